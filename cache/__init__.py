@@ -1,0 +1,1 @@
+"""The feature store: immutable HDF5 shards, a journal of clip outcomes, provenance keys."""

@@ -1,0 +1,58 @@
+"""What a store knows of a clip: its file, and the outcome of each stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .clips import Clip
+from .keys import FeatureKey
+from .shards import ArrayRef
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file a clip was read from: its content, and what tells cheaply that it has not changed."""
+
+    sha256: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The outcome of one stream for one clip.
+
+    ``status`` is ``ok`` (arrays are there), ``absent`` (the clip has no such thing: no sound, say) or
+    ``failed``; ``reason`` says why for the latter two. ``info`` holds small facts (frames, faces).
+    """
+
+    key: FeatureKey
+    status: str
+    reason: str = ""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, ArrayRef] = field(default_factory=dict)
+
+
+@dataclass
+class Row:
+    """A clip with all that is stored of it; ``entries`` has the newest outcome of each stream."""
+
+    clip: Clip
+    source: Source | None = None
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    def has(self, stream: str) -> bool:
+        """Whether arrays of ``stream`` can be read for this clip."""
+        return stream in self.entries and self.entries[stream].status == "ok"
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Stream → reason, for each that failed."""
+        return {name: entry.reason for name, entry in self.entries.items() if entry.status == "failed"}
+
+    @property
+    def has_face(self) -> bool:
+        """Whether a face was found in any frame."""
+        return self.has("faces") and self.entries["faces"].info.get("faces", 0) > 0

@@ -1,0 +1,158 @@
+"""Shards: immutable HDF5 files of many clips' arrays.
+
+Inside, the arrays of one kind stand end to end in one contiguous data set ``/<key digest>/<array>``
+``[ΣT, ...]``; the journal knows which rows are whose. A shard is written under a temporary name,
+synced and renamed, so a file with a shard's name is always whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xxhash
+
+from .errors import StoreError
+
+BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class ArrayRef:
+    """Where one clip's array lies: rows ``start:stop`` of a shard's data set, and its XXH3 checksum."""
+
+    shard: str
+    dataset: str
+    start: int
+    stop: int
+    checksum: str
+
+
+def blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """``array`` cut along its first axis into blocks of at most some megabytes.
+
+    A memory-mapped array passes through memory one block at a time.
+    """
+    row = max(1, array.nbytes // max(1, len(array)))
+    step = max(1, BLOCK_BYTES // row)
+    for start in range(0, len(array), step):
+        yield np.ascontiguousarray(array[start : start + step])
+
+
+def checksum(array: np.ndarray) -> str:
+    """XXH3 of the array's bytes in C order, as 16 hex digits."""
+    digest = xxhash.xxh3_64()
+    for block in blocks(array):
+        digest.update(block.data.cast("B") if block.size else b"")
+    return digest.hexdigest()
+
+
+class Shard:
+    """Collects arrays, then writes them in one go. Long arrays may be memory maps."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.nbytes = 0
+        self._parts: dict[str, list[np.ndarray]] = defaultdict(list)
+        self._rows: dict[str, int] = defaultdict(int)
+
+    def add(self, dataset: str, array: np.ndarray) -> ArrayRef:
+        """Take ``array`` ``[T, ...]`` in; it is read again when the shard is written."""
+        if array.ndim == 0:
+            raise StoreError(f"{dataset} is a scalar; a stored array has time as its first axis")
+        parts = self._parts[dataset]
+        if parts and (parts[0].shape[1:] != array.shape[1:] or parts[0].dtype != array.dtype):
+            raise StoreError(
+                f"{dataset} is {array.dtype}{list(array.shape[1:])} a row, but the clips before it have "
+                f"{parts[0].dtype}{list(parts[0].shape[1:])}: one key must give arrays of one kind"
+            )
+        start = self._rows[dataset]
+        stop = start + len(array)
+        parts.append(array)
+        self._rows[dataset] = stop
+        self.nbytes += array.nbytes
+        return ArrayRef(self.path.name, dataset, start, stop, checksum(array))
+
+    def write(self) -> None:
+        """Put the shard in place; after this returns it survives a power cut.
+
+        Raises:
+            StoreError: the disk is full or cannot be written; nothing stored before is touched.
+        """
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        try:
+            with h5py.File(temporary, "w") as file:
+                for name, parts in self._parts.items():
+                    shape = (self._rows[name], *parts[0].shape[1:])
+                    data = file.create_dataset(name, shape=shape, dtype=parts[0].dtype)
+                    row = 0
+                    for block in (block for part in parts for block in blocks(part)):
+                        data[row : row + len(block)] = block
+                        row += len(block)
+            sync(temporary)
+            temporary.rename(self.path)
+            sync(self.path.parent)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StoreError(
+                f"cannot write {self.path}: {error}. What was stored before is whole; "
+                "free some space and run the same command again to go on."
+            ) from error
+
+
+class ShardReader:
+    """Reads arrays back, keeping the last few files open."""
+
+    def __init__(self, folder: Path, keep_open: int = 32) -> None:
+        self._folder = folder
+        self._keep_open = keep_open
+        self._open: OrderedDict[str, tuple[Any, dict[str, Any]]] = OrderedDict()
+
+    def read(self, ref: ArrayRef) -> np.ndarray:
+        """The array ``[T, ...]`` that ``ref`` points to, its checksum verified.
+
+        Raises:
+            StoreError: the shard is gone or damaged.
+        """
+        try:
+            array = self._dataset(ref)[ref.start : ref.stop]
+        except (OSError, KeyError, ValueError) as error:
+            raise StoreError(f"{ref.shard} cannot be read ({error}); {_REMEDY}") from error
+        if checksum(array) != ref.checksum:
+            raise StoreError(
+                f"{ref.shard} is damaged at {ref.dataset}, rows {ref.start}-{ref.stop}; {_REMEDY}"
+            )
+        return array
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1][0].close()
+
+    def _dataset(self, ref: ArrayRef) -> Any:
+        if ref.shard not in self._open:
+            if len(self._open) >= self._keep_open:
+                self._open.popitem(last=False)[1][0].close()
+            self._open[ref.shard] = (h5py.File(self._folder / ref.shard, "r"), {})
+        self._open.move_to_end(ref.shard)
+        file, datasets = self._open[ref.shard]
+        if ref.dataset not in datasets:
+            datasets[ref.dataset] = file[ref.dataset]
+        return datasets[ref.dataset]
+
+
+_REMEDY = "`avemo store verify --drop` takes its clips off the books, so that they are extracted again."
+
+
+def sync(path: Path) -> None:
+    """Force a file's or folder's bytes to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

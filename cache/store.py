@@ -1,0 +1,205 @@
+"""The feature store: what a folder of clips was turned into, and from what.
+
+On disk::
+
+    features/
+      store.json          format and version
+      journal/*.jsonl     one journal a writer: keys, clips and their outcomes
+      shards/*.h5         immutable files of arrays
+
+Every stored array has time (or another running index) as its first axis.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from . import journal
+from .clips import Clip
+from .errors import MixedKeysError, StoreError
+from .keys import FeatureKey
+from .rows import Entry, Row, Source
+from .shards import ArrayRef, ShardReader
+from .writer import StoreWriter
+
+FORMAT = "avemo feature store"
+VERSION = 1
+
+
+class FeatureStore:
+    """A folder of shards and journals, opened for reading; :meth:`writer` adds to it.
+
+    Args:
+        path: the store's folder.
+        create: make an empty store where there is none.
+
+    Raises:
+        StoreError: there is no store, or one of another version.
+
+    Example:
+        >>> store = FeatureStore("features")                          # doctest: +SKIP
+        >>> row = store.rows[0]                                       # doctest: +SKIP
+        >>> store.read(row, "dlib/default", ["mean", "std"])["mean"]  # doctest: +SKIP
+    """
+
+    def __init__(self, path: str | Path, create: bool = False) -> None:
+        self.path = Path(path)
+        self._check_format(create)
+        self._reader = ShardReader(self.path / "shards")
+        self.keys: dict[str, FeatureKey] = {}
+        self._rows: dict[tuple[str, str], Row] = {}
+        self.refresh()
+
+    def __enter__(self) -> FeatureStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the shards that are open."""
+        self._reader.close()
+
+    @property
+    def rows(self) -> list[Row]:
+        """All clips, ordered by split and id, numbers in ids counted as numbers."""
+        return sorted(self._rows.values(), key=lambda row: _natural(*row.clip.key))
+
+    def row(self, clip: Clip) -> Row | None:
+        """What is stored of ``clip``, or None."""
+        return self._rows.get(clip.key)
+
+    @property
+    def streams(self) -> list[str]:
+        """Names of all streams that some clip has."""
+        return sorted({name for row in self._rows.values() for name in row.entries})
+
+    def key(self, stream: str, rows: Iterable[Row] | None = None) -> FeatureKey:
+        """The one key with which ``stream`` was extracted for ``rows`` (default: all clips).
+
+        Raises:
+            StoreError: no clip has the stream.
+            MixedKeysError: clips were extracted with different settings.
+        """
+        counts: dict[str, int] = {}
+        for row in self._rows.values() if rows is None else rows:
+            if stream in row.entries:
+                digest = row.entries[stream].key.digest
+                counts[digest] = counts.get(digest, 0) + 1
+        if not counts:
+            have = ", ".join(self.streams) or "nothing"
+            raise StoreError(f"{self.path} holds no {stream!r}; it holds {have}")
+        first, *others = sorted(counts, key=lambda digest: -counts[digest])
+        if others:
+            differences = "; ".join(self.keys[first].differences(self.keys[others[0]]))
+            raise MixedKeysError(
+                f"{stream!r} was extracted with different settings: {counts[first]} clips one way and "
+                f"{counts[others[0]]} another ({differences}). Values of two kinds cannot be trained on "
+                "together: run avemo-extract over all clips with one choice of settings."
+            )
+        return self.keys[first]
+
+    def read(self, row: Row, stream: str, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """The arrays ``[T, ...]`` of one clip's stream, all or those in ``names``.
+
+        Raises:
+            StoreError: the clip has no such stream or array, or the shard is damaged.
+        """
+        if not row.has(stream):
+            raise StoreError(
+                f"clip {row.clip} has no {stream!r}; it has {', '.join(row.entries) or 'nothing'}"
+            )
+        arrays = row.entries[stream].arrays
+        unknown = [name for name in names or () if name not in arrays]
+        if unknown:
+            raise StoreError(
+                f"{stream!r} of clip {row.clip} holds {', '.join(arrays)}, not {', '.join(unknown)}"
+            )
+        return {name: self._reader.read(arrays[name]) for name in names or arrays}
+
+    def writer(self, **limits: float) -> StoreWriter:
+        """A writer with shards and a journal of its own; use it as a context manager."""
+        return StoreWriter(self.path, **limits)
+
+    def refresh(self) -> None:
+        """Read the journals again."""
+        self.keys.clear()
+        self._rows.clear()
+        for record in journal.read_all(self.path / "journal"):
+            try:
+                self._take(record)
+            except (KeyError, TypeError, ValueError) as error:
+                raise StoreError(
+                    f"a journal of {self.path} has a line that makes no sense: {error!r}"
+                ) from error
+
+    def _take(self, record: journal.Record) -> None:
+        kind = record["kind"]
+        if kind == "key":
+            self.keys[record["digest"]] = FeatureKey(record["stream"], record["settings"])
+        elif kind == "clip":
+            self._take_clip(record)
+        elif kind == "drop":
+            row = self._rows.get((record["split"], record["id"]))
+            for stream in record["streams"] if row else ():
+                row.entries.pop(stream, None)  # type: ignore[union-attr]
+
+    def _take_clip(self, record: journal.Record) -> None:
+        clip = Clip(**record["clip"])
+        source = Source(**record["source"]) if record["source"] else None
+        row = self._rows.setdefault(clip.key, Row(clip))
+        row.clip = clip
+        if row.source and source and row.source.sha256 != source.sha256:
+            row.entries.clear()  # the file is another one now
+        row.source = source or row.source
+        for stream, entry in record["streams"].items():
+            row.entries[stream] = Entry(
+                self.keys[entry["digest"]],
+                entry["status"],
+                entry["reason"],
+                entry["info"],
+                {name: ArrayRef(*ref) for name, ref in entry["arrays"].items()},
+            )
+
+    def _check_format(self, create: bool) -> None:
+        card = self.path / "store.json"
+        if create and not card.exists():
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise StoreError(
+                    f"{self.path} is a folder with other things in it; name an empty or a new folder"
+                )
+            for folder in ("journal", "shards"):
+                (self.path / folder).mkdir(parents=True, exist_ok=True)
+            card.write_text(json.dumps({"format": FORMAT, "version": VERSION}) + "\n")
+        try:
+            found = json.loads(card.read_text())
+        except FileNotFoundError:
+            raise StoreError(
+                f"{self.path} is no feature store (it has no store.json); `avemo-extract CLIPS --store "
+                f"{self.path}` makes one"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{card} cannot be read: {error}") from error
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise StoreError(f"{card} does not describe a feature store")
+        if found.get("version") != VERSION:
+            raise StoreError(
+                f"{self.path} is a store of version {found.get('version')}, and this avemo reads version "
+                f"{VERSION}; use the avemo that wrote it, or extract into a new folder"
+            )
+
+
+def _natural(*texts: str) -> list[list[tuple[int, int | str]]]:
+    def parts(text: str) -> Iterator[tuple[int, int | str]]:
+        for part in re.split(r"(\d+)", text):
+            yield (0, int(part)) if part.isdigit() else (1, part)
+
+    return [list(parts(text)) for text in texts]

@@ -1,0 +1,122 @@
+"""Adding to a store: outcomes are collected, written as a shard, and only then journalled."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from . import journal
+from .clips import Clip
+from .keys import FeatureKey
+from .rows import Source
+from .shards import Shard
+
+STALE_SECONDS = 24 * 3600
+
+
+@dataclass
+class Outcome:
+    """What extraction made of one stream of a clip; ``arrays`` ``[T, ...]`` may be memory maps."""
+
+    key: FeatureKey
+    status: str = "ok"
+    reason: str = ""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class StoreWriter:
+    """Writes shards and a journal that no other writer touches.
+
+    A shard is closed when it holds ``shard_bytes`` or is ``shard_seconds`` old, so a killed run loses
+    at most the work of that time. Leaving the context closes the last one, also after an exception.
+
+    Args:
+        path: the store's folder.
+        shard_bytes: bytes of arrays after which a shard is written.
+        shard_seconds: age after which a shard is written, at the next clip.
+    """
+
+    def __init__(self, path: Path, shard_bytes: float = 64e6, shard_seconds: float = 20.0) -> None:
+        host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname()) or "host"
+        self.name = f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._shards = path / "shards"
+        self._journal = path / "journal" / f"{self.name}.jsonl"
+        self._limits = (shard_bytes, shard_seconds)
+        self._known: set[str] = set()
+        self._records: list[journal.Record] = []
+        self._count = 0
+        self._shard: Shard | None = None
+        self._started = 0.0
+        for leftover in self._shards.glob(".*.tmp"):
+            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                leftover.unlink(missing_ok=True)
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()
+
+    def add(self, clip: Clip, source: Source | None, streams: Mapping[str, Outcome]) -> None:
+        """Take the outcomes of one clip's streams in; with no streams, only its row is renewed."""
+        if self._shard is None:
+            self._count += 1
+            self._shard = Shard(self._shards / f"{self.name}-{self._count:05d}.h5")
+            self._started = time.monotonic()
+        entries = {}
+        for stream, outcome in streams.items():
+            self._declare(outcome.key)
+            entries[stream] = {
+                "digest": outcome.key.digest,
+                "status": outcome.status,
+                "reason": outcome.reason,
+                "info": dict(outcome.info),
+                "arrays": self._place(outcome),
+            }
+        self._record(
+            kind="clip", clip=asdict(clip), source=asdict(source) if source else None, streams=entries
+        )
+        shard_bytes, shard_seconds = self._limits
+        if self._shard.nbytes >= shard_bytes or time.monotonic() - self._started >= shard_seconds:
+            self.flush()
+
+    def drop(self, clip: Clip, streams: list[str]) -> None:
+        """Take streams of a clip off the books, so that they are extracted again."""
+        self._record(kind="drop", split=clip.split, id=clip.id, streams=streams)
+
+    def flush(self) -> None:
+        """Write the shard in flight and journal what it holds."""
+        if self._shard is not None and self._shard.nbytes:
+            self._shard.write()
+        if self._records:
+            journal.append(self._journal, self._records)
+        self._shard, self._records = None, []
+
+    def _place(self, outcome: Outcome) -> dict[str, list[Any]]:
+        assert self._shard is not None
+        refs = {
+            name: self._shard.add(f"{outcome.key.digest}/{name}", array)
+            for name, array in outcome.arrays.items()
+        }
+        return {name: list(asdict(ref).values()) for name, ref in refs.items()}
+
+    def _declare(self, key: FeatureKey) -> None:
+        if key.digest not in self._known:
+            self._known.add(key.digest)
+            self._record(kind="key", digest=key.digest, stream=key.stream, settings=dict(key.settings))
+
+    def _record(self, **record: Any) -> None:
+        self._records.append({"time": time.time_ns(), **record})

@@ -1,0 +1,1 @@
+"""Stage 1: clips to face tracks, views, backbone features and spectrograms."""

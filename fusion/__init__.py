@@ -1,0 +1,1 @@
+"""Stage 2: named features, attention, bilinear pooling, training, ensembles, evaluation."""

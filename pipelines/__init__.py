@@ -1,0 +1,1 @@
+"""Command lines, data sets and recipes: the only part that prints or parses arguments."""

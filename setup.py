@@ -1,0 +1,54 @@
+"""Packaging: the checkout is the package, so every folder is named here."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+
+
+def requirements() -> list[str]:
+    lines = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def version() -> str:
+    for line in (HERE / "__init__.py").read_text(encoding="utf-8").splitlines():
+        if line.startswith("__version__"):
+            return line.split('"')[1]
+    raise RuntimeError("__init__.py names no __version__")
+
+
+DEMO = ["scikit-image>=0.22"]
+
+setup(
+    name="avemo",
+    version=version(),
+    description="Audio-video emotion recognition: clips in, emotions out",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    package_dir={"avemo": "."},
+    packages=[
+        "avemo",
+        "avemo.cache",
+        "avemo.extract",
+        "avemo.extract.backbones",
+        "avemo.fusion",
+        "avemo.pipelines",
+    ],
+    package_data={"avemo": ["py.typed"]},
+    install_requires=requirements(),
+    extras_require={
+        "demo": DEMO,
+        "dev": [*DEMO, "mypy>=1.10", "ruff>=0.6", "pytest>=8", "onnxruntime>=1.18"],
+    },
+    entry_points={
+        "console_scripts": [
+            "avemo = avemo.pipelines.main:main",
+            "avemo-extract = avemo.pipelines.extract:main",
+            "avemo-fuse = avemo.pipelines.fuse:main",
+        ]
+    },
+)
