@@ -1,0 +1,47 @@
+# make demo: the main job, end to end, on clips made on the spot.   make test: the tests.
+# Both install what they need into $(VENV); a second run finds it there.
+VENV ?= .venv
+PYTHON ?= python3
+DEMO ?= demo
+
+BIN := $(abspath $(VENV))/bin
+DEPENDENCIES := $(VENV)/.dependencies-$(shell cat requirements.txt setup.py | cksum | cut -d' ' -f1)
+EDITABLE := $(VENV)/.editable-$(shell (pwd; cat setup.py) | cksum | cut -d' ' -f1)
+
+.PHONY: install demo test lint clean
+
+install: $(EDITABLE)
+
+$(DEPENDENCIES): requirements.txt setup.py
+	@echo "== installing avemo and its dependencies into $(VENV) (some gigabytes, mostly torch; minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@rm -f $(VENV)/.dependencies-* && touch $@
+
+$(EDITABLE): $(DEPENDENCIES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@rm -f $(VENV)/.editable-* && touch $@
+
+demo: install
+	@echo "== making clips: one photograph, moved by code, with a synthetic voice"
+	$(BIN)/avemo demo $(DEMO)/clips
+	@echo "== clips to features"
+	cd $(DEMO) && $(BIN)/avemo-extract clips --tta meanstd
+	@echo "== features to a trained ensemble"
+	cd $(DEMO) && $(BIN)/avemo-fuse train --fusion fbp --members 3 --out run
+	@echo "== the ensemble to a submission"
+	cd $(DEMO) && $(BIN)/avemo-fuse ensemble run --prior train --out submission --zip demo
+	@echo "== the report"
+	cd $(DEMO) && $(BIN)/avemo-fuse report run
+
+test: install
+	@echo "== running the tests, the slow ones too"
+	$(BIN)/python -m pytest -q
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info

@@ -1,0 +1,139 @@
+"""Audio networks: a speech spectrogram as a sequence of vectors (zhou2019 §3.3).
+
+"We extract the feature maps of the audio from the last pooling layer of AlexNet": the map of
+``H × W × C`` is split into ``n = H × W`` vectors of ``C = 256`` values, which attention then weighs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision.models as models
+from torch import Tensor, nn
+
+from ..precision import prepare
+from .spec import IMAGENET_MEAN, IMAGENET_STD
+from .torchvision_nets import ALEXNET
+from .weights import WeightsError, load_into, load_state, weights_sha256
+
+# The trunk halves the spectrogram five times. Through its kernels and paddings a vector sees frames
+# around 32 j + 31, and one of fewer frames than 63 has no vector.
+_STRIDE, _FIRST_CENTRE, MIN_FRAMES = 32, 31, 63
+_DYNAMIC_RANGE_DB = 80.0
+
+
+class AudioBackbone:
+    """AlexNet's last pooling map of a log-power spectrogram.
+
+    A spectrogram ``[F, T]`` in dB becomes an image in 0-1: its loudest cell is 1, what is 80 dB or
+    more below is 0. This needs nothing but the clip itself (the statistics of a training set do not
+    exist at extraction), is the same for a clip in any run, and takes out the recording's gain but
+    not the contours of loudness within the clip. The image is repeated to three channels and
+    normalised as AlexNet's ImageNet weights expect. Clips under 63 frames are padded with 0 on both
+    sides. The network runs in fp32.
+    """
+
+    features = 256
+
+    def __init__(
+        self, trunk: nn.Module, label: str, weights_sha256: str, device: torch.device | str = "cpu"
+    ) -> None:
+        self.label = label
+        self.weights_sha256 = weights_sha256
+        self.device = torch.device(device)
+        self._trunk = prepare(trunk, self.device, "fp32")
+        self._mean = _per_channel(IMAGENET_MEAN, self.device)
+        self._std = _per_channel(IMAGENET_STD, self.device)
+
+    @torch.inference_mode()
+    def __call__(
+        self, spectrogram: Tensor | np.ndarray, hop: float = 0.01, first: float = 0.02
+    ) -> tuple[Tensor, Tensor]:
+        """``(vectors [n, 256] float32, times [n] float64)``, both on the CPU.
+
+        ``spectrogram`` is ``[F bins, T frames]`` in dB; ``hop`` and the centre of the ``first`` frame
+        are in seconds. With F = 200 bins, ``n = 5 * (max(T - 63, 0) // 32 + 1)``. Vectors are in the
+        order of time: the H vectors of one step, from low bins to high, share a time (s), the middle of
+        the frames that they see.
+
+        Raises :class:`ValueError` where ``spectrogram`` is not two-dimensional, has fewer than 63 bins,
+        no frame, or values that are not finite.
+        """
+        image, left = _padded(_image(_checked(spectrogram)))
+        channels = image.to(self.device).expand(1, 3, *image.shape)
+        maps: Tensor = self._trunk((channels - self._mean) / self._std)
+        _, depth, height, width = maps.shape
+        vectors = maps.permute(0, 3, 2, 1).reshape(width * height, depth)
+        frames = torch.arange(width, dtype=torch.float64) * _STRIDE + _FIRST_CENTRE - left
+        return vectors.cpu(), (first + hop * frames).repeat_interleave(height)
+
+    def settings(self) -> dict[str, str | int | float | list[float]]:
+        """All that decides the vectors' values, for their provenance."""
+        return {
+            "name": "alexnet",
+            "weights_sha256": self.weights_sha256,
+            "layer": "last pooling",
+            "dynamic_range_db": _DYNAMIC_RANGE_DB,
+            "min_frames": MIN_FRAMES,
+            "mean": list(IMAGENET_MEAN),
+            "std": list(IMAGENET_STD),
+            "precision": "fp32",
+        }
+
+
+def audio_names() -> tuple[str, ...]:
+    """The names of all audio networks."""
+    return (ALEXNET.name,)
+
+
+def load_audio_backbone(text: str, device: torch.device | str = "cpu") -> AudioBackbone:
+    """The audio network that ``NAME@FILE`` stands for, as ``alexnet@alexnet-owt-7be5be79.pth``.
+
+    Raises :class:`ValueError` on an unknown name, and :class:`WeightsError` where no file is given or
+    it is no checkpoint of torchvision's AlexNet.
+    """
+    name, _, file = text.partition("@")
+    if name not in audio_names():
+        raise ValueError(f"no audio backbone is called {name!r}: expected one of {', '.join(audio_names())}")
+    if not file:
+        raise WeightsError(
+            f"the audio backbone {name!r} needs a weights file: give it as {name}@FILE, "
+            f"FILE being {ALEXNET.checkpoint}"
+        )
+    path = Path(file).expanduser()
+    with torch.device("meta"):
+        trunk = nn.Sequential()
+        trunk.add_module("features", models.alexnet(weights=None).features)
+    load_into(trunk, load_state(path), name, path, ignored=("classifier.",))
+    return AudioBackbone(trunk, f"{name}@{path.stem}", weights_sha256(path), device)
+
+
+def _checked(spectrogram: Tensor | np.ndarray) -> Tensor:
+    values = torch.as_tensor(spectrogram, dtype=torch.float32)
+    if values.ndim != 2 or values.shape[0] < MIN_FRAMES or values.shape[1] == 0:
+        raise ValueError(
+            f"expected a spectrogram [F bins, T frames] of at least {MIN_FRAMES} bins and 1 frame, "
+            f"got {list(values.shape)}"
+        )
+    if not torch.isfinite(values).all():
+        raise ValueError("the spectrogram has values that are not finite: take the logarithm with a floor")
+    return values
+
+
+def _image(decibels: Tensor) -> Tensor:
+    return ((decibels - decibels.max()) / _DYNAMIC_RANGE_DB + 1).clamp(min=0)
+
+
+def _padded(image: Tensor) -> tuple[Tensor, int]:
+    """The image with at least ``MIN_FRAMES`` frames, and how many of them stand before its own."""
+    short = max(MIN_FRAMES - image.shape[1], 0)
+    left = short // 2
+    return F.pad(image, (left, short - left)), left
+
+
+def _per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """``[1, 3, 1, 1]`` of values in 0-255, scaled to 0-1."""
+    return torch.tensor(values, device=device).reshape(1, 3, 1, 1) / 255

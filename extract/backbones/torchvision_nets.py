@@ -1,0 +1,82 @@
+"""Networks of torchvision, cut below their classifiers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torchvision.models as models
+from torch import nn
+
+from .spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec
+
+
+def _resnet18() -> nn.Module:
+    net = models.resnet18(weights=None)
+    net.fc = nn.Identity()
+    return net
+
+
+def _alexnet() -> nn.Module:
+    net = models.alexnet(weights=None)
+    net.classifier = net.classifier[:6]
+    return net
+
+
+def _vgg19() -> nn.Module:
+    net = models.vgg19(weights=None)
+    net.classifier = net.classifier[:5]
+    return net
+
+
+# The face checkpoints were trained on 0-1 values; torchvision's own on ImageNet's normalisation. Their
+# keys are the same, so the network's name has to say which it is.
+RESNET18 = BackboneSpec(
+    name="resnet18",
+    features=512,
+    input_size=224,
+    mean=(0.0, 0.0, 0.0),
+    std=(255.0, 255.0, 255.0),
+    layer="avgpool",
+    build=_resnet18,
+    checkpoint="Resnet18_MS1M_pytorch.pth.tar, Resnet18_FER+_pytorch.pth.tar or ijba_res18_naive.pth.tar",
+    source="He et al. 2016, arXiv:1512.03385; face weights for research only",
+    classifier=("fc.", "feature."),
+)
+
+RESNET18_IMAGENET = replace(
+    RESNET18,
+    name="resnet18-imagenet",
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    checkpoint="torchvision's resnet18-f37072fd.pth, or a fine-tuned one of the same keys",
+    source="He et al. 2016, arXiv:1512.03385; torchvision, BSD-3-Clause",
+    classifier=("fc.",),
+)
+
+ALEXNET = BackboneSpec(
+    name="alexnet",
+    features=4096,
+    input_size=224,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    layer="classifier.5 (fc7 after ReLU)",
+    build=_alexnet,
+    checkpoint="torchvision's alexnet-owt-7be5be79.pth, or a fine-tuned one of the same keys",
+    source="Krizhevsky 2014, arXiv:1404.5997; torchvision, BSD-3-Clause",
+    classifier=("classifier.6.",),
+)
+
+VGG19 = BackboneSpec(
+    name="vgg19",
+    features=4096,
+    input_size=224,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    layer="classifier.4 (fc7 after ReLU)",
+    build=_vgg19,
+    checkpoint="torchvision's vgg19-dcbb9e9d.pth, or a fine-tuned one of the same keys",
+    source="Simonyan and Zisserman 2015, arXiv:1409.1556; torchvision, BSD-3-Clause",
+    classifier=("classifier.6.",),
+)
+
+SPECS = (RESNET18, RESNET18_IMAGENET, ALEXNET, VGG19)

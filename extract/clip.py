@@ -1,0 +1,281 @@
+"""One clip, from its file to the outcomes of all streams asked for. Runs in a worker process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from ..cache.clips import Clip
+from ..cache.keys import FeatureKey
+from ..cache.rows import Source
+from . import sound
+from .align import CHIP_SIZE, compose, resize_transform
+from .backbones import Backbone
+from .detect import load_detector, sha256
+from .errors import ClipError
+from .media import Frame, Media
+from .plan import FACES, LOG_MEL, SPECTROGRAM, Plan
+from .spool import OnDisk, Spool
+from .track import Tracker, face_arrays
+from .views import VIEW_SETS
+from .warp import warp
+
+FRAME_BYTES = 128 << 20
+SAMPLES_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Task:
+    """A clip with the streams that are still to be made of it.
+
+    ``faces`` holds the stored face track where that is done already, so that no frame is searched twice.
+    """
+
+    clip: Clip
+    keys: Mapping[str, FeatureKey]
+    faces: Mapping[str, np.ndarray] | None = None
+
+
+@dataclass
+class Made:
+    """The outcome of one stream, as it travels from the worker; see :class:`avemo.cache.writer.Outcome`."""
+
+    status: str = "ok"
+    reason: str = ""
+    info: dict[str, int] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray | OnDisk] = field(default_factory=dict)
+
+
+@dataclass
+class Result:
+    """All that became of a task, ``notes`` being what the user should know of a clip that did not fail."""
+
+    task: Task
+    source: Source | None = None
+    streams: dict[str, Made] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def failure(self) -> str:
+        """Why the clip failed, or the empty string."""
+        return next((made.reason for made in self.streams.values() if made.status == "failed"), "")
+
+
+def failed(task: Task, reason: str, source: Source | None = None) -> Result:
+    """The result of a clip of which nothing can be made."""
+    return Result(task, source, {stream: Made("failed", reason) for stream in task.keys})
+
+
+def extract_clip(plan: Plan, task: Task, spool: Path, threads: int = 1) -> Result:
+    """Make every stream that ``task`` asks for; a clip that cannot be used gives a reason, never an error.
+
+    Args:
+        plan: settings, the same for all clips of a run.
+        task: the clip.
+        spool: folder for arrays too long for memory.
+        threads: of this process, for the networks.
+    """
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    started = time.perf_counter()
+    source = None
+    try:
+        media = Media(task.clip.path, plan.max_frames)
+        source = read_source(media.path)
+        result = Result(task, source)
+        _visual(plan, task, media, spool, result)
+        _sound(plan, task, media, spool, result)
+        result.warnings = media.warnings
+    except (ClipError, OSError) as error:
+        result = failed(task, str(error), source)
+    except MemoryError:
+        result = failed(task, "out of memory; run with fewer --workers", source)
+    except Exception as error:  # a stranger's file may break any library in any way: it costs one clip
+        result = failed(task, f"{type(error).__name__}: {error}", source)
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def read_source(path: Path) -> Source:
+    """What the file is now."""
+    stat = path.stat()
+    return Source(sha256(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result) -> None:
+    networks = [
+        (network, [name for name in plan.view_sets if f"{network.label}/{name}" in task.keys])
+        for network in plan.networks()
+    ]
+    networks = [(network, names) for network, names in networks if names]
+    streams = [f"{network.label}/{name}" for network, names in networks for name in names]
+    if FACES in task.keys:
+        streams.append(FACES)
+    if not streams:
+        return
+    if not media.has_video:
+        result.notes.append("has no video stream; its faces are masked")
+        result.streams.update({stream: Made("absent", "no video stream") for stream in streams})
+        return
+    faces: Mapping[str, np.ndarray]
+    frames: Iterable[Frame]
+    if task.faces is None:
+        faces, frames = _find_faces(plan, media)
+    else:
+        faces, frames = task.faces, media.frames()
+    if not faces["has_face"].any():
+        result.notes.append(f"has no face in any of {len(faces['times'])} frames; whole frames are used")
+    if FACES in task.keys:
+        info = {"frames": len(faces["times"]), "faces": int(faces["has_face"].sum())}
+        result.streams[FACES] = Made(info=info, arrays=dict(faces))
+    if networks:
+        result.streams.update(_features(plan, networks, faces["transform"], frames, spool))
+
+
+def _find_faces(plan: Plan, media: Media) -> tuple[dict[str, np.ndarray], Iterable[Frame]]:
+    """The clip's main face, and its frames once more: kept where they fit, else decoded again.
+
+    The whole clip must be seen before it is known whose track is the main one.
+    """
+    detector = load_detector(plan.detector)
+    tracker = Tracker()
+    times: list[float] = []
+    sizes: list[tuple[int, int]] = []
+    kept: list[Frame] | None = []
+    kept_bytes = 0
+    for number, frame in enumerate(media.frames()):
+        tracker.add(number, frame.time, detector(frame.image))
+        times.append(frame.time)
+        sizes.append((frame.image.shape[0], frame.image.shape[1]))
+        kept_bytes += frame.image.nbytes
+        if kept_bytes > FRAME_BYTES:
+            kept = None
+        if kept is not None:
+            kept.append(frame)
+    if not times:
+        raise ClipError("has a video stream, but no frame of it can be decoded; replace the file")
+    faces = face_arrays(times, tracker.main(), sizes, detector.layout)
+    return faces, media.frames() if kept is None else kept
+
+
+def _features(
+    plan: Plan,
+    networks: list[tuple[Backbone, list[str]]],
+    transforms: np.ndarray,
+    frames: Iterable[Frame],
+    spool: Path,
+) -> dict[str, Made]:
+    """The statistics of each network over each view set, frame by frame in batches."""
+    streams = [_ViewStatistics(plan, network, names, spool) for network, names in networks]
+    count = 0
+    for frame, transform in zip(frames, transforms, strict=False):
+        count += 1
+        for stream in streams:
+            stream.add(frame.image, transform)
+    if count != len(transforms):
+        raise ClipError(
+            f"gave {len(transforms)} frames at first and {count} when read again; replace the file"
+        )
+    return {name: made for stream in streams for name, made in stream.finish().items()}
+
+
+class _ViewStatistics:
+    """Warps views, runs them through one network in batches, and reduces them to statistics.
+
+    View sets that are asked for together share the views that they have in common.
+    """
+
+    def __init__(self, plan: Plan, network: Backbone, names: list[str], spool: Path) -> None:
+        self._network = network
+        self._device = torch.device(plan.torch_device)
+        self._size = network.spec.input_size
+        self._batch = plan.batch
+        self._sets = [VIEW_SETS[name] for name in names]
+        every = np.concatenate([views.matrices(CHIP_SIZE) for views in self._sets])
+        unique, index = np.unique(every, axis=0, return_inverse=True)
+        self._index = np.split(index.reshape(-1), np.cumsum([len(views) for views in self._sets])[:-1])
+        shrink = resize_transform((CHIP_SIZE, CHIP_SIZE), (self._size, self._size))
+        self._matrices = compose(shrink, unique)
+        self._views: list[torch.Tensor] = []
+        self._spools = {
+            views.name: {name: Spool(spool) for name in statistics_of(len(views))} for views in self._sets
+        }
+
+    def add(self, image: np.ndarray, transform: np.ndarray) -> None:
+        self._views.append(warp(image, compose(self._matrices, transform), self._size, self._device))
+        if len(self._views) * len(self._matrices) >= self._batch:
+            self._run()
+
+    def finish(self) -> dict[str, Made]:
+        if self._views:
+            self._run()
+        return {
+            f"{self._network.label}/{name}": Made(arrays={key: s.finish() for key, s in spools.items()})
+            for name, spools in self._spools.items()
+        }
+
+    def _run(self) -> None:
+        features = self._network(torch.cat(self._views))
+        features = features.reshape(len(self._views), len(self._matrices), -1)
+        self._views = []
+        for views, index in zip(self._sets, self._index, strict=True):
+            of_set = features[:, index]
+            values = {"basic": of_set[:, views.identity]}
+            if len(views) > 1:
+                values["mean"] = of_set.mean(1)
+                values["std"] = of_set.std(1, unbiased=False)
+            for name, value in values.items():
+                self._spools[views.name][name].append(value.numpy())
+
+
+def statistics_of(views: int) -> tuple[str, ...]:
+    """Which statistics a view set of so many views has: a single view has no spread."""
+    return ("basic", "mean", "std") if views > 1 else ("basic",)
+
+
+def _sound(plan: Plan, task: Task, media: Media, spool: Path, result: Result) -> None:
+    networks = [network for network in plan.audio_networks() if network.label in task.keys]
+    streams = [name for name in _SPECTRA if name in task.keys]
+    streams += [network.label for network in networks]
+    if not streams:
+        return
+    blocks = media.sound() if media.has_sound else iter(())
+    first = next((block for block in blocks if len(block)), None)
+    if first is None:
+        result.notes.append("has no sound; its audio is masked")
+        result.streams.update({stream: Made("absent", "no sound") for stream in streams})
+        return
+    samples = _gathered(chain([first], blocks), spool)
+    for stream, transform in _SPECTRA.items():
+        if stream in task.keys:
+            spectrum = _gathered(transform(_pieces(samples)), spool)
+            result.streams[stream] = Made(arrays={stream: spectrum})
+    for network in networks:
+        spectrogram = np.concatenate(list(sound.spectrogram_blocks(_pieces(samples))))
+        vectors, times = network(spectrogram.T)
+        result.streams[network.label] = Made(arrays={"vectors": vectors.numpy(), "times": times.numpy()})
+
+
+_SPECTRA = {SPECTROGRAM: sound.spectrogram_blocks, LOG_MEL: sound.log_mel_blocks}
+
+
+def _gathered(blocks: Iterable[np.ndarray], spool: Path) -> np.ndarray | OnDisk:
+    grown = Spool(spool)
+    for block in blocks:
+        grown.append(block)
+    return grown.finish()
+
+
+def _pieces(samples: np.ndarray | OnDisk) -> Iterator[np.ndarray]:
+    array = samples.open() if isinstance(samples, OnDisk) else samples
+    for start in range(0, len(array), SAMPLES_AT_ONCE):
+        yield np.asarray(array[start : start + SAMPLES_AT_ONCE])

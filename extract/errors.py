@@ -1,0 +1,11 @@
+"""What can go wrong in stage 1."""
+
+from __future__ import annotations
+
+
+class ExtractError(Exception):
+    """Wrong settings: nothing can be extracted. The text says what was given, expected, and the remedy."""
+
+
+class ClipError(Exception):
+    """One clip cannot be used; the run goes on without it. The text says what is wrong and what to do."""

@@ -1,0 +1,133 @@
+"""Reading clips: frames with their real times, sound as 16 kHz mono."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from .errors import ClipError
+
+SAMPLE_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture: seconds since the start of the clip, and RGB ``[H, W, 3]`` uint8."""
+
+    time: float
+    image: np.ndarray
+
+
+class Media:
+    """A clip's file. Every method opens it anew, so frames may be read more than once.
+
+    Frames and sound come one piece at a time: memory does not grow with the clip. Both count their time
+    from the start of the container, so a sound that begins later is led by silence.
+
+    Args:
+        path: any file that FFmpeg reads.
+        max_frames: at most so many frames, spread evenly over the clip.
+
+    Raises:
+        ClipError: by every method, when the file cannot be opened at all.
+    """
+
+    def __init__(self, path: str | Path, max_frames: int | None = None) -> None:
+        self.path = Path(path)
+        self.max_frames = max_frames
+        self.warnings: list[str] = []
+        with self._open() as container:
+            self.has_video = any(_pictures(container))
+            self.has_sound = bool(container.streams.audio)
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames in order of time, turned upright.
+
+        A clip that breaks off keeps the frames before the break, and :attr:`warnings` say so.
+        """
+        chosen = self._chosen()
+        packets = decoded = 0
+        with self._open() as container:
+            stream = _pictures(container)[0]
+            stream.thread_count = 1  # clips are worked on side by side; a decoder's own threads would compete
+            try:
+                for packet in container.demux(stream):
+                    packets += packet.size > 0
+                    for frame in packet.decode():
+                        if chosen is None or decoded in chosen:
+                            yield Frame(_time(frame, stream, container, decoded), _upright(frame))
+                        decoded += 1
+            except FFmpegError as error:
+                self.warnings.append(f"breaks off after {decoded} frames ({error.strerror})")
+            if not self.warnings and packets < stream.frames:
+                self.warnings.append(f"cut short: {packets} of {stream.frames} frames are in the file")
+
+    def sound(self) -> Iterator[np.ndarray]:
+        """The sound as blocks of float32 samples in [-1, 1], mono, 16 kHz."""
+        with self._open() as container:
+            stream = container.streams.audio[0]
+            stream.thread_count = 1
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+            try:
+                for number, frame in enumerate(container.decode(stream)):
+                    if number == 0 and frame.time is not None:
+                        lead = round((frame.time - _start(container)) * SAMPLE_RATE)
+                        yield np.zeros(max(0, lead), np.float32)
+                    for piece in resampler.resample(frame):
+                        yield piece.to_ndarray()[0]
+                for piece in resampler.resample(None):
+                    yield piece.to_ndarray()[0]
+            except FFmpegError as error:
+                self.warnings.append(f"the sound breaks off ({error.strerror})")
+
+    def _chosen(self) -> set[int] | None:
+        """Which frames to keep, counted from 0; None for all."""
+        if self.max_frames is None:
+            return None
+        with self._open() as container:
+            count = sum(1 for packet in container.demux(_pictures(container)[0]) if packet.size)
+        if count <= self.max_frames:
+            return None
+        return {int((i + 0.5) * count / self.max_frames) for i in range(self.max_frames)}
+
+    def _open(self) -> InputContainer:
+        if not self.path.exists():
+            raise ClipError("there is no such file")
+        if self.path.stat().st_size == 0:
+            raise ClipError("the file is empty; copy it again")
+        try:
+            return av.open(str(self.path), metadata_errors="replace")
+        except PermissionError:
+            raise ClipError("the file may not be read; change its permissions") from None
+        except (FFmpegError, OSError, ValueError) as error:
+            what = getattr(error, "strerror", None) or str(error)
+            raise ClipError(f"not a video or sound that FFmpeg reads ({what}); replace it") from error
+
+
+def _pictures(container: InputContainer) -> list[VideoStream]:
+    """The video streams that move: a song's cover is none."""
+    cover = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
+def _start(container: InputContainer) -> float:
+    return (container.start_time or 0) / av.time_base
+
+
+def _time(frame: av.VideoFrame, stream: VideoStream, container: InputContainer, number: int) -> float:
+    if frame.pts is None or frame.time_base is None:
+        return number / float(stream.average_rate or 25)
+    return float(frame.pts * frame.time_base) - _start(container)
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """The picture as a camera's owner held it: the container's rotation applied."""
+    image = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))

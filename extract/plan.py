@@ -1,0 +1,101 @@
+"""What to extract, with which settings, and the keys under which that is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from ..cache.keys import FeatureKey
+from .backbones import Backbone, load_backbone
+from .backbones.audio import AudioBackbone, load_audio_backbone
+from .detect import load_detector
+from .errors import ExtractError
+from .sound import LOG_MEL_SETTINGS, SPECTROGRAM_SETTINGS
+from .track import SETTINGS as TRACK_SETTINGS
+from .views import VIEW_SETS
+
+FACES = "faces"
+SPECTROGRAM = "spectrogram"
+LOG_MEL = "logmel"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The choices of a run. Those that change values end up in the keys; ``device`` does not.
+
+    Attributes:
+        detector: ``NAME`` or ``NAME@FILE``.
+        backbones: ``NAME`` or ``NAME@FILE`` each.
+        view_sets: names in :data:`.views.VIEW_SETS`.
+        audio: audio backbones, ``NAME@FILE`` each.
+        max_frames: at most so many frames a clip, spread evenly; None for all.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``.
+        precision: ``fp32``, ``bf16`` or ``auto``: bf16 where the processor computes in it.
+        batch: views that pass through a network at once.
+    """
+
+    detector: str = "dlib"
+    backbones: tuple[str, ...] = ("dlib",)
+    view_sets: tuple[str, ...] = ("default",)
+    audio: tuple[str, ...] = ()
+    max_frames: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    batch: int = 72
+
+    def networks(self) -> list[Backbone]:
+        """The face networks, loaded once a process."""
+        return [_backbone(text, self.torch_device, self.precision) for text in self.backbones]
+
+    def audio_networks(self) -> list[AudioBackbone]:
+        """The audio networks, loaded once a process."""
+        return [_audio_backbone(text, self.torch_device) for text in self.audio]
+
+    @property
+    def torch_device(self) -> str:
+        """The device's name, ``auto`` resolved."""
+        return best_device() if self.device == "auto" else self.device
+
+    def keys(self) -> dict[str, FeatureKey]:
+        """The key of each stream that this plan gives.
+
+        Raises:
+            ExtractError: a detector, view set, backbone or weights file that cannot be used.
+        """
+        unknown = [name for name in self.view_sets if name not in VIEW_SETS]
+        if unknown:
+            raise ExtractError(f"there is no view set {unknown[0]!r}; there are {', '.join(VIEW_SETS)}")
+        faces = {**load_detector(self.detector).settings(), **TRACK_SETTINGS, "max_frames": self.max_frames}
+        keys = {
+            FACES: faces,
+            SPECTROGRAM: SPECTROGRAM_SETTINGS.settings(),
+            LOG_MEL: LOG_MEL_SETTINGS.settings(),
+        }
+        for network in self.networks():
+            for name in self.view_sets:
+                stream = f"{network.label}/{name}"
+                if stream in keys:
+                    raise ExtractError(f"{network.label} is asked for twice; rename one of the weights files")
+                keys[stream] = {**faces, **VIEW_SETS[name].settings(), **network.settings()}
+        for audio in self.audio_networks():
+            keys[audio.label] = {**SPECTROGRAM_SETTINGS.settings(), **audio.settings()}
+        return {stream: FeatureKey(stream, settings) for stream, settings in keys.items()}
+
+
+def best_device() -> str:
+    """``cuda`` or ``mps`` where there is one, else ``cpu``."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@cache
+def _backbone(text: str, device: str, precision: str) -> Backbone:
+    return load_backbone(text, device=device, precision=precision)
+
+
+@cache
+def _audio_backbone(text: str, device: str) -> AudioBackbone:
+    return load_audio_backbone(text, device=device)

@@ -1,0 +1,53 @@
+"""Which arithmetic a network runs in, and a network made ready to run in it."""
+
+from __future__ import annotations
+
+from typing import Literal, cast, get_args
+
+import torch
+from torch import nn
+from torch.fx.experimental import optimization
+
+Precision = Literal["fp32", "bf16"]
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def resolve_precision(precision: str, device: torch.device | str, bf16_suits: bool = True) -> Precision:
+    """``"auto"``, ``"fp32"`` or ``"bf16"`` as the precision that is used on ``device``.
+
+    ``"auto"`` is bf16 where the hardware multiplies in it and the network does not suffer
+    (``bf16_suits``), else fp32. Raises :class:`ValueError` on any other word.
+    """
+    if precision == "auto":
+        return "bf16" if bf16_suits and has_fast_bf16(device) else "fp32"
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision {precision!r} is unknown: expected auto, fp32 or bf16")
+    return cast(Precision, precision)
+
+
+def has_fast_bf16(device: torch.device | str) -> bool:
+    """Whether ``device`` has bf16 instructions: elsewhere bf16 is emulated, slower than fp32."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type == "cpu" and _cpu_has_bf16()
+
+
+def _cpu_has_bf16() -> bool:
+    # torch has no public question for this; a version that lacks one of these answers no.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def prepare(module: nn.Module, device: torch.device | str, precision: Precision) -> nn.Module:
+    """``module`` for inference: frozen, batch norms folded, channels last, cast, on ``device``."""
+    module = _fold_batch_norms(module.eval().requires_grad_(False))
+    return module.to(device, DTYPES[precision]).to(memory_format=torch.channels_last)
+
+
+def _fold_batch_norms(module: nn.Module) -> nn.Module:
+    """Every batch norm that directly follows a convolution becomes part of it: exact but for rounding."""
+    if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
+        return module
+    return optimization.fuse(module)

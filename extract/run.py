@@ -1,0 +1,190 @@
+"""Stage 1 over many clips: what is still to do, done in processes, and put into the store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+
+from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from ..cache.clips import Clip
+from ..cache.keys import FeatureKey
+from ..cache.rows import Row
+from ..cache.store import FeatureStore
+from ..cache.writer import Outcome, StoreWriter
+from .clip import Made, Result, Task, extract_clip, failed, read_source
+from .plan import FACES, Plan
+from .spool import OnDisk
+
+
+class Run:
+    """The work that a plan leaves to do on a store.
+
+    Args:
+        clips: all clips of the data set.
+        plan: the settings.
+        store: what is there already is not made again.
+        workers: processes side by side; 0 for one a core (on a GPU at most four).
+
+    Raises:
+        ExtractError: the plan asks for something that there is not.
+
+    Attributes:
+        tasks: clips with the streams that they still lack.
+        renewed: stored clips whose label, subject or path the manifest now gives differently.
+        changes: why streams that are stored must be made again: ``stream: setting: old / new``.
+    """
+
+    def __init__(self, clips: Iterable[Clip], plan: Plan, store: FeatureStore, workers: int = 0) -> None:
+        self.plan = plan
+        self.keys = plan.keys()
+        self._store = store
+        self.tasks: list[Task] = []
+        self.renewed: list[Clip] = []
+        self.changes: dict[str, list[str]] = {}
+        for clip in clips:
+            self._consider(clip)
+        self.tasks.sort(key=lambda task: _size(task.clip.path), reverse=True)  # no long clip at the very end
+        self.workers = max(1, min(workers or _default_workers(plan), len(self.tasks)))
+        self.threads = max(1, _cores() // self.workers)
+
+    def __iter__(self) -> Iterator[Result]:
+        """Work, yielding each clip's result when it is in the store's hands.
+
+        Leaving early, by an error or Ctrl-C too, keeps every result that was yielded.
+        """
+        spool = Path(tempfile.mkdtemp(prefix="spool-", dir=self._store.path))
+        try:
+            with self._store.writer() as writer:
+                for clip in self.renewed:
+                    writer.add(clip, None, {})
+                for result in self._results(spool):
+                    self._store_result(writer, result)
+                    yield result
+        finally:
+            shutil.rmtree(spool, ignore_errors=True)
+
+    def _consider(self, clip: Clip) -> None:
+        row = self._store.row(clip)
+        if row is None or not _same_file(row, clip):
+            self.tasks.append(Task(clip, self.keys))
+            return
+        missing = {stream: key for stream, key in self.keys.items() if not _done(row, stream, key)}
+        for stream, key in missing.items():
+            entry = row.entries.get(stream)
+            if entry is not None and entry.key != key:
+                self.changes.setdefault(stream, entry.key.differences(key))
+        if missing:
+            faces = None if FACES in missing or not row.has(FACES) else self._store.read(row, FACES)
+            self.tasks.append(Task(clip, missing, faces))
+        elif row.clip != clip:
+            self.renewed.append(clip)
+
+    def _results(self, spool: Path) -> Iterator[Result]:
+        """Results as they come; a clip that takes its process down is given up, the others go on."""
+        if self.workers == 1:
+            yield from (extract_clip(self.plan, task, spool, self.threads) for task in self.tasks)
+            return
+        waiting = deque(self.tasks)
+        while waiting:
+            flying: dict[Future[Result], Task] = {}
+            try:
+                yield from self._side_by_side(waiting, flying, spool)
+            except BrokenProcessPool:  # which of those in flight did it? each gets a process of its own
+                for task in flying.values():
+                    yield self._alone(task, spool)
+
+    def _side_by_side(
+        self, waiting: deque[Task], flying: dict[Future[Result], Task], spool: Path
+    ) -> Iterator[Result]:
+        """Work through ``waiting``; few enough are in flight that results do not pile up in memory."""
+        executor = self._processes(self.workers)
+        try:
+            while waiting or flying:
+                while waiting and len(flying) <= self.workers:
+                    task = waiting.popleft()
+                    flying[executor.submit(extract_clip, self.plan, task, spool, self.threads)] = task
+                for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                    result = future.result()
+                    del flying[future]
+                    yield result
+        finally:
+            executor.shutdown(wait=not flying, kill_workers=bool(flying))
+
+    def _alone(self, task: Task, spool: Path) -> Result:
+        executor = self._processes(1)
+        try:
+            return executor.submit(extract_clip, self.plan, task, spool, self.threads).result()
+        except BrokenProcessPool:
+            return failed(task, "took its process down (memory, or a decoder's crash); convert or replace it")
+        finally:
+            executor.shutdown(kill_workers=True)
+
+    def _processes(self, count: int) -> ProcessPoolExecutor:
+        # joblib's own Parallel never returns once one of its processes has died, so its executor is used.
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), self.threads)
+        return ProcessPoolExecutor(count, initializer=_leave_interrupts_to_the_main_process, env=threads)
+
+    def _store_result(self, writer: StoreWriter, result: Result) -> None:
+        keys = result.task.keys
+        outcomes = {stream: _outcome(keys[stream], made) for stream, made in result.streams.items()}
+        if FACES in outcomes and result.warnings:
+            outcomes[FACES].info = {**outcomes[FACES].info, "warning": "; ".join(result.warnings)}
+        writer.add(result.task.clip, result.source, outcomes)
+        # Long arrays lie in files until the shard is written; close it, so that they can go.
+        files = [a for made in result.streams.values() for a in made.arrays.values() if isinstance(a, OnDisk)]
+        if files:
+            writer.flush()
+        for array in files:
+            array.path.unlink(missing_ok=True)
+
+
+def _leave_interrupts_to_the_main_process() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C it closes the store
+
+
+def _outcome(key: FeatureKey, made: Made) -> Outcome:
+    arrays = {name: a.open() if isinstance(a, OnDisk) else a for name, a in made.arrays.items()}
+    return Outcome(key, made.status, made.reason, made.info, arrays)
+
+
+def _done(row: Row, stream: str, key: FeatureKey) -> bool:
+    entry = row.entries.get(stream)
+    return entry is not None and entry.key == key and entry.status != "failed"
+
+
+def _same_file(row: Row, clip: Clip) -> bool:
+    """Whether the file is still what was extracted; its content is read only if its date or size differ."""
+    path = Path(clip.path)
+    try:
+        stat = path.stat()
+        if row.source is None:
+            return False
+        if (stat.st_size, stat.st_mtime_ns) == (row.source.size, row.source.mtime_ns):
+            return True
+        return read_source(path).sha256 == row.source.sha256
+    except OSError:
+        return False
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _default_workers(plan: Plan) -> int:
+    cores = _cores()
+    return cores if plan.torch_device == "cpu" else min(cores, 4)

@@ -1,0 +1,119 @@
+"""From detections in single frames to the face that a clip is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .align import CHIP_SIZE, PADDING, chip_transform, frame_transform
+from .detect import Face
+
+MIN_OVERLAP = 0.3
+MAX_GAP_SECONDS = 0.5
+
+SETTINGS: dict[str, object] = {
+    "track.min_overlap": MIN_OVERLAP,
+    "track.max_gap_seconds": MAX_GAP_SECONDS,
+    "chip.size": CHIP_SIZE,
+    "chip.padding": PADDING,
+}
+
+
+@dataclass
+class Track:
+    """One person's face over time; ``faces`` maps frame number to detection."""
+
+    faces: dict[int, Face] = field(default_factory=dict)
+    last_time: float = 0.0
+
+    @property
+    def weight(self) -> float:
+        """Area times duration: the sum of the face's area over the frames it is seen in."""
+        return sum(_area(face.box) for face in self.faces.values())
+
+    @property
+    def last_box(self) -> np.ndarray:
+        return next(reversed(self.faces.values())).box
+
+
+class Tracker:
+    """Links detections over frames by the overlap of their boxes, greedily, best overlap first.
+
+    A face that is lost for up to half a second (blink of the detector, a turned head) is the same
+    track when it shows up in the same place.
+    """
+
+    def __init__(self) -> None:
+        self.tracks: list[Track] = []
+
+    def add(self, number: int, time: float, faces: list[Face]) -> None:
+        """Take in the detections of frame ``number`` at ``time`` seconds."""
+        live = [track for track in self.tracks if time - track.last_time <= MAX_GAP_SECONDS]
+        pairs = sorted(
+            (-overlap(track.last_box, face.box), i, j)
+            for i, track in enumerate(live)
+            for j, face in enumerate(faces)
+        )
+        linked: dict[int, Track] = {}
+        used: set[int] = set()
+        for negative, i, j in pairs:
+            if -negative >= MIN_OVERLAP and i not in used and j not in linked:
+                linked[j] = live[i]
+                used.add(i)
+        for j, face in enumerate(faces):
+            if j not in linked:
+                linked[j] = Track()
+                self.tracks.append(linked[j])
+            linked[j].faces[number] = face
+            linked[j].last_time = time
+
+    def main(self) -> Track:
+        """The track of the greatest area × duration; an empty one if no face was seen."""
+        return max(self.tracks, key=lambda track: track.weight, default=Track())
+
+
+def face_arrays(
+    times: list[float], track: Track, sizes: list[tuple[int, int]], layout: str
+) -> dict[str, np.ndarray]:
+    """What is stored of a clip's main face, a row a frame.
+
+    Returns ``times`` [T] float64 seconds; ``box`` [T, 4] and ``points`` [T, 5, 2] float32 pixels, NaN
+    where there is no face; ``confidence`` [T] float32, 0 there; ``has_face`` [T] bool; ``transform``
+    [T, 2, 3] float64 from the frame to the chip. A frame without the face gives the whole frame
+    (zhou2019 §2.1).
+
+    Args:
+        times: seconds of each frame.
+        track: its main face.
+        sizes: ``(height, width)`` of each frame.
+        layout: the template of the detector's points.
+    """
+    count = len(times)
+    arrays: dict[str, np.ndarray] = {
+        "times": np.array(times, np.float64),
+        "box": np.full((count, 4), np.nan, np.float32),
+        "points": np.full((count, 5, 2), np.nan, np.float32),
+        "confidence": np.zeros(count, np.float32),
+        "has_face": np.zeros(count, bool),
+        "transform": np.array([frame_transform(*size) for size in sizes]).reshape(count, 2, 3),
+    }
+    for number, face in track.faces.items():
+        arrays["box"][number] = face.box
+        arrays["points"][number] = face.points
+        arrays["confidence"][number] = face.confidence
+        arrays["has_face"][number] = True
+        arrays["transform"][number] = chip_transform(face.points, layout)
+    return arrays
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes ``x0 y0 x1 y1``."""
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    intersection = float(np.prod(np.clip(high - low, 0, None)))
+    union = _area(a) + _area(b) - intersection
+    return intersection / union if union > 0 else 0.0
+
+
+def _area(box: np.ndarray) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))

@@ -1,0 +1,220 @@
+"""Stage 1 as a whole: every clip ends as a row, nothing is made twice, nothing depends on how it was run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avemo.cache.clips import Clip
+from avemo.cache.store import FeatureStore
+from avemo.extract.plan import Plan
+from avemo.extract.run import Run
+from avemo.extract.spool import OnDisk, Spool
+
+MakeClip = Callable[..., Path]
+QUICK = Plan(view_sets=("none",))
+BOTH = Plan(view_sets=("none", "default"))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> list[Clip]:
+    folder = tmp_path_factory.mktemp("clips")
+    paths = [make_clip(folder / f"c{n}.mp4", frames=3 + n % 3) for n in range(6)]
+    return [Clip(path.stem, "train", str(path), label="Happy") for path in paths]
+
+
+def extract(clips: list[Clip], path: Path, plan: Plan | None = None, workers: int = 1) -> FeatureStore:
+    store = FeatureStore(path, create=True)
+    for _ in Run(clips, plan or QUICK, store, workers):
+        pass
+    store.refresh()
+    return store
+
+
+def assert_same(a: FeatureStore, b: FeatureStore, tolerance: float = 0.0) -> None:
+    assert [row.clip.key for row in a.rows] == [row.clip.key for row in b.rows]
+    for row, other in zip(a.rows, b.rows, strict=True):
+        assert row.entries.keys() == other.entries.keys()
+        for stream in row.entries:
+            if row.has(stream):
+                theirs = b.read(other, stream)
+                for name, array in a.read(row, stream).items():
+                    np.testing.assert_allclose(array, theirs[name], atol=tolerance, rtol=0)
+
+
+def test_a_store_holds_every_stream(clips: list[Clip], tmp_path: Path) -> None:
+    store = extract(clips, tmp_path / "s", Plan(view_sets=("default", "wide", "none")))
+    assert store.streams == ["dlib/default", "dlib/none", "dlib/wide", "faces", "logmel", "spectrogram"]
+    row = store.rows[0]
+    statistics = store.read(row, "dlib/default")
+    assert {name: array.shape for name, array in statistics.items()} == dict.fromkeys(
+        ("basic", "mean", "std"), (3, 128)
+    )
+    assert list(store.read(row, "dlib/none")) == ["basic"]
+    basic = [store.read(row, f"dlib/{name}")["basic"] for name in ("default", "wide", "none")]
+    np.testing.assert_array_equal(basic[0], basic[1])
+    np.testing.assert_allclose(basic[0], basic[2], atol=1e-4)
+    assert store.read(row, "spectrogram")["spectrogram"].shape[1:] == (200,)
+    assert store.read(row, "logmel")["logmel"].shape[1:] == (3, 40)
+    assert row.entries["faces"].info == {"frames": 3, "faces": 0}
+
+
+def test_a_second_run_does_nothing(clips: list[Clip], tmp_path: Path) -> None:
+    store = extract(clips, tmp_path / "s")
+    run = Run(clips, QUICK, store)
+    assert run.tasks == []
+    assert run.renewed == []
+    os.utime(clips[0].path)  # a new date alone is no new clip
+    assert Run(clips, QUICK, store).tasks == []
+
+
+def test_only_what_is_missing_is_made(clips: list[Clip], tmp_path: Path) -> None:
+    store = extract(clips, tmp_path / "s")
+    run = Run(clips, BOTH, store)
+    assert {tuple(task.keys) for task in run.tasks} == {("dlib/default",)}
+    assert all(task.faces is not None for task in run.tasks)  # faces are not searched again
+    list(run)
+    store.refresh()
+    assert_same(store, extract(clips, tmp_path / "both", BOTH), 1e-4)
+
+
+def test_other_settings_are_named(clips: list[Clip], tmp_path: Path) -> None:
+    store = extract(clips, tmp_path / "s")
+    run = Run(clips, Plan(view_sets=("none",), max_frames=2), store)
+    assert run.changes["faces"] == ["max_frames: None / 2"]
+    assert len(run.tasks) == len(clips)
+    assert {"faces", "dlib/none"} == set(run.tasks[0].keys)
+
+
+def test_a_new_label_is_taken_over(clips: list[Clip], tmp_path: Path) -> None:
+    store = extract(clips, tmp_path / "s")
+    relabelled = [Clip(clip.id, clip.split, clip.path, "Sad", "anna") for clip in clips]
+    run = Run(relabelled, QUICK, store)
+    assert (run.tasks, run.renewed) == ([], relabelled)
+    list(run)
+    store.refresh()
+    assert {(row.clip.label, row.clip.subject) for row in store.rows} == {("Sad", "anna")}
+    assert store.rows[0].has("dlib/none")
+
+
+def test_a_changed_file_is_made_again(make_clip: MakeClip, tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mp4", 4)
+    clip = Clip("a", "train", str(path))
+    store = extract([clip], tmp_path / "s")
+    make_clip(path, 7)
+    assert len(Run([clip], QUICK, store).tasks) == 1
+    store = extract([clip], tmp_path / "s")
+    assert store.rows[0].entries["faces"].info["frames"] == 7
+
+
+def test_processes_and_batches_do_not_matter(clips: list[Clip], tmp_path: Path) -> None:
+    """To 1e-4: convolutions add up in another order when a batch has another size."""
+    one = extract(clips, tmp_path / "one", Plan(view_sets=("none",), precision="fp32", batch=1), workers=1)
+    two = extract(clips, tmp_path / "two", Plan(view_sets=("none",), precision="fp32", batch=72), workers=2)
+    assert_same(one, two, 1e-4)
+
+
+def test_bad_clips_cost_themselves_only(make_clip: MakeClip, tmp_path: Path) -> None:
+    good = make_clip(tmp_path / "good.mp4")
+    (tmp_path / "text.mp4").write_text("not a clip")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    make_clip(tmp_path / "silent.mp4", sound=False)
+    make_clip(tmp_path / "blind.mp4", frames=0)
+    make_clip(tmp_path / "one frame.mp4", frames=1)
+    names = ["good", "text", "empty", "silent", "blind", "one frame", "gone"]
+    clips = [Clip(name, "train", str(tmp_path / f"{name}.mp4")) for name in names]
+    store = FeatureStore(tmp_path / "s", create=True)
+    results = {result.task.clip.id: result for result in Run(clips, QUICK, store, workers=2)}
+    assert {name for name, result in results.items() if result.failure} == {"text", "empty", "gone"}
+    assert "no sound" in results["silent"].notes[-1]
+    assert "no video" in results["blind"].notes[0]
+    store.refresh()
+    rows = {row.clip.id: row for row in store.rows}
+    assert len(rows) == len(names)
+    assert rows["silent"].has("dlib/none")
+    assert not rows["silent"].has("spectrogram")
+    assert rows["blind"].has("spectrogram")
+    assert not rows["blind"].has("dlib/none")
+    assert rows["one frame"].entries["faces"].info["frames"] == 1
+    assert good.exists()
+    again = {task.clip.id for task in Run(clips, QUICK, store).tasks}
+    assert again == {"text", "empty", "gone"}  # what failed is tried again
+
+
+def workers_of(pid: int) -> list[int]:
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    )
+    rows = [line.split(maxsplit=2) for line in listing.stdout.splitlines()]
+    return [int(row[0]) for row in rows if int(row[1]) == pid and "popen_loky" in row[2]]
+
+
+def test_a_lost_process_costs_no_clip(clips: list[Clip], tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "s", create=True)
+    done = []
+    for number, result in enumerate(Run(clips, QUICK, store, workers=2)):
+        done.append(result)
+        if number == 0:
+            for pid in workers_of(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
+    assert sorted(result.task.clip.id for result in done) == sorted(clip.id for clip in clips)
+    assert not any(result.failure for result in done)
+
+
+RUN_SLOWLY = """
+import sys, time
+from pathlib import Path
+from avemo.cache.clips import Clip
+from avemo.cache.store import FeatureStore
+from avemo.extract.plan import Plan
+from avemo.extract.run import Run
+
+class Eager(FeatureStore):
+    def writer(self, **limits):
+        return super().writer(shard_seconds=0)
+
+paths = sorted(Path(sys.argv[1]).glob("*.mp4"))
+clips = [Clip(path.stem, "train", str(path), label="Happy") for path in paths]
+for result in Run(clips, Plan(view_sets=("none",)), Eager(sys.argv[2], create=True), workers=1):
+    print(result.task.clip.id, flush=True)
+    time.sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_resumed(clips: list[Clip], tmp_path: Path, sign: signal.Signals) -> None:
+    folder = Path(clips[0].path).parent
+    command = [sys.executable, "-c", RUN_SLOWLY, str(folder), str(tmp_path / "s")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        before = [process.stdout.readline().strip() for _ in range(3)]
+        time.sleep(0.05)
+        process.send_signal(sign)
+    store = FeatureStore(tmp_path / "s")
+    kept = {row.clip.id for row in store.rows}
+    assert kept >= set(before[:-1])
+    left = {task.clip.id for task in Run(clips, QUICK, store).tasks}
+    assert left == {clip.id for clip in clips} - kept
+    assert_same(extract(clips, tmp_path / "s"), extract(clips, tmp_path / "undisturbed"))
+
+
+def test_long_arrays_go_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avemo.extract.spool.MEMORY_BYTES", 1000)
+    blocks = [np.random.default_rng(n).normal(size=(n + 1, 5)).astype(np.float32) for n in range(20)]
+    spool = Spool(tmp_path)
+    for block in blocks:
+        spool.append(block)
+    finished = spool.finish()
+    assert isinstance(finished, OnDisk)
+    np.testing.assert_array_equal(finished.open(), np.concatenate(blocks))
+    small = Spool(tmp_path)
+    small.append(blocks[0])
+    np.testing.assert_array_equal(small.finish(), blocks[0])
