@@ -1,0 +1,109 @@
+"""What was found: clips with ids that are unique in their split, and what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from ..cache.clips import Clip
+from .dataset_scan import LeftOut, is_sound
+
+SPLITS = ("train", "val", "test")
+ONLY_SPLIT = "all"
+UNLABELLED = "unlabelled"
+
+MOST = 0.9
+"""The share of files that must fit a layout for a folder to be taken for it."""
+
+
+class DatasetError(ValueError):
+    """Clips that are not where they were said to be; the text says what was expected."""
+
+
+class NotThisDataset(DatasetError):
+    """A folder that is not laid out as the data set it was taken for."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The clips of a folder in natural order, or of a manifest in its own; train, val, test, other splits."""
+
+    clips: list[Clip]
+    dataset: str
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Clips per split and class; those without a label count as ``"unlabelled"``."""
+        tallies: dict[str, Counter[str]] = {}
+        for clip in self.clips:
+            tallies.setdefault(clip.split, Counter())[clip.label or UNLABELLED] += 1
+        return {split: dict(sorted(tally.items())) for split, tally in tallies.items()}
+
+    @property
+    def summary(self) -> str:
+        """One line: the data set, its clips per split and class, how many were left out."""
+        splits = [
+            f"{split} {sum(tally.values())} ({', '.join(f'{name} {n}' for name, n in tally.items())})"
+            for split, tally in self.counts.items()
+        ]
+        tail = f"; {len(self.left_out)} left out" if self.left_out else ""
+        return f"{self.dataset}: {count_of(len(self.clips), 'clip')}: {', '.join(splits)}{tail}"
+
+
+def clip_at(
+    root: Path, file: PurePosixPath, split: str, label: str | None = None, subject: str | None = None
+) -> Clip:
+    """The clip of a file below ``root``, with the file's name for an id."""
+    return Clip(file.stem, split, f"{root}/{file}", label, subject)
+
+
+def one_per_id(clips: Sequence[Clip], root: Path) -> tuple[list[Clip], list[LeftOut]]:
+    """Keep one clip of each (split, id), a video before a sound, else the first; put the splits in order."""
+    kept: dict[tuple[str, str], Clip] = {}
+    left_out: list[LeftOut] = []
+    for clip in sorted(clips, key=lambda clip: is_sound(clip.path)):
+        first = kept.setdefault(clip.key, clip)
+        if first is not clip:
+            left_out.append((below(root, clip.path), _why_twice(clip, below(root, first.path))))
+    unique = (clip for clip in clips if kept[clip.key] is clip)
+    return sorted(unique, key=lambda clip: _split_order(clip.split)), left_out
+
+
+def _why_twice(clip: Clip, first: str) -> str:
+    if is_sound(clip.path) and not is_sound(first):
+        return f"the sound of '{first}', which has the same id '{clip.id}'"
+    return f"has the id '{clip.id}' of '{first}' in split '{clip.split}': rename one of them"
+
+
+def _split_order(split: str) -> tuple[int, str]:
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
+
+
+def ids_from_paths(clips: Sequence[Clip], root: Path) -> list[Clip]:
+    """Where ids repeat in a split, all of that split take their path below ``root`` without its suffix."""
+    times = Counter(clip.key for clip in clips)
+    ambiguous = {split for (split, _), count in times.items() if count > 1}
+    return [replace(clip, id=_path_id(clip, root)) if clip.split in ambiguous else clip for clip in clips]
+
+
+def _path_id(clip: Clip, root: Path) -> str:
+    return str(PurePosixPath(below(root, clip.path)).with_suffix("")).lstrip("/")
+
+
+def below(root: Path, path: str) -> str:
+    """``path`` as seen from ``root``, or as it is where it lies elsewhere."""
+    return path.removeprefix(f"{root}/")
+
+
+def first_names(files: Sequence[PurePosixPath]) -> str:
+    """The first three of some files, for an error's text."""
+    names = ", ".join(f"'{file}'" for file in files[:3])
+    return f"{names} and {len(files) - 3} more" if len(files) > 3 else names
+
+
+def count_of(count: int, noun: str) -> str:
+    """``1 clip``, ``2 clips``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
