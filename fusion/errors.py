@@ -1,0 +1,7 @@
+"""What can go wrong in stage 2; each text says what was found, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class FusionError(Exception):
+    """Scores, runs or settings that cannot be used as they are."""

@@ -1,0 +1,98 @@
+"""How good predictions are: accuracy, unweighted average recall, macro F1, confusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+
+from .errors import FusionError
+from .scores import Scores
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What is known of a set of scores.
+
+    Attributes:
+        clips: how many clips have a true class; the figures are over these.
+        accuracy: share of right predictions, 0 to 1.
+        uar: unweighted average recall, 0 to 1.
+        macro_f1: unweighted average F1, 0 to 1.
+        classes: C class names.
+        confusion: ``[C, C]`` counts, true classes down, predicted ones across.
+    """
+
+    clips: int
+    accuracy: float
+    uar: float
+    macro_f1: float
+    classes: tuple[str, ...]
+    confusion: np.ndarray
+
+    @property
+    def recalls(self) -> dict[str, float]:
+        """Recall of each class that occurs, 0 to 1."""
+        totals = self.confusion.sum(axis=1)
+        return {
+            name: float(self.confusion[i, i] / totals[i]) for i, name in enumerate(self.classes) if totals[i]
+        }
+
+
+def accuracy(truth: Sequence[str], predicted: Sequence[str]) -> float:
+    """Share of clips predicted right, 0 to 1."""
+    _check(truth, predicted)
+    return float(accuracy_score(truth, predicted))
+
+
+def unweighted_average_recall(truth: Sequence[str], predicted: Sequence[str]) -> float:
+    """Mean over the classes that occur in ``truth`` of the share of their clips predicted right, 0 to 1."""
+    _check(truth, predicted)
+    return float(recall_score(truth, predicted, labels=sorted({*truth}), average="macro", zero_division=0))
+
+
+def macro_f1(truth: Sequence[str], predicted: Sequence[str]) -> float:
+    """Mean F1 over the classes that occur in ``truth``, 0 to 1; a class never predicted counts as 0."""
+    _check(truth, predicted)
+    return float(f1_score(truth, predicted, labels=sorted({*truth}), average="macro", zero_division=0))
+
+
+def confusion(truth: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Counts ``[C, C]`` of clips, true classes down, predicted ones across, both as in ``classes``."""
+    _check(truth, predicted)
+    unknown = sorted({*truth, *predicted} - {*classes})
+    if unknown:
+        raise FusionError(f"{', '.join(unknown)} among the labels, but the classes are {', '.join(classes)}")
+    return np.asarray(confusion_matrix(truth, predicted, labels=list(classes)))
+
+
+def summary(scores: Scores) -> Summary:
+    """All figures over the clips whose true class is known.
+
+    Raises:
+        FusionError: no clip has one.
+    """
+    known = scores.labelled
+    truth = [name for name in known.truth if name is not None]
+    if not truth:
+        raise FusionError(
+            f"none of the {len(scores.clips)} clips has a known class, so nothing can be counted"
+        )
+    return Summary(
+        clips=len(truth),
+        accuracy=accuracy(truth, known.predicted),
+        uar=unweighted_average_recall(truth, known.predicted),
+        macro_f1=macro_f1(truth, known.predicted),
+        classes=scores.classes,
+        confusion=confusion(truth, known.predicted, scores.classes),
+    )
+
+
+def _check(truth: Sequence[str], predicted: Sequence[str]) -> None:
+    if len(truth) != len(predicted) or not truth:
+        raise FusionError(
+            f"{len(truth)} true and {len(predicted)} predicted classes; one of each for every clip expected, "
+            "and at least one clip"
+        )

@@ -1,0 +1,22 @@
+"""``avemo``, the umbrella over all commands."""
+
+from __future__ import annotations
+
+import click
+
+from .. import __version__
+from .lazy import LazyGroup
+
+COMMANDS = {
+    "extract": ("extract:main", "Clips to a store of features (also: avemo-extract)."),
+    "fuse": ("fuse:main", "A store to trained heads, scores and ensembles (also: avemo-fuse)."),
+    "emotiw2019": ("emotiw2019:emotiw2019", "AFEW to the whole ensemble of a 2019 challenge submission."),
+    "store": ("store:store", "Look after a store: status, verify, export."),
+    "demo": ("demo:demo", "Make a small set of talking-face clips to try everything on."),
+}
+
+
+@click.command(cls=LazyGroup, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="avemo")
+def main() -> None:
+    """Audio-video emotion recognition: clips in, emotions out."""

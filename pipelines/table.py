@@ -1,0 +1,32 @@
+"""Tables as aligned text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+NUMBER = re.compile(r"-|[+-]?\d[\d.,]*( ?%| [kMGT]?B)?")
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """``header`` and ``rows`` in columns, text to the left and numbers (``12``, ``98.1%``) to the right.
+
+    A float gets three decimals, None a dash. A column of nothing but numbers and dashes is one of numbers.
+    """
+    texts = list(zip(header, *([_text(cell) for cell in row] for row in rows), strict=True))
+    widths = [max(map(len, column)) for column in texts]
+    right = [all(map(NUMBER.fullmatch, column[1:])) for column in texts]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        )
+        for line in zip(*texts, strict=True)
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _text(cell: object) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)

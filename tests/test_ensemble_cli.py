@@ -1,0 +1,185 @@
+"""``avemo-fuse ensemble``: from files and runs to a table and a submission; and the umbrella's help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from avemo.fusion import cards
+from avemo.fusion.metrics import summary
+from avemo.fusion.priors import reweight
+from avemo.fusion.scores import Scores
+from avemo.pipelines.main import main
+from avemo.pipelines.table import aligned
+
+AFEW = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
+COUNTS = dict(zip(AFEW, (133, 74, 81, 150, 144, 117, 74), strict=True))
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["fuse", "ensemble", *map(str, arguments)])
+
+
+def some(seed: int, split: str, labelled: bool = True) -> Scores:
+    rng = np.random.default_rng(seed)
+    clips = tuple((split, f"{i:09d}") for i in range(60))
+    values = 0.8 * rng.dirichlet(np.ones(7), 60) + 0.2 * np.eye(7)[np.arange(60) % 7]
+    return Scores(clips, AFEW, values, tuple(AFEW[i % 7] if labelled else None for i in range(60)))
+
+
+def a_run(folder: Path, seed: int, fit_on: str = "train", demo: str | None = None, **counts: int) -> Path:
+    """A run folder as training leaves it: validation clips labelled, test clips not."""
+    facts = {"train_counts": {**COUNTS, **counts}, "demo": demo}
+    cards.claim(folder, cards.Card("train", {"fit_on": fit_on}, facts))
+    some(seed, "val").write(folder / "scores-val.csv")
+    some(seed + 50, "test", labelled=False).write(folder / "scores-test.csv")
+    return folder
+
+
+def figures(result: Result, name: str) -> list[float]:
+    line = next(line for line in result.stdout.splitlines() if line.startswith(name))
+    return [float(cell) for cell in line.removeprefix(name).split()]
+
+
+def test_files_are_averaged_and_judged(tmp_path: Path) -> None:
+    members = [some(seed, "val") for seed in (1, 2)]
+    for name, scores in zip("ab", members, strict=True):
+        scores.write(tmp_path / f"{name}.csv")
+    result = run(tmp_path / "a.csv", tmp_path / "b.csv", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    mean = Scores.read(tmp_path / "out/scores.csv")
+    np.testing.assert_allclose(mean.values, (members[0].values + members[1].values) / 2, rtol=1e-15)
+    for name, scores in ((str(tmp_path / "a.csv"), members[0]), ("mean of 2", mean)):
+        expected = [summary(scores).accuracy, summary(scores).uar]
+        assert figures(result, name) == pytest.approx(expected, abs=5e-4)
+    assert "split val: 60 clips, 60 of them labelled" in result.stdout
+
+
+def test_runs_with_the_prior_of_their_training_labels(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path / name, seed) for name, seed in (("r1", 1), ("r2", 2))]
+    result = run(*runs, "--prior", "train", "--out", tmp_path / "out", "--zip", "Team")
+    assert result.exit_code == 0, result.output
+    total = sum(np.sqrt(list(COUNTS.values())))
+    assert f"Angry {np.sqrt(133) / total:.3f}" in result.stdout
+    assert "split test: 60 clips, 0 of them labelled" in result.stdout
+    roots = {name: np.sqrt(count) for name, count in COUNTS.items()}
+    mean, test_mean = (
+        replace(some(one, split), values=(some(one, split).values + some(two, split).values) / 2)
+        for split, one, two in (("val", 1, 2), ("test", 51, 52))
+    )
+    both = [summary(mean), summary(reweight(mean, roots))]
+    expected = [figure for found in both for figure in (found.accuracy, found.uar)]
+    assert figures(result, "mean of 2") == pytest.approx(expected, abs=5e-4)
+    final = reweight(test_mean, roots)
+    written = Scores.read(tmp_path / "out/submission.csv")
+    np.testing.assert_allclose(written.values, final.values, rtol=1e-14)
+    with zipfile.ZipFile(tmp_path / "out/Team.zip") as archive:
+        handed_in = {name: archive.read(name).decode() for name in archive.namelist()}
+    labels = zip(final.clips, final.predicted, strict=True)
+    assert handed_in == {f"{clip}.txt": label for (_, clip), label in labels}
+
+
+def test_the_challenge_prior_says_what_it_is(tmp_path: Path) -> None:
+    result = run(a_run(tmp_path / "r", 1), "--prior", "emotiw2019")
+    assert result.exit_code == 0
+    assert "a prior over that challenge's test labels" in result.stdout
+    assert not list(tmp_path.glob("*.csv"))
+
+
+def test_counts_and_weights_from_files(tmp_path: Path) -> None:
+    some(1, "val").write(tmp_path / "a.csv")
+    (tmp_path / "counts.csv").write_text("class,count\n" + "".join(f"{n},{c}\n" for n, c in COUNTS.items()))
+    by_counts = run(tmp_path / "a.csv", "--prior", "train", "--counts", tmp_path / "counts.csv")
+    by_file = run(tmp_path / "a.csv", "--prior", tmp_path / "counts.csv")
+    assert by_counts.exit_code == by_file.exit_code == 0
+    assert figures(by_counts, "mean of 1") == figures(by_file, "mean of 1")
+    result = run(tmp_path / "a.csv", "--prior", "train")
+    assert result.exit_code == 2
+    assert "--counts" in result.stderr
+
+
+def test_runs_of_different_training_sets_have_no_common_counts(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path / "r1", 1), a_run(tmp_path / "r2", 2, Happy=999)]
+    result = run(*runs, "--prior", "train")
+    assert result.exit_code == 2
+    assert "different clips" in result.stderr
+    assert run(*runs).exit_code == 0
+
+
+def test_clips_that_were_trained_on_are_no_test(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "r", 1, fit_on="train+val")
+    assert "split val" not in run(folder).stdout
+    result = run(folder, "--split", "val")
+    assert "trained on val: figures over these clips tell nothing of others" in result.stdout
+
+
+def test_scores_of_the_demo_are_labelled_so(tmp_path: Path) -> None:
+    assert "made of one photograph" in run(a_run(tmp_path / "r", 1, demo="made of one photograph")).stdout
+
+
+def test_a_submission_can_be_averaged_again(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "r", 1)
+    assert run(folder, "--out", tmp_path / "one").exit_code == 0
+    result = run(folder, tmp_path / "one/submission.csv", "--out", tmp_path / "two")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_allclose(
+        Scores.read(tmp_path / "two/scores.csv").values, some(51, "test").values, rtol=1e-15
+    )
+
+
+def test_splits(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "r", 1)
+    assert "split test, val: 120 clips, 60 of them labelled" in run(folder, "--split", "all").stdout
+    result = run(folder, "--split", "train")
+    assert result.exit_code == 2
+    assert "no scores of split 'train'; the splits are" in result.stderr
+
+
+def test_wrong_input(tmp_path: Path) -> None:
+    some(1, "val").write(tmp_path / "a.csv")
+    some(1, "val").take(range(50)).write(tmp_path / "b.csv")
+    (tmp_path / "empty").mkdir()
+    for arguments, message in (
+        ([], "Missing argument"),
+        ([tmp_path / "a.csv", "--zip", "T"], "add --out DIR"),
+        ([tmp_path / "none.csv"], "cannot be read"),
+        ([tmp_path / "empty"], "holds no scores"),
+        ([tmp_path / "a.csv", tmp_path / "b.csv"], "b.csv lacks 10 (val/000000050"),
+        ([tmp_path / "a.csv", "--out", tmp_path / "o", "--zip", "../T"], "cannot be a file's name"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert message in result.stderr.replace("\n", " ")
+    assert not (tmp_path / "o").exists()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from avemo.pipelines.main import main\n"
+        "for words in ([], ['store', 'status'], ['fuse'], ['fuse', 'ensemble']):\n"
+        "    main([*words, '--help'], standalone_mode=False)\n"
+        "heavy = {'torch', 'numpy', 'sklearn', 'h5py', 'cv2', 'librosa', 'dlib'} & {*sys.modules}\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Look after a store" in done.stdout
+
+
+def test_tables_are_aligned() -> None:
+    text = aligned(
+        ["name", "clips", "UAR", "share"], [["a", 5, 0.25, "9.5%"], ["longer name", 123, None, "-"]]
+    )
+    assert text.splitlines() == [
+        "name         clips    UAR  share",
+        "a                5  0.250   9.5%",
+        "longer name    123      -      -",
+    ]
+    assert aligned(["empty"], []) == "empty"
