@@ -13,8 +13,7 @@ Every stored array has time (or another running index) as its first axis.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -24,6 +23,7 @@ from . import journal
 from .clips import Clip
 from .errors import MixedKeysError, StoreError
 from .keys import FeatureKey
+from .order import natural
 from .rows import Entry, Row, Source
 from .shards import ArrayRef, ShardReader
 from .writer import StoreWriter
@@ -71,7 +71,7 @@ class FeatureStore:
     @property
     def rows(self) -> list[Row]:
         """All clips, ordered by split and id, numbers in ids counted as numbers."""
-        return sorted(self._rows.values(), key=lambda row: _natural(*row.clip.key))
+        return sorted(self._rows.values(), key=lambda row: [natural(part) for part in row.clip.key])
 
     def row(self, clip: Clip) -> Row | None:
         """What is stored of ``clip``, or None."""
@@ -195,11 +195,3 @@ class FeatureStore:
                 f"{self.path} is a store of version {found.get('version')}, and this avemo reads version "
                 f"{VERSION}; use the avemo that wrote it, or extract into a new folder"
             )
-
-
-def _natural(*texts: str) -> list[list[tuple[int, int | str]]]:
-    def parts(text: str) -> Iterator[tuple[int, int | str]]:
-        for part in re.split(r"(\d+)", text):
-            yield (0, int(part)) if part.isdigit() else (1, part)
-
-    return [list(parts(text)) for text in texts]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
+from ..cache.order import natural
 from .errors import FusionError
 
 
@@ -80,8 +80,3 @@ def check_disjoint(folds: Iterable[Fold], subjects: Sequence[str | None]) -> Non
                 f"fold {fold.name} trains and tests on the same subject: {', '.join(names[:3])}"
                 f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}; use leave-one-subject-out folds"
             )
-
-
-def natural(text: str) -> list[str | int]:
-    """A sorting key that counts the numbers in ``text`` as numbers: ``actor2`` before ``actor10``."""
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", text))]

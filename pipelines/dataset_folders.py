@@ -148,6 +148,6 @@ def _by_folder(refused: Iterable[tuple[PurePosixPath, str]]) -> list[LeftOut]:
     """One entry a folder and reason, with the number of files that it costs."""
     counts = Counter((str(file.parent), reason) for file, reason in refused)
     return [
-        (folder, f"{reason}; {count_of(count, 'file')} not used")
+        LeftOut(folder, f"{reason}; {count_of(count, 'file')} not used")
         for (folder, reason), count in counts.items()
     ]

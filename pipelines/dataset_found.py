@@ -35,6 +35,11 @@ class Found:
     left_out: list[LeftOut] = field(default_factory=list)
 
     @property
+    def problems(self) -> list[LeftOut]:
+        """What was left out and should be looked at."""
+        return [item for item in self.left_out if not item.spare]
+
+    @property
     def counts(self) -> dict[str, dict[str, int]]:
         """Clips per split and class; those without a label count as ``"unlabelled"``."""
         tallies: dict[str, Counter[str]] = {}
@@ -67,15 +72,17 @@ def one_per_id(clips: Sequence[Clip], root: Path) -> tuple[list[Clip], list[Left
     for clip in sorted(clips, key=lambda clip: is_sound(clip.path)):
         first = kept.setdefault(clip.key, clip)
         if first is not clip:
-            left_out.append((below(root, clip.path), _why_twice(clip, below(root, first.path))))
+            left_out.append(_twice(clip, first, root))
     unique = (clip for clip in clips if kept[clip.key] is clip)
     return sorted(unique, key=lambda clip: _split_order(clip.split)), left_out
 
 
-def _why_twice(clip: Clip, first: str) -> str:
-    if is_sound(clip.path) and not is_sound(first):
-        return f"the sound of '{first}', which has the same id '{clip.id}'"
-    return f"has the id '{clip.id}' of '{first}' in split '{clip.split}': rename one of them"
+def _twice(clip: Clip, first: Clip, root: Path) -> LeftOut:
+    path, other = below(root, clip.path), below(root, first.path)
+    if is_sound(path) and not is_sound(other):
+        return LeftOut(path, f"the sound of '{other}', which has the same id '{clip.id}'", spare=True)
+    reason = f"has the id '{clip.id}' of '{other}' in split '{clip.split}': rename one of them"
+    return LeftOut(path, reason)
 
 
 def _split_order(split: str) -> tuple[int, str]:

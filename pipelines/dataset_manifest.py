@@ -28,7 +28,7 @@ def read_manifest(manifest: Path) -> Found:
     for number, row in _rows(manifest):
         problem = _problem(row, folder)
         if problem:
-            left_out.append((row["path"], f"row {number} of {manifest.name}: {problem}"))
+            left_out.append(LeftOut(row["path"], f"row {number} of {manifest.name}: {problem}"))
             continue
         if not row["id"]:
             unnamed.append(len(clips))

@@ -95,7 +95,7 @@ def find_by_name(tree: Tree, pattern: NamePattern) -> Found:
             f"expected names like {pattern.shape}; {len(strangers)} of {len(tree.files)} are not: "
             f"{first_names(strangers)}"
         )
-    unnamed = [(str(file), f"is not named like {pattern.shape}") for file in strangers]
+    unnamed = [LeftOut(str(file), f"is not named like {pattern.shape}") for file in strangers]
     partial = _parts_of_whole_recordings(matches, pattern)
     clips = [
         clip_at(tree.root, file, ONLY_SPLIT, pattern.labels[match["label"]], match["subject"])
@@ -103,7 +103,7 @@ def find_by_name(tree: Tree, pattern: NamePattern) -> Found:
         if file not in partial
     ]
     kept, twice = one_per_id(clips, tree.root)
-    parts: list[LeftOut] = [(str(file), reason) for file, reason in partial.items()]
+    parts: list[LeftOut] = [LeftOut(str(file), reason, spare=True) for file, reason in partial.items()]
     return Found(kept, pattern.title, [*tree.left_out, *unnamed, *parts, *twice])
 
 

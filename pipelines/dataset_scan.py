@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-LeftOut = tuple[str, str]
-"""What was left out, as a path below the folder searched, and the reason."""
+from ..cache.order import natural
 
 SOUND_SUFFIXES = frozenset({".flac", ".m4a", ".mp3", ".ogg", ".wav"})
 VIDEO_SUFFIXES = frozenset(
@@ -19,6 +18,17 @@ VIDEO_SUFFIXES = frozenset(
     }
 )
 MEDIA_SUFFIXES = SOUND_SUFFIXES | VIDEO_SUFFIXES
+
+
+class LeftOut(NamedTuple):
+    """A file or folder that is not used: its path below the folder searched, and the reason.
+
+    A ``spare`` one only repeats what is used; any other should be looked at.
+    """
+
+    path: str
+    reason: str
+    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,16 @@ def scan(root: Path) -> Tree:
             twin = seen.setdefault((status.st_dev, status.st_ino), folder)
             if twin != folder:
                 left_out.append(
-                    (folder, f"a link to the folder '{twin or root.name}', which is searched already")
+                    LeftOut(
+                        folder,
+                        f"a link to the folder '{twin or root.name}', which is searched already",
+                        spare=True,
+                    )
                 )
                 continue
             entries = _visible_entries(root / folder)
         except OSError as error:
-            left_out.append((folder or str(root), f"folder cannot be read: {error.strerror}"))
+            left_out.append(LeftOut(folder or str(root), f"folder cannot be read: {error.strerror}"))
             continue
         inner: list[str] = []
         for entry in entries:
@@ -63,9 +77,9 @@ def scan(root: Path) -> Tree:
             elif kind == "file":
                 files.append(PurePosixPath(path))
             elif kind:
-                left_out.append((path.encode(errors="backslashreplace").decode(), kind))
+                left_out.append(LeftOut(path.encode(errors="backslashreplace").decode(), kind))
         waiting.extend(reversed(inner))
-    return Tree(root, sorted(files, key=natural), sorted(left_out, key=lambda item: natural(item[0])))
+    return Tree(root, sorted(files, key=path_order), sorted(left_out, key=lambda item: path_order(item.path)))
 
 
 def _visible_entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -100,11 +114,7 @@ def is_sound(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in SOUND_SUFFIXES
 
 
-def natural(path: str | PurePosixPath) -> tuple[list[list[str | int]], str]:
+def path_order(path: str | PurePosixPath) -> tuple[list[list[str | int]], str]:
     """Sort key: folder by folder, numbers by value (``clip2`` before ``clip10``), letters of any case."""
     text = str(path)
-    parts: list[list[str | int]] = [
-        [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", part.casefold())]
-        for part in text.split("/")
-    ]
-    return parts, text
+    return [natural(part) for part in text.casefold().split("/")], text

@@ -81,7 +81,7 @@ def _tree(root: Path) -> Tree:
         raise DatasetError(f"'{root}' does not exist: name a folder of clips")
     tree = scan(root)
     if not tree.files:
-        unusable = "".join(f"; '{path}': {reason}" for path, reason in tree.left_out[:3])
+        unusable = "".join(f"; '{path}': {reason}" for path, reason, _ in tree.left_out[:3])
         layouts = "\n".join(f"  {adapter.name}: {adapter.layout}" for adapter in ADAPTERS.values())
         raise DatasetError(
             f"no clips in '{root}'{unusable}. Expected files ending in {_suffixes()}, laid out as\n"

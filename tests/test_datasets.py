@@ -37,7 +37,7 @@ def labels(found: Found) -> dict[str, str | None]:
 
 def reason(found: Found, path: str) -> str:
     """The one reason why ``path`` was left out."""
-    (text,) = (text for left_out, text in found.left_out if left_out == path)
+    (text,) = (text for left_out, text, _ in found.left_out if left_out == path)
     return text
 
 
@@ -89,14 +89,14 @@ class TestAfew:
         grow(tmp_path, "Train/Sad/1.avi", "Train/Angry/1.avi")
         found = find_clips(tmp_path)
         assert labels(found) == {"1": "Angry"}
-        assert found.left_out == [
+        assert [item[:2] for item in found.left_out] == [
             ("Train/Sad/1.avi", "has the id '1' of 'Train/Angry/1.avi' in split 'train': rename one of them")
         ]
 
     def test_an_unknown_class_folder_is_reported_once_and_not_used(self, tmp_path: Path) -> None:
         grow(tmp_path, *afew_files("Train", "Val", "Test"), "Train/Angryy/1.avi", "Train/Angryy/2.avi")
         found = find_clips(tmp_path)
-        assert found.left_out == [
+        assert [item[:2] for item in found.left_out] == [
             (
                 "Train/Angryy",
                 "unknown class folder 'Angryy' (expected one of Angry, Disgust, Fear, Happy, Neutral, Sad, "
@@ -173,8 +173,9 @@ class TestNames:
             ("01-01-02-01-01-01-01", "Calm", "01"),
             ("03-02-08-02-02-02-24", "Surprise", "24"),
         ]
+        assert found.problems == []
         whole = "'Actor_01/01-01-02-01-01-01-01.mp4' is the whole recording"
-        assert found.left_out == [
+        assert [item[:2] for item in found.left_out] == [
             ("Actor_01/02-01-02-01-01-01-01.mp4", f"picture only; {whole}"),
             ("Audio/Actor_01/03-01-02-01-01-01-01.wav", f"sound only; {whole}"),
         ]
@@ -328,7 +329,7 @@ class TestFolders:
         with without_privileges():
             found = find_clips(open_folder)
         assert keys(found) == ["all/a"]
-        assert found.left_out == [("locked", "folder cannot be read: Permission denied")]
+        assert [item[:2] for item in found.left_out] == [("locked", "folder cannot be read: Permission denied")]
 
     def test_a_name_that_is_not_utf8_is_left_out(self, tmp_path: Path) -> None:
         name = os.fsencode(tmp_path) + b"/tr\xe8s.mp4"
@@ -338,7 +339,7 @@ class TestFolders:
             pytest.skip("this file system refuses names that are not UTF-8")
         found = find_clips(grow(tmp_path, "a.mp4"))
         assert keys(found) == ["all/a"]
-        assert found.left_out == [("tr\\udce8s.mp4", "name is not UTF-8: rename it")]
+        assert [item[:2] for item in found.left_out] == [("tr\\udce8s.mp4", "name is not UTF-8: rename it")]
 
     @pytest.mark.slow
     def test_100_000_files_take_seconds(self, tmp_path: Path) -> None:

@@ -1,0 +1,10 @@
+"""The order in which people expect names."""
+
+from __future__ import annotations
+
+import re
+
+
+def natural(text: str) -> list[str | int]:
+    """A sorting key that counts the numbers in ``text`` as numbers: ``actor2`` before ``actor10``."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", text))]

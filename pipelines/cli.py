@@ -1,0 +1,53 @@
+"""What all commands share: their exit codes, and errors as one clear line.
+
+0 done; 1 done, but some clips failed; 2 wrong arguments or input; 130 interrupted, resumable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+WRONG_INPUT, INTERRUPTED = 2, 130
+PACKAGE = __name__.partition(".")[0]
+
+
+class InputError(click.ClickException):
+    """Input that cannot be used; its text says what was found, expected, and what to do."""
+
+    exit_code = WRONG_INPUT
+
+
+class Command(click.Command):
+    """A command whose function may return an exit code, and whose errors are told in one line.
+
+    Exceptions of this package's own classes carry texts for the user; so do those of the file system.
+    Any other is a bug, and keeps its traceback.
+    """
+
+    def invoke(self, ctx: click.Context) -> None:
+        try:
+            code = super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; the same command goes on where it stopped", err=True)
+            code = INTERRUPTED
+        except click.UsageError:
+            raise
+        except (click.ClickException, click.FileError) as error:
+            raise InputError(error.format_message()) from error
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] != PACKAGE:
+                raise
+            raise InputError(str(error)) from error
+        ctx.exit(code or 0)
+
+
+def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a :class:`Command`, which answers to ``-h`` too."""
+    return click.command(
+        name, cls=Command, context_settings={"help_option_names": ["-h", "--help"]}, **settings
+    )

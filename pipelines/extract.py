@@ -1,0 +1,237 @@
+"""``avemo-extract``: a folder of clips into a feature store."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .cli import command
+from .table import aligned
+
+if TYPE_CHECKING:
+    from ..cache.store import FeatureStore
+    from ..extract.clip import Result
+    from ..extract.plan import Plan
+    from ..extract.run import Run
+    from .datasets import Found
+
+SHOWN = 20  # of the files that are left out
+TTA = {"none": "none", "mean": "default", "meanstd": "default", "meanstd2": "wide"}
+
+EXAMPLES = """
+\b
+Examples:
+  avemo-extract afew/ --tta meanstd
+  avemo-extract clips/ --manifest clips.csv --backbone resnet18@Resnet18_FER+.pth.tar
+  avemo-extract afew/ --tta meanstd --tta meanstd2 --backbone ir50@affectnet.pth \\
+                --backbone ir50@rafdb.pth --audio alexnet@alexnet-owt-7be5be79.pth
+  avemo-extract film.mp4 --store film --max-frames 200
+
+\b
+Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
+2 wrong arguments or input; 130 interrupted: the same command goes on.
+"""
+
+
+@command("extract", epilog=EXAMPLES)
+@click.argument("clips", type=click.Path(path_type=Path))
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default="features",
+    show_default=True,
+    metavar="DIR",
+    help="The feature store to make or to add to.",
+)
+@click.option(
+    "--dataset",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="auto, afew, folders, java-sed, ravdess, crema-d or flat.",
+)
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="A table with a column path and, as known, id, split, label, subject.",
+)
+@click.option(
+    "--tta",
+    type=click.Choice(list(TTA)),
+    multiple=True,
+    default=("meanstd",),
+    show_default=True,
+    help="Views of each face: none (1), mean and meanstd (18 close ones, whose mean and spread are "
+    "both stored), meanstd2 (18 wide ones). Repeatable.",
+)
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    default=("dlib",),
+    show_default=True,
+    metavar="NAME[@WEIGHTS]",
+    help="A face network and its checkpoint. Repeatable.",
+)
+@click.option(
+    "--audio",
+    multiple=True,
+    metavar="NAME@WEIGHTS",
+    help="An audio network, beside the spectrogram and log-Mel that are always stored. Repeatable.",
+)
+@click.option(
+    "--detector", default="dlib", show_default=True, metavar="NAME[@FILE]", help="dlib, or yunet@FILE.onnx."
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most N frames a clip, spread evenly.  [default: all]",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="auto is bf16 where the machine computes in it and the network bears it.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Processes side by side.  [default: one a core; on a GPU at most 4]",
+)
+@click.option("--batch", type=click.IntRange(min=1), default=72, show_default=True, metavar="N",
+              help="Views that pass through a network at once.")  # fmt: skip
+def main(
+    clips: Path,
+    store: Path,
+    dataset: str,
+    manifest: Path | None,
+    tta: tuple[str, ...],
+    backbones: tuple[str, ...],
+    audio: tuple[str, ...],
+    detector: str,
+    max_frames: int | None,
+    device: str,
+    precision: str,
+    workers: int,
+    batch: int,
+) -> int:
+    """Turn the video clips in the folder CLIPS into features.
+
+    Finds and follows the main face of each clip, runs face networks over transformed views of it, turns
+    the sound into spectrograms, and keeps everything in a feature store. What is stored already is not
+    made again, so a run that was stopped goes on with the same command.
+    """
+    from .datasets import find_clips
+
+    found = find_clips(clips, dataset, manifest)
+    _say_found(clips, found)
+    from ..cache.store import FeatureStore
+    from ..extract.plan import Plan
+    from ..extract.run import Run
+
+    plan = Plan(
+        detector=detector,
+        backbones=tuple(dict.fromkeys(backbones)),
+        view_sets=tuple(dict.fromkeys(TTA[name] for name in tta)),
+        audio=tuple(dict.fromkeys(audio)),
+        max_frames=max_frames,
+        device=device,
+        precision=precision,
+        batch=batch,
+    )
+    with FeatureStore(store, create=True) as opened:
+        run = Run(found.clips, plan, opened, workers)
+        _say_plan(plan, run, opened, len(found.clips))
+        failures = work(run, len(found.clips))
+        opened.refresh()
+        _summarise(opened, found)
+    return 1 if failures or found.problems else 0
+
+
+def work(run: Run, total: int) -> int:
+    """Carry ``run`` out under a progress bar; the number of clips that failed or are damaged."""
+    from tqdm import tqdm
+
+    failures = 0
+    with tqdm(
+        total=total,
+        initial=total - len(run.tasks),
+        unit="clip",
+        smoothing=0.1,
+        mininterval=0.2 if sys.stderr.isatty() else 10,
+        disable=not run.tasks,
+    ) as bar:
+        bar.set_postfix(failed=0, refresh=False)
+        for result in run:
+            failures += bool(result.failure or result.warnings)
+            for line in _lines(result):
+                bar.write(line, file=sys.stderr)
+            bar.set_postfix(failed=failures, refresh=False)
+            bar.update()
+    return failures
+
+
+def _lines(result: Result) -> list[str]:
+    clip = f"{result.task.clip} ({result.task.clip.path})"
+    if result.failure:
+        return [f"failed: {clip}: {result.failure}"]
+    damaged = [f"damaged: {clip}: {warning}; what could be read is used" for warning in result.warnings]
+    return damaged + [f"note: {clip}: {note}" for note in result.notes]
+
+
+def _say_found(root: Path, found: Found) -> None:
+    splits = Counter(clip.split for clip in found.clips)
+    listed = ", ".join(f"{count} {split}" for split, count in splits.items())
+    spare = len(found.left_out) - len(found.problems)
+    repeated = f"; {spare} files that only repeat them are passed over" if spare else ""
+    click.echo(f"{root}: {found.dataset}, {len(found.clips)} clips ({listed}){repeated}")
+    for item in found.problems[:SHOWN]:
+        click.echo(f"left out: {item.path}: {item.reason}", err=True)
+    if len(found.problems) > SHOWN:
+        click.echo(f"left out: {len(found.problems) - SHOWN} more", err=True)
+
+
+def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
+    for stream, differences in run.changes.items():
+        click.echo(f"{stream} is stored with other settings ({'; '.join(differences)}): making it again")
+    if not run.tasks:
+        click.echo(f"{store.path}: nothing to do, all {total} clips are there already")
+        return
+    networks = ", ".join(f"{network.label} ({network.precision})" for network in plan.networks())
+    click.echo(
+        f"{networks} over {', '.join(plan.view_sets)} views on {plan.torch_device}; "
+        f"{len(run.tasks)} of {total} clips to do in {run.workers} processes"
+    )
+
+
+def _summarise(store: FeatureStore, found: Found) -> None:
+    rows = [row for row in map(store.row, found.clips) if row is not None]
+    table = []
+    for split in dict.fromkeys(row.clip.split for row in rows):
+        of_split = [row for row in rows if row.clip.split == split]
+        infos = [row.entries["faces"].info for row in of_split if row.has("faces")]
+        frames = sum(info["frames"] for info in infos)
+        faces = sum(info["faces"] for info in infos)
+        table.append(
+            [
+                split,
+                len(of_split),
+                sum(row.clip.label is not None for row in of_split),
+                sum(row.has("spectrogram") for row in of_split),
+                sum(bool(row.failures) for row in of_split),
+                frames,
+                f"{faces / frames:.1%}" if frames else "-",
+            ]
+        )
+    click.echo(aligned(["split", "clips", "labelled", "with sound", "failed", "frames", "with face"], table))
+    click.echo(f"stored in {store.path}; next: avemo-fuse train --store {store.path} --fusion fbp")
