@@ -1,0 +1,90 @@
+"""Standardised sequences, and padded batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .corpus import Sequences
+
+
+class Padded(NamedTuple):
+    """One stream of a batch: ``values`` ``[N, T, D]`` and ``mask`` ``[N, T]``, true where a vector is."""
+
+    values: Tensor
+    mask: Tensor
+
+
+Batch = Mapping[str, Padded]
+
+
+@dataclass(frozen=True, eq=False)
+class Standardisation:
+    """(x - mean) * scale for each of D dimensions, float32; kept with the model that it was made for."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, sequences: Sequences, clips: np.ndarray) -> Standardisation:
+        """Zero mean and unit variance over all vectors of ``clips`` (indices); summed in float64.
+
+        A dimension that is constant there, up to float32's rounding, is centred and not scaled.
+        """
+        chosen = sequences.frames_of(clips)
+        count = max(1, int(chosen.sum()))
+        blocks = [slice(i, i + 4096) for i in range(0, len(chosen), 4096)]
+        parts = [(sequences.values[block], chosen[block]) for block in blocks]
+        mean = sum(values[own].sum(axis=0, dtype=np.float64) for values, own in parts) / count
+        variance = sum(((values[own] - mean) ** 2).sum(axis=0) for values, own in parts) / count
+        std = np.sqrt(variance)
+        varies = std > 1e-6 * np.abs(mean) + 1e-12
+        scale = np.divide(1.0, std, out=np.ones_like(std), where=varies)
+        return cls(mean.astype(np.float32), scale.astype(np.float32))
+
+
+class Batcher:
+    """Sequences standardised once and kept on the device as one flat tensor a stream.
+
+    Args:
+        streams: the clips' sequences.
+        standardisations: one a stream.
+        device: where batches are wanted.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Sequences],
+        standardisations: Mapping[str, Standardisation],
+        device: str = "cpu",
+    ) -> None:
+        self._streams = {
+            name: _Flat(streams[name], standard, device) for name, standard in standardisations.items()
+        }
+
+    def __call__(self, clips: Tensor) -> dict[str, Padded]:
+        """The batch of ``clips`` ``[N]`` (indices), padded with zeros to its longest."""
+        return {name: stream.padded(clips) for name, stream in self._streams.items()}
+
+
+class _Flat:
+    def __init__(self, sequences: Sequences, standard: Standardisation, device: str) -> None:
+        rows = len(sequences.values)
+        values = np.zeros((rows + 1, sequences.features), dtype=np.float32)  # the last row is for padding
+        np.subtract(sequences.values, standard.mean, out=values[:rows])
+        values[:rows] *= standard.scale
+        self._values = torch.from_numpy(values).to(device)
+        self._starts = torch.from_numpy(sequences.starts).to(device)
+        self._lengths = torch.from_numpy(sequences.lengths).to(device)
+
+    def padded(self, clips: Tensor) -> Padded:
+        lengths = self._lengths[clips].unsqueeze(1)
+        steps = torch.arange(max(1, int(lengths.max())), device=lengths.device)
+        mask = steps < lengths
+        rows = torch.where(mask, self._starts[clips].unsqueeze(1) + steps, len(self._values) - 1)
+        return Padded(self._values.index_select(0, rows.flatten()).view(*mask.shape, -1), mask)

@@ -1,0 +1,146 @@
+"""The clips of a store as arrays in memory: what training and prediction work on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..cache.clips import Clip
+from ..cache.rows import Row
+from ..cache.store import FeatureStore
+from .errors import FusionError
+from .features import Feature
+from .scores import Scores
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """One stream of N clips, their vectors end to end.
+
+    Attributes:
+        values: ``[ΣT, D]`` float32.
+        lengths: ``[N]`` vectors of each clip; 0 for a clip that has none.
+    """
+
+    values: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Iterable[np.ndarray | None]) -> Sequences:
+        """Of each clip's ``[T, D]``, or None; at least one must be there."""
+        parts = list(parts)
+        lengths = np.array([0 if part is None else len(part) for part in parts], dtype=np.int64)
+        return cls(np.concatenate([part for part in parts if part is not None]), lengths)
+
+    @property
+    def features(self) -> int:
+        """D."""
+        return int(self.values.shape[1])
+
+    @property
+    def starts(self) -> np.ndarray:
+        """``[N]`` where each clip's vectors begin in ``values``."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def frames_of(self, clips: np.ndarray) -> np.ndarray:
+        """Whether each of the ΣT vectors is of one of ``clips`` (indices)."""
+        return np.repeat(np.isin(np.arange(len(self.lengths)), clips), self.lengths)
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """N clips with their streams.
+
+    Attributes:
+        clips: the clips, in the store's order.
+        streams: ``visual``, ``audio`` or both.
+    """
+
+    clips: tuple[Clip, ...]
+    streams: Mapping[str, Sequences]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of all classes that occur, sorted."""
+        return tuple(sorted({clip.label for clip in self.clips if clip.label is not None}))
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Indices of the clips whose class is known."""
+        return np.flatnonzero([clip.label is not None for clip in self.clips])
+
+    def of_split(self, *splits: str) -> np.ndarray:
+        """Indices of the clips of these splits."""
+        return np.flatnonzero([clip.split in splits for clip in self.clips])
+
+    def targets(self, classes: Sequence[str]) -> np.ndarray:
+        """``[N]`` index in ``classes`` of each clip's class, -1 where it is not known or not among them."""
+        places = {name: i for i, name in enumerate(classes)}
+        return np.array([places.get(clip.label or "", -1) for clip in self.clips], dtype=np.int64)
+
+    def scores(self, classes: Sequence[str], values: np.ndarray) -> Scores:
+        """Probabilities ``[N, C]`` with the names of clips and classes; a foreign class counts as unknown."""
+        truth = tuple(clip.label if clip.label in classes else None for clip in self.clips)
+        return Scores(tuple(clip.key for clip in self.clips), tuple(classes), values, truth)
+
+
+def fitted_and_watched(corpus: Corpus, fit_on: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which clips to fit and which to watch while fitting (indices).
+
+    ``train`` fits the labelled clips of that split and watches those of ``val``; ``train+val`` fits
+    both and watches none. Where all clips are of one split, its labelled ones are fitted.
+
+    Raises:
+        FusionError: there are no such clips, or they are of fewer than two classes.
+    """
+    splits = sorted({clip.split for clip in corpus.clips})
+    wanted = splits if len(splits) == 1 else fit_on.split("+")
+    if not {*wanted} <= {*splits}:
+        raise FusionError(
+            f"the clips are of the splits {', '.join(splits)}, so {fit_on!r} cannot be fitted; name the "
+            "splits so in the manifest, or cross-validate over all clips: avemo-fuse cv"
+        )
+    fit = np.intersect1d(corpus.of_split(*wanted), corpus.labelled)
+    classes = {corpus.clips[i].label for i in fit}
+    if len(classes) < 2:
+        raise FusionError(
+            f"{len(fit)} labelled clips of {len(classes)} classes in {' and '.join(wanted)}; clips of two or "
+            "more classes are needed: put them in class folders, or give a manifest with a label column"
+        )
+    others = [] if "val" in wanted else ["val"]
+    return fit, np.intersect1d(corpus.of_split(*others), corpus.labelled)
+
+
+def load(
+    store: FeatureStore,
+    features: Mapping[str, Feature],
+    rows: Sequence[Row],
+    dimensions: Mapping[str, int] | None = None,
+) -> Corpus:
+    """Read ``features`` (``visual``, ``audio``) of all ``rows``.
+
+    Args:
+        store: an opened store.
+        features: what to read.
+        rows: the clips.
+        dimensions: D of each, where it is known; without, one clip at least must have the feature.
+
+    Raises:
+        StoreError: an array is damaged.
+        FusionError: no clip has a stream, or a clip's values cannot be used.
+    """
+    streams = {}
+    for name, feature in features.items():
+        parts = [feature.read(store, row) for row in rows]
+        if dimensions:
+            nothing = np.empty((0, dimensions[name]), dtype=np.float32)
+            parts = [nothing if part is None else part for part in parts]
+        if all(part is None for part in parts):
+            raise FusionError(
+                f"none of {len(rows)} clips has {feature.name}; use a head for the other stream: "
+                "`--fusion faces` without sound, `--fusion audio` without pictures"
+            )
+        streams[name] = Sequences.of(parts)
+    return Corpus(tuple(row.clip for row in rows), streams)

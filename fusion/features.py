@@ -1,0 +1,261 @@
+"""Named features: what a head reads, made on the fly of the statistics that a store holds.
+
+A visual stream ``BACKBONE/VIEWSET`` holds ``basic`` (the chip itself) and, for view sets of many
+views, ``mean`` and ``std`` over the V transformed views of each frame, ``[T, D]`` each. All of
+zhou2019 table 3 is made of these, so nothing below is ever stored.
+
+A feature is written ``NAME`` or ``NAME:BACKBONE`` (``f-ar-mean:A+B``); BACKBONE may be any beginning
+that only one of the store's backbones has, and is left out where there is but one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..cache.keys import FeatureKey
+from ..cache.rows import Row
+from ..cache.store import FeatureStore
+from .errors import FusionError
+
+VISUAL, AUDIO = "visual", "audio"
+WINDOW, HOP = 64, 32  # log-Mel or spectrogram frames of 10 ms
+
+
+def joined(*arrays: np.ndarray) -> np.ndarray:
+    """``[T, D]`` arrays side by side."""
+    return np.concatenate(arrays, axis=-1)
+
+
+def flat(array: np.ndarray) -> np.ndarray:
+    """``[T, ...]`` as ``[T, D]``."""
+    return array.reshape(len(array), -1)
+
+
+def norm_fft(basic: np.ndarray) -> np.ndarray:
+    """F-NormFFT (zhou2019 §3.4): the DFT over a frame's own D values, as ``[real : imaginary]``.
+
+    Half of it is redundant: the DFT of real values is conjugate-symmetric, so the later half of either
+    part repeats the earlier one up to sign. It is kept in the paper's 2D form.
+
+    Args:
+        basic: ``[T, D]``.
+
+    Returns:
+        ``[T, 2D]``, each row of Euclidean length 1 (or 0, where the frame is all zeros).
+    """
+    spectrum = np.fft.fft(basic, axis=-1)
+    parts = joined(spectrum.real, spectrum.imag)
+    norm = np.linalg.norm(parts, axis=-1, keepdims=True)
+    return parts / np.where(norm == 0, 1, norm)
+
+
+def windows(frames: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation over windows of 64 frames every 32, the last flush with the end.
+
+    Args:
+        frames: ``[T, ...]`` with D values a frame; a clip of fewer than 64 frames is one window.
+
+    Returns:
+        ``[n, 2D]``: ``[mean : std]`` of each window.
+    """
+    frames = flat(frames)
+    last = max(0, len(frames) - WINDOW)
+    starts = sorted({*range(0, last + 1, HOP), last})
+    cut = [frames[start : start + WINDOW] for start in starts]
+    return np.stack([joined(part.mean(axis=0), part.std(axis=0)) for part in cut])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one named feature is made.
+
+    Attributes:
+        modality: ``visual`` or ``audio``.
+        streams: regular expressions of the streams it can be made of, preferred ones first; the group
+            is the backbone's label, empty for streams that need no backbone.
+        arrays: what it reads of a stream, ``[T, ...]`` each.
+        derive: those arrays, of one backbone after the other, to ``[n, D]``.
+        extract: the options with which avemo-extract stores what it needs.
+        backbones: how many it joins.
+    """
+
+    name: str
+    modality: str
+    streams: tuple[str, ...]
+    arrays: tuple[str, ...]
+    derive: Callable[..., np.ndarray]
+    extract: str
+    backbones: int = 1
+
+
+_ANY, _DEFAULT, _WIDE = (
+    tuple(rf"(.+)/{name}" for name in sets) for sets in (("default", "none", "wide"), ("default",), ("wide",))
+)
+
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("basic", VISUAL, _ANY, ("basic",), joined, "--tta none"),
+        Recipe("f-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta mean"),
+        Recipe("f-meanstd", VISUAL, _DEFAULT, ("mean", "std"), joined, "--tta meanstd"),
+        Recipe("f-meanstd-2", VISUAL, _WIDE, ("mean", "std"), joined, "--tta meanstd2"),
+        Recipe("f-normfft", VISUAL, _ANY, ("basic",), norm_fft, "--tta none"),
+        Recipe("f-ar-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta mean --backbone A --backbone B", 2),
+        Recipe("alexnet", AUDIO, (r"(alexnet(?:@.*)?)",), ("vectors",), joined, "--audio alexnet@FILE"),
+        Recipe("logmel", AUDIO, ("()logmel",), ("logmel",), flat, ""),
+        Recipe("logmel-stats", AUDIO, ("()logmel",), ("logmel",), windows, ""),
+        Recipe("spectrogram", AUDIO, ("()spectrogram",), ("spectrogram",), flat, ""),
+        Recipe("spectrogram-stats", AUDIO, ("()spectrogram",), ("spectrogram",), windows, ""),
+    )
+}
+AUTO = "auto"
+BEST = {
+    VISUAL: ("f-meanstd", "f-meanstd-2", "basic"),
+    AUDIO: ("alexnet", "logmel-stats", "spectrogram-stats"),
+}
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A named feature of one store: a recipe, and the streams it is made of there."""
+
+    name: str
+    streams: tuple[str, ...]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is made."""
+        return recipe_of(self.name)
+
+    def keys(self, store: FeatureStore, rows: Sequence[Row]) -> dict[str, FeatureKey]:
+        """What each stream was extracted with.
+
+        Raises:
+            StoreError: no clip of ``rows`` has a stream, or they were extracted in different ways.
+        """
+        return {stream: store.key(stream, rows) for stream in self.streams}
+
+    def read(self, store: FeatureStore, row: Row) -> np.ndarray | None:
+        """The values ``[n, D]`` float32 of one clip; None where it has none (no sound, say).
+
+        Raises:
+            StoreError: an array is damaged or not there.
+            FusionError: backbones saw different frames, or a value is not finite.
+        """
+        if not all(row.has(stream) for stream in self.streams):
+            return None
+        arrays = [
+            array for stream in self.streams for array in store.read(row, stream, self.recipe.arrays).values()
+        ]
+        frames = {len(array) for array in arrays}
+        if len(frames) > 1:
+            counts = " and ".join(str(len(array)) for array in arrays)
+            raise FusionError(
+                f"clip {row.clip} has {counts} frames in {', '.join(self.streams)}, which {self.name} joins; "
+                "extract all backbones with the same --detector and --max-frames"
+            )
+        if frames == {0}:
+            return None
+        values = np.asarray(self.recipe.derive(*arrays), dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise FusionError(
+                f"{self.name} of clip {row.clip} has values that are not finite; "
+                "extract it again, with --precision fp32 if it was another"
+            )
+        return values
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of a feature ``NAME`` or ``NAME:BACKBONE``.
+
+    Raises:
+        FusionError: there is none.
+    """
+    name = name.partition(":")[0]
+    if name not in RECIPES:
+        raise FusionError(f"there is no feature {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def find(store: FeatureStore, modality: str, text: str) -> Feature:
+    """The feature that ``text`` names, as ``store`` can give it.
+
+    Args:
+        store: an opened store.
+        modality: ``visual`` or ``audio``.
+        text: ``NAME``, ``NAME:BACKBONE``, or ``auto``: the best that the store holds.
+
+    Raises:
+        FusionError: no such feature, or the store cannot give it; the text says what would.
+    """
+    name, _, wanted = text.partition(":")
+    counts = Counter(stream for row in store.rows for stream in row.entries if row.has(stream))
+    if name == AUTO:
+        held = [best for best in BEST[modality] if _held(RECIPES[best], counts)]
+        name = held[0] if held else BEST[modality][-1]
+    names = [recipe.name for recipe in RECIPES.values() if recipe.modality == modality]
+    if name not in names:
+        raise FusionError(f"there is no {modality} feature {name!r}; there are {AUTO}, {', '.join(names)}")
+    recipe = RECIPES[name]
+    streams = _held(recipe, counts)
+    if len(streams) < recipe.backbones:
+        raise FusionError(_not_held(store, recipe, counts))
+    labels = _chosen(recipe, wanted, streams)
+    if labels is None:
+        example = f"{name}:{'+'.join(list(streams)[: recipe.backbones])}"
+        raise FusionError(
+            f"{text!r} does not say which: {store.path} holds {name} of {', '.join(streams)}; "
+            f"name {'one' if recipe.backbones == 1 else 'two'} as in {example}"
+        )
+    label = "+".join(labels)
+    return Feature(f"{name}:{label}" if label else name, tuple(streams[label] for label in labels))
+
+
+def _held(recipe: Recipe, counts: Mapping[str, int]) -> dict[str, str]:
+    """Label → stream; of several streams, the one that most clips have, then the preferred one."""
+    best: dict[str, str] = {}
+    for pattern in recipe.streams:
+        for stream in sorted(counts):
+            match = re.fullmatch(pattern, stream)
+            if match and counts[stream] > counts.get(best.get(match[1], ""), 0):
+                best[match[1]] = stream
+    return best
+
+
+def _chosen(recipe: Recipe, wanted: str, labels: Collection[str]) -> tuple[str, ...] | None:
+    if not wanted:
+        return tuple(labels) if len(labels) == recipe.backbones else None
+    for parts in _split(wanted, recipe.backbones):
+        found = [_matching(part, labels) for part in parts]
+        if all(len(labels) == 1 for labels in found):
+            return tuple(labels[0] for labels in found)
+    return None
+
+
+def _split(text: str, parts: int) -> Iterator[tuple[str, ...]]:
+    """Every way to cut ``text`` at a plus sign; a label may have one of its own (FER+)."""
+    if parts == 1:
+        yield (text,)
+    else:
+        yield from ((text[:i], text[i + 1 :]) for i, letter in enumerate(text) if letter == "+")
+
+
+def _matching(wanted: str, labels: Collection[str]) -> list[str]:
+    return [wanted] if wanted in labels else [label for label in labels if label.startswith(wanted)]
+
+
+def _not_held(store: FeatureStore, recipe: Recipe, counts: Mapping[str, int]) -> str:
+    held = ", ".join(sorted(counts)) or "nothing"
+    if not recipe.extract:  # every extraction stores it, so the clips have no sound
+        return (
+            f"{store.path} holds no {recipe.name}, so none of its clips has sound; it holds {held}. "
+            "`--fusion faces` does without"
+        )
+    needed = "" if recipe.backbones == 1 else f" of {recipe.backbones} backbones"
+    call = f"avemo-extract CLIPS --store {store.path} {recipe.extract}"
+    return f"{store.path} holds no {recipe.name}{needed}; it holds {held}. `{call}` adds it"

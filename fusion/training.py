@@ -1,0 +1,193 @@
+"""Training one member: the same seed gives the same bits, whatever else runs beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .batches import Batcher, Standardisation
+from .corpus import Corpus
+from .errors import FusionError
+from .heads import Head, HeadSettings, build_head, head_class
+from .metrics import accuracy, unweighted_average_recall
+
+PREDICT_BATCH = 64
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a head is trained: Adam on cross-entropy (zhou2021 §IV); the last epoch is the member."""
+
+    epochs: int = 200
+    batch: int = 64
+    learning_rate: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all members of a run have in common; ``device`` is a torch device or ``auto``."""
+
+    classes: tuple[str, ...]
+    head: HeadSettings = field(default_factory=HeadSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One member to train: its seed, the clips to fit, and those to watch each epoch (indices)."""
+
+    seed: int
+    fit: np.ndarray
+    watch: np.ndarray
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a history: loss and accuracy on the clips being fitted, with dropout, as the epoch went
+    by; then loss, accuracy and unweighted average recall on the watched clips, None without any."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    val_uar: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A trained head with the standardisation of its training clips."""
+
+    classes: tuple[str, ...]
+    head: Head
+    standardisations: Mapping[str, Standardisation]
+
+    def predict(self, corpus: Corpus, device: str = "cpu") -> np.ndarray:
+        """Probabilities ``[N, C]`` float64 of all clips of ``corpus``."""
+        device = resolve_device(device)
+        batcher = Batcher(corpus.streams, self.standardisations, device)
+        with one_thread():
+            return _probabilities(self.head.to(device), batcher, torch.arange(len(corpus.clips)))
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What came of a job: the member, its history, and its probabilities ``[N, C]`` of every clip."""
+
+    member: Member
+    history: tuple[Epoch, ...]
+    probabilities: np.ndarray
+
+
+def train(corpus: Corpus, plan: Plan, job: Job, on_epoch: Callable[[int], None]) -> Trained:
+    """Train one member.
+
+    Args:
+        corpus: the clips; those that are fitted or watched have a class among ``plan.classes``.
+        plan: the settings.
+        job: seed and clips.
+        on_epoch: called with the number of epochs done, after each.
+    """
+    device = resolve_device(plan.device)
+    streams = head_class(plan.head.fusion).streams
+    standardisations = {name: Standardisation.of(corpus.streams[name], job.fit) for name in streams}
+    batcher = Batcher(corpus.streams, standardisations, device)
+    targets = torch.from_numpy(corpus.targets(plan.classes)).to(device)
+    fit, watch = (torch.from_numpy(clips).to(device) for clips in (job.fit, job.watch))
+    history = []
+    with one_thread(), _seeded(job.seed, device) as order:
+        features = {name: corpus.streams[name].features for name in streams}
+        head = build_head(plan.head, features, len(plan.classes)).to(device)
+        optimiser = torch.optim.Adam(head.parameters(), lr=plan.training.learning_rate)
+        for number in range(1, plan.training.epochs + 1):
+            shuffled = fit[torch.randperm(len(fit), generator=order).to(device)]
+            fitted = _fit_epoch(head, batcher, targets, torch.split(shuffled, plan.training.batch), optimiser)
+            history.append(Epoch(number, *fitted, *_watch(head, batcher, targets, watch, plan.classes)))
+            on_epoch(number)
+        everything = torch.arange(len(corpus.clips), device=device)
+        probabilities = _probabilities(head, batcher, everything)
+    member = Member(plan.classes, head.to("cpu"), standardisations)
+    return Trained(member, tuple(history), probabilities)
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` as ``cuda`` where there is one, else ``cpu``; other names as they are.
+
+    Raises:
+        FusionError: there is no such device here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise FusionError(f"there is no device {name!r} here ({error}); use auto or cpu") from error
+    return name
+
+
+def _fit_epoch(
+    head: Head,
+    batcher: Batcher,
+    targets: Tensor,
+    batches: tuple[Tensor, ...],
+    optimiser: torch.optim.Optimizer,
+) -> tuple[float, float]:
+    head.train()
+    loss_sum = torch.zeros((), device=targets.device)
+    right = torch.zeros((), device=targets.device)
+    for clips in batches:
+        logits = head(batcher(clips))
+        loss = functional.cross_entropy(logits, targets[clips])
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        loss_sum += loss.detach() * len(clips)
+        right += (logits.argmax(dim=1) == targets[clips]).sum()
+    count = sum(map(len, batches))
+    return float(loss_sum) / count, float(right) / count
+
+
+def _watch(
+    head: Head, batcher: Batcher, targets: Tensor, clips: Tensor, classes: tuple[str, ...]
+) -> tuple[float, ...]:
+    if not len(clips):
+        return ()
+    truth = targets[clips].cpu().numpy()
+    probabilities = _probabilities(head, batcher, clips)
+    loss = -np.log(probabilities[np.arange(len(truth)), truth].clip(1e-30)).mean()
+    names = [[classes[i] for i in indices] for indices in (truth, probabilities.argmax(axis=1))]
+    return float(loss), accuracy(*names), unweighted_average_recall(*names)
+
+
+@torch.no_grad()
+def _probabilities(head: Head, batcher: Batcher, clips: Tensor) -> np.ndarray:
+    head.eval()
+    logits = [head(batcher(part)) for part in torch.split(clips, PREDICT_BATCH)]
+    return np.asarray(torch.cat(logits).double().softmax(dim=1).cpu())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: sums then run in the same order on any number of cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _seeded(seed: int, device: str) -> Iterator[torch.Generator]:
+    """Seed initialisation and dropout, and give a generator for the order of clips; the caller's random
+    state is as before afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        torch.manual_seed(seed)
+        yield torch.Generator().manual_seed(seed)

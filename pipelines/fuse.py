@@ -1,0 +1,35 @@
+"""``avemo-fuse``: a store of features into trained heads, scores and ensembles."""
+
+from __future__ import annotations
+
+import click
+
+from .. import __version__
+from .lazy import LazyGroup
+
+COMMANDS = {
+    "train": ("fuse_train:train", "Train an ensemble of heads on a store of features."),
+    "predict": ("fuse_predict:predict", "Score the clips of a store with trained runs."),
+    "cv": ("fuse_cv:cv", "Cross-validate: leave one subject out, or k folds."),
+    "ensemble": ("fuse_ensemble:ensemble", "Average scores, re-weight them, write a submission."),
+    "report": ("fuse_report:report", "Show what came of runs, as one HTML file."),
+}
+
+EXAMPLES = """
+\b
+Examples:
+  avemo-extract afew/ --tta meanstd
+  avemo-fuse train --fusion fbp
+  avemo-fuse ensemble runs/default --prior train --out submission
+"""
+
+
+@click.command(
+    cls=LazyGroup,
+    commands=COMMANDS,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="avemo-fuse")
+def main() -> None:
+    """Train attention and bilinear-pooling heads on a feature store, and use what they say."""

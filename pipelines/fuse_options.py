@@ -1,0 +1,221 @@
+"""What ``avemo-fuse train`` and ``cv`` share: their options, and how a store becomes a training corpus."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import __version__
+from .demo_set import DEMO_NOTE, is_demo
+
+if TYPE_CHECKING:
+    from ..cache.keys import FeatureKey
+    from ..cache.rows import Row
+    from ..cache.store import FeatureStore
+    from ..fusion.cards import Card
+    from ..fusion.corpus import Corpus
+    from ..fusion.features import Feature
+    from ..fusion.heads import HeadSettings
+    from ..fusion.scores import Scores
+    from ..fusion.training import Plan
+
+FEATURES_HELP = """
+\b
+Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best it has):
+  visual  basic f-mean f-meanstd f-meanstd-2 f-normfft f-ar-mean:A+B
+  audio   alexnet logmel logmel-stats spectrogram spectrogram-stats
+"""
+
+OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.option("--store", type=click.Path(path_type=Path), default="features", show_default=True,
+                 metavar="DIR", help="The feature store that avemo-extract made."),
+    click.option("--visual", default="auto", show_default=True, metavar="FEATURE",
+                 help="What the pictures are read as."),
+    click.option("--audio", default="auto", show_default=True, metavar="FEATURE",
+                 help="What the sound is read as."),
+    click.option("--fusion", default="fbp", show_default=True, metavar="NAME",
+                 help="fbp, concat; or one stream alone: audio, faces."),
+    click.option("--attention", default="transformer", show_default=True, metavar="NAME",
+                 help="self, relation or transformer, over both streams."),
+    click.option("--visual-attention", metavar="NAME", help="Another one over the pictures."),
+    click.option("--audio-attention", metavar="NAME", help="Another one over the sound."),
+    click.option("--members", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+                 help="Heads to train and average; member i has seed S + i."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S"),
+    click.option("--epochs", type=click.IntRange(min=1), default=200, show_default=True, metavar="N"),
+    click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, metavar="N"),
+    click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-4,
+                 show_default=True, metavar="RATE", help="Adam's learning rate."),
+    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.3, show_default=True,
+                 metavar="SHARE"),
+    click.option("--hidden", type=click.IntRange(min=1), default=128, show_default=True, metavar="M",
+                 help="Reduced dimension of transformer attention."),
+    click.option("--outputs", type=click.IntRange(min=1), default=128, show_default=True, metavar="O",
+                 help="Values of bilinear pooling."),
+    click.option("--factors", type=click.IntRange(min=1), default=4, show_default=True, metavar="K",
+                 help="Products summed for each of them."),
+    click.option("--bias/--no-bias", default=True, show_default=True,
+                 help="Whether bilinear pooling's projections have biases."),
+    click.option("--device", default="auto", show_default=True, metavar="NAME",
+                 help="auto, cpu, cuda, cuda:1."),
+    click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
+                 help="Processes side by side.  [default: one a core where that pays]"),
+    click.option("--overwrite", is_flag=True, help="Replace a run of other settings in --out."),
+)  # fmt: skip
+
+
+def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command all :data:`OPTIONS`."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
+@dataclass
+class Prepared:
+    """A store read for training.
+
+    Attributes:
+        rows: the clips used.
+        features: ``visual``, ``audio`` or both, as the head needs.
+        keys: what each stream was extracted with.
+        corpus: their values, in the order of ``rows``.
+        plan: classes and settings.
+    """
+
+    store: FeatureStore
+    rows: Sequence[Row]
+    features: Mapping[str, Feature]
+    keys: Mapping[str, FeatureKey]
+    corpus: Corpus
+    plan: Plan
+
+    def card(self, kind: str, fitted: Sequence[int], facts: Mapping[str, Any], **settings: Any) -> Card:
+        """What to write on the run's folder."""
+        from ..fusion.cards import Card, settings_of
+
+        labels = Counter(str(self.rows[i].clip.label) for i in fitted)
+        always = {
+            "avemo": __version__,
+            "command": sys.argv,
+            "demo": demo_note(self.rows),
+            "clips": Counter(row.clip.split for row in self.rows),
+            "without_face": [row.clip.key for row in self.rows if not row.has_face],
+            "train_counts": dict(sorted(labels.items())),
+        }
+        described = settings_of(
+            self.plan,
+            self.features,
+            self.keys,
+            self.corpus,
+            [self.rows[i] for i in fitted],
+            **settings,
+        )
+        return Card(kind, described, {**always, **facts})
+
+
+def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool = False) -> Prepared:
+    """Find and read the features that the options ask for.
+
+    Raises:
+        StoreError: the store cannot be read.
+        FusionError: there are no such features, heads or attentions, or no labelled clips.
+    """
+    from ..fusion.attention import attention_class
+    from ..fusion.corpus import load
+    from ..fusion.errors import FusionError
+    from ..fusion.features import find
+    from ..fusion.heads import head_class
+    from ..fusion.training import Plan, TrainingSettings
+
+    head = head_settings(options)
+    streams = head_class(head.fusion).streams
+    for stream in streams:
+        attention_class(head.attention(stream))
+    rows = [row for row in store.rows if row.clip.label is not None or not labelled_only]
+    if not any(row.clip.label is not None for row in rows):
+        raise FusionError(
+            f"{store.path} has {len(store.rows)} clips and none of them is labelled; put clips in class "
+            "folders, or give avemo-extract a manifest with a label column"
+        )
+    features = {stream: find(store, stream, options[stream]) for stream in streams}
+    keys = {name: key for feature in features.values() for name, key in feature.keys(store, rows).items()}
+    corpus = load(store, features, rows)
+    training = TrainingSettings(options["epochs"], options["batch"], options["learning_rate"])
+    return Prepared(
+        store, rows, features, keys, corpus, Plan(corpus.classes, head, training, options["device"])
+    )
+
+
+def head_settings(options: Mapping[str, Any]) -> HeadSettings:
+    """The head that the options ask for."""
+    from ..fusion.heads import HeadSettings
+
+    return HeadSettings(
+        fusion=options["fusion"],
+        visual_attention=options["visual_attention"] or options["attention"],
+        audio_attention=options["audio_attention"] or options["attention"],
+        dropout=options["dropout"],
+        hidden=options["hidden"],
+        outputs=options["outputs"],
+        factors=options["factors"],
+        bias=options["bias"],
+    )
+
+
+def describe(prepared: Prepared) -> list[tuple[str, str]]:
+    """What goes into training, as names and texts."""
+    counts = Counter(row.clip.split for row in prepared.rows)
+    head = prepared.plan.head
+    lines = [
+        ("clips", f"{len(prepared.rows)} ({', '.join(f'{name} {count}' for name, count in counts.items())})"),
+        ("classes", " ".join(prepared.plan.classes)),
+    ]
+    for stream, feature in prepared.features.items():
+        sequences = prepared.corpus.streams[stream]
+        lacking = int((sequences.lengths == 0).sum())
+        text = f"{feature.name}, {sequences.features} values, attention {head.attention(stream)}"
+        lines.append((stream, text + (f"; {lacking} clips have none" if lacking else "")))
+        waiting = sum(name not in row.entries for row in prepared.rows for name in feature.streams)
+        if waiting:
+            lines.append(("", f"{waiting} clips are not extracted yet: run avemo-extract again to go on"))
+    lines.append(("fusion", head.fusion))
+    return lines
+
+
+def tell(lines: Sequence[tuple[str, str]]) -> None:
+    """Print names and texts in two columns."""
+    for name, text in lines:
+        click.echo(f"{name:<12}{text}")
+
+
+def demo_note(rows: Sequence[Row]) -> str | None:
+    """What must stand beside every score on the demo set; None for other clips."""
+    folders = {Path(row.clip.path).parent for row in rows if row.clip.path}
+    return DEMO_NOTE if any(is_demo(folder) for folder in folders) else None
+
+
+def with_faces(scores: Scores, rows: Sequence[Row]) -> Scores | None:
+    """The labelled clips in which a face was found; None if that is all of them, or none."""
+    faces = {row.clip.key for row in rows if row.has_face}
+    labelled = scores.labelled
+    chosen = [i for i, clip in enumerate(labelled.clips) if clip in faces]
+    return labelled.take(chosen) if 0 < len(chosen) < len(labelled.clips) else None
+
+
+@contextmanager
+def epochs_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar of epochs; what it gives is told how many are done."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=total, unit="epoch", mininterval=0.2 if sys.stderr.isatty() else 10, disable=not total
+    ) as bar:
+        yield lambda done: bar.update(done - bar.n) and None
