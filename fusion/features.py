@@ -24,6 +24,10 @@ from .errors import FusionError
 
 VISUAL, AUDIO = "visual", "audio"
 WINDOW, HOP = 64, 32  # log-Mel or spectrogram frames of 10 ms
+SILENCE_DB = (
+    30.0  # below the loudest frame; without the silence at its ends a clip is told better (docs/results.md)
+)
+DB_PER_NEPER = 10 / np.log(10)  # of power
 
 
 def joined(*arrays: np.ndarray) -> np.ndarray:
@@ -54,20 +58,41 @@ def norm_fft(basic: np.ndarray) -> np.ndarray:
     return parts / np.where(norm == 0, 1, norm)
 
 
+def spoken(decibels: np.ndarray) -> slice:
+    """From the first to the last frame that is within 30 dB of the loudest one: silence at both ends is
+    left out, pauses are kept.
+
+    Args:
+        decibels: ``[T, F]`` power in frequency bands.
+    """
+    loudness = np.logaddexp.reduce(decibels / DB_PER_NEPER, axis=1) * DB_PER_NEPER
+    (loud,) = np.nonzero(loudness >= loudness.max() - SILENCE_DB)
+    return slice(loud[0], loud[-1] + 1)
+
+
 def windows(frames: np.ndarray) -> np.ndarray:
     """Mean and standard deviation over windows of 64 frames every 32, the last flush with the end.
 
     Args:
-        frames: ``[T, ...]`` with D values a frame; a clip of fewer than 64 frames is one window.
+        frames: ``[T, D]``; fewer than 64 frames are one window.
 
     Returns:
         ``[n, 2D]``: ``[mean : std]`` of each window.
     """
-    frames = flat(frames)
     last = max(0, len(frames) - WINDOW)
     starts = sorted({*range(0, last + 1, HOP), last})
     cut = [frames[start : start + WINDOW] for start in starts]
     return np.stack([joined(part.mean(axis=0), part.std(axis=0)) for part in cut])
+
+
+def log_mel_windows(log_mel: np.ndarray) -> np.ndarray:
+    """:func:`windows` over the :func:`spoken` part of a log-Mel spectrogram ``[T, 3, 40]`` (in nepers)."""
+    return windows(flat(log_mel[spoken(log_mel[:, 0] * DB_PER_NEPER)]))
+
+
+def spectrogram_windows(spectrogram: np.ndarray) -> np.ndarray:
+    """:func:`windows` over the :func:`spoken` part of a speech spectrogram ``[T, 200]`` in dB."""
+    return windows(spectrogram[spoken(spectrogram)])
 
 
 @dataclass(frozen=True)
@@ -108,9 +133,9 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("f-ar-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta mean --backbone A --backbone B", 2),
         Recipe("alexnet", AUDIO, (r"(alexnet(?:@.*)?)",), ("vectors",), joined, "--audio alexnet@FILE"),
         Recipe("logmel", AUDIO, ("()logmel",), ("logmel",), flat, ""),
-        Recipe("logmel-stats", AUDIO, ("()logmel",), ("logmel",), windows, ""),
+        Recipe("logmel-stats", AUDIO, ("()logmel",), ("logmel",), log_mel_windows, ""),
         Recipe("spectrogram", AUDIO, ("()spectrogram",), ("spectrogram",), flat, ""),
-        Recipe("spectrogram-stats", AUDIO, ("()spectrogram",), ("spectrogram",), windows, ""),
+        Recipe("spectrogram-stats", AUDIO, ("()spectrogram",), ("spectrogram",), spectrogram_windows, ""),
     )
 }
 AUTO = "auto"

@@ -22,11 +22,16 @@ PREDICT_BATCH = 64
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a head is trained: Adam on cross-entropy (zhou2021 §IV); the last epoch is the member."""
+    """How a head is trained: Adam on cross-entropy (zhou2021 §IV); the last epoch is the member.
+
+    ``weight_decay`` shrinks the weights by that share of the learning rate at each step, apart from the
+    gradient; the papers have none.
+    """
 
     epochs: int = 200
     batch: int = 64
     learning_rate: float = 1e-4
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,13 @@ def train(corpus: Corpus, plan: Plan, job: Job, on_epoch: Callable[[int], None])
     with one_thread(), _seeded(job.seed, device) as order:
         features = {name: corpus.streams[name].features for name in streams}
         head = build_head(plan.head, features, len(plan.classes)).to(device)
-        optimiser = torch.optim.Adam(head.parameters(), lr=plan.training.learning_rate)
-        for number in range(1, plan.training.epochs + 1):
+        settings = plan.training
+        optimiser = torch.optim.AdamW(
+            head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        for number in range(1, settings.epochs + 1):
             shuffled = fit[torch.randperm(len(fit), generator=order).to(device)]
-            fitted = _fit_epoch(head, batcher, targets, torch.split(shuffled, plan.training.batch), optimiser)
+            fitted = _fit_epoch(head, batcher, targets, torch.split(shuffled, settings.batch), optimiser)
             history.append(Epoch(number, *fitted, *_watch(head, batcher, targets, watch, plan.classes)))
             on_epoch(number)
         everything = torch.arange(len(corpus.clips), device=device)

@@ -53,6 +53,8 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, metavar="N"),
     click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-4,
                  show_default=True, metavar="RATE", help="Adam's learning rate."),
+    click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True,
+                 metavar="SHARE", help="Shrinks weights apart from the gradient; helps on few clips."),
     click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.3, show_default=True,
                  metavar="SHARE"),
     click.option("--hidden", type=click.IntRange(min=1), default=128, show_default=True, metavar="M",
@@ -148,7 +150,9 @@ def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool
     features = {stream: find(store, stream, options[stream]) for stream in streams}
     keys = {name: key for feature in features.values() for name, key in feature.keys(store, rows).items()}
     corpus = load(store, features, rows)
-    training = TrainingSettings(options["epochs"], options["batch"], options["learning_rate"])
+    training = TrainingSettings(
+        options["epochs"], options["batch"], options["learning_rate"], options["weight_decay"]
+    )
     return Prepared(
         store, rows, features, keys, corpus, Plan(corpus.classes, head, training, options["device"])
     )

@@ -15,7 +15,7 @@ from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
 from avemo.fusion.corpus import load
 from avemo.fusion.errors import FusionError
-from avemo.fusion.features import RECIPES, Feature, find, norm_fft, windows
+from avemo.fusion.features import RECIPES, Feature, find, norm_fft, spoken, windows
 
 T, D = 6, 8
 
@@ -96,12 +96,31 @@ def test_norm_fft_against_numpy() -> None:
     [(1, [0]), (64, [0]), (65, [0, 1]), (96, [0, 32]), (100, [0, 32, 36]), (128, [0, 32, 64])],
 )
 def test_windows(frames: int, starts: list[int]) -> None:
-    sound = np.random.default_rng(0).normal(size=(frames, 3, 4))
+    sound = np.random.default_rng(0).normal(size=(frames, 12))
     out = windows(sound)
     assert out.shape == (len(starts), 24)
     for row, start in zip(out, starts, strict=True):
-        part = sound[start : start + 64].reshape(-1, 12)
+        part = sound[start : start + 64]
         np.testing.assert_allclose(row, [*part.mean(axis=0), *part.std(axis=0)], atol=1e-12)
+
+
+def test_silence_at_the_ends_is_left_out_and_pauses_stay() -> None:
+    decibels = np.full((50, 4), -90.0)
+    decibels[10:20] = -20.0
+    decibels[30:33] = -40.0  # 20 dB below the loudest: still speech
+    decibels[40] = -60.0
+    assert spoken(decibels) == slice(10, 33)
+    assert spoken(np.full((5, 4), -100.0)) == slice(0, 5)  # digital silence is all alike
+    assert spoken(decibels[:1]) == slice(0, 1)
+
+
+def test_loudness_sums_power_over_bands() -> None:
+    decibels = np.array([[-3.0, -3.0], [-31.0, -90.0], [-30.0, -29.0], [-90.0, -28.0]])
+    by_hand = 10 * np.log10((10 ** (decibels / 10)).sum(axis=1))
+    loud = [level >= by_hand.max() - 30 for level in by_hand]
+    assert loud == [True, False, True, True]
+    assert spoken(decibels[:2]) == slice(0, 1)
+    assert spoken(decibels[:3]) == slice(0, 3)
 
 
 def test_audio_features(tmp_path: Path) -> None:
