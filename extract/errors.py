@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class ExtractError(Exception):
+class ExtractError(ValueError):
     """Wrong settings: nothing can be extracted. The text says what was given, expected, and the remedy."""
 
 

@@ -55,8 +55,12 @@ class Plan:
 
     @property
     def torch_device(self) -> str:
-        """The device's name, ``auto`` resolved."""
-        return best_device() if self.device == "auto" else self.device
+        """The device's name, ``auto`` resolved.
+
+        Raises:
+            ExtractError: there is no such device here.
+        """
+        return best_device() if self.device == "auto" else _present(self.device)
 
     def keys(self) -> dict[str, FeatureKey]:
         """The key of each stream that this plan gives.
@@ -89,6 +93,17 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@cache
+def _present(device: str) -> str:
+    try:
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:
+        raise ExtractError(
+            f"there is no device {device!r} here ({str(error).splitlines()[0]}); use --device auto or cpu"
+        ) from error
+    return device
 
 
 @cache

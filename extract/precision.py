@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.fx.experimental import optimization
 
+from .errors import ExtractError
+
 Precision = Literal["fp32", "bf16"]
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -17,12 +19,12 @@ def resolve_precision(precision: str, device: torch.device | str, bf16_suits: bo
     """``"auto"``, ``"fp32"`` or ``"bf16"`` as the precision that is used on ``device``.
 
     ``"auto"`` is bf16 where the hardware multiplies in it and the network does not suffer
-    (``bf16_suits``), else fp32. Raises :class:`ValueError` on any other word.
+    (``bf16_suits``), else fp32. Raises :class:`ExtractError` on any other word.
     """
     if precision == "auto":
         return "bf16" if bf16_suits and has_fast_bf16(device) else "fp32"
     if precision not in get_args(Precision):
-        raise ValueError(f"precision {precision!r} is unknown: expected auto, fp32 or bf16")
+        raise ExtractError(f"precision {precision!r} is unknown: expected auto, fp32 or bf16")
     return cast(Precision, precision)
 
 

@@ -134,7 +134,7 @@ def main(
     from .datasets import find_clips
 
     found = find_clips(clips, dataset, manifest)
-    _say_found(clips, found)
+    say_found(clips, found)
     from ..cache.store import FeatureStore
     from ..extract.plan import Plan
     from ..extract.run import Run
@@ -149,9 +149,10 @@ def main(
         precision=precision,
         batch=batch,
     )
+    plan.keys()  # what cannot be used is told before there is a store
     with FeatureStore(store, create=True) as opened:
         run = Run(found.clips, plan, opened, workers)
-        _say_plan(plan, run, opened, len(found.clips))
+        say_plan(plan, run, opened, len(found.clips))
         failures = work(run, len(found.clips))
         opened.refresh()
         _summarise(opened, found)
@@ -189,7 +190,8 @@ def _lines(result: Result) -> list[str]:
     return damaged + [f"note: {clip}: {note}" for note in result.notes]
 
 
-def _say_found(root: Path, found: Found) -> None:
+def say_found(root: Path, found: Found) -> None:
+    """Print which clips were found, and which files had to be left out."""
     splits = Counter(clip.split for clip in found.clips)
     listed = ", ".join(f"{count} {split}" for split, count in splits.items())
     spare = len(found.left_out) - len(found.problems)
@@ -201,15 +203,17 @@ def _say_found(root: Path, found: Found) -> None:
         click.echo(f"left out: {len(found.problems) - SHOWN} more", err=True)
 
 
-def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
+def say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
+    """Print what is about to be done, and why stored streams are made again."""
     for stream, differences in run.changes.items():
         click.echo(f"{stream} is stored with other settings ({'; '.join(differences)}): making it again")
     if not run.tasks:
         click.echo(f"{store.path}: nothing to do, all {total} clips are there already")
         return
     networks = ", ".join(f"{network.label} ({network.precision})" for network in plan.networks())
+    views = f"{networks} over {', '.join(plan.view_sets)} views" if networks else "face tracks and sound"
     click.echo(
-        f"{networks} over {', '.join(plan.view_sets)} views on {plan.torch_device}; "
+        f"{views} on {plan.torch_device}; "
         f"{len(run.tasks)} of {total} clips to do in {run.workers} processes"
     )
 

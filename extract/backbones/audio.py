@@ -14,6 +14,7 @@ import torch.nn.functional as F
 import torchvision.models as models
 from torch import Tensor, nn
 
+from ..errors import ExtractError
 from ..precision import prepare
 from .spec import IMAGENET_MEAN, IMAGENET_STD
 from .torchvision_nets import ALEXNET
@@ -92,12 +93,14 @@ def audio_names() -> tuple[str, ...]:
 def load_audio_backbone(text: str, device: torch.device | str = "cpu") -> AudioBackbone:
     """The audio network that ``NAME@FILE`` stands for, as ``alexnet@alexnet-owt-7be5be79.pth``.
 
-    Raises :class:`ValueError` on an unknown name, and :class:`WeightsError` where no file is given or
+    Raises :class:`ExtractError` on an unknown name, and :class:`WeightsError` where no file is given or
     it is no checkpoint of torchvision's AlexNet.
     """
     name, _, file = text.partition("@")
     if name not in audio_names():
-        raise ValueError(f"no audio backbone is called {name!r}: expected one of {', '.join(audio_names())}")
+        raise ExtractError(
+            f"no audio backbone is called {name!r}: expected one of {', '.join(audio_names())}"
+        )
     if not file:
         raise WeightsError(
             f"the audio backbone {name!r} needs a weights file: give it as {name}@FILE, "

@@ -85,7 +85,7 @@ class Backbone:
 def load_backbone(text: str, device: torch.device | str = "cpu", precision: str = "auto") -> Backbone:
     """The backbone that ``NAME`` or ``NAME@FILE`` stands for.
 
-    Raises :class:`ValueError` on an unknown name or precision, and :class:`WeightsError` where the
+    Raises :class:`ExtractError` on an unknown name or precision, and :class:`WeightsError` where the
     network needs a file and none is given, or the file is not a checkpoint of it.
     """
     name, _, file = text.partition("@")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import ExtractError
 from . import dlib_resnet, irnet, mobilefacenet, torchvision_nets, vggface
 from .spec import BackboneSpec
 
@@ -19,7 +20,7 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> BackboneSpec:
-    """The network called ``name``; raises :class:`ValueError`, which lists the names, where none is."""
+    """The network called ``name``; raises :class:`ExtractError`, which lists the names, where none is."""
     if name not in _SPECS:
-        raise ValueError(f"no backbone is called {name!r}: expected one of {', '.join(_SPECS)}")
+        raise ExtractError(f"no backbone is called {name!r}: expected one of {', '.join(_SPECS)}")
     return _SPECS[name]

@@ -13,6 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ..errors import ExtractError
+
 State = dict[str, Tensor]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -20,7 +22,7 @@ _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _SHOWN_KEYS = 5
 
 
-class WeightsError(ValueError):
+class WeightsError(ExtractError):
     """A weights file that is absent, unreadable, unsafe, or of another network."""
 
 
