@@ -9,7 +9,7 @@ from .lazy import LazyGroup
 
 COMMANDS = {
     "train": ("fuse_train:train", "Train an ensemble of heads on a store of features."),
-    "predict": ("fuse_predict:predict", "Score the clips of a store with trained runs."),
+    "predict": ("fuse_predict:predict", "Score a store, or video clips, with trained runs."),
     "cv": ("fuse_cv:cv", "Cross-validate: leave one subject out, or k folds."),
     "ensemble": ("fuse_ensemble:ensemble", "Average scores, re-weight them, write a submission."),
     "report": ("fuse_report:report", "Show what came of runs, as one HTML file."),
@@ -21,6 +21,8 @@ Examples:
   avemo-extract afew/ --tta meanstd
   avemo-fuse train --fusion fbp
   avemo-fuse ensemble runs/default --prior train --out submission
+  avemo-fuse report runs/default
+  avemo-fuse predict runs/default film.mp4 --out scores.csv
 """
 
 

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 
-from .cli import command
+from .cli import InputError, command
 from .fuse_options import demo_note, tell
+
+if TYPE_CHECKING:
+    from ..cache.keys import FeatureKey
+    from ..cache.rows import Row
+    from ..cache.store import FeatureStore
+    from ..fusion.runs import Run
+    from .datasets import Found
 
 EXAMPLES = """
 \b
 Examples:
   avemo-fuse predict runs/default features --out scores.csv --split test
   avemo-fuse predict runs/f-mean runs/f-meanstd --store features --out scores.csv
+  avemo-fuse predict runs/default film.mp4 --out scores.csv
+  avemo-fuse predict runs/ir50 clips/ --backbone ir50@affectnet.pth --out scores.csv
+
+\b
+Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 130 interrupted.
 """
 
 
 @command("predict", epilog=EXAMPLES)
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN... [STORE]")
+@click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN... [STORE_OR_CLIPS]"
+)
 @click.option(
     "--store",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The feature store, where it does not follow the runs.  [default: features]",
+    help="The feature store, where none follows the runs [default: features]; with clips, where their "
+    "features are kept [default: nowhere].",
 )
 @click.option("--split", metavar="NAME", help="Clips of one split only.  [default: all]")
 @click.option(
@@ -35,25 +52,60 @@ Examples:
     metavar="CSV",
     help="Where the scores go.",
 )
-@click.option("--device", default="auto", show_default=True, metavar="NAME",
-              help="auto, cpu, cuda, cuda:1.")  # fmt: skip
-def predict(paths: tuple[Path, ...], store: Path | None, split: str | None, out: Path, device: str) -> None:
-    """Score the clips of STORE with the mean of all members of each RUN.
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    metavar="NAME@WEIGHTS",
+    help="For clips: the weights of a face network that the runs read. Repeatable.",
+)
+@click.option(
+    "--audio",
+    multiple=True,
+    metavar="NAME@WEIGHTS",
+    help="For clips: the weights of an audio network that the runs read. Repeatable.",
+)
+@click.option("--detector", metavar="NAME@FILE", help="For clips: the detector's file, where it has one.")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
+              help="For clips: processes side by side.  [default: one a core]")  # fmt: skip
+def predict(
+    paths: tuple[Path, ...],
+    store: Path | None,
+    split: str | None,
+    out: Path,
+    backbones: tuple[str, ...],
+    audio: tuple[str, ...],
+    detector: str | None,
+    device: str,
+    workers: int,
+) -> int:
+    """Score the clips of STORE, or the video clips in CLIPS, with the mean of all members of each RUN.
 
-    The clips must have been extracted with the settings that the runs were trained on.
+    The clips of a store must have been extracted with the settings that the runs were trained on; those in
+    a folder, or a single file, are extracted so here.
     """
-    runs, store = divide(paths, store)
+    runs, source = divide(paths, store)
     from ..cache.store import FeatureStore
     from ..fusion.runs import Run
     from ..fusion.runs import predict as mean_of_members
 
-    with FeatureStore(store) as opened:
-        rows = [row for row in opened.rows if split in (None, row.clip.split)]
-        if not rows:
-            have = ", ".join(sorted({row.clip.split for row in opened.rows})) or "no clips"
-            raise click.UsageError(f"{store} has no clips of split {split!r}; it has {have}")
-        loaded = [Run(path) for path in runs]
-        scores = mean_of_members(loaded, opened, rows, device)
+    loaded = [Run(path) for path in runs]
+    found, failures = None, 0
+    with TemporaryDirectory(prefix="avemo-") as scratch:
+        if is_clips(source):
+            from .datasets import find_clips
+            from .extract import say_found
+            from .stage_one import into_store, plan_again
+
+            found = find_clips(source)
+            say_found(source, found)
+            plan = plan_again(keys_of(loaded), detector, backbones, audio, device)
+            source = store or Path(scratch) / "features"
+            failures = into_store(found, plan, source, workers)
+        with FeatureStore(source) as opened:
+            rows = choose(opened, found, split)
+            scores = mean_of_members(loaded, opened, rows, device)
     scores.write(out)
     members = sum(run.members for run in loaded)
     tell(
@@ -65,15 +117,19 @@ def predict(paths: tuple[Path, ...], store: Path | None, split: str | None, out:
     note = demo_note(rows)
     if note:
         click.echo(note)
+    return 1 if failures or (found and found.problems) else 0
 
 
 def divide(paths: Sequence[Path], store: Path | None) -> tuple[list[Path], Path]:
-    """The runs among ``paths``, and the store: the one that is none, or else ``store``, or ``features``."""
+    """The runs among ``paths``, and what is none: a store or clips; else ``store``, or ``features``."""
     runs = [path for path in paths if (path / "run.json").exists()]
-    others = [path for path in paths if path not in runs] + ([store] if store else [])
+    others = [path for path in paths if path not in runs]
+    if store and not any(map(is_clips, others)):
+        others.append(store)
     if len(others) > 1:
         raise click.UsageError(
-            f"{', '.join(map(str, others))}: one store expected; runs are folders with a run.json"
+            f"{', '.join(map(str, others))}: one store or folder of clips expected; runs are folders with a "
+            "run.json"
         )
     if not runs:
         raise click.UsageError(
@@ -81,3 +137,36 @@ def divide(paths: Sequence[Path], store: Path | None) -> tuple[list[Path], Path]
             "makes one"
         )
     return runs, (others or [Path("features")])[0]
+
+
+def is_clips(path: Path) -> bool:
+    """Whether there is a file, or a folder that is no store."""
+    return path.exists() and not (path / "store.json").exists()
+
+
+def keys_of(runs: Sequence[Run]) -> dict[str, FeatureKey]:
+    """The keys of all streams that the runs read.
+
+    Raises:
+        InputError: two runs read a stream of different settings.
+    """
+    keys: dict[str, FeatureKey] = {}
+    for run in runs:
+        for stream, key in run.keys.items():
+            if keys.setdefault(stream, key) != key:
+                changes = "; ".join(keys[stream].differences(key))
+                raise InputError(
+                    f"{run.path} reads {stream!r} of other settings than the runs before it ({changes}); "
+                    "score the clips with each alone, and join the scores by avemo-fuse ensemble"
+                )
+    return keys
+
+
+def choose(store: FeatureStore, found: Found | None, split: str | None) -> list[Row]:
+    """The clips to score: those found, or all that the store holds; of one split, where one is named."""
+    every = store.rows if found is None else [row for row in map(store.row, found.clips) if row]
+    rows = [row for row in every if split in (None, row.clip.split)]
+    if not rows:
+        have = ", ".join(sorted({row.clip.split for row in every})) or "no clips"
+        raise click.UsageError(f"{store.path} has no clips of split {split!r}; it has {have}")
+    return rows

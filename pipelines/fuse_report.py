@@ -96,7 +96,7 @@ def _groups(scores: Scores, card: Card) -> Iterator[Group]:
 
     known = scores.labelled
     if card.kind == "cv":
-        yield Group("all clips, each held out once", known)
+        yield Group("held-out clips", known)
         return
     fitted = card.settings["fit_on"].split("+") if len(scores.splits) > 1 else scores.splits
     for split in sorted(known.splits, key=lambda name: name != "val"):

@@ -59,6 +59,22 @@ def train(out: Path, fit_on: str, **options: Any) -> None:
     A run that was stopped goes on with the same command; more --members add to those that are there. The
     last epoch is the model: validation clips are watched, and choose nothing.
     """
+    run, prepared, fit, watch = begin(out, fit_on, options)
+    validated = f"{len(watch)} validate" if len(watch) else "none to validate: `avemo-fuse cv` can"
+    tell([*describe(prepared), ("fitted", f"{len(fit)} clips; {validated}"), ("run", state(run))])
+    members, files = fill(run, prepared, fit, watch, options["workers"])
+    if len(watch):
+        report(members, prepared, "val")
+    finish(run, prepared, files)
+
+
+def begin(out: Path, fit_on: str, options: Mapping[str, Any]) -> tuple[Run, Prepared, np.ndarray, np.ndarray]:
+    """The run that the options ask for, new or to be gone on with; the clips to fit and to watch (indices).
+
+    Raises:
+        StoreError: the store cannot be read.
+        FusionError: options that cannot be used, or ``out`` holds another run.
+    """
     from ..cache.store import FeatureStore
     from ..fusion.corpus import fitted_and_watched
     from ..fusion.runs import Run
@@ -68,35 +84,34 @@ def train(out: Path, fit_on: str, **options: Any) -> None:
         fit, watch = fitted_and_watched(prepared.corpus, fit_on)
         facts = {"members": options["members"]}
         card = prepared.card("train", fit.tolist(), facts, seed=options["seed"], fit_on=fit_on)
-        run = Run.start(out, card, options["overwrite"])
-    validated = f"{len(watch)} validate" if len(watch) else "none to validate: `avemo-fuse cv` can"
-    tell([*describe(prepared), ("fitted", f"{len(fit)} clips; {validated}"), ("run", _state(run))])
-    fill(run, prepared, fit, watch, options)
-    members = run.scores(prepared.corpus, prepared.plan.device)
-    run.write_history()
-    files = run.write_scores(members)
-    if len(watch):
-        report(members, prepared, "val")
-    finish(run, prepared, files)
+        return Run.start(out, card, options["overwrite"]), prepared, fit, watch
 
 
-def _state(run: Run) -> str:
+def state(run: Run) -> str:
+    """How far a run is."""
     kept = run.members - len(run.missing())
     return f"{run.path}, members: {run.members}" + (f", {kept} of them trained already" if kept else "")
 
 
 def fill(
-    run: Run, prepared: Prepared, fit: np.ndarray, watch: np.ndarray, options: Mapping[str, Any]
-) -> None:
-    """Train the members that ``run`` lacks, under a progress bar, keeping each as it comes."""
+    run: Run, prepared: Prepared, fit: np.ndarray, watch: np.ndarray, workers: int
+) -> tuple[list[Scores], dict[str, Path]]:
+    """Train the members that ``run`` lacks, under a progress bar, keeping each as it comes; score all clips.
+
+    Returns:
+        Each member's scores, and the file of their mean for each split.
+    """
     from ..fusion.members import train_all
     from ..fusion.training import Job
 
     missing = run.missing()
     jobs = [Job(run.seed + number, fit, watch) for number in missing]
     with epochs_bar(len(jobs) * prepared.plan.training.epochs) as progress:
-        for place, trained in train_all(prepared.corpus, prepared.plan, jobs, options["workers"], progress):
+        for place, trained in train_all(prepared.corpus, prepared.plan, jobs, workers, progress):
             run.save(missing[place], trained)
+    members = run.scores(prepared.corpus, prepared.plan.device)
+    run.write_history()
+    return members, run.write_scores(members)
 
 
 def report(members: Sequence[Scores], prepared: Prepared, split: str) -> None:

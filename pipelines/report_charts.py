@@ -40,7 +40,8 @@ def curves(kinds: Sequence[Lines], name: str, share: bool) -> Html:
         share: values are shares, drawn from 0% to 100%; otherwise from 0 to the largest.
     """
     epochs = len(kinds[0].members[0])
-    highest = max(value for kind in kinds for line in kind.members for value in line if math.isfinite(value))
+    values = (value for kind in kinds for line in kind.members for value in line if math.isfinite(value))
+    highest = max(values, default=1)
     ticks = [0, 0.25, 0.5, 0.75, 1] if share else _ticks(highest)
     drawn = [_axes(epochs, ticks, share)]
     for kind in kinds:
@@ -53,17 +54,12 @@ def curves(kinds: Sequence[Lines], name: str, share: bool) -> Html:
 
 def legend(entries: Mapping[str, str]) -> Html:
     """What each line stands for: text → style."""
-    items = [
-        element(
-            "span", element("svg", element("path", d="M0 6H28", class_=f"mean {style}"), viewBox="0 0 28 12"), text
-        )
-        for text, style in entries.items()
-    ]  # fmt: skip
+    items = [element("span", _sample(style), text) for text, style in entries.items()]
     return element("div", *items, class_="legend")
 
 
 def confusion(classes: Sequence[str], counts: np.ndarray) -> Html:
-    """A confusion matrix ``[C, C]``: true classes down, predicted across, rows as shares with their counts."""
+    """A matrix ``[C, C]``, true classes down and predicted ones across: share of the row, and count."""
     heads = [element("th", element("span", name), scope="col") for name in classes]
     corner = element("th", "true ↓ predicted →", class_="faint")
     rows = [
@@ -80,9 +76,7 @@ def bars(shares: Mapping[str, tuple[int, int]]) -> Html:
         element(
             "tr",
             element("th", name, scope="row"),
-            element(
-                "td", element("div", class_="bar", style=f"--part:{part / whole:.1%}"), class_="track"
-            ),
+            element("td", element("div", class_="bar", style=f"--part:{part / whole:.1%}"), class_="track"),
             element("td", percent(part / whole), class_="number"),
             element("td", f"{part} of {whole}", class_="number faint"),
         )
@@ -98,12 +92,16 @@ def _cell(count: int, total: int) -> Html:
     return element("td", *text, class_=deep, style=f"--part:{share:.2f}")
 
 
+def _sample(style: str) -> Html:
+    return element("svg", element("path", d="M0 6H28", class_=f"mean {style}"), viewBox="0 0 28 12")
+
+
 def _ticks(highest: float) -> list[float]:
     """Round numbers from 0 to ``highest`` or just above it."""
     rough = max(highest, 1e-9) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
-    return [step * i for i in range(math.ceil(highest / step - 1e-9) + 1)]
+    return [step * i for i in range(max(1, math.ceil(highest / step - 1e-9)) + 1)]
 
 
 def _axes(epochs: int, ticks: Sequence[float], share: bool) -> Html:

@@ -21,7 +21,8 @@ h2 { font-size: 1.35rem; margin: 2.5rem 0 .75rem; padding-top: 1rem; border-top:
 h3 { font-size: 1.05rem; margin: 2rem 0 .5rem }
 p { margin: .5rem 0; max-width: 44rem }
 .faint, footer { color: var(--faint); font-size: .875rem }
-.note { background: var(--warn); border-left: .3rem solid var(--second); padding: .6rem .9rem; max-width: none }
+.note { background: var(--warn); border-left: .3rem solid var(--second); padding: .6rem .9rem;
+  max-width: none }
 .tiles { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0 }
 .tile { background: var(--tile); border-radius: .5rem; padding: .6rem 1rem; flex: 1 1 8rem }
 .tile b { display: block; font-size: 1.8rem; line-height: 1.25; font-variant-numeric: tabular-nums }
@@ -131,7 +132,5 @@ def page(title: str, about: str, body: Iterable[Html], footer: str) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"{element('title', f'{title}: {about}')}\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"{element('h1', title)}\n"
-        + "\n".join(body)
-        + f"\n{element('footer', footer)}\n</body>\n</html>\n"
+        f"{element('h1', title)}\n" + "\n".join(body) + f"\n{element('footer', footer)}\n</body>\n</html>\n"
     )

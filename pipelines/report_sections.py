@@ -80,7 +80,9 @@ def run_report(run: Results) -> Html:
     """All sections of one run."""
     parts = [element("h2", run.name)]
     if not run.groups:
-        parts.append(element("p", "No true classes are known of the clips scored, so nothing can be counted."))
+        parts.append(
+            element("p", "No true classes are known of the clips scored, so nothing can be counted.")
+        )
     else:
         parts += [headline(run), summary_table(run)]
         parts += [class_figures(group) for group in run.shown]
@@ -92,7 +94,9 @@ def run_report(run: Results) -> Html:
 def headline(run: Results) -> Html:
     """The figures of the first group, large."""
     group = run.shown[0]
-    names = zip(("labelled clips", "accuracy", "unweighted average recall", "macro F1"), group.row[1:], strict=True)
+    names = zip(
+        ("labelled clips", "accuracy", "unweighted average recall", "macro F1"), group.row[1:], strict=True
+    )
     tiles = [element("div", element("b", value), name, class_="tile") for name, value in names]
     caption = f"Mean of {_count(run.card.facts['members'], 'member')} on {group.name}"
     return together([element("p", caption, class_="faint"), element("div", *tiles, class_="tiles")])
@@ -113,7 +117,9 @@ def summary_table(run: Results) -> Html:
             f"(mean ± standard deviation over {len(run.members)} members)."
         )
     classes = len(run.shown[0].scores.classes)
-    texts.append(f"Guessing among {classes} classes has an unweighted average recall of {percent(1 / classes)}.")
+    texts.append(
+        f"Guessing among {classes} classes has an unweighted average recall of {percent(1 / classes)}."
+    )
     return section(
         "Summary", table(["", *FIGURES], rows), *(element("p", text, class_="faint") for text in texts)
     )
@@ -146,7 +152,9 @@ def learning_curves(histories: Sequence[Sequence[Epoch]]) -> Html:
     charts = []
     for title, ending in (("Loss (cross-entropy)", "loss"), ("Accuracy", "accuracy")):
         lines = [
-            Lines(style, [[getattr(epoch, f"{style}_{ending}") for epoch in history] for history in histories])
+            Lines(
+                style, [[getattr(epoch, f"{style}_{ending}") for epoch in history] for history in histories]
+            )
             for style in kinds.values()
         ]
         charts.append(section(title, legend(kinds), curves(lines, title, share=ending == "accuracy")))
