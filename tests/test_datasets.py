@@ -329,7 +329,7 @@ class TestFolders:
         with without_privileges():
             found = find_clips(open_folder)
         assert keys(found) == ["all/a"]
-        assert [item[:2] for item in found.left_out] == [("locked", "folder cannot be read: Permission denied")]
+        assert reason(found, "locked") == "folder cannot be read: Permission denied"
 
     def test_a_name_that_is_not_utf8_is_left_out(self, tmp_path: Path) -> None:
         name = os.fsencode(tmp_path) + b"/tr\xe8s.mp4"
