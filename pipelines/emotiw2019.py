@@ -12,7 +12,7 @@ from .cli import command
 from .demo_set import DEMO_NOTE, is_demo
 from .emotiw2019_results import HEADER, PAPER, results, write
 from .priors import choose
-from .stage_one import into_store
+from .stage_one import into_store, say_found
 from .table import aligned
 
 if TYPE_CHECKING:
@@ -134,7 +134,6 @@ def emotiw2019(
         raise click.UsageError(f"{len(backbones)} backbones given; one, or an AffectNet and a RAF-DB one")
     from ..extract.plan import Plan
     from .datasets import find_clips
-    from .extract import say_found
     from .fuse_ensemble import ensemble
 
     found = find_clips(afew_dir, "afew")

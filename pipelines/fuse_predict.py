@@ -95,8 +95,7 @@ def predict(
     with TemporaryDirectory(prefix="avemo-") as scratch:
         if is_clips(source):
             from .datasets import find_clips
-            from .extract import say_found
-            from .stage_one import into_store, plan_again
+            from .stage_one import into_store, plan_again, say_found
 
             found = find_clips(source)
             say_found(source, found)

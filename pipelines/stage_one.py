@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from .cli import InputError
 
 if TYPE_CHECKING:
     from ..cache.keys import FeatureKey
+    from ..cache.store import FeatureStore
+    from ..extract.clip import Result
     from ..extract.plan import Plan
+    from ..extract.run import Run
     from .datasets import Found
+
+SHOWN = 20  # of the files that are left out
+
+
+def say_found(root: Path, found: Found) -> None:
+    """Print which clips were found, and which files had to be left out."""
+    splits = Counter(clip.split for clip in found.clips)
+    listed = ", ".join(f"{count} {split}" for split, count in splits.items())
+    spare = len(found.left_out) - len(found.problems)
+    repeated = f"; {spare} files that only repeat them are passed over" if spare else ""
+    click.echo(f"{root}: {found.dataset}, {len(found.clips)} clips ({listed}){repeated}")
+    for item in found.problems[:SHOWN]:
+        click.echo(f"left out: {item.path}: {item.reason}", err=True)
+    if len(found.problems) > SHOWN:
+        click.echo(f"left out: {len(found.problems) - SHOWN} more", err=True)
 
 
 def into_store(found: Found, plan: Plan, path: Path, workers: int) -> int:
@@ -26,13 +48,57 @@ def into_store(found: Found, plan: Plan, path: Path, workers: int) -> int:
     """
     from ..cache.store import FeatureStore
     from ..extract.run import Run
-    from .extract import say_plan, work
 
     plan.keys()  # what cannot be used is told before there is a store
     with FeatureStore(path, create=True) as store:
         run = Run(found.clips, plan, store, workers)
-        say_plan(plan, run, store, len(found.clips))
-        return work(run, len(found.clips))
+        _say_plan(plan, run, store, len(found.clips))
+        return _work(run, len(found.clips))
+
+
+def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
+    """Print what is about to be done, and why stored streams are made again."""
+    for stream, differences in run.changes.items():
+        click.echo(f"{stream} is stored with other settings ({'; '.join(differences)}): making it again")
+    if not run.tasks:
+        click.echo(f"{store.path}: nothing to do, all {total} clips are there already")
+        return
+    networks = ", ".join(f"{network.label} ({network.precision})" for network in plan.networks())
+    views = f"{networks} over {', '.join(plan.view_sets)} views" if networks else "face tracks and sound"
+    click.echo(
+        f"{views} on {plan.torch_device}; {len(run.tasks)} of {total} clips to do in {run.workers} processes"
+    )
+
+
+def _work(run: Run, total: int) -> int:
+    """Carry ``run`` out under a progress bar; the number of clips that failed or are damaged."""
+    from tqdm import tqdm
+
+    failures = 0
+    with tqdm(
+        total=total,
+        initial=total - len(run.tasks),
+        unit="clip",
+        smoothing=0.1,
+        mininterval=0.2 if sys.stderr.isatty() else 10,
+        disable=not run.tasks,
+    ) as bar:
+        bar.set_postfix(failed=0, refresh=False)
+        for result in run:
+            failures += bool(result.failure or result.warnings)
+            for line in _lines(result):
+                bar.write(line, file=sys.stderr)
+            bar.set_postfix(failed=failures, refresh=False)
+            bar.update()
+    return failures
+
+
+def _lines(result: Result) -> list[str]:
+    clip = f"{result.task.clip} ({result.task.clip.path})"
+    if result.failure:
+        return [f"failed: {clip}: {result.failure}"]
+    damaged = [f"damaged: {clip}: {warning}; what could be read is used" for warning in result.warnings]
+    return damaged + [f"note: {clip}: {note}" for note in result.notes]
 
 
 def plan_again(
