@@ -170,6 +170,8 @@ class FeatureStore:
             )
 
     def _check_format(self, create: bool) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise StoreError(f"{self.path} is a file, and a store is a folder; name another one")
         card = self.path / "store.json"
         if create and not card.exists():
             if self.path.is_dir() and any(self.path.iterdir()):

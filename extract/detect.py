@@ -117,15 +117,18 @@ class YuNetDetector:
     max_side = 640
 
     def __init__(self, file: Path | None = None) -> None:
-        if file is None or not file.is_file():
+        if file is None:
             raise ExtractError(
-                f"detector yunet needs its ONNX file, and {file or 'none'} was given: "
-                "--detector yunet@face_detection_yunet_2023mar.onnx"
+                "detector yunet needs its ONNX file: --detector yunet@face_detection_yunet_2023mar.onnx"
             )
+        if not file.is_file():
+            raise ExtractError(f"{file}: no such file; expected the ONNX file of YuNet")
         try:
             self._net = cv2.FaceDetectorYN.create(str(file), "", (320, 320), self.threshold)
         except cv2.error as error:
-            raise ExtractError(f"{file} is not a YuNet network that OpenCV reads: {error.err}") from error
+            raise ExtractError(
+                f"{file} is not a YuNet network that OpenCV reads; if it was downloaded, fetch it again"
+            ) from error
         self._sha256 = sha256(file)
 
     def settings(self) -> dict[str, object]:

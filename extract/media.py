@@ -53,21 +53,25 @@ class Media:
         A clip that breaks off keeps the frames before the break, and :attr:`warnings` say so.
         """
         chosen = self._chosen()
-        packets = decoded = 0
+        decoded = 0
+        reached = 0.0
         with self._open() as container:
             stream = _pictures(container)[0]
             stream.thread_count = 1  # clips are worked on side by side; a decoder's own threads would compete
             try:
-                for packet in container.demux(stream):
-                    packets += packet.size > 0
+                for packet in container.demux():
+                    reached = max(reached, _end(packet, container))
+                    if packet.stream_index != stream.index:
+                        continue
                     for frame in packet.decode():
                         if chosen is None or decoded in chosen:
                             yield Frame(_time(frame, stream, container, decoded), _upright(frame))
                         decoded += 1
             except FFmpegError as error:
                 self.warnings.append(f"breaks off after {decoded} frames ({error.strerror})")
-            if not self.warnings and packets < stream.frames:
-                self.warnings.append(f"cut short: {packets} of {stream.frames} frames are in the file")
+            promised = _promised_end(container)
+            if not self.warnings and reached < promised - max(0.5, 0.1 * promised):
+                self.warnings.append(f"cut short: it ends after {reached:.1f} of {promised:.1f} seconds")
 
     def sound(self) -> Iterator[np.ndarray]:
         """The sound as blocks of float32 samples in [-1, 1], mono, 16 kHz."""
@@ -119,6 +123,28 @@ def _pictures(container: InputContainer) -> list[VideoStream]:
 
 def _start(container: InputContainer) -> float:
     return (container.start_time or 0) / av.time_base
+
+
+def _promised_end(container: InputContainer) -> float:
+    """Seconds at which the clip ends by its header; 0 where that does not tell."""
+    ends = [
+        float(((stream.start_time or 0) + stream.duration) * stream.time_base) - _start(container)
+        for stream in container.streams
+        if stream.duration and stream.time_base
+    ]
+    counted = [
+        float(stream.frames / stream.average_rate)  # of a cut AVI, FFmpeg tells the shorter duration
+        for stream in _pictures(container)
+        if stream.average_rate
+    ]
+    return max([*ends, *counted]) if ends else (container.duration or 0) / av.time_base
+
+
+def _end(packet: av.Packet, container: InputContainer) -> float:
+    """Seconds from the start of the clip to the end of what a packet holds; 0 where it does not tell."""
+    if packet.pts is None or packet.time_base is None:
+        return 0.0
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base) - _start(container)
 
 
 def _time(frame: av.VideoFrame, stream: VideoStream, container: InputContainer, number: int) -> float:

@@ -45,12 +45,12 @@ def only_line_on(output: str, name: str) -> str:
 
 
 def assert_refused(result: Result, *words: str | Path) -> None:
-    """Exit code 2, and one line with all of ``words``."""
+    """Exit code 2, and one line for people with all of ``words``, in letters of any case."""
     assert result.exit_code == 2, result.output
-    line = only_line_on(result.output, "Error: ")
+    line = only_line_on(result.output, "Error: ").lower()
     for word in words:
-        assert str(word) in line
-    assert "[Errno" not in line
+        assert str(word).lower() in line
+    assert "[errno" not in line
 
 
 def stored(folder: Path) -> dict[str, str]:
@@ -93,9 +93,10 @@ def test_processes_and_names_of_all_kinds(folder: Path, make_clip: MakeClip) -> 
     for name in names:
         make_clip(folder / "clips" / f"{name}.mp4", frames=2)
     (folder / "clips" / "bäd one.mp4").write_text("not a clip")
+    call = "from avemo.pipelines.extract import main; main()"
+    options = ["--store", "store", "--tta", "none", "--workers", "2"]
     done = subprocess.run(
-        [sys.executable, "-c", "from avemo.pipelines.extract import main; main()"]
-        + ["clips", "--store", "store", "--tta", "none", "--workers", "2"],
+        [sys.executable, "-c", call, "clips", *options],
         cwd=folder,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
@@ -133,9 +134,9 @@ def one_frame(path: Path, make_clip: MakeClip) -> None:
 
 
 def copied(path: Path, make_clip: MakeClip, **layout: str) -> bytes:
-    """The bytes of a clip of 60 frames whose container is laid out in a certain way."""
+    """The bytes of a clip of six seconds whose container is laid out in a certain way."""
     whole = path.with_name(f"whole{path.suffix}")
-    plain = make_clip(path.with_name("plain.mp4"), frames=60, sound=False)
+    plain = make_clip(path.with_name("plain.mp4"), frames=60, fps=10, sound=False)
     with av.open(str(plain)) as source, av.open(str(whole), "w", options=layout) as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
@@ -155,54 +156,48 @@ def cut_before_its_index(path: Path, make_clip: MakeClip) -> None:
 
 def cut_after_its_index(path: Path, make_clip: MakeClip) -> None:
     content = copied(path, make_clip, movflags="faststart")
-    path.write_bytes(content[: -len(content) // 4])
+    path.write_bytes(content[: len(content) // 2])
 
 
 def cut_without_an_index(path: Path, make_clip: MakeClip) -> None:
     content = copied(path, make_clip)
-    path.write_bytes(content[: -len(content) // 4])
+    path.write_bytes(content[: len(content) // 2])
 
 
 BAD_CLIPS = [
-    (text, "mp4", "failed", "not a video or sound", "replace"),
-    (empty, "mp4", "failed", "empty", "copy it again"),
-    (cut_before_its_index, "mp4", "failed", "not a video or sound", "replace"),
-    (cut_after_its_index, "mp4", "damaged", "cut short", "what could be read is used"),
-    (cut_without_an_index, "mkv", "damaged", "cut short", "what could be read is used"),
-    (without_video, "mp4", "note", "no video stream", "masked"),
-    (without_sound, "mp4", "note", "no sound", "masked"),
-    (nobody, "mp4", "note", "no face", "whole frames are used"),
-    (one_frame, "mp4", "note", "no face", "whole frames are used"),
+    (text, "mp4", "failed", "failed", ("not a video or sound", "replace")),
+    (empty, "mp4", "failed", "failed", ("empty", "copy it again")),
+    (cut_before_its_index, "mp4", "failed", "failed", ("not a video or sound", "replace")),
+    (cut_after_its_index, "mp4", "damaged", "ok", ("cut short", "what could be read is used")),
+    (cut_without_an_index, "mkv", "damaged", "ok", ("cut short", "what could be read is used")),
+    (without_video, "mp4", "note", "absent", ("no video stream", "masked")),
+    (without_sound, "mp4", "note", "ok", ("no sound", "masked")),
+    (nobody, "mp4", "note", "ok", ("no face", "whole frames are used")),
+    (one_frame, "mp4", "note", "ok", ("no face", "whole frames are used")),
 ]
 
 
 @pytest.mark.parametrize(
-    ("make", "suffix", "outcome", "problem", "remedy"),
-    BAD_CLIPS,
-    ids=lambda value: getattr(value, "__name__", ""),
+    ("make", "suffix", "said", "status", "words"), BAD_CLIPS, ids=[case[0].__name__ for case in BAD_CLIPS]
 )
 def test_a_bad_clip_costs_itself_only(
     folder: Path,
     make_clip: MakeClip,
     make: Callable[[Path, MakeClip], None],
     suffix: str,
-    outcome: str,
-    problem: str,
-    remedy: str,
+    said: str,
+    status: str,
+    words: tuple[str, ...],
 ) -> None:
     path = folder / "clips" / f"odd.{suffix}"
     make(path, make_clip)
     result = extract(folder)
-    assert result.exit_code == (0 if outcome == "note" else 1), result.output
-    (line,) = [line for line in lines_on(result.output, str(path)) if problem in line]
-    assert line.startswith(f"{outcome}: all/odd (")
-    assert remedy in line
-    status = stored(folder)
-    assert status["good"] == "ok"
-    assert (
-        status["odd"] == {"failed": "failed", "damaged": "ok", "note": "ok"}[outcome]
-        or problem == "no video stream"
-    )
+    assert result.exit_code == (0 if said == "note" else 1), result.output
+    (line,) = [line for line in lines_on(result.output, str(path)) if words[0] in line]
+    assert line.startswith(f"{said}: all/odd (")
+    for word in words:
+        assert word in line
+    assert stored(folder) == {"good": "ok", "odd": status}
 
 
 def test_dropped_frames_are_no_damage(folder: Path) -> None:

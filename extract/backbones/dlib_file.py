@@ -69,7 +69,9 @@ def read_dlib_network(path: str | Path) -> DlibNetwork:
     try:
         return _read_network(_Reader(content))
     except ValueError as error:
-        raise WeightsError(f"{path}: not a face network of dlib, or a damaged one ({error})") from error
+        raise WeightsError(
+            f"{path}: not a face network of dlib, or a damaged one ({error}); fetch it again"
+        ) from error
 
 
 def _read_network(reader: _Reader) -> DlibNetwork:
