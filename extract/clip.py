@@ -198,7 +198,7 @@ class _ViewStatistics:
         self._network = network
         self._device = torch.device(plan.torch_device)
         self._size = network.spec.input_size
-        self._batch = plan.batch
+        self._batch = plan.views_at_once
         self._sets = [VIEW_SETS[name] for name in names]
         every = np.concatenate([views.matrices(CHIP_SIZE) for views in self._sets])
         unique, index = np.unique(every, axis=0, return_inverse=True)

@@ -33,7 +33,7 @@ class Plan:
         max_frames: at most so many frames a clip, spread evenly; None for all.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``.
         precision: ``fp32``, ``bf16`` or ``auto``: bf16 where the processor computes in it.
-        batch: views that pass through a network at once.
+        batch: views that pass through a network at once; None for what suits the device.
     """
 
     detector: str = "dlib"
@@ -43,7 +43,7 @@ class Plan:
     max_frames: int | None = None
     device: str = "auto"
     precision: str = "auto"
-    batch: int = 72
+    batch: int | None = None
 
     def networks(self) -> list[Backbone]:
         """The face networks, loaded once a process."""
@@ -61,6 +61,11 @@ class Plan:
             ExtractError: there is no such device here.
         """
         return best_device() if self.device == "auto" else _present(self.device)
+
+    @property
+    def views_at_once(self) -> int:
+        """``batch``, or 36 on a processor, whose caches more would overflow, and 288 elsewhere."""
+        return self.batch or (36 if self.torch_device == "cpu" else 288)
 
     def keys(self) -> dict[str, FeatureKey]:
         """The key of each stream that this plan gives.

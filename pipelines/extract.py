@@ -103,8 +103,8 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
     metavar="N",
     help="Processes side by side.  [default: one a core; on a GPU at most 4]",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=72, show_default=True, metavar="N",
-              help="Views that pass through a network at once.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(min=1), metavar="N",
+              help="Views that pass through a network at once.  [default: 36; on a GPU 288]")  # fmt: skip
 def main(
     clips: Path,
     store: Path,
@@ -118,7 +118,7 @@ def main(
     device: str,
     precision: str,
     workers: int,
-    batch: int,
+    batch: int | None,
 ) -> int:
     """Turn the video clips in the folder CLIPS into features.
 

@@ -1,0 +1,95 @@
+"""What one would write without avemo: frame by frame, view by view, one process.
+
+dlib finds the face in colour, upsampled once, and cuts its chip; PIL turns, scales and mirrors the chip;
+torchvision's ResNet18 sees one view at a time in fp32; mean and standard deviation of each frame's
+18 views are kept. It imports nothing of avemo and prints, as JSON, its frames and its seconds of wall
+and processor time.
+
+    python benchmarks/plain_extract.py WEIGHTS.pt CLIP... --max-frames 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import dlib
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torchvision import models
+from torchvision.transforms.functional import to_tensor
+
+SIZE = 224
+ANGLES, SCALES = (-2, 0, 2), (1.0, 1.03, 1.07)
+
+
+def frames(path: str, most: int) -> list[np.ndarray]:
+    """At most so many frames, spread evenly over the clip."""
+    with av.open(path) as container:
+        every = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    wanted = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int)
+    return [np.ascontiguousarray(every[index]) for index in wanted]
+
+
+def views(chip: Image.Image) -> Iterator[Image.Image]:
+    for angle in ANGLES:
+        turned = chip.rotate(angle, Image.Resampling.BILINEAR)
+        for scale in SCALES:
+            side = round(SIZE * scale)
+            margin = (side - SIZE) // 2
+            scaled = turned.resize((side, side), Image.Resampling.BILINEAR)
+            view = scaled.crop((margin, margin, margin + SIZE, margin + SIZE))
+            yield view
+            yield ImageOps.mirror(view)
+
+
+class PlainExtractor:
+    def __init__(self, weights: str) -> None:
+        package = importlib.util.find_spec("face_recognition_models")
+        assert package is not None and package.origin is not None, "pip install face-recognition-models"
+        models_folder = Path(package.origin).parent / "models"
+        self.detector = dlib.get_frontal_face_detector()
+        self.predictor = dlib.shape_predictor(str(models_folder / "shape_predictor_5_face_landmarks.dat"))
+        self.network = models.resnet18(weights=None)
+        self.network.fc = torch.nn.Identity()
+        self.network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        self.network.eval()
+
+    def chip(self, image: np.ndarray) -> Image.Image:
+        faces = self.detector(image, 1)
+        if not faces:
+            return Image.fromarray(image).resize((SIZE, SIZE))
+        face = max(faces, key=lambda box: box.area())
+        points = self.predictor(image, face)
+        return Image.fromarray(dlib.get_face_chip(image, points, size=SIZE, padding=0.3))
+
+    @torch.no_grad()
+    def features(self, image: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        of_views = torch.cat([self.network(to_tensor(view)[None]) for view in views(self.chip(image))])
+        return of_views.mean(0), of_views.std(0, unbiased=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("weights")
+    parser.add_argument("clips", nargs="+")
+    parser.add_argument("--max-frames", type=int, default=10**9)
+    options = parser.parse_args()
+    extractor = PlainExtractor(options.weights)
+    start, busy = time.perf_counter(), time.process_time()
+    count = 0
+    for clip in options.clips:
+        of_frames = [extractor.features(image) for image in frames(clip, options.max_frames)]
+        count += len(of_frames)
+    cost = {"wall": time.perf_counter() - start, "busy": time.process_time() - busy}
+    print(json.dumps({"frames": count, **cost}))
+
+
+if __name__ == "__main__":
+    main()
