@@ -33,6 +33,7 @@ demo: install
 	cd $(DEMO) && $(BIN)/avemo-fuse ensemble run --prior train --out submission --zip demo
 	@echo "== the report"
 	cd $(DEMO) && $(BIN)/avemo-fuse report run
+	@echo "== done: $(DEMO)/submission/submission.csv, $(DEMO)/submission/demo.zip, $(DEMO)/run/report.html"
 
 test: install
 	@echo "== running the tests, the slow ones too"
