@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def repeated(source: Path, target: Path, seconds: float) -> None:
         length = Fraction(clip.duration or 0, av.time_base)
         with av.open(str(target), "w") as out:
             streams = {stream.index: out.add_stream_from_template(stream) for stream in clip.streams}
-            for turn in range(-(-int(seconds) // int(length))):
+            for turn in range(math.ceil(seconds / length)):
                 clip.seek(0)
                 for packet in clip.demux():
                     if packet.dts is None or packet.pts is None:
@@ -178,8 +179,8 @@ def compare_folders(sources: list[Path], counts: Iterable[int], max_frames: int)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="CLIPS")
-    parser.add_argument("--seconds", type=int, nargs="+", default=[10, 60, 600])
-    parser.add_argument("--clips", type=int, nargs="+", default=[4, 40])
+    parser.add_argument("--seconds", type=int, nargs="*", default=[10, 60, 600])
+    parser.add_argument("--clips", type=int, nargs="*", default=[4, 40])
     parser.add_argument("--max-frames", type=int, help="of each clip of a folder (default 2)")
     parser.add_argument("--measure", type=int, metavar="WORKERS", help=argparse.SUPPRESS)
     options = parser.parse_args()
