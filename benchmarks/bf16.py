@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="CLIPS")
     parser.add_argument("--backbone", action="append", required=True, metavar="NAME[@FILE]")
     parser.add_argument("--clips", type=int, default=7)
-    parser.add_argument("--frames", type=int, default=6, help="of each clip")
+    parser.add_argument("--frames", type=int, default=12, help="of each clip")
     options = parser.parse_args()
     paths = sorted(options.folder.rglob("*.mp4"))
     chosen = paths[:: max(1, len(paths) // options.clips)][: options.clips]

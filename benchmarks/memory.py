@@ -5,8 +5,10 @@
 * Folders of growing size, extracted by two workers; peaks of the main process and of its largest worker.
 
 What may grow, up to a limit, are buffers: 128 MB of frames that are kept between finding faces and
-computing features (clip.py), 32 MB of each array (spool.py), 64 MB of finished clips (writer.py). Peaks
-are the kernel's own (VmHWM in /proc, so Linux only).
+computing features (clip.py), 32 MB of each array (spool.py), 64 MB of finished clips (writer.py). Counted
+is a process's own memory (RssAnon in /proc, so Linux only, looked up twenty times a second). Pages of
+mapped files, such as libraries and the long arrays of the spool, which the kernel drops at need, are not;
+with them the peak is given as "resident".
 
     python benchmarks/memory.py ../shared/data/java_sed/clips
 """
@@ -81,7 +83,7 @@ def repeated(source: Path, target: Path, seconds: float) -> None:
 def extract(folder: Path, max_frames: int | None, workers: int) -> dict[str, float]:
     """Peak MB of this process and of its largest worker, after extracting all clips in ``folder``."""
     clips = [Clip(path.stem, "all", str(path)) for path in sorted(folder.iterdir())]
-    with tempfile.TemporaryDirectory() as name, WorkerPeaks() as peaks:
+    with tempfile.TemporaryDirectory() as name, Peaks() as peaks:
         plan = Plan(view_sets=("none",), max_frames=max_frames)
         with FeatureStore(Path(name) / "store", create=True) as store:
             failures = [result.failure for result in Run(clips, plan, store, workers) if result.failure]
@@ -89,19 +91,24 @@ def extract(folder: Path, max_frames: int | None, workers: int) -> dict[str, flo
             frames = sum(row.entries["faces"].info["frames"] for row in store.rows if row.has("faces"))
     if failures:
         raise RuntimeError(f"a clip failed, so the peak means nothing: {failures[0]}")
-    main = status(os.getpid(), "VmHWM") * MB
-    return {"main": main, "worker": max(peaks.of_process.values(), default=0) * MB, "frames": frames}
+    main = peaks.own.pop(os.getpid())
+    return {
+        "frames": frames,
+        "main": main * MB,
+        "worker": max(peaks.own.values(), default=0) * MB,
+        "resident": status(os.getpid(), "VmHWM") * MB,
+    }
 
 
-class WorkerPeaks:
-    """Watches the processes below this one; ``of_process`` has the peak of each in kB."""
+class Peaks:
+    """Watches this process and those below it; ``own`` has the peak of each in kB."""
 
     def __init__(self) -> None:
-        self.of_process: dict[int, int] = {}
+        self.own: dict[int, int] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
-    def __enter__(self) -> WorkerPeaks:
+    def __enter__(self) -> Peaks:
         self._thread.start()
         return self
 
@@ -110,9 +117,9 @@ class WorkerPeaks:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._done.wait(0.1):
-            for pid in children(os.getpid()):
-                self.of_process[pid] = max(self.of_process.get(pid, 0), status(pid, "VmHWM"))
+        while not self._done.wait(0.05):
+            for pid in (os.getpid(), *children(os.getpid())):
+                self.own[pid] = max(self.own.get(pid, 0), status(pid, "RssAnon"))
 
 
 def children(pid: int) -> list[int]:
@@ -145,7 +152,7 @@ def measured(folder: Path, max_frames: int | None = None, workers: int = 1) -> d
 
 
 def compare_lengths(source: Path, lengths: Iterable[int]) -> None:
-    print(f"\n{'clip':>12} {'frames':>8} {'peak':>8} {'took':>8}")
+    print(f"\n{'clip':>12} {'frames':>8} {'peak':>8} {'resident':>8} {'took':>8}")
     with tempfile.TemporaryDirectory() as name:
         small_copy(source, Path(name) / "small.mkv")
         for seconds in lengths:
@@ -156,7 +163,7 @@ def compare_lengths(source: Path, lengths: Iterable[int]) -> None:
             peaks = measured(folder)
             print(
                 f"{seconds:>10} s {peaks['frames']:>8} {peaks['main']:>5.0f} MB "
-                f"{time.perf_counter() - start:>6.0f} s",
+                f"{peaks['resident']:>5.0f} MB {time.perf_counter() - start:>6.0f} s",
                 flush=True,
             )
 
@@ -189,8 +196,10 @@ def main() -> None:
         return
     sources = sorted(options.folder.rglob("*.mp4"))
     print(describe())
-    compare_lengths(sources[0], options.seconds)
-    compare_folders(sources, options.clips, options.max_frames or 2)
+    if options.seconds:
+        compare_lengths(sources[0], options.seconds)
+    if options.clips:
+        compare_folders(sources, options.clips, options.max_frames or 2)
 
 
 if __name__ == "__main__":

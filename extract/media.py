@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,6 +16,9 @@ from av.video.stream import VideoStream
 from .errors import ClipError
 
 SAMPLE_RATE = 16_000
+
+# Titles and the like come in any encoding; from version 19 on PyAV bears that by itself.
+_ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Media:
         if self.path.stat().st_size == 0:
             raise ClipError("the file is empty; copy it again")
         try:
-            return av.open(str(self.path), metadata_errors="replace")
+            return av.open(str(self.path), **_ANY_TAGS)
         except PermissionError:
             raise ClipError("the file may not be read; change its permissions") from None
         except (FFmpegError, OSError, ValueError) as error:
