@@ -24,7 +24,7 @@ from .plan import FACES, Plan
 from .spool import OnDisk
 
 # A network's maps are megabytes each and die at once. By default glibc gives such blocks back to the kernel,
-# which then clears every page anew: a sixth of all time (docs of mallopt(3); other systems ignore these).
+# which then clears every page anew, batch after batch (see mallopt(3); other systems ignore these).
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
