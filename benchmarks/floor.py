@@ -19,7 +19,6 @@ from machine import environment
 
 from avemo.extract.backbones import get
 from avemo.extract.precision import DTYPES, Precision, prepare
-from avemo.extract.run import KEEP_MEMORY
 
 BATCHES = (18, 36, 72, 144)
 TRIAL_SECONDS = 1.5
@@ -47,7 +46,7 @@ class Crew:
     def __init__(self, processes: int, begin: Callable[..., None], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
         ready = context.Barrier(processes + 1)
-        with environment(**PATIENT, **KEEP_MEMORY):
+        with environment(**PATIENT):
             self._pool = context.Pool(processes, _begin, (ready, begin, arguments))
         ready.wait()
 

@@ -15,6 +15,7 @@ MAX_GAP_SECONDS = 0.5
 SETTINGS: dict[str, object] = {
     "track.min_overlap": MIN_OVERLAP,
     "track.max_gap_seconds": MAX_GAP_SECONDS,
+    "track.max_gap_frames": 1,
     "chip.size": CHIP_SIZE,
     "chip.padding": PADDING,
 }
@@ -33,6 +34,10 @@ class Track:
         return sum(_area(face.box) for face in self.faces.values())
 
     @property
+    def last_number(self) -> int:
+        return next(reversed(self.faces))
+
+    @property
     def last_box(self) -> np.ndarray:
         return next(reversed(self.faces.values())).box
 
@@ -41,7 +46,8 @@ class Tracker:
     """Links detections over frames by the overlap of their boxes, greedily, best overlap first.
 
     A face that is lost for up to half a second (blink of the detector, a turned head) is the same
-    track when it shows up in the same place.
+    track when it shows up in the same place. So is one in two frames that follow each other, however far
+    apart they are: of a long clip a few frames may have been asked for.
     """
 
     def __init__(self) -> None:
@@ -49,7 +55,11 @@ class Tracker:
 
     def add(self, number: int, time: float, faces: list[Face]) -> None:
         """Take in the detections of frame ``number`` at ``time`` seconds."""
-        live = [track for track in self.tracks if time - track.last_time <= MAX_GAP_SECONDS]
+        live = [
+            track
+            for track in self.tracks
+            if time - track.last_time <= MAX_GAP_SECONDS or number - track.last_number <= 1
+        ]
         pairs = sorted(
             (-overlap(track.last_box, face.box), i, j)
             for i, track in enumerate(live)

@@ -49,6 +49,13 @@ def test_a_short_gap_is_bridged_and_a_long_one_is_not() -> None:
     assert len(run([here, *[[]] * 20, here]).tracks) == 2
 
 
+def test_frames_far_apart_are_linked_if_none_is_between() -> None:
+    here: list[Face] = [face(10, 10, 50)]
+    tracker = run([here] * 6, fps=0.2)
+    assert len(tracker.tracks) == 1
+    assert len(run([here, [], here], fps=0.2).tracks) == 2
+
+
 def test_a_cut_to_elsewhere_is_another_track() -> None:
     assert len(run([[face(10, 10, 50)]] * 4 + [[face(200, 10, 50)]] * 3).tracks) == 2
 
