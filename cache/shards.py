@@ -8,9 +8,11 @@ synced and renamed, so a file with a shard's name is always whole.
 from __future__ import annotations
 
 import os
+import shutil
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,10 @@ class ArrayRef:
     start: int
     stop: int
     checksum: str
+
+    def __post_init__(self) -> None:
+        if os.path.basename(self.shard) != self.shard:  # noqa: PTH119  a journal may be a stranger's
+            raise ValueError(f"a shard is a file of the store's own, not {self.shard!r}")
 
 
 def blocks(array: np.ndarray) -> Iterator[np.ndarray]:
@@ -130,6 +136,18 @@ class ShardReader:
             )
         return array
 
+    def nbytes(self, ref: ArrayRef) -> int:
+        """Bytes of the array that ``ref`` points to; none of them is read.
+
+        Raises:
+            StoreError: the shard is gone or damaged.
+        """
+        try:
+            dataset = self._dataset(ref)
+        except (OSError, KeyError, ValueError) as error:
+            raise StoreError(f"{ref.shard} cannot be read ({error}); {_REMEDY}") from error
+        return (ref.stop - ref.start) * dataset.dtype.itemsize * prod(dataset.shape[1:])
+
     def close(self) -> None:
         while self._open:
             self._open.popitem()[1][0].close()
@@ -147,6 +165,12 @@ class ShardReader:
 
 
 _REMEDY = "`avemo store verify --drop` takes its clips off the books, so that they are extracted again."
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file; after this returns the copy survives a power cut."""
+    shutil.copyfile(source, target)
+    sync(target)
 
 
 def sync(path: Path) -> None:

@@ -125,6 +125,14 @@ class FeatureStore:
             )
         return {name: self._reader.read(arrays[name]) for name in names or arrays}
 
+    def nbytes(self, row: Row, stream: str) -> int:
+        """Bytes of the arrays of one clip's stream; none of them is read.
+
+        Raises:
+            StoreError: the shard is gone or damaged.
+        """
+        return sum(map(self._reader.nbytes, row.entries[stream].arrays.values()))
+
     def writer(self, **limits: float) -> StoreWriter:
         """A writer with shards and a journal of its own; use it as a context manager."""
         return StoreWriter(self.path, **limits)

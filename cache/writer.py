@@ -18,7 +18,7 @@ import numpy as np
 from . import journal
 from .clips import Clip
 from .keys import FeatureKey
-from .rows import Source
+from .rows import Entry, Source
 from .shards import Shard
 
 STALE_SECONDS = 24 * 3600
@@ -76,22 +76,26 @@ class StoreWriter:
             self._count += 1
             self._shard = Shard(self._shards / f"{self.name}-{self._count:05d}.h5")
             self._started = time.monotonic()
-        entries = {}
-        for stream, outcome in streams.items():
-            self._declare(outcome.key)
-            entries[stream] = {
-                "digest": outcome.key.digest,
-                "status": outcome.status,
-                "reason": outcome.reason,
-                "info": dict(outcome.info),
-                "arrays": self._place(outcome),
-            }
-        self._record(
-            kind="clip", clip=asdict(clip), source=asdict(source) if source else None, streams=entries
-        )
+        self.adopt(clip, source, {stream: self._placed(outcome) for stream, outcome in streams.items()})
         shard_bytes, shard_seconds = self._limits
         if self._shard.nbytes >= shard_bytes or time.monotonic() - self._started >= shard_seconds:
             self.flush()
+
+    def adopt(self, clip: Clip, source: Source | None, entries: Mapping[str, Entry]) -> None:
+        """Take outcomes in whose arrays, if any, lie in shards that are in place already."""
+        streams = {}
+        for stream, entry in entries.items():
+            self._declare(entry.key)
+            streams[stream] = {
+                "digest": entry.key.digest,
+                "status": entry.status,
+                "reason": entry.reason,
+                "info": dict(entry.info),
+                "arrays": {name: list(vars(ref).values()) for name, ref in entry.arrays.items()},
+            }
+        self._record(
+            kind="clip", clip=asdict(clip), source=asdict(source) if source else None, streams=streams
+        )
 
     def drop(self, clip: Clip, streams: list[str]) -> None:
         """Take streams of a clip off the books, so that they are extracted again."""
@@ -105,13 +109,13 @@ class StoreWriter:
             journal.append(self._journal, self._records)
         self._shard, self._records = None, []
 
-    def _place(self, outcome: Outcome) -> dict[str, list[Any]]:
+    def _placed(self, outcome: Outcome) -> Entry:
         assert self._shard is not None
-        refs = {
+        arrays = {
             name: self._shard.add(f"{outcome.key.digest}/{name}", array)
             for name, array in outcome.arrays.items()
         }
-        return {name: list(asdict(ref).values()) for name, ref in refs.items()}
+        return Entry(outcome.key, outcome.status, outcome.reason, outcome.info, arrays)
 
     def _declare(self, key: FeatureKey) -> None:
         if key.digest not in self._known:

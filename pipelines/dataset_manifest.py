@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..cache.clips import Clip
@@ -25,7 +25,7 @@ def read_manifest(manifest: Path) -> Found:
     clips: list[Clip] = []
     unnamed: list[int] = []
     left_out: list[LeftOut] = []
-    for number, row in _rows(manifest):
+    for number, row in table_rows(manifest, COLUMNS):
         problem = _problem(row, folder)
         if problem:
             left_out.append(LeftOut(row["path"], f"row {number} of {manifest.name}: {problem}"))
@@ -42,20 +42,23 @@ def read_manifest(manifest: Path) -> Found:
     return Found(kept, f"manifest {manifest.name}", [*left_out, *twice])
 
 
-def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells by column of each row; those beyond the last column are under ``"surplus"``."""
+def table_rows(manifest: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells by column of each row; those beyond the last column are under ``"surplus"``.
+
+    The first of ``columns`` must be there; cells of the others are empty where they are not.
+    """
     lines = csv.reader(io.StringIO(_text(manifest), newline=""), strict=True)
     try:
         header = [name.strip().lower() for name in next(lines, [])]
-        if "path" not in header:
+        if columns[0] not in header:
             raise DatasetError(
-                f"'{manifest}' has no column 'path'; its first line names "
+                f"'{manifest}' has no column '{columns[0]}'; its first line names "
                 f"{', '.join(repr(name) for name in header) or 'nothing'}, expected "
-                f"{', '.join(COLUMNS)} between commas (all but path may be absent)"
+                f"{', '.join(columns)} between commas (all but {columns[0]} may be absent)"
             )
         for cells in lines:
             if any(cells):
-                row = dict.fromkeys(COLUMNS, "")
+                row = dict.fromkeys(columns, "")
                 row.update(zip(header, (cell.strip() for cell in cells), strict=False))
                 row["surplus"] = ",".join(cells[len(header) :])
                 yield lines.line_num, row
@@ -67,10 +70,10 @@ def _text(manifest: Path) -> str:
     try:
         return manifest.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise DatasetError(f"manifest '{manifest}' cannot be read: {error.strerror}") from error
+        raise DatasetError(f"'{manifest}' cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise DatasetError(f"manifest '{manifest}' is not UTF-8 (line {line}): save it as UTF-8") from error
+        raise DatasetError(f"'{manifest}' is not UTF-8 (line {line}): save it as UTF-8") from error
 
 
 def _problem(row: dict[str, str], folder: Path) -> str | None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .cli import command
+from .cli import InputError, command
+from .store_import import import_
+
+if TYPE_CHECKING:
+    from ..cache.merge import Merge
 
 DEFAULT = Path("features")
 store_argument = click.argument("path", metavar="[STORE]", default=DEFAULT, type=click.Path(path_type=Path))
@@ -55,7 +62,8 @@ def verify(path: Path, drop: bool) -> int:
     if not found:
         click.echo(f"{path}: {len(store.rows)} clips, every array as it was written")
         return 0
-    remedy = "run avemo-extract again to make them anew" if drop else "--drop lets them be extracted again"
+    again = "avemo-extract, or avemo store import for what was imported, makes them anew"
+    remedy = again if drop else "--drop lets them be made anew"
     click.echo(f"{path}: {len(found)} damaged streams{', dropped' if drop else ''}; {remedy}")
     return 1
 
@@ -78,9 +86,85 @@ def export(paths: tuple[Path, ...]) -> None:
     click.echo(f"wrote {target}: {count} clips")
 
 
+SHOWN = 5  # of what keeps stores apart
+
+MERGE_EXAMPLES = """
+\b
+Examples:
+  avemo store merge features machine1/features machine2/features
+  avemo store merge features more/features
+
+\b
+Exit code: 0 done; 1 done, but damaged arrays were left out, each named; 2 nothing was done, because of wrong
+arguments or stores that contradict each other; 130 interrupted: the same command goes on.
+"""
+
+
+@command("merge", epilog=MERGE_EXAMPLES)
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("stores", metavar="STORE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+def merge(out: Path, stores: tuple[Path, ...]) -> int:
+    """Bring stores together into one.
+
+    OUT, a new store or one to add to, gets all clips and features of each STORE. What is the same in several
+    is kept once. Where two tell of a clip in different ways (another file, label, or settings of extraction),
+    nothing is done, and the differences are named. Every array that is taken is checked.
+    """
+    named = [path.resolve() for path in (out, *stores)]
+    for i, path in enumerate(named):
+        if path in named[:i]:
+            raise click.UsageError(f"{(out, *stores)[i]} is named twice; each store is to be named once")
+    from ..cache.merge import Merge, contradictions, mixtures
+    from ..cache.store import FeatureStore
+
+    sources = [FeatureStore(path) for path in stores]
+    there = [FeatureStore(out)] if (out / "store.json").exists() else []
+    _refuse(list(contradictions([*there, *sources])))
+    target = FeatureStore(out, create=True)
+    damaged = []
+    for source in sources:
+        work = Merge(source, target)
+        click.echo(f"{source.path}: {len(source.rows)} clips, {work.clips} of them with something new")
+        _run(work)
+        damaged += work.damaged
+        target.refresh()
+    held = {(row.clip.key, stream) for row in target.rows for stream in row.entries if row.has(stream)}
+    lost = [damage for damage in damaged if (damage.clip.key, damage.stream) not in held]
+    for damage in lost:
+        click.echo(f"left out: {damage.clip}, {damage.stream}: {damage.reason}", err=True)
+    for text in mixtures(target):
+        click.echo(f"note: {text}", err=True)
+    left_out = f"; {len(lost)} damaged streams left out" if lost else ""
+    click.echo(f"{out}: {len(target.rows)} clips{left_out}; next: avemo store status {out}")
+    return 1 if lost else 0
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        lines = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
+        raise InputError(
+            f"these stores contradict each other, so nothing was done:{lines}{more}\n"
+            "extract these clips again with one choice of settings, give clips of the same name other ids in "
+            "a manifest, or keep the stores apart"
+        )
+
+
+def _run(work: Merge) -> None:
+    """Carry a merge out under a progress bar."""
+    from tqdm import tqdm
+
+    quiet = 0.2 if sys.stderr.isatty() else 10
+    with tqdm(
+        total=work.nbytes, unit="B", unit_scale=True, mininterval=quiet, disable=not work.nbytes
+    ) as bar:
+        for done in work:
+            bar.update(done)
+
+
 store = click.Group(
     "store",
-    commands=[status, verify, export],
+    commands=[status, verify, import_, merge, export],
     help="Look after a feature store.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 
+from ..cache.keys import FeatureKey
 from ..cache.rows import Entry, Row
 from ..cache.store import FeatureStore
 from .table import aligned
@@ -44,6 +45,8 @@ def as_text(found: Record) -> str:
         parts += [_split_table(found["splits"]), _label_table(found["splits"])]
     if found["streams"]:
         parts.append(_stream_table(found["streams"]))
+    if any("imported" in stream for stream in found["streams"]):
+        parts.append(_imports(found["streams"]))
     if found["failures"]:
         parts.append(_failures(found["failures"]))
     return "\n\n".join(parts)
@@ -74,9 +77,16 @@ def _streams(store: FeatureStore) -> list[Record]:
             "key": digest,
             **{status: sum(entry.status == status for entry in entries) for status in STATUSES},
             "bytes": sum(_bytes(entry, sizes) for entry in entries),
+            **_import(entries[0].key),
         }
         for (stream, digest), entries in sorted(groups.items())
     ]
+
+
+def _import(key: FeatureKey) -> Record:
+    """What is known of features that were made elsewhere."""
+    known = {name: key.settings.get(name) for name in ("dimensions", "fps", "note")}
+    return {"imported": known} if key.settings.get("imported") else {}
 
 
 def _row_bytes(store: FeatureStore) -> dict[tuple[str, str], int]:
@@ -130,6 +140,17 @@ def _stream_table(streams: Sequence[Record]) -> str:
         for found in streams
     ]
     return aligned(["stream", "key", *STATUSES, "size"], rows)
+
+
+def _imports(streams: Sequence[Record]) -> str:
+    lines = []
+    for stream in streams:
+        known = stream.get("imported")
+        if known:
+            rate = f", {known['fps']:g} a second" if known["fps"] else ""
+            note = f"; {known['note']}" if known["note"] else ""
+            lines.append(f"  {stream['stream']}: {known['dimensions']} values a vector{rate}{note}")
+    return "\n".join(["imported:", *lines])
 
 
 def _megabytes(count: int) -> str:

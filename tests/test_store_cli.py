@@ -126,7 +126,9 @@ def test_export(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert run("export", "a", "b", "c").exit_code == 2
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["verify"], ["export", "x.h5"]])
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["verify"], ["export", "x.h5"], ["merge", "all", "features"]]
+)
 def test_no_store_is_wrong_input(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,3 +137,24 @@ def test_no_store_is_wrong_input(
     assert result.exit_code == 2
     assert "features is no feature store" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_status_tells_what_was_imported(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "fgnet").mkdir()
+    for i in range(3):
+        np.save(tmp_path / f"fgnet/c{i}.npy", np.full((10, 6), np.nan if i == 2 else i, np.float32))
+    command = ("import", tmp_path / "fgnet", "--store", store, "--fps", 12.5)
+    assert run(*command, "--name", "fgnet", "--note", "FG-Net, fc7").exit_code == 0
+    assert run(*command, "--name", "other").exit_code == 0
+    streams = {
+        found["stream"]: found for found in json.loads(run("status", store, "--json").stdout)["streams"]
+    }
+    made = streams["fgnet/none"]
+    assert (made["ok"], made["absent"], made["bytes"]) == (2, 1, 2 * (10 * 6 * 4 + 10 * 8))
+    assert made["imported"] == {"dimensions": 6, "fps": 12.5, "note": "FG-Net, fc7"}
+    assert "imported" not in streams["net/default"]
+    lines = run("status", store).stdout.splitlines()
+    assert ["fgnet/none", made["key"], "2", "1", "0", "0.0", "MB"] in [line.split() for line in lines]
+    place = lines.index("imported:")
+    assert lines[place + 1] == "  fgnet/none: 6 values a vector, 12.5 a second; FG-Net, fc7"
+    assert lines[place + 2] == "  other/none: 6 values a vector, 12.5 a second"

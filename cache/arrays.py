@@ -1,0 +1,230 @@
+"""Arrays in files that strangers made: ``.npy``, ``.npz`` and HDF5, none of which is trusted.
+
+Nothing is unpickled, no link leads out of a file, and an array is read only after its declared shape was
+found to be of a size that can be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import h5py
+import numpy as np
+
+from .errors import StoreError
+from .order import natural
+
+LARGEST = 1 << 30
+"""Bytes of one array: hours of video at usual dimensions. What declares more is broken, or a bomb."""
+
+NPY, NPZ, HDF5 = (".npy",), (".npz",), (".h5", ".hdf5", ".hdf")
+HEADER_BYTES = 1 << 16
+
+
+class Arrays(ABC):
+    """The arrays of a folder or a file, by name: the path in it, without leading slash or ``.npy``.
+
+    Attributes:
+        path: the folder or file.
+        names: in natural order.
+    """
+
+    def __init__(self, path: Path, names: list[str], opened: Any = None) -> None:
+        self.path = path
+        self.names = sorted(names, key=natural)
+        self._opened = opened
+
+    def __enter__(self) -> Arrays:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The declared shape of an array of floats.
+
+        Raises:
+            StoreError: it cannot be read, is too large, or holds something else.
+        """
+        with _told():
+            shape, dtype = self._declared(name)
+        _check(shape, dtype)
+        return shape
+
+    def read(self, name: str) -> tuple[np.ndarray, str]:
+        """An array, and the SHA-256 of its ``.npy`` file, or of its bytes where HDF5 holds it.
+
+        Raises:
+            StoreError: it cannot be read, is too large, or holds something else.
+        """
+        self.shape(name)
+        with _told():
+            return self._load(name)
+
+    def close(self) -> None:
+        """Close the file, if one is open."""
+        if self._opened is not None:
+            self._opened.close()
+
+    @abstractmethod
+    def _declared(self, name: str) -> tuple[tuple[int, ...], np.dtype]: ...
+
+    @abstractmethod
+    def _load(self, name: str) -> tuple[np.ndarray, str]: ...
+
+
+def open_arrays(path: Path) -> Arrays:
+    """The arrays of a folder of ``.npy`` files (folders in it are searched too), or of one file.
+
+    Raises:
+        StoreError: there is nothing of the kind.
+    """
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        arrays: Arrays = NpyFolder(path)
+    elif not path.exists():
+        raise StoreError(f"{path} does not exist; name a folder of .npy files, an .npz or an HDF5 file")
+    elif suffix not in (*NPY, *NPZ, *HDF5):
+        raise StoreError(
+            f"{path} is not named like arrays ({', '.join((*NPY, *NPZ, *HDF5))}); name such a file, or a "
+            "folder of .npy files"
+        )
+    else:
+        with _told(f"{path} cannot be opened: "):
+            arrays = NpyFolder(path) if suffix in NPY else NpzFile(path) if suffix in NPZ else Hdf5File(path)
+    if not arrays.names:
+        arrays.close()
+        others = sorted({file.suffix for file in path.glob("*") if file.suffix}) if path.is_dir() else []
+        held = f" (it has {', '.join(others)})" if others else ""
+        raise StoreError(
+            f"{path} holds no arrays{held}; expected a folder of .npy files, one a clip, or one .npz or HDF5 "
+            "file with an array a clip, not a link to one"
+        )
+    return arrays
+
+
+class NpyFolder(Arrays):
+    """A folder of ``.npy`` files, or a single one."""
+
+    def __init__(self, path: Path) -> None:
+        self._root = path if path.is_dir() else path.parent
+        files = [file for file in path.rglob("*.npy") if file.is_file()] if path.is_dir() else [path]
+        below = [file.relative_to(self._root) for file in files if not file.name.startswith(".")]
+        super().__init__(path, [file.as_posix()[: -len(file.suffix)] for file in below])
+        self._suffix = ".npy" if path.is_dir() else path.suffix
+
+    def _declared(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        with self._open(name) as file:
+            shape, dtype, _, start = _header(file)
+            _fits(shape, dtype, os.fstat(file.fileno()).st_size - start)
+        return shape, dtype
+
+    def _load(self, name: str) -> tuple[np.ndarray, str]:
+        with self._open(name) as file:
+            return _parsed(file.read())
+
+    def _open(self, name: str) -> Any:
+        return (self._root / f"{name}{self._suffix}").open("rb")
+
+
+class NpzFile(Arrays):
+    """An ``.npz``, which is a zip of ``.npy`` files."""
+
+    def __init__(self, path: Path) -> None:
+        self._zip = zipfile.ZipFile(path)
+        members = [info for info in self._zip.infolist() if info.filename.endswith(".npy")]
+        self._members = {info.filename.lstrip("/")[: -len(".npy")]: info for info in members}
+        super().__init__(path, list(self._members), self._zip)
+
+    def _declared(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        with self._zip.open(self._members[name]) as file:
+            shape, dtype, _, start = _header(file)
+        _fits(shape, dtype, self._members[name].file_size - start)
+        return shape, dtype
+
+    def _load(self, name: str) -> tuple[np.ndarray, str]:
+        with self._zip.open(self._members[name]) as file:
+            return _parsed(file.read())
+
+
+class Hdf5File(Arrays):
+    """An HDF5 file; data sets in groups are named ``group/name``. Links are not followed."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = h5py.File(path, "r")
+        found: dict[str, Any] = {}
+        self._file.visititems(found.__setitem__)  # leaves out links, and comes to no object twice
+        names = [name for name, item in found.items() if isinstance(item, h5py.Dataset)]
+        super().__init__(path, names, self._file)
+
+    def _declared(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        dataset = self._file[name]
+        if dataset.is_virtual or dataset.external:
+            raise StoreError("its values are in other files, which are not read; copy them into this one")
+        return dataset.shape or (), dataset.dtype
+
+    def _load(self, name: str) -> tuple[np.ndarray, str]:
+        array = np.ascontiguousarray(self._file[name][()])
+        return array, hashlib.sha256(array.data).hexdigest()
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, bool, int]:
+    """Shape, type, whether in Fortran's order, and where the values begin."""
+    head = io.BytesIO(file.read(HEADER_BYTES))
+    version = np.lib.format.read_magic(head)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(head)
+    else:
+        raise StoreError(f"is an .npy of version {version}, which plain floats never are")
+    return shape, dtype, fortran, head.tell()
+
+
+def _fits(shape: tuple[int, ...], dtype: np.dtype, held: int) -> None:
+    """Refuse an ``.npy`` that does not hold what its header declares, before any of it is read."""
+    declared = prod(shape) * dtype.itemsize
+    if not dtype.hasobject and declared != held and declared <= LARGEST:
+        raise StoreError(f"declares {declared} bytes, {dtype}{list(shape)}, and holds {held}; write it again")
+
+
+def _parsed(content: bytes) -> tuple[np.ndarray, str]:
+    shape, dtype, fortran, start = _header(io.BytesIO(content))
+    flat = np.frombuffer(content, dtype, offset=start)
+    array = flat.reshape(shape, order="F" if fortran else "C")
+    return array, hashlib.sha256(content).hexdigest()
+
+
+def _check(shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if dtype.kind != "f":
+        what = "Python objects, which are never unpickled" if dtype.hasobject else f"{dtype} values"
+        raise StoreError(f"holds {what}; floats are expected: write it again as float32")
+    size = prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or size > LARGEST:
+        raise StoreError(
+            f"declares {dtype}{list(shape)}, {size / 2**30:.1f} GiB; at most {LARGEST >> 30} GiB is read of "
+            "one clip"
+        )
+
+
+@contextmanager
+def _told(prefix: str = "cannot be read: ") -> Iterator[None]:
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:  # a stranger's file may break any library in any way
+        detail = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise StoreError(f"{prefix}{detail or type(error).__name__}") from error

@@ -1,0 +1,327 @@
+"""Features made elsewhere, put into a store as the ``basic`` statistic of a backbone of their own.
+
+The stream ``NAME/none`` of a clip holds ``basic`` ``[T, D]`` float32 and, where they are known, ``times``
+``[T]`` in seconds. A row of NaN is a frame of which there is no vector (no face was found, say); it is kept
+as it is given, and left out by whoever reads the feature. The key's settings have ``imported``; the
+outcome's info has the array's name and SHA-256.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .arrays import Arrays
+from .clips import Clip
+from .errors import StoreError
+from .keys import FeatureKey
+from .order import natural
+from .rows import Entry, Row
+from .shards import checksum
+from .store import FeatureStore
+from .writer import Outcome, StoreWriter
+
+SAME, ANY, ONE = "same", "any", "one"
+FRAMES = (SAME, ANY, ONE)
+NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass
+class Matched:
+    """Which clip each array is of.
+
+    Attributes:
+        clips: name → clip.
+        unknown: names of arrays that no clip was found for.
+        refused: name → why it is not clear whose array it is.
+    """
+
+    clips: dict[str, Clip] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def take(self, name: str, candidates: Sequence[Clip]) -> None:
+        """Note the only one of ``candidates`` as the clip of ``name``, or what speaks against it."""
+        if not candidates:
+            self.unknown.append(name)
+        elif len(candidates) > 1:
+            self.refused[name] = (
+                f"may be of {' or '.join(map(str, candidates))}: put it into a folder (or group) called as "
+                "the split, or say whose it is by a map with a column split"
+            )
+        else:
+            self.clips[name] = candidates[0]
+
+    def without_doubles(self) -> Matched:
+        """The same, two arrays of one clip refused."""
+        names = defaultdict(list)
+        for name, clip in self.clips.items():
+            names[clip.key].append(name)
+        for (split, id_), doubles in names.items():
+            for name in doubles if len(doubles) > 1 else ():
+                del self.clips[name]
+                self.refused[name] = (
+                    f"{' and '.join(doubles)} are all of {split}/{id_}: leave out all but one, or say by a "
+                    "map which is whose"
+                )
+        return self
+
+
+def match(names: Iterable[str], clips: Sequence[Clip]) -> Matched:
+    """Find the clip of each array by its name.
+
+    A name is a clip's id, or ends in it after folders (groups); a folder called as a split says that the
+    clip is of that split.
+    """
+    by_id = _by_id(clips)
+    splits = {split.casefold() for split in (*SPLITS, *(clip.split for clip in clips))}
+    matched = Matched()
+    for name in names:
+        parts = name.split("/")
+        ends = (("/".join(parts[i:]), parts[:i]) for i in range(len(parts)))
+        found = next(((by_id[end], folders) for end, folders in ends if end in by_id), ((), ()))
+        named = splits.intersection(folder.casefold() for folder in found[1])
+        matched.take(name, [clip for clip in found[0] if not named or clip.split.casefold() in named])
+    return matched.without_doubles()
+
+
+def match_by_map(
+    names: Sequence[str], wanted: Mapping[str, Clip], clips: Sequence[Clip], new_in: str = ""
+) -> Matched:
+    """Find the clip of each array in a map.
+
+    Args:
+        names: of the arrays.
+        wanted: name → clip, whose split is empty where it is not known.
+        clips: those of the store.
+        new_in: the split of clips that the store lacks, where the map names none; empty: only those that
+            it holds are taken.
+    """
+    by_id, by_key = _by_id(clips), {clip.key: clip for clip in clips}
+    matched = Matched()
+    for name in names:
+        clip = wanted.get(name)
+        if clip is None:
+            matched.unknown.append(name)
+            continue
+        held = [by_key[clip.key]] if clip.key in by_key else [] if clip.split else by_id.get(clip.id, [])
+        new = [replace(clip, split=clip.split or new_in)] if new_in else []
+        matched.take(name, held or new)
+    absent = wanted.keys() - set(names)
+    matched.refused |= dict.fromkeys(absent, "the map names it, and there is no such array")
+    return matched.without_doubles()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of one array.
+
+    Attributes:
+        stored: false where the same was there already, or it could not be used.
+        empty: it has no vector, only rows of NaN.
+        failure: why it could not be used.
+    """
+
+    name: str
+    clip: Clip
+    stored: bool = False
+    empty: bool = False
+    failure: str = ""
+
+
+class Import:
+    """Arrays on their way into a store.
+
+    Args:
+        store: where they go.
+        arrays: what is given.
+        matched: which clip each is of.
+        name: the backbone's label.
+        frames: ``same``: as many vectors as the store has frames of the clip, where it has any; ``any``:
+            however many; ``one``: one a clip, which may be given as ``[D]``.
+        fps: vectors a second; without, they are those of the store's frames if as many, else spread evenly
+            from the first to the last of these, else of unknown time.
+        note: what made them; None for what is stored already, or nothing.
+        replace: let them take the place of others of that name.
+
+    Raises:
+        StoreError: the name cannot be used, or has other features in the store.
+
+    Attributes:
+        key: of the stream.
+        dropped: clips whose features of another key are taken off the books.
+        lacking: clips of the store that no array is of.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        arrays: Arrays,
+        matched: Matched,
+        name: str,
+        frames: str = SAME,
+        fps: float | None = None,
+        note: str | None = None,
+        replace: bool = False,
+    ) -> None:
+        if not re.fullmatch(NAME, name):
+            raise StoreError(
+                f"{name!r} cannot name a backbone; letters, digits and . _ + - are expected, a letter or "
+                "digit first"
+            )
+        self._store, self._arrays, self._clips = store, arrays, matched.clips
+        self._frames, self._fps, self._replace = frames, fps, replace
+        self.stream = f"{name}/none"
+        self._check_free(name)
+        self.key = self._key(name, note)
+        held = [row for row in store.rows if self.stream in row.entries]
+        self.dropped = [row.clip for row in held if row.entries[self.stream].key != self.key]
+        given = {clip.key for clip in matched.clips.values()}
+        self.lacking = [row.clip for row in store.rows if row.clip.key not in given]
+
+    @property
+    def dimensions(self) -> int:
+        """D of every vector."""
+        return int(self.key.settings["dimensions"])
+
+    def __iter__(self) -> Iterator[Taken]:
+        """Work, yielding what became of each array. What was stored stays, also when this is left early."""
+        with self._store.writer() as writer:
+            for clip in self.dropped:
+                writer.drop(clip, [self.stream])
+            for name in sorted(self._clips, key=natural):
+                yield self._take(writer, name, self._clips[name])
+
+    def _take(self, writer: StoreWriter, name: str, clip: Clip) -> Taken:
+        row = self._store.row(clip) or Row(clip)
+        entry = row.entries.get(self.stream)
+        if entry and (entry.key != self.key or entry.status == "failed"):
+            entry = None
+        try:
+            array, sha256 = self._arrays.read(name)
+            outcome = self._outcome(array, row)
+            if entry and _is_same(entry, outcome):
+                return Taken(name, clip, empty=not outcome.arrays)
+            if entry and not self._replace:
+                raise StoreError("has other values than are stored; --replace takes these instead")
+        except StoreError as error:
+            if entry is None:
+                writer.add(clip, None, {self.stream: Outcome(self.key, "failed", str(error), {"file": name})})
+            return Taken(name, clip, failure=str(error))
+        outcome.info = {"file": name, "sha256": sha256}
+        writer.add(clip, None, {self.stream: outcome})
+        return Taken(name, clip, stored=True, empty=not outcome.arrays)
+
+    def _outcome(self, array: np.ndarray, row: Row) -> Outcome:
+        array = self._as_rows(array, row)
+        with np.errstate(over="ignore"):  # told below
+            values = np.ascontiguousarray(array, dtype=np.float32)
+        missing = np.isnan(values).all(axis=1)
+        (broken,) = np.nonzero(~np.isfinite(values).all(axis=1) & ~missing)
+        if len(broken):
+            raise StoreError(
+                f"frame {broken[0]} has values that are not finite (one of {len(broken)} such frames); a "
+                "frame without a vector is NaN throughout"
+            )
+        if missing.all():
+            return Outcome(self.key, "absent", f"no vector in any of {len(values)} frames")
+        times = self._times(len(values), row)
+        return Outcome(self.key, arrays={"basic": values} | ({} if times is None else {"times": times}))
+
+    def _as_rows(self, array: np.ndarray, row: Row) -> np.ndarray:
+        """``[T, D]``, checked."""
+        dimensions = self._dimensions_of(array.shape)
+        if dimensions != self.dimensions:
+            raise StoreError(f"has {dimensions} values a frame, and the others have {self.dimensions}")
+        array = array.reshape(-1, dimensions)
+        times = self._frame_times(row)
+        if self._frames == ONE and len(array) != 1:
+            raise StoreError(f"has {len(array)} vectors, and --frames one expects one a clip")
+        if self._frames == SAME and times is not None and len(times) != len(array):
+            raise StoreError(
+                f"has {len(array)} frames, and the store has {len(times)} of this clip; features made at "
+                "another rate go in with --frames any"
+            )
+        return array
+
+    def _times(self, count: int, row: Row) -> np.ndarray | None:
+        """``[T]`` seconds, or None where nothing tells them."""
+        if self._fps:
+            return np.arange(count) / self._fps
+        times = self._frame_times(row)
+        if times is None or not len(times) or count == len(times):
+            return times
+        return np.linspace(times[0], times[-1], 2 * count + 1)[1::2]  # the middles of equal parts
+
+    def _frame_times(self, row: Row) -> np.ndarray | None:
+        return self._store.read(row, "faces", ["times"])["times"] if row.has("faces") else None
+
+    def _check_free(self, name: str) -> None:
+        for row in self._store.rows:
+            for stream, entry in row.entries.items():
+                if stream.rpartition("/")[0] == name and not entry.key.settings.get("imported"):
+                    raise StoreError(
+                        f"{self._store.path} holds {stream}, which was extracted; give the imported features "
+                        "another --name"
+                    )
+
+    def _key(self, name: str, note: str | None) -> FeatureKey:
+        """The key stored, or a new one."""
+        stored = [entry.key for entry in self._entries()]
+        if note is None:
+            note = stored[0].settings["note"] if stored else ""
+        settings = {
+            "imported": True,
+            "backbone": name,
+            "dimensions": self._most_have(),
+            "fps": self._fps,
+            "note": note,
+        }
+        key = FeatureKey(self.stream, settings)
+        differences = next((other.differences(key) for other in stored if other != key), None)
+        if differences and not self._replace:
+            raise StoreError(
+                f"{self._store.path} holds {self.stream} of other features ({'; '.join(differences)}: there "
+                "/ here); give these another --name, or --replace those"
+            )
+        return key
+
+    def _most_have(self) -> int:
+        """The number of values that most arrays have in a vector."""
+        counts: Counter[int] = Counter()
+        problems = []
+        for name in self._clips:
+            try:
+                counts[self._dimensions_of(self._arrays.shape(name))] += 1
+            except StoreError as error:
+                problems.append(f"{name} {error}")
+        if not counts:
+            raise StoreError(f"no array in {self._arrays.path} can be used; {problems[0]}")
+        return counts.most_common(1)[0][0]
+
+    def _dimensions_of(self, shape: tuple[int, ...]) -> int:
+        """D of an array ``[T, D]``, or ``[D]`` where that will do."""
+        if len(shape) not in ((1, 2) if self._frames == ONE else (2,)) or not shape[-1]:
+            hint = "; one vector [values] a clip goes in with --frames one" if len(shape) == 1 else ""
+            raise StoreError(f"is {list(shape)}, and [frames, values] is expected{hint}")
+        return shape[-1]
+
+    def _entries(self) -> list[Entry]:
+        return [row.entries[self.stream] for row in self._store.rows if self.stream in row.entries]
+
+
+def _is_same(entry: Entry, outcome: Outcome) -> bool:
+    stored = {name: ref.checksum for name, ref in entry.arrays.items()}
+    return stored == {name: checksum(array) for name, array in outcome.arrays.items()}
+
+
+def _by_id(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
+    found = defaultdict(list)
+    for clip in clips:
+        found[clip.id].append(clip)
+    return dict(found)
