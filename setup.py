@@ -20,6 +20,9 @@ def version() -> str:
 
 
 DEMO = ["scikit-image>=0.22"]
+PRETRAIN = ["lightning-fabric>=2.2"]
+ONNX = ["onnxruntime>=1.18"]
+TIMM = ["timm>=1.0"]
 
 setup(
     name="avemo",
@@ -37,12 +40,17 @@ setup(
         "avemo.extract.backbones",
         "avemo.fusion",
         "avemo.pipelines",
+        "avemo.pretrain",
     ],
-    package_data={"avemo": ["py.typed"]},
+    package_data={"avemo": ["py.typed"], "avemo.extract.backbones": ["data/*"]},
     install_requires=requirements(),
     extras_require={
         "demo": DEMO,
-        "dev": [*DEMO, "mypy>=1.10", "ruff>=0.6", "pytest>=8", "onnxruntime>=1.18"],
+        "pretrain": PRETRAIN,
+        "onnx": ONNX,
+        "timm": TIMM,
+        "docs": ["matplotlib>=3.7"],
+        "dev": [*DEMO, *PRETRAIN, *ONNX, *TIMM, "mypy>=1.10", "ruff>=0.6", "pytest>=8"],
     },
     entry_points={
         "console_scripts": [

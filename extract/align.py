@@ -83,6 +83,20 @@ def resize_transform(source: tuple[int, int], target: tuple[int, int]) -> np.nda
     return np.column_stack([np.diag(scale), (scale - 1) / 2])
 
 
+def window_transform(window: tuple[float, float, float], chip: int, size: int) -> np.ndarray:
+    """``[2, 3]`` from a chip to the ``size`` × ``size`` pixels of a square in it.
+
+    Args:
+        window: left, top and side of the square, as shares of the chip's side; it may reach beyond.
+        chip: the chip's side in pixels.
+        size: the outcome's.
+    """
+    left, top, side = window
+    scale = size / (side * chip)
+    corner = np.array([left, top]) * chip - 0.5
+    return np.column_stack([np.eye(2) * scale, -scale * corner - 0.5])
+
+
 def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """``[..., 2, 3]``: first ``inner``, then ``outer``; leading axes broadcast."""
     linear = outer[..., :2] @ inner[..., :2]

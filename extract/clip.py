@@ -16,7 +16,7 @@ from ..cache.clips import Clip
 from ..cache.keys import FeatureKey
 from ..cache.rows import Source
 from . import sound
-from .align import CHIP_SIZE, compose, resize_transform
+from .align import CHIP_SIZE, compose, window_transform
 from .backbones import Backbone
 from .detect import load_detector, sha256
 from .errors import ClipError
@@ -129,7 +129,7 @@ def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result) -
     faces: Mapping[str, np.ndarray]
     frames: Iterable[Frame]
     if task.faces is None:
-        faces, frames = _find_faces(plan, media)
+        faces, frames = find_faces(plan, media)
     else:
         faces, frames = task.faces, media.frames()
     if not faces["has_face"].any():
@@ -141,7 +141,7 @@ def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result) -
         result.streams.update(_features(plan, networks, faces["transform"], frames, spool))
 
 
-def _find_faces(plan: Plan, media: Media) -> tuple[dict[str, np.ndarray], Iterable[Frame]]:
+def find_faces(plan: Plan, media: Media) -> tuple[dict[str, np.ndarray], Iterable[Frame]]:
     """The clip's main face, and its frames once more: kept where they fit, else decoded again.
 
     The whole clip must be seen before it is known whose track is the main one.
@@ -203,8 +203,8 @@ class _ViewStatistics:
         every = np.concatenate([views.matrices(CHIP_SIZE) for views in self._sets])
         unique, index = np.unique(every, axis=0, return_inverse=True)
         self._index = np.split(index.reshape(-1), np.cumsum([len(views) for views in self._sets])[:-1])
-        shrink = resize_transform((CHIP_SIZE, CHIP_SIZE), (self._size, self._size))
-        self._matrices = compose(shrink, unique)
+        framed = window_transform(network.spec.window, CHIP_SIZE, self._size)
+        self._matrices = compose(framed, unique)
         self._views: list[torch.Tensor] = []
         self._spools = {
             views.name: {name: Spool(spool) for name in statistics_of(len(views))} for views in self._sets

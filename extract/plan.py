@@ -8,6 +8,7 @@ from functools import cache
 import torch
 
 from ..cache.keys import FeatureKey
+from . import DEFAULT_BACKBONE
 from .backbones import Backbone, load_backbone
 from .backbones.audio import AudioBackbone, load_audio_backbone
 from .detect import load_detector
@@ -37,7 +38,7 @@ class Plan:
     """
 
     detector: str = "dlib"
-    backbones: tuple[str, ...] = ("dlib",)
+    backbones: tuple[str, ...] = (DEFAULT_BACKBONE,)
     view_sets: tuple[str, ...] = ("default",)
     audio: tuple[str, ...] = ()
     max_frames: int | None = None

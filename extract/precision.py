@@ -49,7 +49,13 @@ def prepare(module: nn.Module, device: torch.device | str, precision: Precision)
 
 
 def _fold_batch_norms(module: nn.Module) -> nn.Module:
-    """Every batch norm that directly follows a convolution becomes part of it: exact but for rounding."""
+    """Every batch norm that directly follows a convolution becomes part of it: exact but for rounding.
+
+    A network that torch.fx cannot trace, as its path depends on its input, stays as it is.
+    """
     if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
         return module
-    return optimization.fuse(module)
+    try:
+        return optimization.fuse(module)
+    except Exception:  # tracing runs the network's own code on stand-ins, on which it may fail in any way
+        return module

@@ -126,10 +126,10 @@ def log_mel_blocks(blocks: Iterable[Floats]) -> Iterator[Floats]:
         yield block.astype(np.float32)
 
 
-def _static_blocks(blocks: Iterable[Floats]) -> Iterator[Doubles]:
-    """The log-Mel frames themselves, ``[t, 1, 40]``."""
+def mel_filters() -> Doubles:
+    """The weights ``[40, 257]`` that each Mel filter gives to each bin of the DFT."""
     s = LOG_MEL_SETTINGS
-    filters = librosa.filters.mel(
+    filters: Doubles = librosa.filters.mel(
         sr=s.sample_rate,
         n_fft=s.dft,
         n_mels=s.filters,
@@ -139,6 +139,13 @@ def _static_blocks(blocks: Iterable[Floats]) -> Iterator[Doubles]:
         norm=None,
         dtype=np.float64,
     )
+    return filters
+
+
+def _static_blocks(blocks: Iterable[Floats]) -> Iterator[Doubles]:
+    """The log-Mel frames themselves, ``[t, 1, 40]``."""
+    s = LOG_MEL_SETTINGS
+    filters = mel_filters()
     for power in _power_blocks(blocks, s):
         yield np.log(np.maximum(power @ filters.T, s.floor))[:, None]
 

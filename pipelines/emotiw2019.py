@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..extract import DEFAULT_BACKBONE
 from .cli import command
 from .demo_set import DEMO_NOTE, is_demo
 from .emotiw2019_results import HEADER, PAPER, results, write
@@ -53,7 +54,7 @@ the paper's), submission.csv, scores.csv, and with --zip the challenge's zip.
     "--backbone",
     "backbones",
     multiple=True,
-    default=("dlib",),
+    default=(DEFAULT_BACKBONE,),
     show_default=True,
     metavar="NAME[@WEIGHTS]",
     help="A face network trained on AffectNet, as the paper's; given twice, the second is the one "

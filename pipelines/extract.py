@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..extract import DEFAULT_BACKBONE
 from .cli import command
 from .stage_one import into_store, say_found
 from .table import aligned
@@ -68,7 +69,7 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
     "--backbone",
     "backbones",
     multiple=True,
-    default=("dlib",),
+    default=(DEFAULT_BACKBONE,),
     show_default=True,
     metavar="NAME[@WEIGHTS]",
     help="A face network and its checkpoint. Repeatable.",

@@ -11,7 +11,9 @@ COMMANDS = {
     "extract": ("extract:main", "Clips to a store of features (also: avemo-extract)."),
     "fuse": ("fuse:main", "A store to trained heads, scores and ensembles (also: avemo-fuse)."),
     "emotiw2019": ("emotiw2019:emotiw2019", "AFEW to the whole ensemble of a 2019 challenge submission."),
-    "store": ("store:store", "Look after a store: status, verify, export."),
+    "store": ("store:store", "Look after a store: status, verify, import, merge, export."),
+    "pretrain": ("pretrain:pretrain", "Train a face or audio network on labelled pictures or recordings."),
+    "weights": ("weights:weights", "Find, fetch and check the weights of face networks."),
     "demo": ("demo:demo", "Make a small set of talking-face clips to try everything on."),
 }
 

@@ -14,6 +14,7 @@ import torch
 import torchvision.models as models
 from torch import Tensor, nn
 
+from avemo.extract import DEFAULT_BACKBONE
 from avemo.extract.backbones import (
     Backbone,
     WeightsError,
@@ -52,7 +53,7 @@ def with_random_batch_norms(net: nn.Module) -> nn.Module:
 
 
 def test_registry_names_them_all() -> None:
-    assert names()[0] == "dlib"
+    assert names()[0] == DEFAULT_BACKBONE
     assert {"vggface", "resnet18", "ir50", "mobilefacenet", "alexnet", "vgg19"} < set(names())
     with pytest.raises(ValueError, match=r"'resnet19'.*resnet18"):
         get("resnet19")
@@ -62,7 +63,7 @@ def test_registry_names_them_all() -> None:
 def test_every_network_maps_its_input_to_its_features(name: str) -> None:
     spec = get(name)
     with torch.device("meta"):
-        features = spec.build().eval()(torch.empty(2, 3, spec.input_size, spec.input_size))
+        features = spec.build().eval()(torch.empty(2, len(spec.mean), spec.input_size, spec.input_size))
     assert features.shape == (2, spec.features)
 
 
@@ -117,11 +118,14 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         load_backbone(f"mobilefacenet@{path}")
 
 
-@pytest.mark.parametrize("name", [name for name in names() if name != "dlib"])
-def test_a_network_without_weights_says_which_file_to_give(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in names() if get(name).default_weights is None])
+def test_a_network_without_weights_says_which_file_to_give(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVEMO_WEIGHTS", str(tmp_path))
     with pytest.raises(WeightsError) as caught:
         load_backbone(name)
-    assert f"{name}@FILE" in str(caught.value) and get(name).checkpoint in str(caught.value)
+    assert f"{name}@FILE; for {name}" in str(caught.value)
 
 
 def test_settings_tell_all_that_changes_the_values() -> None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
+from avemo.extract import DEFAULT_BACKBONE
 from avemo.extract.backbones import get
 from avemo.extract.clip import read_source
 from avemo.extract.plan import Plan
@@ -169,7 +170,7 @@ def test_a_second_call_does_nothing_again(done: tuple[Path, Result], afew: Path,
 
 
 def test_one_backbone_makes_four_features(afew: Path, tmp_path: Path) -> None:
-    fill(tmp_path / "features", afew, ("dlib",), ())
+    fill(tmp_path / "features", afew, (DEFAULT_BACKBONE,), ())
     result = recipe(afew, "--out", tmp_path, "--prior", "train", "--members", 2)
     assert result.exit_code == 0, result.output
     assert "F-AR-Mean is left out" in result.output
@@ -182,7 +183,7 @@ def test_one_backbone_makes_four_features(afew: Path, tmp_path: Path) -> None:
 
 
 def test_validation_clips_that_were_trained_on_validate_nothing(afew: Path, tmp_path: Path) -> None:
-    fill(tmp_path / "features", afew, ("dlib",), ())
+    fill(tmp_path / "features", afew, (DEFAULT_BACKBONE,), ())
     result = recipe(afew, "--out", tmp_path, "--fit-on", "train+val", "--prior", "none")
     assert result.exit_code == 0, result.output
     assert "nothing to validate on" in (tmp_path / "results.md").read_text()

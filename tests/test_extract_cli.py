@@ -310,7 +310,7 @@ def test_a_device_that_is_not_there(folder: Path, device: str, present: bool) ->
 def test_a_web_page_for_a_checkpoint(folder: Path, backbone: str) -> None:
     page = folder / "weights file.pt"
     page.write_text("<!DOCTYPE html><html>Please log in</html>")
-    assert_refused(extract(folder, "--backbone", f"{backbone}@{page}"), page, "fetch it again")
+    assert_refused(extract(folder, "--backbone", f"{backbone}@{page}"), page, "fetch")
 
 
 def test_a_checkpoint_of_another_network(folder: Path) -> None:

@@ -52,14 +52,21 @@ def assert_same(a: FeatureStore, b: FeatureStore, tolerance: float = 0.0) -> Non
 
 def test_a_store_holds_every_stream(clips: list[Clip], tmp_path: Path) -> None:
     store = extract(clips, tmp_path / "s", Plan(view_sets=("default", "wide", "none")))
-    assert store.streams == ["dlib/default", "dlib/none", "dlib/wide", "faces", "logmel", "spectrogram"]
+    assert store.streams == [
+        "faces",
+        "ferresnet/default",
+        "ferresnet/none",
+        "ferresnet/wide",
+        "logmel",
+        "spectrogram",
+    ]
     row = store.rows[0]
-    statistics = store.read(row, "dlib/default")
+    statistics = store.read(row, "ferresnet/default")
     assert {name: array.shape for name, array in statistics.items()} == dict.fromkeys(
-        ("basic", "mean", "std"), (3, 128)
+        ("basic", "mean", "std"), (3, 512)
     )
-    assert list(store.read(row, "dlib/none")) == ["basic"]
-    basic = [store.read(row, f"dlib/{name}")["basic"] for name in ("default", "wide", "none")]
+    assert list(store.read(row, "ferresnet/none")) == ["basic"]
+    basic = [store.read(row, f"ferresnet/{name}")["basic"] for name in ("default", "wide", "none")]
     np.testing.assert_array_equal(basic[0], basic[1])
     np.testing.assert_allclose(basic[0], basic[2], atol=1e-4)
     assert store.read(row, "spectrogram")["spectrogram"].shape[1:] == (200,)
@@ -79,7 +86,7 @@ def test_a_second_run_does_nothing(clips: list[Clip], tmp_path: Path) -> None:
 def test_only_what_is_missing_is_made(clips: list[Clip], tmp_path: Path) -> None:
     store = extract(clips, tmp_path / "s")
     run = Run(clips, BOTH, store)
-    assert {tuple(task.keys) for task in run.tasks} == {("dlib/default",)}
+    assert {tuple(task.keys) for task in run.tasks} == {("ferresnet/default",)}
     assert all(task.faces is not None for task in run.tasks)  # faces are not searched again
     list(run)
     store.refresh()
@@ -91,7 +98,7 @@ def test_other_settings_are_named(clips: list[Clip], tmp_path: Path) -> None:
     run = Run(clips, Plan(view_sets=("none",), max_frames=2), store)
     assert run.changes["faces"] == ["max_frames: None / 2"]
     assert len(run.tasks) == len(clips)
-    assert {"faces", "dlib/none"} == set(run.tasks[0].keys)
+    assert {"faces", "ferresnet/none"} == set(run.tasks[0].keys)
 
 
 def test_a_new_label_is_taken_over(clips: list[Clip], tmp_path: Path) -> None:
@@ -102,7 +109,7 @@ def test_a_new_label_is_taken_over(clips: list[Clip], tmp_path: Path) -> None:
     list(run)
     store.refresh()
     assert {(row.clip.label, row.clip.subject) for row in store.rows} == {("Sad", "anna")}
-    assert store.rows[0].has("dlib/none")
+    assert store.rows[0].has("ferresnet/none")
 
 
 def test_a_changed_file_is_made_again(make_clip: MakeClip, tmp_path: Path) -> None:
@@ -139,10 +146,10 @@ def test_bad_clips_cost_themselves_only(make_clip: MakeClip, tmp_path: Path) -> 
     store.refresh()
     rows = {row.clip.id: row for row in store.rows}
     assert len(rows) == len(names)
-    assert rows["silent"].has("dlib/none")
+    assert rows["silent"].has("ferresnet/none")
     assert not rows["silent"].has("spectrogram")
     assert rows["blind"].has("spectrogram")
-    assert not rows["blind"].has("dlib/none")
+    assert not rows["blind"].has("ferresnet/none")
     assert rows["one frame"].entries["faces"].info["frames"] == 1
     assert good.exists()
     again = {task.clip.id for task in Run(clips, QUICK, store).tasks}

@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from avemo.cache.keys import FeatureKey
+from avemo.extract import DEFAULT_BACKBONE
 from avemo.extract.backbones import get
 from avemo.extract.plan import Plan
 from avemo.fusion.runs import Run
@@ -121,7 +122,7 @@ def test_a_plan_gives_the_keys_that_it_was_made_of(home: Path) -> None:
 
 def test_settings_that_cannot_be_had_again_are_told() -> None:
     keys = Plan(view_sets=("none",), device="cpu").keys()
-    stream = "dlib/none"
+    stream = f"{DEFAULT_BACKBONE}/none"
     changed = FeatureKey(stream, {**keys[stream].settings, "track.min_overlap": 0.9})
     with pytest.raises(InputError, match=r"track.min_overlap: 0.9 / 0.3: trained / here"):
         plan_again({stream: changed}, device="cpu")

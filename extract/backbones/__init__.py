@@ -2,12 +2,11 @@
 
 from .audio import AudioBackbone, audio_names, load_audio_backbone
 from .backbone import Backbone, load_backbone, random_backbone
-from .registry import DEFAULT, get, names
+from .registry import get, names
 from .spec import BackboneSpec
 from .weights import WeightsError
 
 __all__ = [
-    "DEFAULT",
     "AudioBackbone",
     "Backbone",
     "BackboneSpec",

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,7 +16,8 @@ from ..errors import ExtractError
 from ..precision import prepare
 from .spec import IMAGENET_MEAN, IMAGENET_STD
 from .torchvision_nets import ALEXNET
-from .weights import WeightsError, load_into, load_state, weights_sha256
+from .weights import CLASS_LAYER, load_into, load_state, weights_sha256
+from .weights_folder import find
 
 # The trunk halves the spectrogram five times. Through its kernels and paddings a vector sees frames
 # around 32 j + 31, and one of fewer frames than 63 has no vector.
@@ -46,8 +45,6 @@ class AudioBackbone:
         self.weights_sha256 = weights_sha256
         self.device = torch.device(device)
         self._trunk = prepare(trunk, self.device, "fp32")
-        self._mean = _per_channel(IMAGENET_MEAN, self.device)
-        self._std = _per_channel(IMAGENET_STD, self.device)
 
     @torch.inference_mode()
     def __call__(
@@ -63,9 +60,8 @@ class AudioBackbone:
         Raises :class:`ValueError` where ``spectrogram`` is not two-dimensional, has fewer than 63 bins,
         no frame, or values that are not finite.
         """
-        image, left = _padded(_image(_checked(spectrogram)))
-        channels = image.to(self.device).expand(1, 3, *image.shape)
-        maps: Tensor = self._trunk((channels - self._mean) / self._std)
+        decibels, left = long_enough(_checked(spectrogram))
+        maps: Tensor = self._trunk(as_picture(decibels.to(self.device))[None])
         _, depth, height, width = maps.shape
         vectors = maps.permute(0, 3, 2, 1).reshape(width * height, depth)
         frames = torch.arange(width, dtype=torch.float64) * _STRIDE + _FIRST_CENTRE - left
@@ -91,27 +87,22 @@ def audio_names() -> tuple[str, ...]:
 
 
 def load_audio_backbone(text: str, device: torch.device | str = "cpu") -> AudioBackbone:
-    """The audio network that ``NAME@FILE`` stands for, as ``alexnet@alexnet-owt-7be5be79.pth``.
+    """The audio network of ``NAME``, ``NAME@FILE`` or ``NAME@TAG`` (:func:`.weights_folder.find`).
 
     Raises :class:`ExtractError` on an unknown name, and :class:`WeightsError` where no file is given or
-    it is no checkpoint of torchvision's AlexNet.
+    found, or it is no checkpoint of torchvision's AlexNet, nor of ``avemo pretrain audio``.
     """
-    name, _, file = text.partition("@")
+    name, _, wanted = text.partition("@")
     if name not in audio_names():
         raise ExtractError(
             f"no audio backbone is called {name!r}: expected one of {', '.join(audio_names())}"
         )
-    if not file:
-        raise WeightsError(
-            f"the audio backbone {name!r} needs a weights file: give it as {name}@FILE, "
-            f"FILE being {ALEXNET.checkpoint}"
-        )
-    path = Path(file).expanduser()
+    path, label = find(name, wanted)
     with torch.device("meta"):
         trunk = nn.Sequential()
         trunk.add_module("features", models.alexnet(weights=None).features)
-    load_into(trunk, load_state(path), name, path, ignored=("classifier.",))
-    return AudioBackbone(trunk, f"{name}@{path.stem}", weights_sha256(path), device)
+    load_into(trunk, load_state(path), name, path, ignored=("classifier.", CLASS_LAYER))
+    return AudioBackbone(trunk, label, weights_sha256(path), device)
 
 
 def _checked(spectrogram: Tensor | np.ndarray) -> Tensor:
@@ -126,17 +117,22 @@ def _checked(spectrogram: Tensor | np.ndarray) -> Tensor:
     return values
 
 
-def _image(decibels: Tensor) -> Tensor:
-    return ((decibels - decibels.max()) / _DYNAMIC_RANGE_DB + 1).clamp(min=0)
+def as_picture(decibels: Tensor) -> Tensor:
+    """``[..., F, T]`` dB → ``[..., 3, F, T]``, as AlexNet's ImageNet weights expect it.
+
+    A cell of minus infinity, which is no sound at all, is as dark as one 80 dB below the loudest.
+    """
+    loudest = decibels.amax((-2, -1), keepdim=True)
+    image = ((decibels - loudest) / _DYNAMIC_RANGE_DB + 1).clamp(min=0)
+    mean, std = (
+        torch.tensor(values, device=image.device).reshape(3, 1, 1) / 255
+        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return (image.unsqueeze(-3) - mean) / std
 
 
-def _padded(image: Tensor) -> tuple[Tensor, int]:
-    """The image with at least ``MIN_FRAMES`` frames, and how many of them stand before its own."""
-    short = max(MIN_FRAMES - image.shape[1], 0)
+def long_enough(decibels: Tensor) -> tuple[Tensor, int]:
+    """``[F, T]`` dB with at least ``MIN_FRAMES`` frames, and how many of no sound stand before its own."""
+    short = max(MIN_FRAMES - decibels.shape[1], 0)
     left = short // 2
-    return F.pad(image, (left, short - left)), left
-
-
-def _per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
-    """``[1, 3, 1, 1]`` of values in 0-255, scaled to 0-1."""
-    return torch.tensor(values, device=device).reshape(1, 3, 1, 1) / 255
+    return F.pad(decibels, (left, short - left), value=-torch.inf), left

@@ -9,9 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ..precision import DTYPES, Precision, prepare, resolve_precision
+from . import onnx_net
+from .recognise import nearest
 from .registry import get
 from .spec import BackboneSpec
-from .weights import WeightsError, load_into, weights_sha256
+from .weights import CLASS_LAYER, WeightsError, load_into, weights_sha256
+from .weights_folder import find
+
+LUMA = (0.299, 0.587, 0.114)
+"""What red, green and blue give to a pixel's grey (ITU-R BT.601, as the readers of pictures have it)."""
 
 
 class Backbone:
@@ -38,6 +44,7 @@ class Backbone:
         self._module = prepare(module, self.device, self.precision)
         self._mean = torch.tensor(spec.mean, device=self.device)
         self._std = torch.tensor(spec.std, device=self.device)
+        self._luma = torch.tensor(LUMA, device=self.device)
 
     @torch.inference_mode()
     def __call__(self, views: Tensor | np.ndarray) -> Tensor:
@@ -55,6 +62,7 @@ class Backbone:
             "weights_sha256": self.weights_sha256,
             "layer": self.spec.layer,
             "input_size": self.spec.input_size,
+            "window": list(self.spec.window),
             "colour": self.spec.colour,
             "mean": list(self.spec.mean),
             "std": list(self.spec.std),
@@ -77,25 +85,41 @@ class Backbone:
         if self.spec.colour == "bgr":
             views = views.flip(-1)
         # fp32 here even for bf16: a mean such as 129.19 would lose its fraction.
-        values = views.to(torch.float32).sub_(self._mean).div_(self._std)
+        values = views.to(torch.float32)
+        if self.spec.colour == "grey":
+            values = (values @ self._luma)[..., None]
+        values = values.sub_(self._mean).div_(self._std)
         # [N, H, W, 3] seen as [N, 3, H, W] is the channels-last layout already.
         return values.to(DTYPES[self.precision]).permute(0, 3, 1, 2)
 
 
 def load_backbone(text: str, device: torch.device | str = "cpu", precision: str = "auto") -> Backbone:
-    """The backbone that ``NAME`` or ``NAME@FILE`` stands for.
+    """The backbone that ``NAME``, ``NAME@FILE`` or ``NAME@TAG`` stands for (:func:`.weights_folder.find`).
+
+    ``onnx@FILE.onnx`` always runs in fp32.
 
     Raises :class:`ExtractError` on an unknown name or precision, and :class:`WeightsError` where the
-    network needs a file and none is given, or the file is not a checkpoint of it.
+    network needs a file and none is given or found, or the file is not a checkpoint of it.
     """
-    name, _, file = text.partition("@")
+    name, _, wanted = text.partition("@")
+    if name == onnx_net.NAME and wanted:
+        return _load_onnx(*find(name, wanted), device, precision)
     spec = get(name)
-    path = Path(file).expanduser() if file else _default_weights(spec)
+    path, label = find(name, wanted, spec.default_weights)
     with torch.device("meta"):
         module = spec.build()
-    load_into(module, spec.read(path), spec.name, path, spec.classifier)
-    label = f"{name}@{path.stem}" if file else name
+    state = spec.read(path)
+    try:
+        load_into(module, state, spec.name, path, (*spec.classifier, CLASS_LAYER))
+    except WeightsError as error:
+        raise WeightsError(f"{error}. {nearest(state)}") from error
     return Backbone(spec, module, label, weights_sha256(path), device, precision)
+
+
+def _load_onnx(path: Path, label: str, device: torch.device | str, precision: str) -> Backbone:
+    resolve_precision(precision, device)  # a wrong word is an error here too
+    spec, network, sha256 = onnx_net.open_onnx(path, device)
+    return Backbone(spec, network, label, sha256, device, "fp32")
 
 
 def random_backbone(
@@ -107,12 +131,3 @@ def random_backbone(
         torch.manual_seed(seed)
         module = spec.build()
     return Backbone(spec, module, f"{name}@random-{seed}", f"random-{seed}", device, precision)
-
-
-def _default_weights(spec: BackboneSpec) -> Path:
-    if spec.default_weights is None:
-        raise WeightsError(
-            f"the backbone {spec.name!r} needs a weights file: give it as {spec.name}@FILE, "
-            f"FILE being {spec.checkpoint}"
-        )
-    return spec.default_weights()

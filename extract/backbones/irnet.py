@@ -1,19 +1,26 @@
-"""IR-50: the improved residual network of ArcFace (Deng et al., 2019), as face.evoLVe publishes it."""
+"""IR-50, the improved residual network of ArcFace (Deng et al., 2019), and IR-SE-50, with channel attention.
+
+The first as face.evoLVe publishes it, the second as InsightFace_Pytorch does.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .spec import BackboneSpec
 
 # channels, blocks; the first block of each stage halves the map
 _STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))
+_SQUEEZE = 16
 
 
 class IR50(nn.Module):
-    """``[N, 3, 112, 112] → [N, 512]``."""
+    """``[N, 3, 112, 112] → [N, 512]``; with ``attention`` every block weighs its channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, attention: bool = False) -> None:
         super().__init__()
         self.input_layer = nn.Sequential(
             nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)
@@ -22,7 +29,8 @@ class IR50(nn.Module):
         channels = 64
         for out_channels, count in _STAGES:
             for index in range(count):
-                blocks.append(ImprovedResidual(channels, out_channels, stride=2 if index == 0 else 1))
+                stride = 2 if index == 0 else 1
+                blocks.append(ImprovedResidual(channels, out_channels, stride, attention))
                 channels = out_channels
         self.body = nn.Sequential(*blocks)
         self.output_layer = nn.Sequential(
@@ -33,10 +41,20 @@ class IR50(nn.Module):
         return self.output_layer(self.body(self.input_layer(faces)))
 
 
-class ImprovedResidual(nn.Module):
-    """BN, 3×3, PReLU, 3×3, BN, added to the (subsampled or projected) input."""
+class IRSE50(IR50):
+    """``[N, 3, 112, 112] → [N, 512]`` of length 1, as it was trained and is published."""
 
-    def __init__(self, channels: int, out_channels: int, stride: int) -> None:
+    def __init__(self) -> None:
+        super().__init__(attention=True)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return F.normalize(super().forward(faces))
+
+
+class ImprovedResidual(nn.Module):
+    """BN, 3×3, PReLU, 3×3, BN, perhaps attention, added to the (subsampled or projected) input."""
+
+    def __init__(self, channels: int, out_channels: int, stride: int, attention: bool) -> None:
         super().__init__()
         self.shortcut_layer: nn.Module
         if channels == out_channels:
@@ -52,12 +70,27 @@ class ImprovedResidual(nn.Module):
             nn.Conv2d(out_channels, out_channels, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(out_channels),
         )
+        if attention:
+            self.res_layer.append(ChannelAttention(out_channels))
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.res_layer(maps) + self.shortcut_layer(maps)
 
 
-SPEC = BackboneSpec(
+class ChannelAttention(nn.Module):
+    """Squeeze and excitation (Hu et al. 2018, arXiv:1709.01507): each channel times a weight of 0-1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // _SQUEEZE, 1, bias=False)
+        self.fc2 = nn.Conv2d(channels // _SQUEEZE, channels, 1, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        means = maps.mean((2, 3), keepdim=True)
+        return maps * self.fc2(self.fc1(means).relu()).sigmoid()
+
+
+IR_50 = BackboneSpec(
     name="ir50",
     features=512,
     input_size=112,
@@ -68,3 +101,15 @@ SPEC = BackboneSpec(
     checkpoint="backbone_ir50_ms1m_epoch120.pth (face.evoLVe)",
     source="Deng et al. 2019, arXiv:1801.07698; face.evoLVe, MIT",
 )
+
+IR_SE_50 = replace(
+    IR_50,
+    name="irse50",
+    layer="output_layer.4, L2-normalised",
+    build=IRSE50,
+    checkpoint="model_ir_se50.pth (InsightFace_Pytorch)",
+    source="Deng et al. 2019, arXiv:1801.07698; InsightFace_Pytorch, MIT",
+    colour="bgr",
+)
+
+SPECS = (IR_50, IR_SE_50)

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 from ..errors import ExtractError
-from . import dlib_resnet, irnet, mobilefacenet, torchvision_nets, vggface
+from . import dlib_resnet, facenet, ferresnet, irnet, mobilefacenet, torchvision_nets, vggface, vggface2
+from .onnx_net import NAME as ONNX
 from .spec import BackboneSpec
-
-DEFAULT = dlib_resnet.SPEC.name
+from .timm_nets import PREFIX as TIMM
+from .timm_nets import timm_spec
 
 _SPECS: dict[str, BackboneSpec] = {
     spec.name: spec
-    for spec in (dlib_resnet.SPEC, mobilefacenet.SPEC, irnet.SPEC, vggface.SPEC, *torchvision_nets.SPECS)
+    for spec in (
+        ferresnet.SPEC,
+        dlib_resnet.SPEC,
+        mobilefacenet.SPEC,
+        *irnet.SPECS,
+        vggface.SPEC,
+        *vggface2.SPECS,
+        facenet.SPEC,
+        *torchvision_nets.SPECS,
+    )
 }
 
 
 def names() -> tuple[str, ...]:
-    """The names of all face networks, the default first."""
+    """The names of all face networks of our own, the default first."""
     return tuple(_SPECS)
 
 
 def get(name: str) -> BackboneSpec:
-    """The network called ``name``; raises :class:`ExtractError`, which lists the names, where none is."""
+    """The network called ``name``, or timm's ``timm:NAME``.
+
+    Raises :class:`ExtractError`, which lists the names, where none is. An ONNX file has no spec before
+    it is read.
+    """
+    if name.startswith(TIMM):
+        return timm_spec(name.removeprefix(TIMM))
+    if name == ONNX:
+        raise ExtractError(f"the backbone {ONNX!r} is a file: give it as {ONNX}@FILE.onnx")
     if name not in _SPECS:
-        raise ExtractError(f"no backbone is called {name!r}: expected one of {', '.join(_SPECS)}")
+        raise ExtractError(
+            f"no backbone is called {name!r}: expected one of {', '.join(_SPECS)}, {TIMM}NAME or "
+            f"{ONNX}@FILE.onnx"
+        )
     return _SPECS[name]

@@ -11,6 +11,8 @@ from torch import nn
 
 from .weights import State, load_state
 
+Colour = Literal["rgb", "bgr", "grey"]
+
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
@@ -21,26 +23,28 @@ class BackboneSpec:
 
     The input of the network is ``(view - mean) / std``, where ``view`` holds 0-255 values of
     ``input_size`` × ``input_size`` pixels in the order ``colour``, the order of ``mean`` and ``std``
-    too. The output is ``[N, features]``, taken at ``layer``.
+    too; ``"grey"`` is one channel. The output is ``[N, features]``, taken at ``layer``.
 
     ``build`` makes the module; its parameters bear the names that public checkpoints use, so loading
     renames nothing. Checkpoint keys that begin with one of ``classifier`` belong to layers above the
     features and are dropped. ``checkpoint`` says, for people, which file to give.
     ``default_weights`` finds the file of a network that comes with an installed package.
+    ``window`` is the square of the chip that it sees: left, top and side, as shares of the chip's side.
     ``bf16`` is false where bf16 distorts the features, or gains nothing: ``auto`` then means fp32.
     """
 
     name: str
     features: int
     input_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     layer: str
     build: Callable[[], nn.Module]
     checkpoint: str
     source: str
-    colour: Literal["rgb", "bgr"] = "rgb"
+    colour: Colour = "rgb"
     classifier: tuple[str, ...] = ()
     read: Callable[[Path], State] = load_state
     default_weights: Callable[[], Path] | None = None
     bf16: bool = True
+    window: tuple[float, float, float] = (0.0, 0.0, 1.0)

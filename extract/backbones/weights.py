@@ -6,7 +6,7 @@ import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -17,9 +17,28 @@ from ..errors import ExtractError
 
 State = dict[str, Tensor]
 
+CLASS_LAYER = "emotion."
+"""How the keys begin of the layer of classes that pre-training puts on top of any network."""
+
+FileKind = Literal["torch", "safetensors", "onnx", "dlib"]
+
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+# the number that torch.save writes first where it does not write a zip archive
+_TORCH_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+_ONNX, _DLIB = b"\x08", b"loss_metric_2"
+_ARCHIVES = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!": "rar",
+}
 _SHOWN_KEYS = 5
+_HOW_TO_SAVE = (
+    "Where you trust the file, open it in the program that wrote it and save the tensors alone: "
+    "torch.save(model.state_dict(), FILE)"
+)
 
 
 class WeightsError(ExtractError):
@@ -37,17 +56,53 @@ def load_state(path: str | Path) -> State:
     objects beside tensors.
     """
     path = Path(path)
-    start = _first_bytes(path)
-    if start.startswith((_ZIP, _PICKLE)):
-        content = _read_torch(path)
-    elif start[8:9] == b"{":
-        content = _read_safetensors(path)
-    else:
-        raise WeightsError(
-            f"{path}: not a checkpoint (it begins with {start[:16]!r}); expected a file of torch.save "
-            "or safetensors. A download that failed often leaves a web page or an empty file: fetch it again"
-        )
+    kind = file_kind(path)
+    if kind in ("onnx", "dlib"):
+        raise WeightsError(f"{path}: not a checkpoint but a file of {kind}: give it as {kind}@{path.name}")
+    content = _read_torch(path) if kind == "torch" else _read_safetensors(path)
     return {_plain_name(key): _plain_tensor(value) for key, value in _tensors(path, content).items()}
+
+
+def file_kind(path: str | Path) -> FileKind:
+    """What wrote a weights file, by its first bytes; whether the rest is whole is not looked at.
+
+    Raises :class:`WeightsError` where the file cannot be read, or is none of weights: the text says what
+    it is instead, as far as that can be told.
+    """
+    path = Path(path)
+    start = _first_bytes(path)
+    if start.startswith(_ZIP) or (start.startswith(_PICKLE) and _TORCH_MAGIC in start):
+        return "torch"
+    if start[8:9] == b"{":
+        return "safetensors"
+    if _DLIB in start:
+        return "dlib"
+    if start.startswith(_ONNX):
+        return "onnx"
+    raise WeightsError(f"{path}: {_no_weights(start)}")
+
+
+def _no_weights(start: bytes) -> str:
+    archive = next((name for magic, name in _ARCHIVES.items() if start.startswith(magic)), None)
+    if archive:
+        return f"not a checkpoint but an archive ({archive}); unpack it and give the file inside"
+    if start.startswith(_PICKLE):
+        return (
+            "holds pickled Python objects, which torch.save did not write; loading these would run code "
+            f"from the file, so it is refused. {_HOW_TO_SAVE}"
+        )
+    if start.startswith(b"version https://git-lfs"):
+        return (
+            "not a checkpoint but the pointer that Git LFS leaves in its place; fetch it with `git lfs pull`"
+        )
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "not a checkpoint but a web page, as a link to a drive or a login gives; fetch the file itself"
+    if not start:
+        return "not a checkpoint: the file is empty; fetch it again"
+    return (
+        f"not a checkpoint (it begins with {start[:16]!r}); expected a file of torch.save, safetensors, "
+        "ONNX or dlib"
+    )
 
 
 def weights_sha256(path: str | Path) -> str:
@@ -91,6 +146,8 @@ def load_into(
 
 
 def _first_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise WeightsError(f"{path}: a folder, expected a weights file")
     try:
         with path.open("rb") as file:
             return file.read(64)
@@ -110,12 +167,6 @@ def _read_torch(path: Path) -> Any:
             ) from error
         raise WeightsError(f"{path}: a damaged or truncated checkpoint; fetch it again") from error
     raise WeightsError(f"{path}: a TorchScript program, which carries code. {_HOW_TO_SAVE}")
-
-
-_HOW_TO_SAVE = (
-    "Where you trust the file, open it in the program that wrote it and save the tensors alone: "
-    "torch.save(model.state_dict(), FILE)"
-)
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -1,0 +1,88 @@
+"""Which network a checkpoint belongs to, told by the names and shapes of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from .registry import get, names
+from .weights import CLASS_LAYER
+
+Shapes = dict[str, tuple[int, ...]]
+
+_NEAREST = 3
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well a checkpoint fits a network.
+
+    Of the ``wanted`` tensors of the network ``architecture``, ``matching`` are there under the same name
+    and of the same shape; ``extra`` tensors of the checkpoint are none of its, layers above the features
+    not counted.
+    """
+
+    architecture: str
+    matching: int
+    wanted: int
+    extra: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether the checkpoint loads into the network."""
+        return self.matching == self.wanted and self.extra == 0
+
+    @property
+    def share(self) -> float:
+        """Matching tensors in all those of either side, 0-1."""
+        return self.matching / (self.wanted + self.extra)
+
+    def __str__(self) -> str:
+        extra = f", {self.extra} more" if self.extra else ""
+        return f"{self.architecture} ({self.matching} of {self.wanted} tensors{extra})"
+
+
+def recognise(state: Mapping[str, Tensor]) -> list[Fit]:
+    """The networks of the registry that share a tensor with ``state``, best first.
+
+    Networks of the same layers that differ in their input's normalisation only fit equally well; those
+    come in the registry's order.
+    """
+    given = {key: tuple(value.shape) for key, value in state.items() if not _is_counter(key)}
+    fits = [_fit(name, given) for name in names()]
+    return sorted((fit for fit in fits if fit.matching), key=lambda fit: fit.share, reverse=True)
+
+
+def nearest(state: Mapping[str, Tensor]) -> str:
+    """A sentence, for an error, that names the networks which ``state`` fits or comes close to."""
+    fits = recognise(state)
+    complete = [fit.architecture for fit in fits if fit.complete]
+    if complete:
+        return f"It fits {' and '.join(complete)}"
+    if fits:
+        return f"The nearest networks are {', '.join(map(str, fits[:_NEAREST]))}"
+    return "No network here has tensors of these names and shapes"
+
+
+def _fit(name: str, given: Shapes) -> Fit:
+    wanted = _shapes(name)
+    matching = sum(given.get(key) == shape for key, shape in wanted.items())
+    above = (*get(name).classifier, CLASS_LAYER)
+    extra = sum(key not in wanted and not key.startswith(above) for key in given)
+    return Fit(name, matching, len(wanted), extra)
+
+
+@cache
+def _shapes(name: str) -> Shapes:
+    with torch.device("meta"):
+        state = get(name).build().state_dict()
+    return {key: tuple(value.shape) for key, value in state.items() if not _is_counter(key)}
+
+
+def _is_counter(key: str) -> bool:
+    """Whether it is a batch norm's count of batches, which inference does not use and some leave out."""
+    return key.endswith("num_batches_tracked")

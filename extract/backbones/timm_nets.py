@@ -1,0 +1,140 @@
+"""Networks of the timm library as face networks: ``timm:NAME[@FILE]`` (extra ``timm``).
+
+``NAME`` is timm's own, best with the tag of the weights (``timm:vit_tiny_patch16_224.augreg_in21k``):
+size, mean and deviation of the input are those that timm lists for the tag, and without one for the
+network's first. timm's central crop (``crop_pct``) is left out, for a chip is cut to the face already.
+Features are what the network gives its classifier.
+
+Without ``FILE`` the weights come through timm's hub, once, into its cache.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from functools import cache, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ExtractError
+from .spec import BackboneSpec
+from .weights import State, WeightsError, load_state
+
+PREFIX = "timm:"
+
+_HUB_FILE = "model.safetensors"
+
+
+@cache
+def timm_spec(name: str) -> BackboneSpec:
+    """What timm knows of the network ``name``, which goes without ``timm:``.
+
+    Raises :class:`ExtractError` where timm is not installed, has no such network, or the network does not
+    take square images of three colours and give one vector each.
+    """
+    timm = _timm()
+    config = _config(timm, name)
+    full_name = f"{config.architecture}.{config.tag}" if config.tag else name
+    network, features = _measured(timm, name, config.input_size)
+    with torch.device("meta"):
+        whole = timm.create_model(name, num_classes=2).state_dict()
+    return BackboneSpec(
+        name=f"{PREFIX}{full_name}",
+        features=features,
+        input_size=config.input_size[1],
+        mean=tuple(255 * value for value in config.mean),
+        std=tuple(255 * value for value in config.std),
+        layer="below the classifier",
+        build=partial(_build, name),
+        checkpoint=f"{_HUB_FILE} of {config.hf_hub_id or full_name}, or a fine-tuned one of the same keys",
+        source=f"timm; licence of the weights: {config.license or 'see their model card'}",
+        classifier=tuple(whole.keys() - network.state_dict().keys()),
+        read=partial(_read, network),
+        default_weights=partial(_from_hub, f"{PREFIX}{name}", config.hf_hub_id),
+        bf16=False,  # nobody has measured what it does to each of them
+    )
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise ExtractError("timm: needs the package timm: pip install 'avemo[timm]'") from error
+    return timm
+
+
+def _config(timm: Any, name: str) -> Any:
+    """timm's ``PretrainedCfg``."""
+    if not timm.is_model(name):
+        known = [*timm.list_models(), *timm.list_pretrained()]
+        nearest = difflib.get_close_matches(name, known, n=5) or ["resnet18", "convnext_atto"]
+        raise ExtractError(f"timm has no network {name!r}; the nearest are {', '.join(nearest)}")
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        raise ExtractError(f"timm has no weights {name!r}; there are {', '.join(tags)}") from error
+
+
+def _measured(timm: Any, name: str, input_size: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """The network without its classifier on the meta device, and how many features it gives."""
+    channels, height, width = input_size
+    try:
+        with torch.device("meta"):
+            network = timm.create_model(name, num_classes=0).eval()
+            shape = tuple(network(torch.empty(1, *input_size)).shape)
+    except Exception as error:  # a network of anything but images may fail in any way
+        raise ExtractError(
+            f"{PREFIX}{name} cannot be used here: {str(error).partition(chr(10))[0]}"
+        ) from error
+    if channels != 3 or height != width or len(shape) != 2:
+        raise ExtractError(
+            f"{PREFIX}{name} makes {list(shape)} of an image of {channels} × {height} × {width}; expected "
+            "a network of one square colour image in and one vector out"
+        )
+    return network, shape[1]
+
+
+def _build(name: str) -> nn.Module:
+    # Some keep tables that no checkpoint holds, so that a module of the meta device would never get them.
+    with torch.device("cpu"):
+        return _timm().create_model(name, num_classes=0)
+
+
+def _read(network: nn.Module, path: Path) -> State:
+    """The checkpoint under the keys of ``network``: timm knows the names that other authors gave them."""
+    state = load_state(path)
+    shapes = {key: value.shape for key, value in state.items()}
+    wanted = {key: value.shape for key, value in network.state_dict().items()}
+    rename = getattr(inspect.getmodule(type(network)), "checkpoint_filter_fn", None)
+    if rename is None or wanted.items() <= shapes.items():
+        return state
+    try:
+        return rename(dict(state), network)
+    except Exception:  # of another network, over whose keys it may stumble in any way
+        return state  # loading tells what does not fit
+
+
+def _from_hub(name: str, repository: str | None) -> Path:
+    """The weights' file in the hub's cache, which is fetched where it is not there."""
+    import huggingface_hub as hub
+
+    if not repository:
+        raise WeightsError(f"the weights of {name} are on no hub: give their file as {name}@FILE")
+    held = hub.try_to_load_from_cache(repository, _HUB_FILE)
+    if isinstance(held, str):
+        return Path(held)
+    try:
+        # Asked first, as this fails at once without a connection, which the download tries for long.
+        hub.get_hf_file_metadata(hub.hf_hub_url(repository, _HUB_FILE))
+        return Path(hub.hf_hub_download(repository, _HUB_FILE))
+    except Exception as error:  # no connection, no permission, no such file, a full disk: any class
+        raise WeightsError(
+            f"the weights of {name} are not in the hub's cache and cannot be fetched "
+            f"({type(error).__name__}): fetch {_HUB_FILE} of {repository} where there is a connection, "
+            f"and give it as {name}@FILE"
+        ) from error

@@ -1,0 +1,185 @@
+"""The weights that are on this machine: in installed packages, and in a folder of the user's.
+
+The folder is what the environment variable ``AVEMO_WEIGHTS`` says, else ``avemo/weights`` in the user's
+cache (on Linux ``~/.cache``, or what ``XDG_CACHE_HOME`` says). A file lies there under a name by which the
+zoo knows it, or as ``ARCHITECTURE@TAG.safetensors`` beside its card, ``ARCHITECTURE@TAG.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+
+from ..detect import face_models
+from ..errors import ExtractError
+from . import zoo
+from .onnx_net import NAME as ONNX
+from .registry import get, names
+from .weights import WeightsError
+
+VARIABLE = "AVEMO_WEIGHTS"
+
+Place = Literal["embedded", "in a package", "cached"]
+
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_SUFFIXES = (".safetensors", ".onnx", ".dat")
+_EMBEDDED = Path(__file__).parent / "data"
+_LARGEST_CARD = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Weights on this machine: their name, whose architecture stands before the ``@``, and their file."""
+
+    name: str
+    path: Path
+    place: Place
+
+    @property
+    def architecture(self) -> str:
+        return self.name.partition("@")[0]
+
+
+def folder() -> Path:
+    """Where fetched and added weights lie; it need not exist."""
+    chosen = os.environ.get(VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    return platformdirs.user_cache_path("avemo", appauthor=False) / "weights"
+
+
+def stored() -> list[Stored]:
+    """All weights on this machine, in natural order; of two of one name, what a package brings."""
+    found = {weights.name: weights for weights in (*_cached(), *_installed())}
+    return sorted(found.values(), key=lambda weights: zoo.natural(weights.name))
+
+
+def find(architecture: str, wanted: str = "", default: Callable[[], Path] | None = None) -> tuple[Path, str]:
+    """The file of the weights that ``ARCHITECTURE@WANTED`` asks for, and how to call them.
+
+    ``wanted`` is a file, or the tag of weights in :func:`folder`. Empty, it asks for ``default``, where
+    there is one, else for the architecture's only weights in the folder.
+
+    Raises :class:`WeightsError` where there are none, or several to choose from; the text says what to
+    get, from where, and where to put it.
+    """
+    if not wanted and default is not None:
+        return default(), architecture
+    if not wanted:
+        return _only(architecture)
+    path = Path(wanted).expanduser()
+    if path.is_file() or not _TAG.fullmatch(wanted):
+        return path, f"{architecture}@{path.stem}"
+    name = f"{architecture}@{wanted}"
+    for weights in _cached():
+        if weights.name == name:
+            return weights.path, name
+    known = [entry for entry in zoo.of_architecture(architecture) if entry.name == name]
+    if known:
+        raise WeightsError(f"{name} is not on this machine: {how_to_get(known[0])}")
+    raise WeightsError(f"there is no file {wanted!r}, nor weights called {name}: {_choice(architecture)}")
+
+
+def how_to_get(entry: zoo.WeightSet) -> str:
+    """What to do to have these weights here."""
+    if entry.url:
+        return f"`avemo weights fetch {entry.name}` gets them"
+    if not entry.files:
+        return f"they are {entry.page}"
+    archive = f" ({entry.note})" if entry.note else ""
+    return f"get {entry.files[0]} from {entry.page}{archive} and put it into {folder()}"
+
+
+def name_of(architecture: str, tag: str) -> str:
+    """``ARCHITECTURE@TAG``; raises :class:`WeightsError` where that cannot be the name of a file."""
+    if not _TAG.fullmatch(tag):
+        raise WeightsError(
+            f"{tag!r} cannot tell apart the weights of {architecture}: a tag has letters, digits and . _ + -"
+        )
+    return f"{architecture}@{tag}"
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """What the card beside a weights file says; empty where there is none.
+
+    Raises :class:`WeightsError` where the file that should be it cannot be read as JSON.
+    """
+    file = path.with_suffix(".json")
+    if not file.is_file():
+        return {}
+    try:
+        if file.stat().st_size > _LARGEST_CARD:
+            raise ValueError("it is far too large")
+        card = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{file}: no card of weights, expected one JSON object ({error})") from error
+    return card if isinstance(card, dict) and isinstance(card.get("sha256"), str) else {}
+
+
+def _only(architecture: str) -> tuple[Path, str]:
+    here = [weights for weights in _cached() if weights.architecture == architecture]
+    if len(here) == 1:
+        return here[0].path, here[0].name
+    if here:
+        raise WeightsError(
+            f"there are several weights of {architecture!r} in {folder()}: "
+            f"say which, {' or '.join(weights.name for weights in here)}"
+        )
+    raise WeightsError(f"the backbone {architecture!r} needs a weights file: {_choice(architecture)}")
+
+
+def _choice(architecture: str) -> str:
+    known = zoo.of_architecture(architecture)
+    ways = [f"give it as {architecture}@FILE", *(f"for {e.name}, {how_to_get(e)}" for e in known)]
+    return "; ".join(ways)
+
+
+def _cached() -> Iterator[Stored]:
+    """What lies in the folder; of files under several names of one entry, the first."""
+    where, seen = folder(), set()
+    for path in sorted(where.iterdir()) if where.is_dir() else ():
+        name = _name_of(path)
+        if name is not None and name not in seen:
+            seen.add(name)
+            yield Stored(name, path, "cached")
+
+
+def _name_of(path: Path) -> str | None:
+    entry = zoo.of_file(path.name)
+    if entry is not None:
+        return entry.name
+    architecture, _, tag = path.stem.partition("@")
+    if path.suffix in _SUFFIXES and _TAG.fullmatch(tag) and architecture in (*names(), ONNX):
+        return path.stem
+    return None
+
+
+def _installed() -> Iterator[Stored]:
+    for name in names():
+        default = get(name).default_weights
+        if default is not None:
+            yield from _present(name, default)
+    for entry in zoo.TABLE:
+        if entry.kind == "face points":
+            yield from _present(entry.name, partial(_beside_dlib, entry.files[0]))
+
+
+def _beside_dlib(file: str) -> Path:
+    return face_models() / file
+
+
+def _present(name: str, locate: Callable[[], Path]) -> Iterator[Stored]:
+    try:
+        path = locate()
+    except ExtractError:  # its package is not installed
+        return
+    if path.is_file():
+        yield Stored(name, path, "embedded" if path.is_relative_to(_EMBEDDED) else "in a package")
