@@ -1,4 +1,4 @@
-"""The media files below a folder."""
+"""The media files, or pictures, below a folder."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True)
 class Tree:
-    """The media files below an absolute ``root``, relative to it in natural order, and what is unreadable."""
+    """Files wanted below an absolute ``root``, relative to it in natural order, and what is unreadable."""
 
     root: Path
     files: list[PurePosixPath]
     left_out: list[LeftOut]
 
 
-def scan(root: Path) -> Tree:
-    """Find the media files below ``root``, following links; no folder is entered twice.
+def scan(root: Path, suffixes: frozenset[str] = MEDIA_SUFFIXES) -> Tree:
+    """Find the files below ``root`` that end in ``suffixes``, following links; no folder is entered twice.
 
     Hidden entries are passed over (macOS leaves ``._clip.avi`` beside ``clip.avi``).
     """
@@ -71,7 +71,7 @@ def scan(root: Path) -> Tree:
         inner: list[str] = []
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            kind = _kind(entry)
+            kind = _kind(entry, suffixes)
             if kind == "folder":
                 inner.append(path)
             elif kind == "file":
@@ -89,13 +89,13 @@ def _visible_entries(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(visible, key=lambda entry: (entry.is_symlink(), entry.name))
 
 
-def _kind(entry: os.DirEntry[str]) -> str:
-    """``"folder"``, ``"file"``, nothing for what is no clip, or why it cannot be used."""
+def _kind(entry: os.DirEntry[str], suffixes: frozenset[str]) -> str:
+    """``"folder"``, ``"file"``, nothing for what is not wanted, or why it cannot be used."""
     try:
         folder, file = entry.is_dir(), entry.is_file()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    if not folder and not is_media(entry.name):
+    if not folder and PurePosixPath(entry.name).suffix.lower() not in suffixes:
         return ""
     if not folder and not file:
         return "not a file: a link to nothing, or a device"

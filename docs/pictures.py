@@ -1,0 +1,120 @@
+"""The pictures of these pages, made again.
+
+    python docs/pictures.py curve extract/backbones/data/ferresnet.json docs/images/ferresnet-training.png
+    python docs/pictures.py chips CLIPS docs/images/ferresnet-chips.jpg --rows 5
+
+Needs matplotlib (``pip install 'avemo[docs]'``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import click
+import matplotlib
+import numpy as np
+import torch
+
+from avemo.cache.clips import Clip
+from avemo.extract.align import CHIP_SIZE, compose, window_transform
+from avemo.extract.backbones import BackboneSpec, get
+from avemo.extract.clip import find_faces
+from avemo.extract.media import Media
+from avemo.extract.plan import Plan
+from avemo.extract.warp import warp
+from avemo.pipelines.datasets import find_clips
+from avemo.pretrain.card import read_classifier
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # after the choice of the backend
+
+SHOWN_PIXELS = 112
+RIGHT, WRONG = "#0b6e4f", "#a23b00"
+
+
+@click.group()
+def main() -> None:
+    """Make a picture."""
+
+
+@main.command()
+@click.argument("card", type=click.Path(path_type=Path, exists=True))
+@click.argument("out", type=click.Path(path_type=Path))
+def curve(card: Path, out: Path) -> None:
+    """The training of CARD over its epochs."""
+    about = json.loads(card.read_text(encoding="utf-8"))
+    history = about["history"]
+    epochs = [epoch["epoch"] for epoch in history]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for axis, what in zip(axes, ("loss", "accuracy"), strict=True):
+        axis.plot(
+            epochs, [epoch[f"train_{what}"] for epoch in history], "--", color="#777777", label="fitted"
+        )
+        axis.plot(epochs, [epoch[f"val_{what}"] for epoch in history], color="#00508c", label="held out")
+        axis.set(xlabel="epoch", ylabel=what)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[1].plot(epochs, [epoch["val_uar"] for epoch in history], ":", color="#00508c", label="held out, UAR")
+    axes[1].plot(about["best_epoch"], history[about["best_epoch"] - 1]["val_accuracy"], "o", color="#00508c")
+    axes[1].set_ylim(0, 1)
+    larger = next((e["epoch"] for e in history if e["size"] == history[-1]["size"]), 1)
+    for axis in axes:
+        if larger > 1:
+            axis.axvline(larger - 0.5, color="#bbbbbb", lw=1)
+            label = f"{history[0]['size']} → {history[-1]['size']} px"
+            axis.annotate(label, (larger, 0.02), xycoords=("data", "axes fraction"), fontsize=8)
+    axes[0].legend(frameon=False)
+    axes[1].legend(frameon=False, loc="upper left")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110)
+
+
+@main.command()
+@click.argument("clips", type=click.Path(path_type=Path, exists=True))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--rows", default=5, show_default=True)
+@click.option("--columns", default=8, show_default=True)
+@click.option("--backbone", default="ferresnet", show_default=True)
+@click.option("--skip", default=0, show_default=True, help="Clips of each class passed over.")
+def chips(clips: Path, out: Path, rows: int, columns: int, backbone: str, skip: int) -> None:
+    """Chips of a clip of each of ROWS classes, each with what the network says of it alone."""
+    by_class: dict[str, list[Clip]] = defaultdict(list)
+    for clip in find_clips(clips, "auto", None).clips:
+        if clip.label:
+            by_class[clip.label].append(clip)
+    chosen = [found[min(skip, len(found) - 1)] for _, found in sorted(by_class.items())][:rows]
+    default = get(backbone).default_weights
+    assert default is not None
+    classifier, spec, classes = read_classifier(default())
+    size = (columns * 1.15 + 1, len(chosen) * 1.5)
+    figure, grid = plt.subplots(len(chosen), columns, figsize=size, layout="constrained", squeeze=False)
+    for row, clip in zip(grid, chosen, strict=True):
+        faces, frames = find_faces(Plan(max_frames=columns), Media(clip.path, columns))
+        for axis in row:
+            axis.axis("off")
+        for axis, frame, transform in zip(row, frames, faces["transform"], strict=False):
+            small, shown = (
+                _face(frame.image, transform, spec, side) for side in (spec.input_size, SHOWN_PIXELS)
+            )
+            grey = torch.from_numpy(small @ np.array([0.299, 0.587, 0.114], np.float32) / 255)
+            with torch.no_grad():
+                said = classifier(grey[None, None].float()).softmax(1)[0]
+            best = int(said.argmax())
+            axis.imshow(shown)
+            axis.set_title(f"{classes[best]} {float(said[best]):.0%}", fontsize=8, pad=2,
+                           color=RIGHT if classes[best] == clip.label else WRONG)  # fmt: skip
+        row[0].text(-0.08, 0.5, clip.label, transform=row[0].transAxes, rotation=90, va="center", ha="right")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=100)
+
+
+def _face(frame: np.ndarray, transform: np.ndarray, spec: BackboneSpec, side: int) -> np.ndarray:
+    """``[side, side, 3]`` uint8: what the network sees of a frame."""
+    matrix = compose(window_transform(spec.window, CHIP_SIZE, side), transform)
+    return warp(frame, matrix[None], side, torch.device("cpu"))[0].numpy()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Training the networks of stage 1: labelled pictures or recordings in, weights with their card out."""

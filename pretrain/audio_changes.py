@@ -1,0 +1,114 @@
+"""Random changes to recordings.
+
+All but the masks are made to the sound itself, as a room or a microphone makes them: noise that is added to
+power spectra would lack the interference of the two, and could not reach log-Mel's deltas. What this costs,
+the spectrogram of each stretch included, is about an eighth of a step through AlexNet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.signal import resample_poly
+from torch import Tensor
+
+from ..extract.media import SAMPLE_RATE
+
+HIGHEST_SNR = 30.0
+MASKS = 2
+MOST_MASKED = 0.2
+"""Of a recording's own frames, by one mask: a short one would have nothing left."""
+
+_FLAT_BELOW_HZ = 50.0  # else most of the power of brown noise would be too low to be heard
+
+
+@dataclass(frozen=True)
+class AudioChanges:
+    """The random changes to each recording, all of them drawn anew each time it is heard.
+
+    Attributes:
+        frames: a stretch of so many is heard, from anywhere in a longer recording.
+        shift: begin up to so many seconds into a recording, even where it is shorter; never beyond a
+            quarter of it.
+        speed: up to so many times faster or slower, and as much higher or lower.
+        gain: up to so many decibels louder or fainter.
+        noise: the share of recordings with noise, whose density falls as 1 / f^c, c from 0 (white) to 2
+            (brown).
+        snr: the least decibels by which the sound's mean power is above the noise's; the most is 30.
+        time_mask: the longest of two masks over time, in seconds, and at most a fifth of the recording.
+        frequency_mask: the widest of two masks over frequency, as a share of the bins.
+    """
+
+    frames: int = 300
+    shift: float = 0.1
+    speed: float = 1.0
+    gain: float = 6.0
+    noise: float = 0.5
+    snr: float = 5.0
+    time_mask: float = 0.3
+    frequency_mask: float = 0.15
+
+
+def stretch(sound: np.ndarray, most: int, changes: AudioChanges, generator: torch.Generator) -> np.ndarray:
+    """Up to ``most`` samples of ``sound`` ``[S]``, from somewhere in it, faster or slower."""
+    place, pace = torch.rand(2, generator=generator).tolist()
+    percent = round(100 * changes.speed ** (2 * pace - 1))
+    needed = most * percent // 100 + 1
+    shift = min(round(changes.shift * SAMPLE_RATE), len(sound) // 4)
+    start = int(place * (max(len(sound) - needed, shift) + 1))
+    part = sound[start : start + needed]
+    if percent != 100:
+        part = resample_poly(part, 100, percent).astype(np.float32, copy=False)
+    return part[:most]
+
+
+def disturbed(sounds: Tensor, lengths: Tensor, changes: AudioChanges, generator: torch.Generator) -> Tensor:
+    """``[B, S]`` sounds of ``[B]`` samples, louder or fainter, some with noise; none beyond its end."""
+    loud, noisy, level, colour = _uniform(4, len(sounds), generator, sounds.device)
+    inside = torch.arange(sounds.shape[1], device=sounds.device) < lengths.unsqueeze(1)
+    noise = _noise(sounds.shape, 2 * colour, generator, sounds.device) * inside
+    snr = changes.snr + level * max(0.0, HIGHEST_SNR - changes.snr)
+    power, noise_power = (v.square().sum(1, keepdim=True) / lengths.unsqueeze(1) for v in (sounds, noise))
+    scale = (power / noise_power / 10 ** (snr / 10)).sqrt() * (noisy < changes.noise)
+    return (sounds + noise * scale) * 10 ** (changes.gain * (2 * loud - 1) / 20)
+
+
+def kept(mask: Tensor, bins: int, rate: float, changes: AudioChanges, generator: torch.Generator) -> Tensor:
+    """What two masks over time and two over frequency leave: ``[B, T, 1, F]``, 1 or 0 (Park et al. 2019).
+
+    Args:
+        mask: ``[B, T]``, true where a frame is.
+        bins: F.
+        rate: frames a second.
+        changes: how wide masks may be.
+        generator: for their places.
+    """
+    draws = _uniform(4, MASKS * len(mask), generator, mask.device).reshape(4, MASKS, len(mask), 1)
+    frames = mask.sum(1, keepdim=True)
+    longest = (MOST_MASKED * frames).clamp(max=changes.time_mask * rate)
+    in_time = _covered(draws[0] * longest, draws[1], frames, mask.shape[1])
+    widest = torch.full_like(frames, bins)
+    in_frequency = _covered(draws[2] * changes.frequency_mask * bins, draws[3], widest, bins)
+    return (~(in_time.unsqueeze(2) | in_frequency.unsqueeze(1))).float().unsqueeze(2)
+
+
+def _covered(widths: Tensor, places: Tensor, room: Tensor, steps: int) -> Tensor:
+    """Which of ``[B, steps]`` masks of widths ``[M, B, 1]`` cover, each anywhere in ``room`` ``[B, 1]``."""
+    starts = places * (room - widths)
+    centres = torch.arange(steps, device=widths.device) + 0.5
+    return ((centres >= starts) & (centres < starts + widths)).any(0)
+
+
+def _noise(shape: torch.Size, colours: Tensor, generator: torch.Generator, device: torch.device) -> Tensor:
+    """``[B, S]`` whose density falls as 1 / f^colour, for colours ``[B, 1]``, without a mean."""
+    white = torch.randn(shape, generator=generator).to(device)
+    hertz = torch.arange(shape[1] // 2 + 1, device=device) * (SAMPLE_RATE / shape[1])
+    spectrum = torch.fft.rfft(white) * hertz.clamp(min=_FLAT_BELOW_HZ) ** (-colours / 2) * (hertz > 0)
+    return torch.fft.irfft(spectrum, shape[1])
+
+
+def _uniform(kinds: int, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """``[kinds, count, 1]`` of 0 to 1."""
+    return torch.rand(kinds, count, 1, generator=generator).to(device)

@@ -1,0 +1,124 @@
+"""What audio networks read: stage 1's spectrograms, of one sound, or of a batch on whatever device it is on.
+
+Those of one sound are stage 1's own. Those of a batch are the same but for the rounding of float32, and keep
+up with a network on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..extract.plan import LOG_MEL, SPECTROGRAM
+from ..extract.sound import (
+    LOG_MEL_SETTINGS,
+    SPECTROGRAM_SETTINGS,
+    ShortTimeSettings,
+    log_mel,
+    mel_filters,
+    spectrogram,
+)
+from .errors import PretrainError
+
+
+@dataclass(frozen=True)
+class AudioInput:
+    """``K × F`` values a frame.
+
+    Attributes:
+        name: of the stream in a store that holds the same.
+        settings: how sound is cut into frames.
+        channels: K.
+        bins: F.
+        of: ``[S]`` samples → ``[T, K, F]`` float32, as stage 1 stores it.
+        of_batch: ``[B, S]`` samples of sounds with ``[B]`` frames each → ``[B, T, K, F]``; what is beyond a
+            sound's frames means nothing.
+    """
+
+    name: str
+    settings: ShortTimeSettings
+    channels: int
+    bins: int
+    of: Callable[[np.ndarray], np.ndarray]
+    of_batch: Callable[[Tensor, Tensor], Tensor]
+
+    def frames(self, samples: Tensor) -> Tensor:
+        """How many frames so many ``samples`` give; no less than one window of them."""
+        return 1 + (samples - self.settings.window) // self.settings.hop
+
+    def samples(self, frames: int) -> int:
+        """The least that give so many ``frames``."""
+        return self.settings.window + self.settings.hop * (frames - 1)
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        return self.settings.sample_rate / self.settings.hop
+
+
+def input_named(name: str) -> AudioInput:
+    """Raises :class:`PretrainError` where there is none."""
+    if name not in INPUTS:
+        raise PretrainError(f"there is no input {name!r}: expected {' or '.join(INPUTS)}")
+    return INPUTS[name]
+
+
+def _spectrogram(sound: np.ndarray) -> np.ndarray:
+    return spectrogram(sound)[:, None]
+
+
+def _spectrograms(sounds: Tensor, frames: Tensor) -> Tensor:
+    s = SPECTROGRAM_SETTINGS
+    return 10 * _power(sounds, s)[..., : s.bins].clamp(min=s.floor).log10().unsqueeze(2)
+
+
+def _log_mels(sounds: Tensor, frames: Tensor) -> Tensor:
+    filters = torch.from_numpy(mel_filters()).to(sounds.device, torch.float32)
+    static = (_power(sounds, LOG_MEL_SETTINGS) @ filters.T).clamp(min=LOG_MEL_SETTINGS.floor).log()
+    slope = _slope(static, frames)
+    return torch.stack([static, slope, _slope(slope, frames)], dim=2)
+
+
+def _power(sounds: Tensor, s: ShortTimeSettings) -> Tensor:
+    """Power spectra ``[B, T, dft // 2 + 1]``, 1 where a sine of amplitude 1 stands on a bin."""
+    margin = (s.dft - s.window) // 2
+    window = torch.hamming_window(s.window, device=sounds.device)
+    spectra = torch.stft(
+        functional.pad(sounds, (margin, margin)),
+        s.dft,
+        s.hop,
+        s.window,
+        window,
+        center=False,
+        return_complex=True,
+    )
+    return (spectra.abs() / (window.sum() / 2)).square().transpose(1, 2)
+
+
+def _slope(rows: Tensor, frames: Tensor) -> Tensor:
+    """The regression slope of ``[B, T, F]`` over time, each sound's first and last frame repeated."""
+    steps = torch.arange(rows.shape[1], device=rows.device)
+    sounds = torch.arange(len(rows), device=rows.device).unsqueeze(1)
+
+    def moved(by: int) -> Tensor:
+        return rows[sounds, torch.minimum((steps + by).clamp(min=0), frames.unsqueeze(1) - 1)]
+
+    reach = range(1, LOG_MEL_SETTINGS.delta_reach + 1)
+    total: Tensor = sum((n * (moved(n) - moved(-n)) for n in reach), torch.zeros_like(rows))
+    return total / (2 * sum(n * n for n in reach))
+
+
+INPUTS = {
+    each.name: each
+    for each in (
+        AudioInput(
+            SPECTROGRAM, SPECTROGRAM_SETTINGS, 1, SPECTROGRAM_SETTINGS.bins, _spectrogram, _spectrograms
+        ),
+        AudioInput(LOG_MEL, LOG_MEL_SETTINGS, 3, LOG_MEL_SETTINGS.filters, log_mel, _log_mels),
+    )
+}

@@ -1,0 +1,121 @@
+"""Trained weights as a file, with a card beside it that says what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ..extract.backbones import BackboneSpec, WeightsError, get
+from ..extract.backbones.weights import CLASS_LAYER, load_into, load_state, weights_sha256
+from ..extract.backbones.weights_folder import find
+from .classifier import Classifier
+
+FORMAT = 1
+NOTHING: Mapping[str, str] = {}
+
+
+def write_weights(
+    path: Path, classifier: Classifier, card: Mapping[str, Any], half: bool = False
+) -> dict[str, Any]:
+    """Write ``path`` (safetensors) and its card, the same name with ``.json``; each appears whole or not.
+
+    The network's parameters keep the names of its architecture; the layer of classes is
+    ``emotion.weight`` ``[C, D]`` and ``emotion.bias`` ``[C]``.
+
+    Args:
+        path: ends in ``.safetensors``.
+        classifier: what to write.
+        card: at least ``architecture`` and ``classes``.
+        half: store 16 bits a number.
+
+    Returns:
+        The card as written, with the file's SHA-256.
+    """
+    tensors = dict(classifier.trunk.state_dict())
+    tensors |= {CLASS_LAYER + name: value for name, value in classifier.classes.state_dict().items()}
+    return write_tensors(path, tensors, card, half)
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    card: Mapping[str, Any],
+    half: bool = False,
+    about: Mapping[str, str] = NOTHING,
+) -> dict[str, Any]:
+    """As :func:`write_weights`, of ``tensors`` by name; ``about`` is what else the file says of itself."""
+    dtype = torch.float16 if half else torch.float32
+    stored = {
+        name: (value.to(dtype) if value.is_floating_point() else value).contiguous()
+        for name, value in tensors.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    partial, partial_card = path.with_suffix(".partial"), path.with_suffix(".json.partial")
+    metadata = {"architecture": card["architecture"], "classes": json.dumps(card["classes"]), **about}
+    safetensors.torch.save_file(stored, partial, metadata=metadata)
+    written = {"format": FORMAT, **card, "sha256": weights_sha256(partial)}
+    partial_card.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+    partial_card.replace(path.with_suffix(".json"))
+    return written
+
+
+def read_classifier(path: Path) -> tuple[Classifier, BackboneSpec, tuple[str, ...]]:
+    """The network that :func:`write_weights` wrote to ``path``, what it is, and its classes.
+
+    Raises:
+        WeightsError: the file cannot be read, or names no classes.
+        ExtractError: its architecture is not known here.
+    """
+    state = load_state(path)
+    about, classes = read_about(path)
+    spec = get(about["architecture"])
+    head = {name.removeprefix(CLASS_LAYER): state[name] for name in state if name.startswith(CLASS_LAYER)}
+    rest = {name: value for name, value in state.items() if not name.startswith(CLASS_LAYER)}
+    classifier = empty_classifier(spec, len(classes))
+    load_into(classifier.trunk, rest, spec.name, path)
+    load_into(classifier.classes, head, f"a layer of {len(classes)} classes", path)
+    return classifier.eval(), spec, classes
+
+
+def load_trunk(classifier: Classifier, spec: BackboneSpec, weights: str) -> str:
+    """Give the trunk the weights that ``NAME@weights`` of stage 1 would have; their SHA-256.
+
+    Raises:
+        WeightsError: there are none of that name, or they do not fit.
+    """
+    path, _ = find(spec.name, weights, spec.default_weights)
+    load_into(classifier.trunk, spec.read(path), spec.name, path, (*spec.classifier, CLASS_LAYER))
+    classifier.requires_grad_(True)
+    return weights_sha256(path)
+
+
+def empty_classifier(spec: BackboneSpec, classes: int, dropout: float = 0.0) -> Classifier:
+    """The network of ``spec`` with a layer of classes, random."""
+    return Classifier(spec.build(), spec.features, classes, dropout)
+
+
+def read_about(path: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """What a file that ``avemo pretrain`` wrote says of itself, and its classes.
+
+    Raises:
+        WeightsError: it says nothing of them.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+        classes: Sequence[Any] = json.loads(about["classes"])
+        if not all(isinstance(name, str) for name in (*classes, about["architecture"])):
+            raise ValueError("classes that are no names")
+        return about, tuple(classes)
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise WeightsError(
+            f"{path}: does not say which classes it tells apart; expected a file that `avemo pretrain` wrote"
+        ) from error

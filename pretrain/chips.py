@@ -1,0 +1,164 @@
+"""Faces out of pictures, framed as stage 1 frames them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from ..extract.align import CHIP_SIZE, PADDING, chip_transform, compose, resize_transform
+from ..extract.detect import Detector, Face, load_detector
+from ..extract.track import MIN_OVERLAP, overlap
+from ..extract.warp import warp
+from .errors import PretrainError
+from .pictures import Box
+
+FACES = ("whole", "box", "detect")
+MARGIN = 0.15
+"""Widens AffectNet's boxes to its pictures' own edges, and about to what a chip of stage 1 shows: on
+Java-SED a chip is 1.23 times as wide as dlib's box, and 1.43 times as wide as the jaw."""
+
+
+class Faces(Protocol):
+    """How a face is taken out of a picture."""
+
+    costly: bool
+
+    def settings(self) -> Mapping[str, object]:
+        """What changes the pixels."""
+
+    def __call__(self, image: np.ndarray, box: Box | None, size: int) -> np.ndarray:
+        """``[size, size]`` or ``[size, size, 3]`` of uint8 ``[H, W]`` grey or ``[H, W, 3]`` RGB.
+
+        Raises:
+            PretrainError: there is no face to be taken.
+        """
+
+
+def faces_named(name: str, detector: str = "dlib", margin: float = MARGIN) -> Faces:
+    """``whole``, ``box`` (with this margin) or ``detect`` (by this detector, as stage 1 names it).
+
+    Raises:
+        ExtractError: the detector is unknown, or lacks its file.
+        PretrainError: the name or the margin is wrong.
+    """
+    if name == "whole":
+        return Whole()
+    if name == "box":
+        return Boxed(margin)
+    if name == "detect":
+        return Detected(detector)
+    raise PretrainError(f"faces cannot be taken by {name!r}: expected one of {', '.join(FACES)}")
+
+
+class Whole:
+    """The whole picture, squeezed: for pictures that are aligned faces already."""
+
+    costly = False
+
+    def settings(self) -> Mapping[str, object]:
+        return {"faces": "whole"}
+
+    def __call__(self, image: np.ndarray, box: Box | None, size: int) -> np.ndarray:
+        shrinks = size < min(image.shape[:2])
+        return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+class Boxed:
+    """A square around the data set's own box, wider by ``margin`` of its longer side on each side."""
+
+    costly = False
+
+    def __init__(self, margin: float = MARGIN) -> None:
+        if not -0.5 < margin < 10:
+            raise PretrainError(
+                f"a margin of {margin:g} around boxes leaves no face: expected about {MARGIN}"
+            )
+        self._margin = margin
+
+    def settings(self) -> Mapping[str, object]:
+        return {"faces": "box", "margin": self._margin}
+
+    def __call__(self, image: np.ndarray, box: Box | None, size: int) -> np.ndarray:
+        if box is None:
+            raise PretrainError("the data set gives no box of its face")
+        height, width = image.shape[:2]
+        x0, y0, x1, y1 = box
+        if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+            raise PretrainError(f"the box of its face lies outside of its {width} × {height} pixels")
+        side = max(x1 - x0, y1 - y0) * (1 + 2 * self._margin)
+        corner = np.array([x0 + x1 - side, y0 + y1 - side]) / 2
+        scale = size / side
+        matrix = np.column_stack([np.diag([scale, scale]), (0.5 - corner) * scale - 0.5])
+        return _sampled(image, matrix, size)
+
+
+class Detected:
+    """The main face as a detector of stage 1 finds it, aligned and framed as there.
+
+    Of several faces it is the one that overlaps the data set's own box most; without a box, the largest
+    and most central one.
+    """
+
+    costly = True
+
+    def __init__(self, detector: str = "dlib") -> None:
+        self._name = detector
+        self._settings = load_detector(detector).settings()
+        self._own = threading.local()
+
+    def settings(self) -> Mapping[str, object]:
+        chip = {"chip.size": CHIP_SIZE, "chip.padding": PADDING}
+        return {"faces": "detect", **self._settings, **chip}
+
+    def __call__(self, image: np.ndarray, box: Box | None, size: int) -> np.ndarray:
+        image = _coloured(image)
+        detector = self._detector()
+        face = main_face(detector(image), image.shape[1], image.shape[0], box)
+        to_chip = chip_transform(face.points, detector.layout)
+        return _sampled(image, compose(resize_transform((CHIP_SIZE, CHIP_SIZE), (size, size)), to_chip), size)
+
+    def _detector(self) -> Detector:
+        """One a thread: a detector keeps what it works on in itself."""
+        if not hasattr(self._own, "detector"):
+            self._own.detector = load_detector.__wrapped__(self._name)
+        detector: Detector = self._own.detector
+        return detector
+
+
+def main_face(faces: list[Face], width: int, height: int, box: Box | None = None) -> Face:
+    """Of the faces in a picture the one that it is about.
+
+    It is the one that overlaps ``box`` most; without a box, that of the greatest area × (1 − distance of
+    its centre from the picture's, as a share of half the diagonal).
+
+    Raises:
+        PretrainError: there is none, or none at the box.
+    """
+    if not faces:
+        raise PretrainError("no face was found")
+    if box is not None:
+        best = max(faces, key=lambda face: overlap(face.box, np.array(box)))
+        if overlap(best.box, np.array(box)) < MIN_OVERLAP:
+            raise PretrainError("no face was found at the box that the data set gives")
+        return best
+    centre = np.array([width, height]) / 2
+
+    def weight(face: Face) -> float:
+        low, high = face.box[:2], face.box[2:]
+        distance = np.linalg.norm((low + high) / 2 - centre) / np.linalg.norm(centre)
+        return float(np.prod(high - low) * (1 - distance))
+
+    return max(faces, key=weight)
+
+
+def _sampled(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    return warp(_coloured(image), matrix[None], size, torch.device("cpu"))[0].numpy()
+
+
+def _coloured(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image

@@ -1,0 +1,173 @@
+"""All pictures of a set, decoded once into one array, in memory or in a file."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import xxhash
+
+from .chips import Faces, Whole
+from .errors import PretrainError
+from .pictures import Picture, PictureSet, Skipped
+from .rows import Rows, RowsInMemory, RowsOnDisk, cache_folder
+
+MOST_BYTES = 2 << 30
+_AHEAD = 64  # pictures read before they are asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """N decoded pictures.
+
+    Attributes:
+        classes: C names.
+        pixels: ``[N, S, S, K]`` uint8, K being 1 (grey) or 3 (RGB); read-only where it is a file.
+        labels: ``[N, C]`` float32, the share of each class.
+        parts: N of ``train``, ``val``, ``test`` or empty.
+        groups: ``[N]`` int: pictures of one group, or of the very same pixels, bear the same number.
+        skipped: pictures that could not be read.
+    """
+
+    classes: tuple[str, ...]
+    pixels: np.ndarray
+    labels: np.ndarray
+    parts: np.ndarray
+    groups: np.ndarray
+    skipped: tuple[Skipped, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of pixels and labels, in hexadecimal."""
+        content = xxhash.xxh3_128(self.pixels.data)
+        content.update(self.labels.data)
+        return content.hexdigest()
+
+    @property
+    def targets(self) -> np.ndarray:
+        """``[N]`` int: the class of the largest share."""
+        return self.labels.argmax(1)
+
+
+def pack(
+    pictures: PictureSet,
+    size: int,
+    grey: bool,
+    on_picture: Callable[[], object],
+    faces: Faces | None = None,
+    cache: Path | None = None,
+    most_bytes: int = MOST_BYTES,
+) -> Packed:
+    """Read every picture at ``size`` × ``size`` pixels; one that cannot be read is left out.
+
+    Args:
+        pictures: what to read, in this order.
+        size: side of the outcome in pixels.
+        grey: one channel; else three, RGB.
+        on_picture: called once a picture.
+        faces: how a face is taken out of a picture; :class:`Whole` without.
+        cache: folder for a set of more than ``most_bytes``, and for one whose faces had to be searched
+            for. The same pictures are found there the next time; reading goes on where it was killed.
+        most_bytes: what may stay in memory.
+
+    Raises:
+        PretrainError: no picture at all can be read; or they are more than may stay in memory, and no
+            cache is given, or it lacks the space.
+        OSError: the cache cannot be written.
+    """
+    faces = faces or Whole()
+    count = len(pictures.pictures)
+    shape = (size, size, 1 if grey else 3)
+    needed = count * int(np.prod(shape))
+    if needed > most_bytes and cache is None:
+        raise PretrainError(
+            f"{pictures.name}: {count} pictures of {size} × {size} pixels need {needed / 2**30:.1f} GB, more "
+            f"than the {most_bytes / 2**30:.1f} GB that may stay in memory: name a folder for them by --cache"
+        )
+    rows: Rows
+    if cache is not None and (needed > most_bytes or faces.costly):
+        settings = {"size": size, "grey": grey, **faces.settings()}
+        rows = RowsOnDisk(cache_folder(cache, pictures.name, pictures.pictures, settings), shape, count)
+    else:
+        rows = RowsInMemory(shape, count)
+    with rows:
+        for _ in range(rows.done):
+            on_picture()
+        for outcome in _outcomes(pictures.pictures[rows.done :], size, grey, faces):
+            rows.add(outcome)
+            on_picture()
+    failures = [Skipped(pictures.pictures[place].name, reason) for place, reason in rows.failures.items()]
+    skipped = (*pictures.skipped, *failures)
+    if len(failures) == count:
+        first = f"; the first: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
+        raise PretrainError(f"{pictures.name}: none of {count} pictures can be read{first}")
+    used = [picture for place, picture in enumerate(pictures.pictures) if place not in rows.failures]
+    return Packed(
+        pictures.classes,
+        rows.pixels(),
+        np.array([picture.label for picture in used], np.float32),
+        np.array([picture.part for picture in used]),
+        grouped(rows.prints, [picture.group for picture in used]),
+        skipped,
+    )
+
+
+def _outcomes(pictures: Sequence[Picture], size: int, grey: bool, faces: Faces) -> Iterator[np.ndarray | str]:
+    """Of each picture in its order, read by threads that stay only a little ahead."""
+    waiting: deque[Future[np.ndarray | str]] = deque()
+    with ThreadPoolExecutor() as pool:
+        for picture in pictures:
+            waiting.append(pool.submit(_read, picture, size, grey, faces))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _read(picture: Picture, size: int, grey: bool, faces: Faces) -> np.ndarray | str:
+    """``[size, size, K]`` uint8, or why there is none."""
+    try:
+        values = faces(picture.read(), picture.box, size)
+    except PretrainError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
+    except Exception as error:  # a stranger's picture may break a decoder in any way: it costs one picture
+        return f"{type(error).__name__}: {error}"
+    if values.ndim == 3 and grey:
+        values = cv2.cvtColor(values, cv2.COLOR_RGB2GRAY)
+    elif values.ndim == 2 and not grey:
+        values = cv2.cvtColor(values, cv2.COLOR_GRAY2RGB)
+    return np.ascontiguousarray(values).reshape(size, size, -1)
+
+
+def grouped(prints: list[bytes], names: list[str]) -> np.ndarray:
+    """A number for each picture, shared by those of one group or of the same pixels."""
+    numbers: dict[str | bytes, int] = {}
+    parent: list[int] = []
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    def of(key: str | bytes) -> int:
+        if key not in numbers:
+            numbers[key] = len(parent)
+            parent.append(len(parent))
+        return root(numbers[key])
+
+    found = []
+    for pixels, name in zip(prints, names, strict=True):
+        number = of(pixels)
+        if name:
+            parent[of(name)] = number
+        found.append(number)
+    return np.array([root(number) for number in found])

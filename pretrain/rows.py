@@ -1,0 +1,195 @@
+"""Where decoded pictures are gathered: an array in memory, or a file that the next run finds again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import xxhash
+from filelock import FileLock
+
+from .errors import PretrainError
+from .pictures import Picture
+
+FORMAT = 1
+"""To be raised when the same pictures give other pixels than before."""
+
+Shape = tuple[int, int, int]
+
+_SAVE_EVERY = 15.0  # seconds
+_PRINT_BYTES = 16
+
+
+class Rows(ABC):
+    """What became of pictures, added in their order, as a context manager around :meth:`add`.
+
+    Attributes:
+        done: pictures that were added, whether or not they gave pixels.
+        failures: place among the pictures → reason, of those that did not.
+        prints: a hash of each row of pixels.
+    """
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.failures: dict[int, str] = {}
+        self.prints: list[bytes] = []
+
+    def __enter__(self) -> Rows:
+        return self
+
+    @abstractmethod
+    def __exit__(self, *_: object) -> None: ...
+
+    def add(self, outcome: np.ndarray | str) -> None:
+        """The next picture: uint8 of the shape of a row, or why there is none."""
+        if isinstance(outcome, str):
+            self.failures[self.done] = outcome
+        else:
+            row_print = xxhash.xxh3_128_digest(outcome.data)
+            self._keep(outcome, row_print)
+            self.prints.append(row_print)
+        self.done += 1
+
+    @abstractmethod
+    def pixels(self) -> np.ndarray:
+        """``[N, *shape]`` uint8 of all that gave pixels."""
+
+    @abstractmethod
+    def _keep(self, row: np.ndarray, row_print: bytes) -> None: ...
+
+
+class RowsInMemory(Rows):
+    """At most ``count`` rows of ``shape`` in one array."""
+
+    def __init__(self, shape: Shape, count: int) -> None:
+        super().__init__()
+        self._rows = np.empty((count, *shape), np.uint8)
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+    def pixels(self) -> np.ndarray:
+        return self._rows[: len(self.prints)]
+
+    def _keep(self, row: np.ndarray, row_print: bytes) -> None:
+        self._rows[len(self.prints)] = row
+
+
+class RowsOnDisk(Rows):
+    """At most ``count`` rows of ``shape`` in a folder that is theirs alone.
+
+    ``pixels.u8`` holds the rows, ``prints`` their hashes, and ``progress.json`` how many pictures are in
+    both for good. It is replaced every few seconds, once both are synced, so a kill at any moment costs
+    those seconds. Another process waits for the lock, and then finds the work done.
+
+    Raises:
+        PretrainError: the disk lacks the space.
+    """
+
+    def __init__(self, folder: Path, shape: Shape, count: int) -> None:
+        super().__init__()
+        self._folder, self._shape, self._count = folder, shape, count
+        self._row_bytes = int(np.prod(shape))
+        self._saved = time.monotonic()
+
+    def __enter__(self) -> Rows:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            held.enter_context(FileLock(self._folder / "lock"))
+            self._recall()
+            self._require_space()
+            self._pixels_file = held.enter_context(self._opened("pixels.u8", self._row_bytes))
+            self._prints_file = held.enter_context(self._opened("prints", _PRINT_BYTES))
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._held:
+            self._save()
+
+    def pixels(self) -> np.ndarray:
+        return np.memmap(self._folder / "pixels.u8", np.uint8, "r", shape=(len(self.prints), *self._shape))
+
+    def _keep(self, row: np.ndarray, row_print: bytes) -> None:
+        self._pixels_file.write(row.data)
+        self._prints_file.write(row_print)
+        if time.monotonic() - self._saved > _SAVE_EVERY:
+            self._save()
+
+    def _save(self) -> None:
+        for file in (self._pixels_file, self._prints_file):
+            file.flush()
+            os.fsync(file.fileno())
+        progress = {"done": self.done, "failures": list(self.failures.items())}
+        partial = self._folder / "progress.partial"
+        partial.write_text(json.dumps(progress), encoding="utf-8")
+        partial.replace(self._folder / "progress.json")
+        self._saved = time.monotonic()
+
+    def _recall(self) -> None:
+        """What an earlier run has left for good."""
+        try:
+            progress = json.loads((self._folder / "progress.json").read_text(encoding="utf-8"))
+            done, failures = progress["done"], dict(progress["failures"])
+            rows = done - len(failures)
+            prints = (self._folder / "prints").read_bytes()[: rows * _PRINT_BYTES]
+            size = (self._folder / "pixels.u8").stat().st_size
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if done <= self._count and len(prints) == rows * _PRINT_BYTES and size >= rows * self._row_bytes:
+            self.done, self.failures = done, failures
+            self.prints = [prints[i : i + _PRINT_BYTES] for i in range(0, len(prints), _PRINT_BYTES)]
+
+    def _require_space(self) -> None:
+        needed = (self._count - self.done) * self._row_bytes
+        free = shutil.disk_usage(self._folder).free
+        if needed > free:
+            raise PretrainError(
+                f"{self._folder} has {free / 2**30:.1f} GB free, but {self._count - self.done} pictures need "
+                f"{needed / 2**30:.1f} GB: make room, or name a folder on another disk by --cache"
+            )
+
+    def _opened(self, name: str, row_bytes: int) -> BinaryIO:
+        """The file, cut back to the rows that are there for good."""
+        file = (self._folder / name).open("ab")
+        file.truncate(len(self.prints) * row_bytes)
+        return file
+
+
+def cache_folder(cache: Path, name: str, pictures: Sequence[Picture], settings: Mapping[str, object]) -> Path:
+    """A folder for these pictures in this form; another where a file, its date or a setting differs.
+
+    Args:
+        cache: folder of all such folders.
+        name: of the data set, for people.
+        pictures: in their order.
+        settings: all that decides the pixels beside the files.
+    """
+    content = xxhash.xxh3_128(json.dumps({"format": FORMAT, **settings}, sort_keys=True).encode())
+    states: dict[Path, tuple[int, ...] | None] = {}
+    for picture in pictures:
+        file = picture.file
+        if file is not None and file not in states:
+            states[file] = _state(file)
+        state = states[file] if file is not None else None
+        content.update(repr((picture.name, str(file), state, picture.box)).encode())
+    slug = re.sub(r"\W+", "-", name).strip("-").lower()
+    return cache / f"{slug}-{content.hexdigest()[:16]}"
+
+
+def _state(file: Path) -> tuple[int, ...] | None:
+    """Size, date and permissions, or None where there is no such file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_mode

@@ -1,0 +1,110 @@
+"""What a network is trained on, whatever it is: labels, and a batch of inputs when one is asked for."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .augment import augment, looked_at, plain
+from .packed import Packed
+from .recipe import Recipe
+from .specs import Normalisation
+
+
+class Samples(Protocol):
+    """N labelled samples, which the training loop asks for by their numbers ``rows``.
+
+    Attributes:
+        classes: C names.
+        labels: ``[N, C]`` float32, the share of each class.
+        full_size: see :meth:`size`.
+        at_once: so many pass through a network together where nothing is learnt.
+    """
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    full_size: int
+    at_once: int
+
+    def size(self, epoch: int) -> int:
+        """How large samples are in ``epoch`` (from 0), in pixels or frames; ``full_size`` at the end."""
+        ...
+
+    def changed(
+        self, rows: np.ndarray, epoch: int, generator: torch.Generator, device: torch.device
+    ) -> Tensor:
+        """The network's input ``[B, …]``, each sample changed at random by ``generator`` (a processor's)."""
+        ...
+
+    def plain(self, rows: np.ndarray, size: int, device: torch.device) -> Tensor:
+        """The network's input ``[B, …]``, unchanged but for the size."""
+        ...
+
+
+class FaceSamples:
+    """Pictures of faces as :class:`Samples`.
+
+    Args:
+        packed: the pictures.
+        normalisation: what the network expects of one.
+        recipe: for the changes and the sizes.
+    """
+
+    at_once = 256
+
+    def __init__(self, packed: Packed, normalisation: Normalisation, recipe: Recipe) -> None:
+        self.classes, self.labels = packed.classes, packed.labels
+        self.full_size = normalisation.size
+        self._pixels, self._normalisation, self._recipe = packed.pixels, normalisation, recipe
+
+    def size(self, epoch: int) -> int:
+        return self._recipe.size(epoch, self.full_size)
+
+    def changed(
+        self, rows: np.ndarray, epoch: int, generator: torch.Generator, device: torch.device
+    ) -> Tensor:
+        pixels = self._on(rows, device)
+        return self._normalisation(augment(pixels, self.size(epoch), self._recipe.augmentation, generator))
+
+    def plain(self, rows: np.ndarray, size: int, device: torch.device) -> Tensor:
+        return self._normalisation(plain(self._on(rows, device), size))
+
+    def view(self, rows: np.ndarray, matrix: np.ndarray, device: torch.device) -> Tensor:
+        """As :meth:`plain` at full size, through a ``[2, 3]`` matrix from pixels to those of the view."""
+        return self._normalisation(looked_at(self._on(rows, device), matrix))
+
+    def _on(self, rows: np.ndarray, device: torch.device) -> Tensor:
+        return torch.from_numpy(self._pixels[rows]).to(device)
+
+
+class FeatureSamples:
+    """Features that a frozen network has given, as :class:`Samples` for the layer of classes alone.
+
+    Args:
+        classes: C names.
+        labels: ``[N, C]`` float32.
+        features: ``[N, V, D]`` float32, of V views; the first is the plain one.
+    """
+
+    full_size = 1
+    at_once = 256
+
+    def __init__(self, classes: tuple[str, ...], labels: np.ndarray, features: np.ndarray) -> None:
+        self.classes, self.labels = classes, labels
+        self._features = features
+
+    def size(self, epoch: int) -> int:
+        return self.full_size
+
+    def changed(
+        self, rows: np.ndarray, epoch: int, generator: torch.Generator, device: torch.device
+    ) -> Tensor:
+        """One view of each sample, whichever ``generator`` draws."""
+        views = torch.randint(self._features.shape[1], (len(rows),), generator=generator).numpy()
+        return torch.from_numpy(self._features[rows, views]).to(device)
+
+    def plain(self, rows: np.ndarray, size: int, device: torch.device) -> Tensor:
+        return torch.from_numpy(self._features[rows, 0]).to(device)

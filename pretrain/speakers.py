@@ -1,0 +1,79 @@
+"""Which recordings are fitted and which are held out, nobody speaking in both."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+
+from .errors import PretrainError
+from .recordings import PackedRecordings
+from .split import fitted_and_held_out
+
+_NOUN = "recording"
+
+
+def divided(
+    packed: PackedRecordings, share: float, seed: int, chosen: Collection[str] = (), strangers: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the recordings to fit, and of those to hold out.
+
+    Those held out are of the ``chosen`` subjects; else the data set's own ``val`` part, where it has one;
+    else about ``share`` of the training part, but one subject at least, drawn by ``seed`` with every class
+    in its proportion. ``test`` recordings are in neither.
+
+    Args:
+        packed: the recordings.
+        share: 0 to 0.5; with 0 all are fitted.
+        seed: of the drawing.
+        chosen: subjects.
+        strangers: whether recordings may be drawn whoever speaks in them, where nobody is named.
+
+    Raises:
+        PretrainError: subjects that are needed are not named, or stand on both sides; there is but one; a
+            part would be empty, or a class has none to be trained on.
+    """
+    if chosen:
+        held_out = np.isin(packed.subjects, of_subjects(packed, chosen))
+        parts = np.where(packed.parts == "test", "test", np.where(held_out, "val", "train"))
+        packed = replace(packed, parts=parts)
+    elif share > 0 and not (packed.parts == "val").any():
+        share = _of_whole_groups(packed, share, strangers)
+    fit, watch = fitted_and_held_out(packed, share, seed, _NOUN)
+    both = sorted({*packed.subjects[fit].tolist()} & {*packed.subjects[watch].tolist()} - {""})
+    if both:
+        raise PretrainError(
+            f"subject {both[0]!r} speaks in the training part and in the held-out part, as the data set "
+            f"divides them: correct its parts, or name whom to hold out (--held-out-subjects {both[0]})"
+        )
+    return fit, watch
+
+
+def of_subjects(packed: PackedRecordings, chosen: Collection[str]) -> list[str]:
+    """The ``chosen`` subjects; raises :class:`PretrainError` where one of them is in no recording."""
+    there = sorted({*packed.subjects.tolist()} - {""})
+    for subject in chosen:
+        if subject not in there:
+            names = ", ".join(there) or "none are named"
+            raise PretrainError(f"no recording is of subject {subject!r}; subjects: {names}")
+    return list(chosen)
+
+
+def _of_whole_groups(packed: PackedRecordings, share: float, strangers: bool) -> float:
+    """``share``, or that of one group where it is more."""
+    rows = packed.parts != "test"
+    unnamed = int((packed.subjects[rows] == "").sum())
+    if unnamed and not strangers:
+        raise PretrainError(
+            f"{unnamed} of {rows.sum()} recordings do not say who speaks, so one voice could be trained on "
+            "and held out: name subjects (--subject-pattern, or a manifest with a column subject), or take "
+            "the risk (--no-subjects), or hold nothing out (--held-out 0)"
+        )
+    groups = len(np.unique(packed.groups[rows]))
+    if groups < 2:
+        raise PretrainError(
+            f"all {rows.sum()} recordings are of one subject, so nobody can be held out: add others, or "
+            "train on all (--held-out 0)"
+        )
+    return max(share, 1 / groups)
