@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from avemo.cache.store import FeatureStore
 from avemo.fusion.features import DB_PER_NEPER, spoken
-from avemo.fusion.folds import leave_one_subject_out
+from avemo.fusion.folds import leave_one_out
 
 
 def statistics(log_mel: np.ndarray) -> np.ndarray:
@@ -28,7 +28,7 @@ def statistics(log_mel: np.ndarray) -> np.ndarray:
 
 def accuracy(values: np.ndarray, labels: np.ndarray, subjects: list[str | None]) -> float:
     right = 0
-    for fold in leave_one_subject_out(subjects):
+    for fold in leave_one_out(subjects):
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
         model.fit(values[fold.train], labels[fold.train])
         right += int((model.predict(values[fold.test]) == labels[fold.test]).sum())

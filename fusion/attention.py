@@ -1,4 +1,6 @@
-"""Attention over the frames of one stream: any number of vectors to one (zhou2019 eq. 1-7).
+"""Attention over the frames of one stream: any number of vectors to one.
+
+zhou2019 eq. 1-7, zhou2021 eq. 3-11.
 
 Every module takes ``f`` ``[N, T, D]`` and ``mask`` ``[N, T]``, true where a frame is; frames beyond
 the mask leave no trace, and a clip with no frame at all gives zeros with finite gradients.
@@ -10,6 +12,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .errors import FusionError
 
@@ -21,16 +24,37 @@ class Attention(nn.Module):
         features: D.
         dropout: share of the values that a weight is computed from that are dropped in training.
         hidden: m, the reduced dimension of transformer attention.
+        temperature: λ of those that are ``tempered``: 0 weighs all frames alike, more sets them apart.
 
     Attributes:
-        out_features: values a clip.
+        out_features: D', values a clip.
+
+    Raises:
+        FusionError: a temperature for one that has none.
     """
 
     name: ClassVar[str]
+    tempered: ClassVar[bool] = False
+    temperature: Tensor
 
-    def __init__(self, features: int, dropout: float = 0.3, hidden: int = 128) -> None:
+    def __init__(
+        self, features: int, dropout: float = 0.3, hidden: int = 128, temperature: float = 1.0
+    ) -> None:
         super().__init__()
         self.out_features = features
+        if temperature != 1 and not self.tempered:
+            others = " and ".join(kind.name for kind in ATTENTIONS.values() if kind.tempered)
+            raise FusionError(f"{self.name} attention has no λ, so it cannot be {temperature}; {others} have")
+        # a buffer, so that members of different λ can be stacked; a setting, so it is not in the state
+        self.register_buffer("temperature", torch.tensor(float(temperature)), persistent=False)
+
+    def weigh(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectors ``[N, T, D']`` that are summed, and their weights ``[N, T]``, of sum 1 (or 0)."""
+        raise NotImplementedError
+
+    def forward(self, f: Tensor, mask: Tensor) -> Tensor:
+        """The weighted sum, ``[N, D']``."""
+        return weighted_sum(*self.weigh(f, mask))
 
 
 class SelfAttention(Attention):
@@ -41,13 +65,18 @@ class SelfAttention(Attention):
 
     name = "self"
 
-    def __init__(self, features: int, dropout: float = 0.3, hidden: int = 128) -> None:
-        super().__init__(features, dropout, hidden)
+    def __init__(
+        self, features: int, dropout: float = 0.3, hidden: int = 128, temperature: float = 1.0
+    ) -> None:
+        super().__init__(features, dropout, hidden, temperature)
         self.score = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 1), nn.Sigmoid())
 
     def weights(self, f: Tensor, mask: Tensor) -> Tensor:
         """α ``[N, T]``, zero beyond the mask."""
         return spread(self.score(f[mask]), mask)
+
+    def weigh(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return f, shares(self.weights(f, mask))
 
     def forward(self, f: Tensor, mask: Tensor) -> Tensor:
         """f_s ``[N, D]``."""
@@ -62,41 +91,82 @@ class RelationAttention(Attention):
 
     name = "relation"
 
-    def __init__(self, features: int, dropout: float = 0.3, hidden: int = 128) -> None:
-        super().__init__(features, dropout, hidden)
+    def __init__(
+        self, features: int, dropout: float = 0.3, hidden: int = 128, temperature: float = 1.0
+    ) -> None:
+        super().__init__(features, dropout, hidden, temperature)
         self.out_features = 2 * features
         self.own = SelfAttention(features, dropout)
         self.score = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * features, 1), nn.Sigmoid())
 
-    def forward(self, f: Tensor, mask: Tensor) -> Tensor:
-        """f_r ``[N, 2D]``."""
+    def weights(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """αβ ``[N, T]``, zero beyond the mask, and f_s ``[N, D]``."""
         alpha = self.own.weights(f, mask)
         f_s = weighted_mean(f, alpha)
         clip = mask.nonzero()[:, 0]
         beta = spread(self.score(torch.cat([f[mask], f_s[clip]], dim=-1)), mask)
-        return torch.cat([weighted_mean(f, alpha * beta), f_s], dim=-1)
+        return alpha * beta, f_s
+
+    def weigh(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        weights, f_s = self.weights(f, mask)
+        return torch.cat([f, f_s.unsqueeze(1).expand_as(f)], dim=-1), shares(weights)
+
+    def forward(self, f: Tensor, mask: Tensor) -> Tensor:
+        """f_r ``[N, 2D]``."""
+        weights, f_s = self.weights(f, mask)
+        return torch.cat([weighted_mean(f, weights), f_s], dim=-1)
 
 
 class TransformerAttention(Attention):
-    """γ_i = exp(uᵀ tanh(W² f_i + b)), f_t = Σ γ_i f_i / Σ γ_i (zhou2019 eq. 5-7).
+    """γ_i = uᵀ tanh(W f_i + b), f_t = Σ exp(λ γ_i) f_i / Σ exp(λ γ_i) (zhou2021 eq. 3-6).
 
-    The γ over their sum are a softmax, and computed as one.
+    With λ = 1 it is zhou2019 eq. 5-7, whose γ_i is the exponential; with λ = 0 the mean. The weights are a
+    softmax, and computed as one.
     """
 
     name = "transformer"
+    tempered = True
 
-    def __init__(self, features: int, dropout: float = 0.3, hidden: int = 128) -> None:
-        super().__init__(features, dropout, hidden)
+    def __init__(
+        self, features: int, dropout: float = 0.3, hidden: int = 128, temperature: float = 1.0
+    ) -> None:
+        super().__init__(features, dropout, hidden, temperature)
         self.score = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
-    def forward(self, f: Tensor, mask: Tensor) -> Tensor:
-        """f_t ``[N, D]``."""
-        gamma = masked_softmax(spread(self.score(f[mask]), mask), mask)
-        return weighted_sum(f, gamma)
+    def weigh(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return f, masked_softmax(self.temperature * spread(self.score(f[mask]), mask), mask)
+
+
+class ConvolutionAttention(Attention):
+    """γ_i = uᵀ tanh(Conv(v_i)), e = Σ exp(λ γ_i) Conv(v_i) / Σ exp(λ γ_i) (zhou2021 eq. 8-11).
+
+    Conv is one filter of k weights and a bias that steps along the D values of a frame by k: each output is
+    made of k neighbours. The paper's 1024 values give 256 with k = 4, its 4 × 1 kernel of stride 4. For any
+    other D, k = ⌈D / 256⌉, the least that leaves at most 256 outputs: ⌈D / k⌉ of them, zeros standing in
+    where the last has no neighbours left. Up to 256 values are scaled and shifted (k = 1).
+    """
+
+    name = "conv"
+    tempered = True
+    most = 256
+
+    def __init__(
+        self, features: int, dropout: float = 0.3, hidden: int = 128, temperature: float = 1.0
+    ) -> None:
+        super().__init__(features, dropout, hidden, temperature)
+        self.kernel = -(-features // self.most)
+        self.out_features = -(-features // self.kernel)
+        self.reduce = nn.Linear(self.kernel, 1)
+        self.score = nn.Sequential(nn.Tanh(), nn.Linear(self.out_features, 1, bias=False))
+
+    def weigh(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        padded = functional.pad(f, (0, self.kernel * self.out_features - f.shape[-1]))
+        reduced = self.reduce(padded.reshape(*f.shape[:-1], self.out_features, self.kernel)).squeeze(-1)
+        return reduced, masked_softmax(self.temperature * self.score(reduced).squeeze(-1), mask)
 
 
 ATTENTIONS: dict[str, type[Attention]] = {
-    kind.name: kind for kind in (SelfAttention, RelationAttention, TransformerAttention)
+    kind.name: kind for kind in (SelfAttention, RelationAttention, TransformerAttention, ConvolutionAttention)
 }
 
 
@@ -132,5 +202,15 @@ def weighted_sum(f: Tensor, weights: Tensor) -> Tensor:
 
 def weighted_mean(f: Tensor, weights: Tensor) -> Tensor:
     """Σ w_i f_i / Σ w_i, ``[N, D]``; zeros where all weights are zero."""
+    return weighted_sum(f, weights) / _total(weights)
+
+
+def shares(weights: Tensor) -> Tensor:
+    """w_i / Σ w_i, ``[N, T]``; zeros where all weights are zero."""
+    return weights / _total(weights)
+
+
+def _total(weights: Tensor) -> Tensor:
+    """Σ w_i ``[N, 1]``, 1 where that is 0."""
     total = weights.sum(dim=1, keepdim=True)
-    return weighted_sum(f, weights) / (total + (total == 0))
+    return total + (total == 0)

@@ -14,10 +14,13 @@ from .corpus import Sequences
 
 
 class Padded(NamedTuple):
-    """One stream of a batch: ``values`` ``[N, T, D]`` and ``mask`` ``[N, T]``, true where a vector is."""
+    """One stream of a batch: ``values`` ``[N, T, D]``; ``mask`` ``[N, T]``, true where a vector is; ``times``
+    ``[N, T]`` of each, in seconds of its clip.
+    """
 
     values: Tensor
     mask: Tensor
+    times: Tensor
 
 
 Batch = Mapping[str, Padded]
@@ -78,7 +81,9 @@ class _Flat:
         values = np.zeros((rows + 1, sequences.features), dtype=np.float32)  # the last row is for padding
         np.subtract(sequences.values, standard.mean, out=values[:rows])
         values[:rows] *= standard.scale
+        times = np.append(sequences.times, 0).astype(np.float32)
         self._values = torch.from_numpy(values).to(device)
+        self._times = torch.from_numpy(times).to(device)
         self._starts = torch.from_numpy(sequences.starts).to(device)
         self._lengths = torch.from_numpy(sequences.lengths).to(device)
 
@@ -87,4 +92,5 @@ class _Flat:
         steps = torch.arange(max(1, int(lengths.max())), device=lengths.device)
         mask = steps < lengths
         rows = torch.where(mask, self._starts[clips].unsqueeze(1) + steps, len(self._values) - 1)
-        return Padded(self._values.index_select(0, rows.flatten()).view(*mask.shape, -1), mask)
+        values = self._values.index_select(0, rows.flatten()).view(*mask.shape, -1)
+        return Padded(values, mask, self._times[rows])

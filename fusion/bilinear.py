@@ -1,4 +1,4 @@
-"""Factorized bilinear pooling of two vectors (zhou2019 eq. 8-9, zhou2021 eq. 12-14)."""
+"""Factorized bilinear pooling of two vectors (zhou2019 eq. 8-9, zhou2021 eq. 12-19)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class FactorizedBilinearPooling(nn.Module):
         dropout: share of the products dropped in training, before the pooling.
         bias: whether the two projections have one.
         normalise: whether z is divided by its length.
+        signed_sqrt: whether z is sign(z) √|z| before that, as the published code of this pooling has it
+            and neither paper here.
     """
 
     def __init__(
@@ -31,10 +33,12 @@ class FactorizedBilinearPooling(nn.Module):
         dropout: float = 0.3,
         bias: bool = True,
         normalise: bool = True,
+        signed_sqrt: bool = False,
     ) -> None:
         super().__init__()
         self.shape = (outputs, factors)
         self.normalise = normalise
+        self.signed_sqrt = signed_sqrt
         self.audio = nn.Linear(audio, outputs * factors, bias)
         self.visual = nn.Linear(visual, outputs * factors, bias)
         self.dropout = nn.Dropout(dropout)
@@ -43,7 +47,84 @@ class FactorizedBilinearPooling(nn.Module):
         """z ``[N, O]`` of a ``[N, audio]`` and v ``[N, visual]``; length 1 (or 0) if normalised."""
         product = self.dropout(self.audio(audio) * self.visual(visual))
         pooled = product.unflatten(-1, self.shape).sum(dim=-1)
-        return unit_length(pooled) if self.normalise else pooled
+        return scaled(pooled, self.signed_sqrt, self.normalise)
+
+
+class TrunkBilinearPooling(nn.Module):
+    """z = Σ_h SumPooling(dropout(P_hᵀa_h ∘ Q_hᵀv_h), K), then z / ‖z‖ (zhou2021 eq. 19).
+
+    With one trunk this is :class:`FactorizedBilinearPooling`.
+
+    Args:
+        audio, visual: lengths of a_h and v_h.
+        trunks: H; each has projections of its own.
+        outputs, factors, dropout, bias, normalise, signed_sqrt: as there.
+    """
+
+    def __init__(
+        self,
+        audio: int,
+        visual: int,
+        trunks: int = 6,
+        outputs: int = 192,
+        factors: int = 2,
+        dropout: float = 0.3,
+        bias: bool = True,
+        normalise: bool = True,
+        signed_sqrt: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shape = (outputs, factors)
+        self.normalise = normalise
+        self.signed_sqrt = signed_sqrt
+        self.audio = TrunkLinear(trunks, audio, outputs * factors, bias)
+        self.visual = TrunkLinear(trunks, visual, outputs * factors, bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, audio: Tensor, visual: Tensor, present: Tensor) -> Tensor:
+        """z ``[N, O]`` of ``[N, H, audio]``, ``[N, H, visual]`` and ``[N, H]``, true where a trunk counts.
+
+        A trunk that does not adds nothing; without biases, nor does one of which either vector is zeros.
+        """
+        product = self.dropout(self.audio(audio) * self.visual(visual)) * present.unsqueeze(-1)
+        pooled = product.sum(dim=1).unflatten(-1, self.shape).sum(dim=-1)
+        return scaled(pooled, self.signed_sqrt, self.normalise)
+
+
+class TrunkLinear(nn.Module):
+    """:class:`torch.nn.Linear` with a weight ``[H, out, in]`` and bias ``[H, out]`` for each of H trunks."""
+
+    def __init__(self, trunks: int, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        bound = inputs**-0.5  # as nn.Linear begins
+        self.weight = nn.Parameter(torch.empty(trunks, outputs, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(trunks, outputs).uniform_(-bound, bound)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, H, in]`` to ``[N, H, out]``."""
+        out = torch.einsum("nhi,hoi->nho", x, self.weight)
+        return out if self.bias is None else out + self.bias
+
+
+def adapted(audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
+    """μ a and η v: both vectors times :func:`adaption_factors` (zhou2021 eq. 17)."""
+    mu, eta = adaption_factors(audio, visual)
+    return mu * audio, eta * visual
+
+
+def adaption_factors(audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
+    """μ = ‖a‖ / (‖a‖ + ‖v‖) and η = 1 - μ, ``[N, 1]`` each (zhou2021 eq. 15-16); 0 where both are zeros."""
+    lengths = [torch.linalg.vector_norm(vector, dim=-1, keepdim=True) for vector in (audio, visual)]
+    total = lengths[0] + lengths[1]
+    total = total + (total == 0)
+    return lengths[0] / total, lengths[1] / total
+
+
+def scaled(z: Tensor, signed_sqrt: bool, normalise: bool) -> Tensor:
+    """``z`` with its signed square root taken, and divided by its length, as asked for."""
+    if signed_sqrt:
+        z = z / (z.abs() + (z == 0)).sqrt()  # zeros stay zeros, with finite gradients
+    return unit_length(z) if normalise else z
 
 
 def unit_length(z: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from .corpus import Corpus
 from .errors import FusionError
 from .features import Feature
 from .files import replacing
+from .heads import described, up_to_date
 from .training import Plan
 
 FORMAT = "avemo run"
@@ -46,7 +47,7 @@ def settings_of(
     **more: Any,
 ) -> dict[str, Any]:
     """The settings of a run: features with their keys, head, training, and which clips are fitted."""
-    described = {
+    inputs = {
         stream: {
             "name": feature.name,
             "dimensions": corpus.streams[stream].features,
@@ -56,9 +57,9 @@ def settings_of(
     }
     return {
         "classes": list(plan.classes),
-        "features": described,
+        "features": inputs,
         "keys": {name: key.digest for name, key in keys.items()},
-        "head": asdict(plan.head),
+        "head": described(plan.head),
         "training": asdict(plan.training),
         "fitted_clips": _digest(fitted),
         **more,
@@ -133,7 +134,14 @@ def differences(ours: Any, theirs: Any, name: str = "") -> list[str]:
 
 def _changes(there: Card, here: Card) -> list[str]:
     plain = json.loads(json.dumps(dict(here.settings)))  # tuples become lists, as in the file
-    return differences({"kind": there.kind, **there.settings}, {"kind": here.kind, **plain})
+    return differences(
+        {"kind": there.kind, **_up_to_date(there.settings)}, {"kind": here.kind, **_up_to_date(plain)}
+    )
+
+
+def _up_to_date(settings: Mapping[str, Any]) -> dict[str, Any]:
+    head = {"head": up_to_date(settings["head"])} if "head" in settings else {}
+    return {**settings, **head}
 
 
 def _digest(rows: Iterable[Row]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,17 +22,20 @@ class Sequences:
     Attributes:
         values: ``[ΣT, D]`` float32.
         lengths: ``[N]`` vectors of each clip; 0 for a clip that has none.
+        times: ``[ΣT]`` seconds of each vector, in its clip.
     """
 
     values: np.ndarray
     lengths: np.ndarray
+    times: np.ndarray
 
     @classmethod
     def of(cls, parts: Iterable[np.ndarray | None]) -> Sequences:
-        """Of each clip's ``[T, D]``, or None; at least one must be there."""
+        """Of each clip's ``[T, D]``, or None, spread evenly over one second; at least one must be there."""
         parts = list(parts)
         lengths = np.array([0 if part is None else len(part) for part in parts], dtype=np.int64)
-        return cls(np.concatenate([part for part in parts if part is not None]), lengths)
+        values = np.concatenate([part for part in parts if part is not None])
+        return cls(values, lengths, np.concatenate([spread(count) for count in lengths]))
 
     @property
     def features(self) -> int:
@@ -131,9 +134,10 @@ def load(
         StoreError: an array is damaged.
         FusionError: no clip has a stream, or a clip's values cannot be used.
     """
-    streams = {}
+    streams, times = {}, {}
     for name, feature in features.items():
-        parts = [feature.read(store, row) for row in rows]
+        vectors = [feature.vectors(store, row) for row in rows]
+        parts = [part and part.values for part in vectors]
         if dimensions:
             nothing = np.empty((0, dimensions[name]), dtype=np.float32)
             parts = [nothing if part is None else part for part in parts]
@@ -143,4 +147,27 @@ def load(
                 "`--fusion faces` without sound, `--fusion audio` without pictures"
             )
         streams[name] = Sequences.of(parts)
-    return Corpus(tuple(row.clip for row in rows), streams)
+        times[name] = [part and part.times for part in vectors]
+    spans = [_span(known) for known in zip(*times.values(), strict=True)]
+    timed = {name: _timed(sequences, times[name], spans) for name, sequences in streams.items()}
+    return Corpus(tuple(row.clip for row in rows), timed)
+
+
+def spread(count: int, start: float = 0.0, end: float = 1.0) -> np.ndarray:
+    """``[count]`` seconds: the middles of equal parts of the time from ``start`` to ``end``."""
+    return np.linspace(start, end, 2 * count + 1)[1::2]
+
+
+def _span(known: Iterable[np.ndarray | None]) -> tuple[float, float]:
+    """The first and the last of a clip's times, as far as its streams know them; 0 and 1 where none does."""
+    times = [stream for stream in known if stream is not None]
+    return (min(map(np.min, times)), max(map(np.max, times))) if times else (0.0, 1.0)
+
+
+def _timed(
+    sequences: Sequences, known: Sequence[np.ndarray | None], spans: Sequence[tuple[float, float]]
+) -> Sequences:
+    """With each clip's times; where nothing tells them, they are spread over those of the other stream."""
+    clips = zip(sequences.lengths, known, spans, strict=True)
+    times = [spread(count, *span) if own is None else own for count, own, span in clips]
+    return replace(sequences, times=np.concatenate(times))

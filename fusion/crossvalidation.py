@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +13,56 @@ import numpy as np
 from . import cards
 from .cards import Card
 from .corpus import Corpus
+from .errors import FusionError
+from .files import replacing
 from .folds import Fold
-from .members import Progress, train_all
+from .members import Progress
 from .scores import Scores, joined
+from .selection import Choice, Figures, Rule, ahead, choose, epochs_to_choose, leaves_weight, train_tasks
 from .training import Job, Plan
 
-FILES = (cards.NAME, "folds/*.csv", "member-*.csv", "scores.csv", "results.csv")
+FILES = (
+    cards.NAME,
+    "folds/*.csv",
+    "folds/*.json",
+    "member-*.csv",
+    "scores.csv",
+    "results.*",
+    "tables/*.csv",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """What is cross-validated.
+
+    Attributes:
+        folds: indices into the corpus.
+        seeds: one a member.
+        candidates: plans, one of which is chosen for each fold; just one where nothing is to be chosen.
+        inner: divides the training part of a fold once more, to choose on.
+        rule: what is chosen, and how.
+    """
+
+    folds: Sequence[Fold]
+    seeds: Sequence[int]
+    candidates: Sequence[Plan]
+    inner: Callable[[Fold], Sequence[Fold]] = lambda fold: []
+    rule: Rule = field(default_factory=Rule)
+
+    @property
+    def chosen(self) -> list[str]:
+        """Names of what is chosen on inner folds."""
+        open_ = {
+            "candidate": len(self.candidates) > 1,
+            "epoch": self.rule.epoch,
+            "weight": any(map(leaves_weight, self.candidates)),
+        }
+        return [name for name, is_open in open_.items() if is_open]
+
+    def inner_epochs(self, fold: Fold) -> int:
+        """Epochs that choosing for ``fold`` takes at most."""
+        return epochs_to_choose(self.candidates, self.inner(fold), self.rule)
 
 
 class CrossValidation:
@@ -23,7 +70,7 @@ class CrossValidation:
 
     Args:
         path: the folder; see :func:`.cards.claim`.
-        card: what it is made with.
+        card: what it is made with; scores bear the marks in its facts.
         overwrite: remove another run from it.
 
     Raises:
@@ -33,18 +80,59 @@ class CrossValidation:
     def __init__(self, path: Path, card: Card, overwrite: bool = False) -> None:
         cards.claim(path, card, overwrite, FILES)
         self.path = path
+        self.marks = tuple(card.facts.get("marks", ()))
 
-    def missing(self, folds: Sequence[Fold], seeds: Sequence[int]) -> list[tuple[int, int]]:
+    def missing(self, design: Design) -> list[tuple[int, int]]:
         """Places of the folds and members that are still to be trained."""
-        places = [(f, m) for f in range(len(folds)) for m in range(len(seeds))]
+        places = [(f, m) for f in range(len(design.folds)) for m in range(len(design.seeds))]
         return [place for place in places if not self._file(*place).exists()]
+
+    def undecided(self, design: Design) -> list[int]:
+        """Places of the folds that something is still to be chosen for."""
+        places = range(len(design.folds)) if design.chosen else []
+        return [place for place in places if not self._choice(place).exists()]
+
+    def choose(
+        self, corpus: Corpus, design: Design, workers: int = 0, progress: Progress = lambda done: None
+    ) -> list[Choice]:
+        """Choose what is still to be chosen, on inner folds of each training part alone.
+
+        Args:
+            corpus: labelled clips.
+            design: what is cross-validated.
+            workers, progress: see :func:`.members.train_all`.
+
+        Returns:
+            What each fold is trained with.
+
+        Raises:
+            FusionError: an earlier choice cannot be read.
+        """
+        if not design.chosen:
+            return [Choice(0, design.candidates[0].training.epochs)] * len(design.folds)
+        before = 0
+        for place in self.undecided(design):
+            fold = design.folds[place]
+            choice = choose(
+                corpus,
+                design.candidates,
+                design.inner(fold),
+                design.rule,
+                design.seeds[0],
+                workers,
+                partial(ahead, progress, before),
+            )
+            with replacing(self._choice(place)) as temporary:
+                temporary.write_text(json.dumps(asdict(choice), indent=1) + "\n", encoding="utf-8")
+            before += design.inner_epochs(fold)
+            progress(before)
+        return [_read(self._choice(place)) for place in range(len(design.folds))]
 
     def run(
         self,
         corpus: Corpus,
-        plan: Plan,
-        folds: Sequence[Fold],
-        seeds: Sequence[int],
+        design: Design,
+        choices: Sequence[Choice],
         workers: int = 0,
         progress: Progress = lambda done: None,
     ) -> list[Scores]:
@@ -54,19 +142,21 @@ class CrossValidation:
 
         Args:
             corpus: labelled clips.
-            plan: the settings.
-            folds: indices into ``corpus``.
-            seeds: one a member.
+            design: what is cross-validated.
+            choices: what each fold is trained with.
             workers, progress: see :func:`.members.train_all`.
         """
-        places = self.missing(folds, seeds)
         nobody = np.array([], dtype=np.int64)
-        jobs = [Job(seeds[member], folds[fold].train, nobody) for fold, member in places]
-        for place, trained in train_all(corpus, plan, jobs, workers, progress):
-            fold, member = places[place]
-            scores = corpus.scores(plan.classes, trained.probabilities)
-            scores.take(folds[fold].test.tolist()).write(self._file(fold, member))
-        return [self._member(member, len(folds)) for member in range(len(seeds))]
+        places = self.missing(design)
+        tasks = [
+            (choices[fold].of(design.candidates), Job(design.seeds[member], design.folds[fold].train, nobody))
+            for fold, member in places
+        ]
+        for number, trained in train_tasks(corpus, tasks, workers, progress):
+            fold, member = places[number]
+            scores = corpus.scores(tasks[number][0].classes, trained.probabilities).marked(*self.marks)
+            scores.take(design.folds[fold].test.tolist()).write(self._file(fold, member))
+        return [self._member(member, len(design.folds)) for member in range(len(design.seeds))]
 
     def _member(self, member: int, folds: int) -> Scores:
         scores = joined(Scores.read(self._file(fold, member)) for fold in range(folds))
@@ -75,3 +165,17 @@ class CrossValidation:
 
     def _file(self, fold: int, member: int) -> Path:
         return self.path / "folds" / f"fold-{fold:02d}-member-{member:03d}.csv"
+
+    def _choice(self, fold: int) -> Path:
+        return self.path / "folds" / f"fold-{fold:02d}.json"
+
+
+def _read(path: Path) -> Choice:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        figures = content["figures"] and Figures(**content["figures"])
+        return Choice(content["candidate"], content["epochs"], content["weight"], figures)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FusionError(
+            f"{path} cannot be read ({error!r}); delete it and run the same command again"
+        ) from error

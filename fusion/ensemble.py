@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .errors import FusionError
-from .scores import Scores
+from .scores import Scores, check_same_classes
 
 
 def average(
@@ -33,10 +33,15 @@ def average(
     classes = tuple(sorted(members[0].classes))
     names = names or [f"member {i}" for i in range(1, len(members) + 1)]
     for name, member in zip(names, members, strict=True):
+        try:
+            check_same_classes(member.classes, classes)
+        except FusionError as error:
+            raise FusionError(f"{name}, beside {names[0]}: {error}") from error
         _check_same_clips(names[0], members[0], name, member)
     aligned = [_aligned(member, clips, classes) for member in members]
     values = np.stack([share * member.values for share, member in zip(shares, aligned, strict=True)])
-    return Scores(clips, classes, np.sort(values, axis=0).sum(axis=0), _truth(aligned))
+    marks = tuple(mark for member in members for mark in member.marks)
+    return Scores(clips, classes, np.sort(values, axis=0).sum(axis=0), known_classes(aligned), marks)
 
 
 def _shares(count: int, weights: Sequence[float] | None) -> np.ndarray:
@@ -70,8 +75,15 @@ def _check_same_clips(name: str, scores: Scores, other_name: str, other: Scores)
         )
 
 
-def _truth(members: Sequence[Scores]) -> tuple[str | None, ...]:
-    """The true class of each clip as any member knows it."""
+def known_classes(members: Sequence[Scores]) -> tuple[str | None, ...]:
+    """The true class of each clip as any member knows it.
+
+    Args:
+        members: scores of the same clips, in one order.
+
+    Raises:
+        FusionError: two know different ones.
+    """
     known = []
     labels_of_clips = zip(*(member.truth for member in members), strict=True)
     for clip, labels in zip(members[0].clips, labels_of_clips, strict=True):

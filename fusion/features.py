@@ -14,6 +14,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
@@ -79,20 +81,50 @@ def windows(frames: np.ndarray) -> np.ndarray:
     Returns:
         ``[n, 2D]``: ``[mean : std]`` of each window.
     """
-    last = max(0, len(frames) - WINDOW)
-    starts = sorted({*range(0, last + 1, HOP), last})
-    cut = [frames[start : start + WINDOW] for start in starts]
+    cut = [frames[start : start + WINDOW] for start in window_starts(len(frames))]
     return np.stack([joined(part.mean(axis=0), part.std(axis=0)) for part in cut])
 
 
+def window_starts(frames: int) -> list[int]:
+    """The first frame of each of the :func:`windows` over so many frames."""
+    last = max(0, frames - WINDOW)
+    return sorted({*range(0, last + 1, HOP), last})
+
+
+def window_middles(part: slice) -> np.ndarray:
+    """The middle of each of the :func:`windows` over a part of a clip, as numbers of the clip's frames."""
+    frames = part.stop - part.start
+    return part.start + np.array(window_starts(frames)) + (min(WINDOW, frames) - 1) / 2
+
+
+def every(*arrays: np.ndarray) -> np.ndarray:
+    """The number of each frame."""
+    return np.arange(len(arrays[0]))
+
+
+def log_mel_spoken(log_mel: np.ndarray) -> slice:
+    """The :func:`spoken` part of a log-Mel spectrogram ``[T, 3, 40]`` (in nepers)."""
+    return spoken(log_mel[:, 0] * DB_PER_NEPER)
+
+
 def log_mel_windows(log_mel: np.ndarray) -> np.ndarray:
-    """:func:`windows` over the :func:`spoken` part of a log-Mel spectrogram ``[T, 3, 40]`` (in nepers)."""
-    return windows(flat(log_mel[spoken(log_mel[:, 0] * DB_PER_NEPER)]))
+    """:func:`windows` over the spoken part of a log-Mel spectrogram ``[T, 3, 40]``."""
+    return windows(flat(log_mel[log_mel_spoken(log_mel)]))
+
+
+def log_mel_middles(log_mel: np.ndarray) -> np.ndarray:
+    """The middles of :func:`log_mel_windows`."""
+    return window_middles(log_mel_spoken(log_mel))
 
 
 def spectrogram_windows(spectrogram: np.ndarray) -> np.ndarray:
     """:func:`windows` over the :func:`spoken` part of a speech spectrogram ``[T, 200]`` in dB."""
     return windows(spectrogram[spoken(spectrogram)])
+
+
+def spectrogram_middles(spectrogram: np.ndarray) -> np.ndarray:
+    """The middles of :func:`spectrogram_windows`."""
+    return window_middles(spoken(spectrogram))
 
 
 @dataclass(frozen=True)
@@ -107,6 +139,8 @@ class Recipe:
         derive: those arrays, of one backbone after the other, to ``[n, D]``.
         extract: the options with which avemo-extract stores what it needs.
         backbones: how many it joins.
+        places: those arrays to the frame that each vector is of, ``[n]``, which may lie between two.
+        channels: of what an encoder can read as an image, ``[n, channels × bins]``; 0 for what is none.
     """
 
     name: str
@@ -116,6 +150,8 @@ class Recipe:
     derive: Callable[..., np.ndarray]
     extract: str
     backbones: int = 1
+    places: Callable[..., np.ndarray] = every
+    channels: int = 0
 
 
 _ANY, _DEFAULT, _WIDE = (
@@ -130,12 +166,22 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("f-meanstd", VISUAL, _DEFAULT, ("mean", "std"), joined, "--tta meanstd"),
         Recipe("f-meanstd-2", VISUAL, _WIDE, ("mean", "std"), joined, "--tta meanstd2"),
         Recipe("f-normfft", VISUAL, _ANY, ("basic",), norm_fft, "--tta none"),
-        Recipe("f-ar-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta mean --backbone A --backbone B", 2),
+        Recipe("f-ar-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta mean", 2),
         Recipe("alexnet", AUDIO, (r"(alexnet(?:@.*)?)",), ("vectors",), joined, "--audio alexnet@FILE"),
-        Recipe("logmel", AUDIO, ("()logmel",), ("logmel",), flat, ""),
-        Recipe("logmel-stats", AUDIO, ("()logmel",), ("logmel",), log_mel_windows, ""),
-        Recipe("spectrogram", AUDIO, ("()spectrogram",), ("spectrogram",), flat, ""),
-        Recipe("spectrogram-stats", AUDIO, ("()spectrogram",), ("spectrogram",), spectrogram_windows, ""),
+        Recipe("logmel", AUDIO, ("()logmel",), ("logmel",), flat, "", channels=3),
+        Recipe(
+            "logmel-stats", AUDIO, ("()logmel",), ("logmel",), log_mel_windows, "", places=log_mel_middles
+        ),
+        Recipe("spectrogram", AUDIO, ("()spectrogram",), ("spectrogram",), flat, "", channels=1),
+        Recipe(
+            "spectrogram-stats",
+            AUDIO,
+            ("()spectrogram",),
+            ("spectrogram",),
+            spectrogram_windows,
+            "",
+            places=spectrogram_middles,
+        ),
     )
 }
 AUTO = "auto"
@@ -143,6 +189,13 @@ BEST = {
     VISUAL: ("f-meanstd", "f-meanstd-2", "basic"),
     AUDIO: ("alexnet", "logmel-stats", "spectrogram-stats"),
 }
+
+
+class Vectors(NamedTuple):
+    """One clip's feature: ``values`` ``[n, D]`` float32, and ``times`` ``[n]`` in seconds, where known."""
+
+    values: np.ndarray
+    times: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -166,11 +219,18 @@ class Feature:
         return {stream: store.key(stream, rows) for stream in self.streams}
 
     def read(self, store: FeatureStore, row: Row) -> np.ndarray | None:
-        """The values ``[n, D]`` float32 of one clip; None where it has none (no sound, say).
+        """The values of :meth:`vectors` alone."""
+        vectors = self.vectors(store, row)
+        return vectors and vectors.values
+
+    def vectors(self, store: FeatureStore, row: Row) -> Vectors | None:
+        """The values of one clip with their times; None where it has none (no sound, say).
 
         Raises:
             StoreError: an array is damaged or not there.
             FusionError: backbones saw different frames, or a value is not finite.
+
+        Imported features may have rows of NaN, frames without a vector: those are left out.
         """
         if not all(row.has(stream) for stream in self.streams):
             return None
@@ -184,7 +244,12 @@ class Feature:
                 f"clip {row.clip} has {counts} frames in {', '.join(self.streams)}, which {self.name} joins; "
                 "extract all backbones with the same --detector and --max-frames"
             )
-        if frames == {0}:
+        times = _frame_times(store, row, self.streams[0], *frames)
+        if any(row.entries[stream].key.settings.get("imported") for stream in self.streams):
+            given = np.logical_and.reduce([~np.isnan(array).all(axis=1) for array in arrays])
+            arrays = [array[given] for array in arrays]
+            times = times if times is None else times[given]
+        if not len(arrays[0]):
             return None
         values = np.asarray(self.recipe.derive(*arrays), dtype=np.float32)
         if not np.isfinite(values).all():
@@ -192,7 +257,24 @@ class Feature:
                 f"{self.name} of clip {row.clip} has values that are not finite; "
                 "extract it again, with --precision fp32 if it was another"
             )
-        return values
+        if times is not None:
+            times = np.interp(self.recipe.places(*arrays), np.arange(len(times)), times)
+        return Vectors(values, times)
+
+
+def _frame_times(store: FeatureStore, row: Row, stream: str, count: int) -> np.ndarray | None:
+    """``[count]`` seconds of a stream's frames: those stored with it, else by its settings, else those of the
+    faces, where there are as many; None where nothing tells.
+    """
+    entry = row.entries[stream]
+    settings = entry.key.settings
+    if "times" not in entry.arrays and {"window", "hop", "sample_rate"} <= settings.keys():
+        return (settings["window"] / 2 + settings["hop"] * np.arange(count)) / settings["sample_rate"]
+    source = stream if "times" in entry.arrays else "faces"
+    if not row.has(source) or "times" not in row.entries[source].arrays:
+        return None
+    times = store.read(row, source, ["times"])["times"]
+    return times if len(times) == count else None
 
 
 def recipe_of(name: str) -> Recipe:
@@ -229,7 +311,7 @@ def find(store: FeatureStore, modality: str, text: str) -> Feature:
     recipe = RECIPES[name]
     streams = _held(recipe, counts)
     if len(streams) < recipe.backbones:
-        raise FusionError(_not_held(store, recipe, counts))
+        raise FusionError(_not_held(store, recipe, streams, counts))
     labels = _chosen(recipe, wanted, streams)
     if labels is None:
         example = f"{name}:{'+'.join(list(streams)[: recipe.backbones])}"
@@ -257,7 +339,7 @@ def _chosen(recipe: Recipe, wanted: str, labels: Collection[str]) -> tuple[str, 
         return tuple(labels) if len(labels) == recipe.backbones else None
     for parts in _split(wanted, recipe.backbones):
         found = [_matching(part, labels) for part in parts]
-        if all(len(labels) == 1 for labels in found):
+        if all(len(labels) == 1 for labels in found) and len(set(chain(*found))) == len(parts):
             return tuple(labels[0] for labels in found)
     return None
 
@@ -274,13 +356,22 @@ def _matching(wanted: str, labels: Collection[str]) -> list[str]:
     return [wanted] if wanted in labels else [label for label in labels if label.startswith(wanted)]
 
 
-def _not_held(store: FeatureStore, recipe: Recipe, counts: Mapping[str, int]) -> str:
+def _not_held(
+    store: FeatureStore, recipe: Recipe, streams: Collection[str], counts: Mapping[str, int]
+) -> str:
     held = ", ".join(sorted(counts)) or "nothing"
     if not recipe.extract:  # every extraction stores it, so the clips have no sound
         return (
             f"{store.path} holds no {recipe.name}, so none of its clips has sound; it holds {held}. "
             "`--fusion faces` does without"
         )
-    needed = "" if recipe.backbones == 1 else f" of {recipe.backbones} backbones"
     call = f"avemo-extract CLIPS --store {store.path} {recipe.extract}"
-    return f"{store.path} holds no {recipe.name}{needed}; it holds {held}. `{call}` adds it"
+    if recipe.backbones == 1:
+        return f"{store.path} holds no {recipe.name}; it holds {held}. `{call}` adds it"
+    needed = f"{store.path} holds no {recipe.name} of {recipe.backbones} backbones"
+    if streams:
+        return (
+            f"{needed}, only what it needs of {', '.join(streams)}; `{call} --backbone ANOTHER@WEIGHTS`, its "
+            "other options as before, adds a second"
+        )
+    return f"{needed}; it holds {held}. `{call} --backbone A --backbone B` adds it"

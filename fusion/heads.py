@@ -1,93 +1,44 @@
 """Heads: the streams of a batch in, class logits out.
 
-A new head is a class with a ``name`` and the ``streams`` it reads, decorated with :func:`register`.
-A clip that lacks a stream gives that stream's attention no frame and so a vector of zeros: a fused
-head then judges by the other stream (for ``fbp`` through the biases of its projections), and a head
-of the one missing stream by its class biases alone.
+A new head is a class with a ``name`` and the ``streams`` it reads, decorated with :func:`.head.register`
+and imported here. A clip that lacks a stream gives that stream's attention no frame and so a vector of
+zeros: a fused head then judges by the other stream (for bilinear pooling through the biases of its
+projections), and a head of the one missing stream by its class biases alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from . import heads_bilinear, heads_joined  # noqa: F401 (they register their heads)
 from .attention import attention_class
-from .batches import Batch
-from .bilinear import FactorizedBilinearPooling
+from .encoders import EncoderSettings
 from .errors import FusionError
-from .features import AUDIO, VISUAL
+from .head import HEADS, Head
+from .head_settings import HeadSettings, TrunkSettings
 
+__all__ = [
+    "HEADS",
+    "EncoderSettings",
+    "Head",
+    "HeadSettings",
+    "TrunkSettings",
+    "build_head",
+    "complete",
+    "described",
+    "head_class",
+    "settings_for",
+    "settings_of_run",
+    "up_to_date",
+]
 
-@dataclass(frozen=True)
-class HeadSettings:
-    """Everything about a head but its inputs and classes.
-
-    Attributes:
-        fusion: name in :data:`HEADS`.
-        visual_attention, audio_attention: names in :data:`.attention.ATTENTIONS`.
-        dropout: share dropped in training, in attention, pooling and classifier.
-        hidden: m of zhou2019 eq. (5).
-        outputs, factors: O and K of factorized bilinear pooling (zhou2021 §IV: 128 and 4).
-        bias: whether its projections have biases.
-    """
-
-    fusion: str = "fbp"
-    visual_attention: str = "transformer"
-    audio_attention: str = "transformer"
-    dropout: float = 0.3
-    hidden: int = 128
-    outputs: int = 128
-    factors: int = 4
-    bias: bool = True
-
-    def attention(self, stream: str) -> str:
-        """The attention over ``visual`` or ``audio``."""
-        return {VISUAL: self.visual_attention, AUDIO: self.audio_attention}[stream]
-
-
-class Head(nn.Module):
-    """Attention over each stream that the head reads; subclasses fuse and classify.
-
-    Args:
-        settings: see :class:`HeadSettings`.
-        features: D of each stream.
-        classes: C.
-    """
-
-    name: ClassVar[str]
-    streams: ClassVar[tuple[str, ...]]
-
-    def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
-        super().__init__()
-        attentions = {
-            stream: attention_class(settings.attention(stream))(
-                features[stream], settings.dropout, settings.hidden
-            )
-            for stream in self.streams
-        }
-        self.attention = nn.ModuleDict(attentions)
-        self.sizes = {stream: attention.out_features for stream, attention in attentions.items()}
-
-    def attend(self, batch: Batch) -> dict[str, Tensor]:
-        """One vector ``[N, D']`` a stream."""
-        return {stream: self.attention[stream](*batch[stream]) for stream in self.streams}
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
-        raise NotImplementedError
-
-
-HEADS: dict[str, type[Head]] = {}
-
-
-def register(head: type[Head]) -> type[Head]:
-    """Make ``head`` known by its name."""
-    HEADS[head.name] = head
-    return head
+OPTIONAL = ("trunks", "ag_norm", "decision_weight")  # what only some heads read
+NO_WEIGHTS: Mapping[str, Mapping[str, Tensor]] = {}
 
 
 def head_class(name: str) -> type[Head]:
@@ -101,72 +52,89 @@ def head_class(name: str) -> type[Head]:
     return HEADS[name]
 
 
-def build_head(settings: HeadSettings, features: Mapping[str, int], classes: int) -> Head:
-    """The head that ``settings`` ask for.
+def build_head(
+    settings: HeadSettings,
+    features: Mapping[str, int],
+    classes: int,
+    weights: Mapping[str, Mapping[str, Tensor]] = NO_WEIGHTS,
+) -> Head:
+    """The head that ``settings`` ask for, with random weights.
+
+    Args:
+        settings: what it is like.
+        features: D of each stream.
+        classes: C.
+        weights: stream → tensors that its encoder starts from instead, by their names in their file.
 
     Raises:
-        FusionError: there is no such head or attention.
+        FusionError: there is no such head, attention or encoder, or a setting or file is none of its.
     """
-    return head_class(settings.fusion)(settings, features, classes)
+    head = head_class(settings.fusion)(complete(settings), features, classes)
+    head.start_from(weights)
+    return head
 
 
-@register
-class BilinearHead(Head):
-    """Factorized bilinear pooling of both streams, then a linear classifier (zhou2019 eq. 8-9, fig. 2)."""
+def settings_for(fusion: str, **given: Any) -> HeadSettings:
+    """The settings of a head: those given, else those of its paper, else the defaults.
 
-    name = "fbp"
-    streams = (VISUAL, AUDIO)
+    Raises:
+        FusionError: there is no such head or attention, or it does not read what is given.
+    """
+    head = head_class(fusion)
+    values = {"fusion": fusion, **head.preset, **given}
+    for stream in head.streams:
+        attention = HeadSettings(**values).attention(stream)
+        if f"lambda_{stream}" not in given and not attention_class(attention).tempered:
+            values[f"lambda_{stream}"] = 1.0
+    settings = HeadSettings(**values)
+    complete(settings)  # for its complaints: what is not given stays so until a head is built
+    return settings
 
-    def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
-        super().__init__(settings, features, classes)
-        self.pool = FactorizedBilinearPooling(
-            self.sizes[AUDIO],
-            self.sizes[VISUAL],
-            settings.outputs,
-            settings.factors,
-            settings.dropout,
-            settings.bias,
+
+def complete(settings: HeadSettings) -> HeadSettings:
+    """With the head's own defaults for what only some heads read.
+
+    Raises:
+        FusionError: there is no such head, or it does not read something that is set.
+    """
+    options = head_class(settings.fusion).options
+    for name in OPTIONAL:
+        if getattr(settings, name) is not None and name not in options:
+            readers = " and ".join(head.name for head in HEADS.values() if name in head.options)
+            raise FusionError(f"the fusion {settings.fusion} has no {name.replace('_', ' ')}; {readers} have")
+    missing = {name: value for name, value in options.items() if getattr(settings, name) is None}
+    return replace(settings, **missing)
+
+
+def described(settings: HeadSettings) -> dict[str, Any]:
+    """Complete settings as JSON values, with the version of the head."""
+    return {**complete(settings).described(), "version": head_class(settings.fusion).version}
+
+
+def up_to_date(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What :func:`described` gave once, with what came later at its default; as it is where it is strange."""
+    try:
+        return {**described(HeadSettings.of(_settings(values))), "version": values.get("version", 1)}
+    except (FusionError, TypeError):
+        return values
+
+
+def settings_of_run(values: Mapping[str, Any], path: Path) -> HeadSettings:
+    """Of what :func:`described` gave, for a run in ``path``; runs that have no version are of the first.
+
+    Raises:
+        FusionError: the head means something else now than when the run was trained.
+        TypeError: there is something in it that this version does not know.
+    """
+    settings = HeadSettings.of(_settings(values))
+    theirs, ours = values.get("version", 1), head_class(settings.fusion).version
+    if theirs != ours:
+        raise FusionError(
+            f"{path} was trained with version {theirs} of the head {settings.fusion}, and this avemo has "
+            f"version {ours}, whose scores would differ; use the avemo that trained it, or train again"
         )
-        self.classify = nn.Linear(settings.outputs, classes)
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
-        attended = self.attend(batch)
-        return self.classify(self.pool(attended[AUDIO], attended[VISUAL]))
+    return settings
 
 
-class JoinedHead(Head):
-    """The attended streams side by side, dropout, a linear classifier."""
-
-    def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
-        super().__init__(settings, features, classes)
-        self.dropout = nn.Dropout(settings.dropout)
-        self.classify = nn.Linear(sum(self.sizes.values()), classes)
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
-        return self.classify(self.dropout(torch.cat(list(self.attend(batch).values()), dim=-1)))
-
-
-@register
-class ConcatHead(JoinedHead):
-    """Both streams, concatenated (zhou2019 §3.3)."""
-
-    name = "concat"
-    streams = (VISUAL, AUDIO)
-
-
-@register
-class AudioHead(JoinedHead):
-    """Sound only."""
-
-    name = "audio"
-    streams = (AUDIO,)
-
-
-@register
-class FacesHead(JoinedHead):
-    """Pictures only."""
-
-    name = "faces"
-    streams = (VISUAL,)
+def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != "version"}

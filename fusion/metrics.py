@@ -1,4 +1,4 @@
-"""How good predictions are: accuracy, unweighted average recall, macro F1, confusion."""
+"""How good predictions are: accuracy, unweighted average recall, macro F1, confusion, each class."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ class Summary:
         return {
             name: float(self.confusion[i, i] / totals[i]) for i, name in enumerate(self.classes) if totals[i]
         }
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """Figures of one class, 0 to 1; ``clips`` are those truly of it."""
+
+    name: str
+    clips: int
+    recall: float
+    precision: float
+    f1: float
 
 
 def accuracy(truth: Sequence[str], predicted: Sequence[str]) -> float:
@@ -88,6 +99,37 @@ def summary(scores: Scores) -> Summary:
         classes=scores.classes,
         confusion=confusion(truth, known.predicted, scores.classes),
     )
+
+
+def of_classes(summary: Summary) -> list[ClassFigures]:
+    """Recall, precision and F1 of each class that occurs; a class never predicted has a precision of 0."""
+    counts = summary.confusion
+    found = []
+    for place, name in enumerate(summary.classes):
+        hits, clips, named = counts[place, place], counts[place].sum(), counts[:, place].sum()
+        if clips:
+            shares = hits / clips, hits / max(1, named), 2 * hits / (clips + named)
+            found.append(ClassFigures(name, int(clips), *map(float, shares)))
+    return found
+
+
+def figures(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Accuracy, unweighted average recall and macro F1 of many confusion matrices at once.
+
+    Args:
+        confusions: ``[..., C, C]`` counts, true classes down; each matrix of one clip or more.
+
+    Returns:
+        Three arrays ``[...]``, each as :func:`accuracy`, :func:`unweighted_average_recall` and
+        :func:`macro_f1` of the same clips.
+    """
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1).astype(np.float64)
+    true, named = confusions.sum(axis=-1), confusions.sum(axis=-2)
+    occurring = (true > 0).sum(axis=-1)
+    recall = hits / np.maximum(true, 1)
+    f1 = np.where(true > 0, 2 * hits / np.maximum(true + named, 1), 0)
+    shares = hits.sum(axis=-1) / true.sum(axis=-1)
+    return shares, recall.sum(axis=-1) / occurring, f1.sum(axis=-1) / occurring
 
 
 def _check(truth: Sequence[str], predicted: Sequence[str]) -> None:

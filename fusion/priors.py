@@ -1,7 +1,8 @@
 """Re-weighting of scores by how frequent each class is thought to be (zhou2019 section 3).
 
 The paper multiplies the mean scores by the square roots of class counts, so that frequent classes win
-close calls: the prediction is ``argmax(mean scores * weights)``.
+close calls: the prediction is ``argmax(mean scores * weights)``. :func:`reestimate` instead finds how
+frequent each class is among the very clips that are scored.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import chi2
 
 from .errors import FusionError
 from .scores import Scores, check_same_classes
@@ -39,6 +41,81 @@ class Prior:
             raise FusionError(f"the {len(self.weights)} class weights add up to 0; one above 0 expected")
         shares = {name: weight / total for name, weight in self.weights.items()}
         object.__setattr__(self, "weights", shares)
+
+
+@dataclass(frozen=True)
+class Reestimate:
+    """What :func:`reestimate` found.
+
+    Attributes:
+        trained: share of each class among the training clips.
+        shares: share of each class among the scored clips, estimated.
+        iterations: how many it took.
+        converged: whether it came to rest within them.
+        p_value: of the likelihood-ratio test that the shares are still the trained ones (Saerens et al. §2.3,
+            χ² with C − 1 degrees of freedom).
+    """
+
+    trained: Mapping[str, float]
+    shares: Mapping[str, float]
+    iterations: int
+    converged: bool
+    p_value: float
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What scores are to be multiplied by: estimated over trained share."""
+        return {name: share / self.trained[name] for name, share in self.shares.items()}
+
+
+def reestimate(
+    scores: Scores,
+    training: Mapping[str, float],
+    tolerance: float = 1e-8,
+    most_iterations: int = 10_000,
+) -> Reestimate:
+    """The class shares of unlabelled clips by expectation-maximisation (Saerens, Latinne, Decaestecker 2002).
+
+    Iterates eq. (2.9): each clip's scores times shares / trained shares, brought to a sum of 1; the mean over
+    clips gives the next shares. The likelihood never falls. It rests on scores being probabilities, under the
+    training shares: overconfident ones lead it astray, so calibrate them first.
+
+    Args:
+        scores: ``[N, C]`` of the clips in question; true classes are not looked at.
+        training: clips, or their share, of each class that was trained on.
+        tolerance: at rest, no share changes by more in an iteration.
+        most_iterations: where to give up.
+
+    Raises:
+        FusionError: the classes differ, one was never trained on, or most clips have hard scores (one 1 and
+            otherwise 0), which no prior can move.
+    """
+    check_same_classes(scores.classes, list(training))
+    empty = [name for name in scores.classes if not training[name] > 0]
+    if empty:
+        raise FusionError(f"no training clips of {', '.join(empty)}, so its prior cannot be re-estimated")
+    hard = int((scores.values.max(axis=1) >= 1).sum())
+    if 2 * hard > len(scores.clips):
+        raise FusionError(
+            f"{hard} of {len(scores.clips)} clips have hard scores (a 1 and otherwise 0), which tell no "
+            "probabilities to re-estimate a prior from; give the scores before they were rounded or decided"
+        )
+    counts = np.array([training[name] for name in scores.classes], dtype=np.float64)
+    trained = counts / counts.sum()
+    shares, iterations, change = trained, 0, np.inf
+    while change > tolerance and iterations < most_iterations:
+        joint = scores.values * (shares / trained)
+        following = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
+        change = float(np.abs(following - shares).max())
+        shares, iterations = following, iterations + 1
+    ratio = float(np.log((scores.values * (shares / trained)).sum(axis=1) / scores.values.sum(axis=1)).sum())
+    return Reestimate(
+        dict(zip(scores.classes, trained.tolist(), strict=True)),
+        dict(zip(scores.classes, shares.tolist(), strict=True)),
+        iterations,
+        change <= tolerance,
+        float(chi2.sf(2 * max(0.0, ratio), len(scores.classes) - 1)),
+    )
 
 
 def reweight(scores: Scores, weights: Mapping[str, float]) -> Scores:

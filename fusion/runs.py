@@ -36,7 +36,7 @@ from .ensemble import average
 from .errors import FusionError
 from .features import Feature
 from .files import replacing
-from .heads import HeadSettings, build_head
+from .heads import build_head, settings_of_run
 from .scores import Scores
 from .training import Epoch, Member, Plan, Trained, TrainingSettings
 
@@ -170,7 +170,7 @@ class Run:
         self.seed = int(settings["seed"])
         self.plan = Plan(
             tuple(settings["classes"]),
-            HeadSettings(**settings["head"]),
+            settings_of_run(settings["head"], self.path),
             TrainingSettings(**settings["training"]),
         )
         described: Mapping[str, Any] = settings["features"]

@@ -13,8 +13,10 @@ from .errors import FusionError
 from .files import replacing
 from .tables import number, read_table
 
-CLIP, SPLIT, TRUTH, LABEL = "clip", "split", "truth", "label"
-OTHER_COLUMNS = (CLIP, SPLIT, TRUTH, LABEL)
+CLIP, SPLIT, TRUTH, LABEL, MARKS = "clip", "split", "truth", "label", "marks"
+OTHER_COLUMNS = (CLIP, SPLIT, TRUTH, LABEL, MARKS)
+TRANSDUCTIVE = "transductive"
+"""The mark of scores that unlabelled clips of the test set had a part in."""
 SUM_TOLERANCE = 0.05  # scores of other programs come rounded to two digits
 
 
@@ -35,6 +37,8 @@ class Scores:
         classes: C class names, none twice; their order is that of the columns.
         values: ``[N, C]`` float64, each in [0, 1], a row's sum about 1.
         truth: the known class of each clip, or None.
+        marks: what must be said wherever these scores or figures of them are shown, such as
+            :data:`TRANSDUCTIVE`; in sorted order, without ``;``.
 
     Raises:
         FusionError: the parts do not fit together, or a value is no probability.
@@ -44,8 +48,10 @@ class Scores:
     classes: tuple[str, ...]
     values: np.ndarray
     truth: tuple[str | None, ...]
+    marks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "marks", tuple(sorted({*self.marks})))
         object.__setattr__(self, "values", np.ascontiguousarray(self.values, dtype=np.float64))
         _check_classes(self.classes)
         expected = (len(self.clips), len(self.classes))
@@ -79,7 +85,12 @@ class Scores:
             self.classes,
             self.values[np.asarray(indices, dtype=int)],
             tuple(self.truth[i] for i in indices),
+            self.marks,
         )
+
+    def marked(self, *marks: str) -> Scores:
+        """The same scores with these marks too."""
+        return replace(self, marks=(*self.marks, *marks))
 
     def select(self, split: str) -> Scores:
         """The clips of one split.
@@ -106,25 +117,33 @@ class Scores:
         columns = [self.classes.index(name) for name in classes]
         return replace(self, classes=tuple(classes), values=self.values[:, columns])
 
+    @property
+    def marks_cell(self) -> str:
+        """The marks as they stand in a cell of a table."""
+        return "; ".join(self.marks)
+
     def write(self, path: Path) -> None:
         """Write ``clip,split,truth,<class>...``; :meth:`read` gives back the very same numbers.
+
+        Marked scores have one more column, ``marks``, before those of the classes.
 
         Raises:
             FusionError: the file cannot be written.
         """
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow([CLIP, SPLIT, TRUTH, *self.classes])
+            marks = [self.marks_cell] if self.marks else []
+            table.writerow([CLIP, SPLIT, TRUTH, *([MARKS] if marks else []), *self.classes])
             for (split, clip), truth, row in zip(self.clips, self.truth, self.values.tolist(), strict=True):
-                table.writerow([clip, split, truth or "", *row])
+                table.writerow([clip, split, truth or "", *marks, *row])
 
     @classmethod
     def read(cls, path: Path) -> Scores:
         """Read a CSV of scores.
 
         Columns are found by name: ``clip``; ``split`` and ``truth`` where there are any (without, the split
-        is the empty text); ``label``, the prediction in a submission, which is passed over; all others are
-        classes.
+        is the empty text); ``marks``, separated by semicolons; ``label``, the prediction in a submission,
+        which is passed over; all others are classes.
 
         Raises:
             FusionError: the file is no such table; the text names file, row, column and remedy.
@@ -139,6 +158,7 @@ class Scores:
                 classes,
                 np.array(values),
                 tuple(row.cells.get(TRUTH) or None for row in rows),
+                _marks(row.cells.get(MARKS, "") for row in rows),
             )
         except _RowError as error:
             raise FusionError(f"{path}, row {rows[error.index].number}: {error}") from error
@@ -192,7 +212,12 @@ def joined(parts: Iterable[Scores]) -> Scores:
         first.classes,
         np.concatenate([part.values for part in aligned]),
         tuple(truth for part in aligned for truth in part.truth),
+        tuple(mark for part in aligned for mark in part.marks),
     )
+
+
+def _marks(cells: Iterable[str]) -> tuple[str, ...]:
+    return tuple({mark.strip() for cell in {*cells} for mark in cell.split(";")} - {""})
 
 
 def check_same_classes(ours: Sequence[str], theirs: Sequence[str]) -> None:

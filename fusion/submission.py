@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .errors import FusionError
 from .files import replacing
-from .scores import CLIP, LABEL, Scores
+from .scores import CLIP, LABEL, MARKS, Scores
 
 UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f]|\.\.|^\.|^$')
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold: the same scores give the same bytes
@@ -18,15 +18,18 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold: the same sc
 def write_submission(scores: Scores, path: Path) -> None:
     """Write ``clip,label,<class>...``: the predicted class of each clip and its probabilities.
 
+    Marked scores have one more column, ``marks``.
+
     Raises:
         FusionError: two clips share an id, or the file cannot be written.
     """
     _check_ids(scores)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow([CLIP, LABEL, *scores.classes])
+        marks = [scores.marks_cell] if scores.marks else []
+        table.writerow([CLIP, LABEL, *([MARKS] if marks else []), *scores.classes])
         for (_, clip), label, row in zip(scores.clips, scores.predicted, scores.values.tolist(), strict=True):
-            table.writerow([clip, label, *row])
+            table.writerow([clip, label, *marks, *row])
 
 
 def write_challenge_zip(scores: Scores, folder: Path, team: str) -> Path:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from .batches import Batcher, Standardisation
 from .corpus import Corpus
@@ -36,12 +35,20 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What all members of a run have in common; ``device`` is a torch device or ``auto``."""
+    """What all members of a run have in common.
+
+    Attributes:
+        classes: their names.
+        head, training: settings.
+        device: a torch device or ``auto``.
+        weights: stream → tensors that its encoder starts from, which ``head`` names by their file's SHA-256.
+    """
 
     classes: tuple[str, ...]
     head: HeadSettings = field(default_factory=HeadSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     device: str = "cpu"
+    weights: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +116,7 @@ def train(corpus: Corpus, plan: Plan, job: Job, on_epoch: Callable[[int], None])
     history = []
     with one_thread(), _seeded(job.seed, device) as order:
         features = {name: corpus.streams[name].features for name in streams}
-        head = build_head(plan.head, features, len(plan.classes)).to(device)
+        head = build_head(plan.head, features, len(plan.classes), plan.weights).to(device)
         settings = plan.training
         optimiser = torch.optim.AdamW(
             head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
@@ -151,8 +158,7 @@ def _fit_epoch(
     loss_sum = torch.zeros((), device=targets.device)
     right = torch.zeros((), device=targets.device)
     for clips in batches:
-        logits = head(batcher(clips))
-        loss = functional.cross_entropy(logits, targets[clips])
+        loss, logits = head.criterion(batcher(clips), targets[clips])
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .table import markdown, write_csv
 
 if TYPE_CHECKING:
     from ..fusion.priors import Prior
@@ -84,22 +85,18 @@ def write(lines: Sequence[Line], notes: Sequence[str], folder: Path) -> list[Pat
     """
     from ..fusion.files import replacing
 
-    markdown, table = folder / "results.md", folder / "results.csv"
-    with replacing(markdown) as temporary:
+    page, table = folder / "results.md", folder / "results.csv"
+    with replacing(page) as temporary:
         temporary.write_text(as_markdown(lines, notes), encoding="utf-8")
-    with replacing(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["model", "clips", "accuracy", "uar", "zhou2019_accuracy"])
-        writer.writerows([line.name, line.clips, line.accuracy, line.uar, line.paper] for line in lines)
-    return [markdown, table]
+    header = ("model", "clips", "accuracy", "uar", "zhou2019_accuracy")
+    write_csv(table, header, [[line.name, line.clips, line.accuracy, line.uar, line.paper] for line in lines])
+    return [page, table]
 
 
 def as_markdown(lines: Sequence[Line], notes: Sequence[str]) -> str:
     """A page with the notes and the table."""
-    rows = [HEADER, ("---", *["---:"] * (len(HEADER) - 1)), *(line.cells for line in lines)]
-    table = "\n".join(f"| {' | '.join('-' if cell is None else str(cell) for cell in row)} |" for row in rows)
     title = "# Submission 5 of zhou2019 to EmotiW 2019: validation clips"
-    return "\n\n".join([title, *notes, table]) + "\n"
+    return "\n\n".join([title, *notes, markdown(HEADER, [line.cells for line in lines])]) + "\n"
 
 
 def _line(name: str, scores: Scores, paper: float | None) -> Line:

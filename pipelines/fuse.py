@@ -10,8 +10,9 @@ from .lazy import LazyGroup
 COMMANDS = {
     "train": ("fuse_train:train", "Train an ensemble of heads on a store of features."),
     "predict": ("fuse_predict:predict", "Score a store, or video clips, with trained runs."),
-    "cv": ("fuse_cv:cv", "Cross-validate: leave one subject out, or k folds."),
+    "cv": ("fuse_cv:cv", "Cross-validate: leave one subject or session out, or k folds."),
     "ensemble": ("fuse_ensemble:ensemble", "Average scores, re-weight them, write a submission."),
+    "compare": ("fuse_compare:compare", "Test whether one set of scores is better than another."),
     "report": ("fuse_report:report", "Show what came of runs, as one HTML file."),
 }
 
@@ -21,6 +22,7 @@ Examples:
   avemo-extract afew/ --tta meanstd
   avemo-fuse train --fusion fbp
   avemo-fuse ensemble runs/default --prior train --out submission
+  avemo-fuse compare runs/cv-concat runs/cv-fbp
   avemo-fuse report runs/default
   avemo-fuse predict runs/default film.mp4 --out scores.csv
 """

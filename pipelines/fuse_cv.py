@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .cli import command
+from .fuse_cv_results import Outcome, show, write
 from .fuse_options import (
     FEATURES_HELP,
     Prepared,
@@ -19,20 +22,40 @@ from .fuse_options import (
     prepare,
     tell,
     training_options,
-    with_faces,
 )
-from .table import aligned
 
 if TYPE_CHECKING:
+    from ..cache.clips import Clip
+    from ..fusion.cards import Card
+    from ..fusion.crossvalidation import CrossValidation, Design
     from ..fusion.folds import Fold
-    from ..fusion.scores import Scores
+
+NORMALISED = "transductive: normalised by subject"
+SAME_SUBJECTS = "same subjects in training and test"
+DUPLICATES = "duplicate recordings in training and test"
+SESSION = r"[Ss]es(?:sion)?[-_ ]?\d+"
 
 EXAMPLES = (
     """
 \b
 Examples:
   avemo-fuse cv --folds subject --members 5 --out runs/cv-fbp
-  avemo-fuse cv --folds kfold:10 --fusion concat --out runs/cv-concat
+  avemo-fuse cv --folds group-kfold:5 --select epoch --out runs/cv-epoch
+  avemo-fuse cv --folds session --session-pattern 'Ses\\d\\d' --out runs/cv-session
+  avemo-fuse cv --folds kfold:10 --allow-same-subjects --fusion concat --out runs/cv-10
+
+\b
+Folds:
+  subject        leave one subject out
+  session        leave one session out; --session-pattern finds it in SPLIT/ID
+  kfold:K        K stratified folds
+  group-kfold:K  K folds of whole subjects, classes in about their shares
+  split[:NAME]   train on the split train, test on NAME (default: test,
+                 else val)
+
+\b
+DIR gets scores.csv (the mean of the members), member-NNN.csv, results.md
+with all tables, and the same as CSV: results.csv (members), tables/*.csv.
 """
     + FEATURES_HELP
 )
@@ -44,98 +67,219 @@ Examples:
     default="subject",
     show_default=True,
     metavar="KIND",
-    help="subject: leave one subject out; kfold:K: K stratified folds.",
+    help="subject, session, kfold:K, group-kfold:K or split; see below.",
+)
+@click.option(
+    "--session-pattern",
+    default=SESSION,
+    show_default=True,
+    metavar="REGEX",
+    help="What of a clip's SPLIT/ID names its session: the first group, or all that matches.",
+)
+@click.option(
+    "--select",
+    type=click.Choice(["none", "epoch"]),
+    default="none",
+    show_default=True,
+    help="epoch: choose the number of epochs of each fold, up to --epochs, on inner folds of its "
+    "training clips.",
+)
+@click.option(
+    "--select-by",
+    type=click.Choice(["accuracy", "uar", "loss"]),
+    default="accuracy",
+    show_default=True,
+    help="The figure to choose by.",
+)
+@click.option(
+    "--inner-folds",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    metavar="K",
+    help="Inner folds of whole subjects (or sessions), or fewer where there are not so many.",
+)
+@click.option(
+    "--normalise",
+    type=click.Choice(["none", "subject"]),
+    default="none",
+    show_default=True,
+    help="subject: bring each subject's features to zero mean and unit variance by all clips of "
+    "that subject, unlabelled, those under test too. Transductive: results are marked so.",
+)
+@click.option(
+    "--allow-same-subjects", is_flag=True, help="Allow subjects on both sides of a fold; results are marked."
+)
+@click.option(
+    "--allow-duplicates",
+    is_flag=True,
+    help="Allow copies of a recording on both sides of a fold; results are marked.",
 )
 @training_options
 @click.option("--out", type=click.Path(path_type=Path), default="runs/cv", show_default=True, metavar="DIR",
-              help="Where the held-out scores go.")  # fmt: skip
-def cv(folds: str, out: Path, **options: Any) -> None:
+              help="Where the held-out scores and tables go.")  # fmt: skip
+def cv(out: Path, **options: Any) -> None:
     """Train on all folds but one, score that one, in turn; over all labelled clips, whatever their split.
 
-    Standardisation is fitted inside each fold. A run that was stopped goes on with the same command. The
-    last line is the ensemble's accuracy and unweighted average recall over all held-out clips.
+    Standardisation is fitted inside each fold; what --select chooses is chosen inside its training clips. A
+    subject, or a copy of a recording, on both sides of a fold is refused. A run that was stopped goes on with
+    the same command. The last line is the ensemble's accuracy and unweighted average recall over all held-out
+    clips.
     """
     from ..cache.store import FeatureStore
     from ..fusion.crossvalidation import CrossValidation
 
     with FeatureStore(options["store"]) as store:
         prepared = prepare(store, options, labelled_only=True)
-        divided = divide(folds, prepared, options["seed"])
-        everything = range(len(prepared.rows))
-        facts = {"members": options["members"]}
-        card = prepared.card("cv", everything, facts, seed=options["seed"], folds=folds)
-        run = CrossValidation(out, card, options["overwrite"])
-    seeds = [options["seed"] + number for number in range(options["members"])]
-    missing = run.missing(divided, seeds)
-    trainings = len(divided) * len(seeds)
-    state = f"{len(divided)} × {len(seeds)} members: {len(missing)} of {trainings} trainings to do"
-    tell([*describe(prepared), ("folds", f"{folds}, {state}")])
-    with epochs_bar(len(missing) * prepared.plan.training.epochs) as progress:
-        members = run.run(prepared.corpus, prepared.plan, divided, seeds, options["workers"], progress)
-    report(members, seeds, divided, prepared, out)
+        folds = divide(options["folds"], clips_of(prepared), options["session_pattern"], options["seed"])
+        marks = check(folds, prepared, options)
+    if options["normalise"] == "subject":
+        from ..fusion.normalisation import per_subject
+
+        prepared.corpus = per_subject(prepared.corpus)
+        marks.append(NORMALISED)
+    design = design_of(folds, prepared, options)
+    run = CrossValidation(out, card_of(prepared, design, marks, options), options["overwrite"])
+    tell([*describe(prepared), *plan_of(run, design, options)])
+    undecided = run.undecided(design)
+    inner_epochs = sum(design.inner_epochs(folds[place]) for place in undecided)
+    with epochs_bar(inner_epochs) as progress:
+        choices = run.choose(prepared.corpus, design, options["workers"], progress)
+    with epochs_bar(sum(choices[fold].epochs for fold, _ in run.missing(design))) as progress:
+        members = run.run(prepared.corpus, design, choices, options["workers"], progress)
+    outcome = Outcome(members, design, choices, prepared.rows)
+    write(outcome, out, note=demo_note(prepared.rows))
+    show(outcome, out, note=demo_note(prepared.rows))
 
 
-def divide(text: str, prepared: Prepared, seed: int) -> list[Fold]:
-    """The folds that ``text`` asks for; people on both sides of k folds are told of."""
-    from ..fusion.folds import k_fold, leave_one_subject_out
+def clips_of(prepared: Prepared) -> list[Clip]:
+    """The labelled clips."""
+    return [row.clip for row in prepared.rows]
 
-    clips = [row.clip for row in prepared.rows]
-    kind, _, count = text.partition(":")
+
+def divide(text: str, clips: Sequence[Clip], session_pattern: str, seed: int) -> list[Fold]:
+    """The folds of ``clips`` that ``text`` asks for.
+
+    Raises:
+        UsageError: it asks for no folds that there are.
+        FusionError: the clips cannot be divided so.
+    """
+    from ..fusion import folds
+
+    names = [str(clip) for clip in clips]
+    labels = [str(clip.label) for clip in clips]
+    subjects = [clip.subject for clip in clips]
+    kind, colon, argument = text.partition(":")
     if text == "subject":
-        return leave_one_subject_out([clip.subject for clip in clips], [str(clip) for clip in clips])
-    if kind != "kfold" or not count.isdigit():
-        raise click.UsageError(f"--folds {text!r}: subject, or kfold:K with a number K, expected")
-    if any(clip.subject for clip in clips):
+        return folds.leave_one_out(subjects, names)
+    if text == "session":
+        return folds.leave_one_out(sessions(clips, session_pattern), names, "session")
+    if kind == "kfold" and argument.isdecimal():
+        return folds.k_fold(labels, int(argument), seed)
+    if kind == "group-kfold" and argument.isdecimal():
+        return folds.group_k_fold(labels, subjects, int(argument), seed, names)
+    if kind == "split" and bool(colon) == bool(argument):
+        return folds.fixed_split([clip.split for clip in clips], argument or None)
+    raise click.UsageError(
+        f"--folds {text!r}: subject, session, kfold:K or group-kfold:K with a number K, split or split:NAME "
+        "expected"
+    )
+
+
+def sessions(clips: Sequence[Clip], pattern: str) -> list[str | None]:
+    """The session of each clip: what ``pattern`` finds in its ``split/id``; None where it finds nothing."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise click.UsageError(f"--session-pattern {pattern!r} is no regular expression: {error}") from error
+    found = (compiled.search(str(clip)) for clip in clips)
+    return [(match[1] if compiled.groups else match[0]) if match else None for match in found]
+
+
+def check(folds: Sequence[Fold], prepared: Prepared, options: Mapping[str, Any]) -> list[str]:
+    """See that no subject and no recording is on both sides of a fold; what was allowed is told by marks.
+
+    Raises:
+        FusionError: there is one, and it was not allowed.
+    """
+    from ..fusion.duplicates import check_no_copies, copies_across, recordings
+    from ..fusion.folds import check_disjoint, shared_subjects
+
+    clips = clips_of(prepared)
+    subjects = [clip.subject for clip in clips]
+    if not options["allow_same_subjects"]:
+        check_disjoint(folds, subjects)
+    unnamed = sum(not subject for subject in subjects)
+    if unnamed:
         click.echo(
-            "note: k folds have the same people in training and test; --folds subject does not", err=True
+            f"note: {unnamed} of {len(clips)} clips name no subject, so it cannot be told whether people in "
+            "training and test are the same",
+            err=True,
         )
-    return k_fold([str(clip.label) for clip in clips], int(count), seed)
+    found = recordings(prepared.store, prepared.rows)
+    if not options["allow_duplicates"]:
+        check_no_copies(folds, found, [str(clip) for clip in clips])
+    marks = [SAME_SUBJECTS] if shared_subjects(folds, subjects) else []
+    return marks + ([DUPLICATES] if any(copies_across(fold, found) for fold in folds) else [])
 
 
-def report(
-    members: Sequence[Scores], seeds: Sequence[int], folds: Sequence[Fold], prepared: Prepared, out: Path
-) -> None:
-    """Write the scores and print how good they are; the ensemble's figures come last."""
-    import numpy as np
+def design_of(folds: Sequence[Fold], prepared: Prepared, options: Mapping[str, Any]) -> Design:
+    """What is to be trained and chosen."""
+    from ..fusion.crossvalidation import Design
+    from ..fusion.selection import Rule
 
-    from ..fusion.ensemble import average
-    from ..fusion.files import replacing
-    from ..fusion.metrics import summary
-
-    mean = average(members)
-    mean.write(out / "scores.csv")
-    figures = [summary(scores) for scores in members]
-    final = summary(mean)
-    rows = [[str(seed), figure.accuracy, figure.uar] for seed, figure in zip(seeds, figures, strict=True)]
-    with replacing(out / "results.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([["seed", "accuracy", "uar"], *rows])
-    click.echo("\n" + aligned(["fold", "clips", "accuracy"], _of_folds(mean, folds, prepared)))
-    click.echo("\n" + aligned(["seed", "accuracy", "UAR"], rows))
-    click.echo("")
-    if len(seeds) > 1:
-        columns = np.array([[figure.accuracy, figure.uar] for figure in figures])
-        means, spreads = columns.mean(axis=0), columns.std(axis=0, ddof=1)
-        accuracy, uar = (f"{middle:.3f} ± {sd:.3f}" for middle, sd in zip(means, spreads, strict=True))
-        tell([("one member", f"accuracy {accuracy}  UAR {uar} (mean ± sd over {len(seeds)} seeds)")])
-    seen = with_faces(mean, prepared.rows)
-    if seen:
-        figure = summary(seen)
-        tell(
-            [("with a face", f"accuracy {figure.accuracy:.3f}  UAR {figure.uar:.3f} ({figure.clips} clips)")]
-        )
-    tell([("wrote", f"{out}: scores.csv, results.csv, scores of each member")])
-    note = demo_note(prepared.rows)
-    if note:
-        click.echo(note)
-    click.echo(f"accuracy {final.accuracy:.3f}  UAR {final.uar:.3f}")
+    seeds = [options["seed"] + number for number in range(options["members"])]
+    inner = partial(divide_again, prepared=prepared, options=options)
+    rule = Rule(options["select_by"], options["select"] == "epoch")
+    return Design(folds, seeds, [prepared.plan], inner, rule)
 
 
-def _of_folds(mean: Scores, folds: Sequence[Fold], prepared: Prepared) -> list[list[object]]:
-    from ..fusion.metrics import summary
+def plan_of(run: CrossValidation, design: Design, options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is to be done, as names and texts."""
+    folds, seeds = len(design.folds), len(design.seeds)
+    state = f"{len(run.missing(design))} of {folds * seeds} trainings to do"
+    lines = [("folds", f"{options['folds']}, {folds} × {seeds} members: {state}")]
+    if design.chosen:
+        counts = sorted({len(design.inner(fold)) for fold in design.folds})
+        chosen, inner = " and ".join(design.chosen), " to ".join(map(str, counts))
+        text = f"{chosen} by {design.rule.by} on {inner} inner folds"
+        lines.append(("selection", f"{text}; {len(run.undecided(design))} of {folds} folds to do"))
+    return lines + [("marked", mark) for mark in run.marks]
 
-    places = {clip: i for i, clip in enumerate(mean.clips)}
-    rows: list[list[object]] = []
-    for fold in folds:
-        held = mean.take([places[prepared.rows[i].clip.key] for i in fold.test])
-        rows.append([fold.name, len(fold.test), summary(held).accuracy])
-    return rows
+
+def divide_again(fold: Fold, prepared: Prepared, options: Mapping[str, Any]) -> list[Fold]:
+    """Inner folds of a fold's training clips: of whole sessions or subjects where all are named, except in k
+    folds, which do not keep them whole either.
+
+    Raises:
+        FusionError: the clips are too few to divide once more.
+    """
+    from ..fusion.folds import group_k_fold, inside, k_fold
+
+    clips = [prepared.rows[i].clip for i in fold.train]
+    labels = [str(clip.label) for clip in clips]
+    kind = options["folds"].partition(":")[0]
+    groups = sessions(clips, options["session_pattern"]) if kind == "session" else [c.subject for c in clips]
+    count = len({*groups})
+    if kind != "kfold" and all(groups) and count > 1:
+        return inside(fold, group_k_fold(labels, groups, min(options["inner_folds"], count), options["seed"]))
+    fewest = min(labels.count(name) for name in {*labels})
+    return inside(fold, k_fold(labels, max(2, min(options["inner_folds"], fewest)), options["seed"]))
+
+
+def card_of(prepared: Prepared, design: Design, marks: Sequence[str], options: Mapping[str, Any]) -> Card:
+    """What to write on the run's folder."""
+    from ..fusion.heads import described
+
+    selection = {"of": design.chosen, "by": options["select_by"], "inner_folds": options["inner_folds"]}
+    plans = [{"head": described(plan.head), "training": asdict(plan.training)} for plan in design.candidates]
+    settings = {
+        "seed": options["seed"],
+        "folds": options["folds"],
+        "session_pattern": options["session_pattern"] if options["folds"] == "session" else None,
+        "normalise": options["normalise"] if options["normalise"] != "none" else None,
+        "selection": selection if design.chosen else None,
+        "candidates": plans if len(plans) > 1 else None,
+    }
+    facts = {"members": options["members"], "marks": marks}
+    return prepared.card("cv", range(len(prepared.rows)), facts, **settings)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .cli import command
-from .priors import choose
+from .priors import EM, HELP, REESTIMATED, weighting
 from .table import aligned
 
 if TYPE_CHECKING:
@@ -18,36 +19,30 @@ if TYPE_CHECKING:
     from ..fusion.priors import Prior
     from ..fusion.scores import Scores
 
-EXAMPLES = """
+EXAMPLES = (
+    """
 \b
 Examples:
   avemo-fuse ensemble runs/f-mean runs/f-meanstd --prior train --out ensemble
   avemo-fuse ensemble a.csv b.csv --prior weights.csv --split test --out ensemble --zip MyTeam
+  avemo-fuse ensemble runs/fbp --temperature val --prior em --out ensemble
 
-\b
---prior multiplies the mean scores by class weights (zhou2019 section 3):
-  none        as they are
-  train       square roots of the training labels' counts
-  FILE        a CSV of class,weight or class,count (of which the square root
-              is taken), or a JSON object of weights
-  emotiw2019  square roots of the counts of EmotiW 2019's test labels
 """
+    + HELP
+)
 
-
-ALL = "all"
+ALL, VAL = "all", "val"
 
 
 @dataclass(frozen=True)
 class Member:
-    """Scores that go into the ensemble, and the card of the run that made them, where there is one."""
+    """Scores that go into the ensemble; the card of the run that made them, where there is one, and the
+    splits that it was trained on."""
 
     name: str
     scores: Scores
     card: Card | None = None
-
-    @property
-    def trained_on(self) -> list[str]:
-        return self.card.settings.get("fit_on", "").split("+") if self.card else []
+    trained_on: tuple[str, ...] = ()
 
     @property
     def train_counts(self) -> Mapping[str, int] | None:
@@ -57,6 +52,34 @@ class Member:
     def note(self) -> str:
         """What must be said wherever its scores are shown."""
         return (self.card.facts.get("demo") or "") if self.card else ""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What becomes of mean scores: a temperature, then a prior.
+
+    Attributes:
+        source: the prior's name.
+        prior: gives the prior for some calibrated scores, or None for none.
+        temperature: None to leave scores as they are.
+    """
+
+    source: str
+    prior: Callable[[Scores], Prior | None]
+    temperature: float | None
+
+    def calibrated(self, scores: Scores) -> Scores:
+        """The scores at the temperature."""
+        from ..fusion.calibration import tempered
+
+        return scores if self.temperature is None else tempered(scores, self.temperature)
+
+    def weighted(self, scores: Scores, prior: Prior | None) -> Scores:
+        """Calibrated scores times the prior's weights."""
+        from ..fusion.priors import reweight
+
+        weighted = reweight(scores, prior.weights) if prior else scores
+        return weighted.marked(REESTIMATED) if self.source == EM else weighted
 
 
 @command("ensemble", epilog=EXAMPLES)
@@ -69,7 +92,15 @@ class Member:
     default="none",
     show_default=True,
     metavar="SOURCE",
-    help="none, train, emotiw2019 or a file of class weights.",
+    help="none, train, val, em, emotiw2019 or a file of class weights; see below.",
+)
+@click.option(
+    "--temperature",
+    default="none",
+    show_default=True,
+    metavar="T",
+    help="Calibrate the mean scores before the prior: a number, or val to fit one on the labelled clips of "
+    "that split, which no member was trained on.",
 )
 @click.option(
     "--counts",
@@ -88,6 +119,7 @@ class Member:
 def ensemble(
     members: tuple[Path, ...],
     source: str,
+    temperature: str,
     counts: Path | None,
     split: str | None,
     out: Path | None,
@@ -101,21 +133,21 @@ def ensemble(
         raise click.UsageError("--zip needs a folder to write to: add --out DIR")
     from ..fusion.priors import counts_from_file
 
-    read = [_read(path) for path in members]
-    prior = choose(source, counts_from_file(counts) if counts else _train_counts(read, source))
+    read = [read_member(path) for path in members]
+    train_counts = counts_from_file(counts) if counts else _train_counts(read, source)
+    val_counts = _val_counts(read) if source == VAL else None
+    finish = Finish(source, weighting(source, train_counts, val_counts), _temperature(temperature, read))
     chosen = _of_split(read, split or _default_split(read))
-    final = _weighted(_mean(chosen).scores, prior)
-    _say_prior(source, prior)
-    _say_results(chosen, prior)
+    final = _say_results(chosen, finish)
     if not final.labelled.clips and _can_validate(read):
-        _say_results(_of_split(read, "val"), prior)
+        _say_results(_of_split(read, VAL), finish)
     for note in sorted({member.note for member in read} - {""}):
         click.echo(note)
     if out:
         _write(final, out, team)
 
 
-def _read(path: Path) -> Member:
+def read_member(path: Path) -> Member:
     """The scores of a file, or of all splits of a run folder."""
     from ..fusion.scores import Scores, joined
 
@@ -126,14 +158,19 @@ def _read(path: Path) -> Member:
     files = sorted(path.glob("scores*.csv"))
     if not files:
         raise click.UsageError(f"{path} holds no scores*.csv; name the folder of a run, or a CSV of scores")
-    card = cards.read(path) if (path / cards.NAME).exists() else None
-    return Member(str(path), joined(map(Scores.read, files)), card)
+    scores = joined(map(Scores.read, files))
+    if not (path / cards.NAME).exists():
+        return Member(str(path), scores)
+    card = cards.read(path)
+    fitted = tuple(card.settings["fit_on"].split("+")) if "fit_on" in card.settings else ()
+    # where all clips are of one split, those were fitted, whatever it is called
+    return Member(str(path), scores, card, scores.splits if fitted and len(scores.splits) == 1 else fitted)
 
 
 def _train_counts(members: Sequence[Member], source: str) -> Mapping[str, int] | None:
     """The class counts that all members share, where ``source`` asks for them."""
     known = [member for member in members if member.train_counts]
-    if source != "train" or not known:
+    if source not in ("train", EM) or not known:
         return None
     for member in known[1:]:
         if member.train_counts != known[0].train_counts:
@@ -142,6 +179,36 @@ def _train_counts(members: Sequence[Member], source: str) -> Mapping[str, int] |
                 f"and {member.train_counts}); say by --counts whose class counts to use"
             )
     return known[0].train_counts
+
+
+def _val_counts(members: Sequence[Member]) -> Mapping[str, int] | None:
+    """Labelled clips of each class in the split ``val``, where all members have it."""
+    if not all(VAL in member.scores.splits for member in members):
+        return None
+    mean = _mean(_of_split(members, VAL)).scores
+    counts = Counter(name for name in mean.truth if name)
+    return {name: counts[name] for name in mean.classes} if counts else None
+
+
+def _temperature(text: str, members: Sequence[Member]) -> float | None:
+    """The temperature that ``text`` asks for."""
+    from ..fusion.calibration import temperature
+
+    if text == "none":
+        return None
+    if text != VAL:
+        try:
+            return float(text)
+        except ValueError:
+            raise click.UsageError(f"--temperature {text!r}: none, val or a number expected") from None
+    if not _can_validate(members):
+        raise click.UsageError(
+            "--temperature val needs scores of the split val of every member, and none that was trained on "
+            "it; give a number, or none"
+        )
+    found = temperature(_mean(_of_split(members, VAL)).scores)
+    click.echo(f"temperature {found:.3f}, fitted on the labelled clips of val")
+    return found
 
 
 def _default_split(members: Sequence[Member]) -> str:
@@ -153,17 +220,18 @@ def _default_split(members: Sequence[Member]) -> str:
 
 def _can_validate(members: Sequence[Member]) -> bool:
     """Whether all members score validation clips that none was trained on."""
-    return all("val" in member.scores.splits and "val" not in member.trained_on for member in members)
+    return all(VAL in member.scores.splits and VAL not in member.trained_on for member in members)
 
 
 def _of_split(members: Sequence[Member], split: str) -> list[Member]:
     """The members' clips of ``split``; scores that name no split are taken to be of it."""
     if split == ALL:
         return list(members)
-    return [replace(member, scores=_select(member.scores, split)) for member in members]
+    return [replace(member, scores=select(member.scores, split)) for member in members]
 
 
-def _select(scores: Scores, split: str) -> Scores:
+def select(scores: Scores, split: str) -> Scores:
+    """The clips of ``split``; all of them where no splits are named."""
     return scores.select(split) if any(scores.splits) else scores.in_split(split)
 
 
@@ -174,45 +242,52 @@ def _mean(members: Sequence[Member]) -> Member:
     return Member(f"mean of {len(members)}", average([member.scores for member in members], names=names))
 
 
-def _weighted(scores: Scores, prior: Prior | None) -> Scores:
-    from ..fusion.priors import reweight
-
-    return reweight(scores, prior.weights) if prior else scores
-
-
-def _say_prior(source: str, prior: Prior | None) -> None:
+def _say_results(members: Sequence[Member], finish: Finish) -> Scores:
+    """Tell the figures of members and mean, as they are and finished; the mean finished."""
+    mean = _mean(members)
+    calibrated = finish.calibrated(mean.scores)
+    prior = finish.prior(calibrated)
+    final = finish.weighted(calibrated, prior)
+    labelled = len(final.labelled.clips)
+    splits = ", ".join(final.splits) or "none named"
+    marks = f" ({final.marks_cell})" if final.marks else ""
+    click.echo(f"\nsplit {splits}: {len(final.clips)} clips, {labelled} of them labelled{marks}")
     if prior:
         weights = ", ".join(f"{name} {weight:.3f}" for name, weight in prior.weights.items())
-        click.echo(f"prior {source}: {prior.note}\n  {weights}")
-
-
-def _say_results(members: Sequence[Member], prior: Prior | None) -> None:
-    """Accuracy and unweighted average recall of members and mean, before the prior and after it."""
-    mean = _mean(members)
-    labelled = len(mean.scores.labelled.clips)
-    splits = ", ".join(mean.scores.splits) or "none named"
-    click.echo(f"\nsplit {splits}: {len(mean.scores.clips)} clips, {labelled} of them labelled")
-    seen = {split for member in members for split in member.trained_on} & {*mean.scores.splits}
+        click.echo(f"prior {finish.source}: {prior.note}\n  weights {weights}")
+    seen = {split for member in members for split in member.trained_on} & {*final.splits}
     if labelled and seen:
         click.echo(
             f"trained on {' and '.join(sorted(seen))}: figures over these clips tell nothing of others"
         )
     if labelled:
         header = ["", "accuracy", "UAR"] + (["with prior: accuracy", "UAR"] if prior else [])
-        rows = [[member.name, *_figures(member.scores, mean.scores, prior)] for member in [*members, mean]]
+        rows = [
+            [member.name, *_figures(member.scores, mean.scores, finish, prior)] for member in [*members, mean]
+        ]
         click.echo(aligned(header, rows))
+        click.echo(_calibration(mean.scores, final))
     else:
         click.echo("no true classes are known here, so no accuracy can be told")
+    return final
 
 
-def _figures(scores: Scores, known: Scores, prior: Prior | None) -> list[float]:
+def _figures(scores: Scores, known: Scores, finish: Finish, prior: Prior | None) -> list[float]:
     """Accuracy and unweighted average recall against the true classes in ``known``, which has all of them."""
     from ..fusion.metrics import summary
 
     truth = dict(zip(known.clips, known.truth, strict=True))
     scores = replace(scores, truth=tuple(truth[clip] for clip in scores.clips))
-    variants = [scores, _weighted(scores, prior)] if prior else [scores]
+    variants = [scores, finish.weighted(finish.calibrated(scores), prior)] if prior else [scores]
     return [figure for found in map(summary, variants) for figure in (found.accuracy, found.uar)]
+
+
+def _calibration(before: Scores, after: Scores) -> str:
+    from ..fusion.calibration import BINS, expected_calibration_error
+
+    errors = [expected_calibration_error(scores) for scores in (before, after)]
+    changed = f", finished {errors[1]:.3f}" if after.values is not before.values else ""
+    return f"expected calibration error of the mean ({BINS} bins): {errors[0]:.3f}{changed}"
 
 
 def _write(scores: Scores, out: Path, team: str | None) -> None:

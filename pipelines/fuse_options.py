@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import click
 
 from .. import __version__
 from .demo_set import DEMO_NOTE, is_demo
+from .head_options import HEAD_OPTIONS, audio_encoder, head_settings, path_of
 
 if TYPE_CHECKING:
     from ..cache.keys import FeatureKey
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ..fusion.cards import Card
     from ..fusion.corpus import Corpus
     from ..fusion.features import Feature
-    from ..fusion.heads import HeadSettings
     from ..fusion.scores import Scores
     from ..fusion.training import Plan
 
@@ -40,12 +40,7 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
                  help="What the pictures are read as."),
     click.option("--audio", default="auto", show_default=True, metavar="FEATURE",
                  help="What the sound is read as."),
-    click.option("--fusion", default="fbp", show_default=True, metavar="NAME",
-                 help="fbp, concat; or one stream alone: audio, faces."),
-    click.option("--attention", default="transformer", show_default=True, metavar="NAME",
-                 help="self, relation or transformer, over both streams."),
-    click.option("--visual-attention", metavar="NAME", help="Another one over the pictures."),
-    click.option("--audio-attention", metavar="NAME", help="Another one over the sound."),
+    *HEAD_OPTIONS,
     click.option("--members", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                  help="Heads to train and average; member i has seed S + i."),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S"),
@@ -55,16 +50,6 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
                  show_default=True, metavar="RATE", help="Adam's learning rate."),
     click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True,
                  metavar="SHARE", help="Shrinks weights apart from the gradient; helps on few clips."),
-    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.3, show_default=True,
-                 metavar="SHARE"),
-    click.option("--hidden", type=click.IntRange(min=1), default=128, show_default=True, metavar="M",
-                 help="Reduced dimension of transformer attention."),
-    click.option("--outputs", type=click.IntRange(min=1), default=128, show_default=True, metavar="O",
-                 help="Values of bilinear pooling."),
-    click.option("--factors", type=click.IntRange(min=1), default=4, show_default=True, metavar="K",
-                 help="Products summed for each of them."),
-    click.option("--bias/--no-bias", default=True, show_default=True,
-                 help="Whether bilinear pooling's projections have biases."),
     click.option("--device", default="auto", show_default=True, metavar="NAME",
                  help="auto, cpu, cuda, cuda:1."),
     click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
@@ -133,8 +118,8 @@ def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool
     from ..fusion.attention import attention_class
     from ..fusion.corpus import load
     from ..fusion.errors import FusionError
-    from ..fusion.features import find
-    from ..fusion.heads import head_class
+    from ..fusion.features import AUDIO, find
+    from ..fusion.heads import build_head, head_class
     from ..fusion.training import Plan, TrainingSettings
 
     head = head_settings(options)
@@ -147,31 +132,21 @@ def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool
             f"{store.path} has {len(store.rows)} clips and none of them is labelled; put clips in class "
             "folders, or give avemo-extract a manifest with a label column"
         )
-    features = {stream: find(store, stream, options[stream]) for stream in streams}
+    wanted = dict(options)
+    if options["audio_encoder"] and options[AUDIO] == "auto":
+        wanted[AUDIO] = "spectrogram"
+    features = {stream: find(store, stream, wanted[stream]) for stream in streams}
+    encoder, weights = audio_encoder(options, features.get(AUDIO))
+    head = replace(head, audio_encoder=encoder)
     keys = {name: key for feature in features.values() for name, key in feature.keys(store, rows).items()}
     corpus = load(store, features, rows)
     training = TrainingSettings(
         options["epochs"], options["batch"], options["learning_rate"], options["weight_decay"]
     )
-    return Prepared(
-        store, rows, features, keys, corpus, Plan(corpus.classes, head, training, options["device"])
-    )
-
-
-def head_settings(options: Mapping[str, Any]) -> HeadSettings:
-    """The head that the options ask for."""
-    from ..fusion.heads import HeadSettings
-
-    return HeadSettings(
-        fusion=options["fusion"],
-        visual_attention=options["visual_attention"] or options["attention"],
-        audio_attention=options["audio_attention"] or options["attention"],
-        dropout=options["dropout"],
-        hidden=options["hidden"],
-        outputs=options["outputs"],
-        factors=options["factors"],
-        bias=options["bias"],
-    )
+    plan = Plan(corpus.classes, head, training, options["device"], weights)
+    dimensions = {stream: sequences.features for stream, sequences in corpus.streams.items()}
+    build_head(head, dimensions, len(plan.classes), plan.weights)  # for its complaints
+    return Prepared(store, rows, features, keys, corpus, plan)
 
 
 def describe(prepared: Prepared) -> list[tuple[str, str]]:
@@ -185,11 +160,14 @@ def describe(prepared: Prepared) -> list[tuple[str, str]]:
     for stream, feature in prepared.features.items():
         sequences = prepared.corpus.streams[stream]
         lacking = int((sequences.lengths == 0).sum())
-        text = f"{feature.name}, {sequences.features} values, attention {head.attention(stream)}"
+        text = f"{feature.name}, {sequences.features} values, {path_of(head, stream)}"
         lines.append((stream, text + (f"; {lacking} clips have none" if lacking else "")))
-        waiting = sum(name not in row.entries for row in prepared.rows for name in feature.streams)
-        if waiting:
-            lines.append(("", f"{waiting} clips are not extracted yet: run avemo-extract again to go on"))
+        for name in feature.streams:
+            waiting = sum(name not in row.entries for row in prepared.rows)
+            imported = prepared.keys[name].settings.get("imported")
+            remedy = "avemo store import adds theirs" if imported else "run avemo-extract again to go on"
+            if waiting:
+                lines.append(("", f"{waiting} clips are not in {name} yet: {remedy}"))
     lines.append(("fusion", head.fusion))
     return lines
 

@@ -53,6 +53,7 @@ def render(results: Sequence[Results]) -> str:
     from .report_sections import comparison, run_report
 
     notes = sorted({run.card.facts.get("demo") or "" for run in results} - {""})
+    notes += [f"{run.name}: {mark}" for run in results for mark in run.card.facts.get("marks", [])]
     body = [element("p", note, class_="note", role="note") for note in notes]
     if len(results) > 1:
         body.append(comparison(results))
@@ -96,7 +97,8 @@ def _groups(scores: Scores, card: Card) -> Iterator[Group]:
 
     known = scores.labelled
     if card.kind == "cv":
-        yield Group("held-out clips", known)
+        marks = f" ({known.marks_cell})" if known.marks else ""
+        yield Group(f"held-out clips{marks}", known)
         return
     fitted = card.settings["fit_on"].split("+") if len(scores.splits) > 1 else scores.splits
     for split in sorted(known.splits, key=lambda name: name != "val"):

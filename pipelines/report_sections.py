@@ -86,6 +86,7 @@ def run_report(run: Results) -> Html:
     else:
         parts += [headline(run), summary_table(run)]
         parts += [class_figures(group) for group in run.shown]
+        parts += [calibration(group) for group in run.shown]
     if run.histories:
         parts.append(learning_curves(run.histories))
     return element("article", *parts, settings(run.card))
@@ -145,6 +146,28 @@ def class_figures(group: Group) -> Html:
     )
 
 
+def calibration(group: Group) -> Html:
+    """What scores claim beside what comes true, clips put together by their highest score."""
+    from ..fusion.calibration import BINS, expected_calibration_error, reliability
+
+    rows = [
+        [
+            f"{percent(part.low)} to {percent(part.high)}",
+            part.clips,
+            percent(part.confidence),
+            percent(part.accuracy),
+        ]
+        for part in reliability(group.scores)
+    ]
+    error = percent(expected_calibration_error(group.scores))
+    text = f"Expected calibration error over {BINS} bins: {error}; 0 if as many are right as scores say."
+    return section(
+        f"Calibration on {group.name}",
+        table(["highest score", "clips", "its mean", "accuracy"], rows),
+        element("p", text, class_="faint"),
+    )
+
+
 def learning_curves(histories: Sequence[Sequence[Epoch]]) -> Html:
     """Loss and accuracy of all members over epochs."""
     watched = histories[0][0].val_loss is not None
@@ -175,8 +198,17 @@ def settings(card: Card) -> Html:
             f"{stream} feature": f"{part['name']}, {part['dimensions']} values"
             for stream, part in given["features"].items()
         },
-        **{name: value for part in ("head", "training") for name, value in given[part].items()},
-        **{name: given[name] for name in ("seed", "fit_on", "folds") if name in given},
+        **{
+            name: _pairs(value) if isinstance(value, Mapping) else value
+            for part in ("head", "training")
+            for name, value in given[part].items()
+        },
+        **{
+            name: given[name]
+            for name in ("seed", "fit_on", "folds", "normalise")
+            if given.get(name) is not None
+        },
+        **({"selection": _pairs(given["selection"])} if given.get("selection") else {}),
         "members": facts["members"],
     }
     keys = [_key(stream, given["keys"][stream], values)
@@ -202,8 +234,8 @@ def _definitions(values: Mapping[str, Any]) -> Html:
     return element("dl", *pairs, class_="settings")
 
 
-def _pairs(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _count(number: int, noun: str) -> str:

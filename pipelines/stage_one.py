@@ -121,6 +121,12 @@ def plan_again(
     """
     from ..extract.plan import LOG_MEL, SPECTROGRAM, Plan
 
+    for stream, key in keys.items():
+        if key.settings.get("imported"):
+            raise InputError(
+                f"the run reads {stream!r}, which was imported and cannot be made here; put these clips into a "
+                "store, import their features by avemo store import, and name that store"
+            )
     visual = {stream: key.settings for stream, key in keys.items() if "/" in stream}
     heard = {stream: key.settings for stream, key in keys.items() if stream not in visual}
     seen = {stream.rpartition("/")[0]: settings for stream, settings in visual.items()}

@@ -1,15 +1,17 @@
-"""Tables as aligned text."""
+"""Tables as aligned text, as Markdown, and as CSV files."""
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-NUMBER = re.compile(r"-|[+-]?\d[\d.,]*( ?%| [kMGT]?B)?")
+NUMBER = re.compile(r"-|[+-]?\d[\d.,]*( ± \d[\d.]*|-\d[\d.]*| ?%| [kMGT]?B)?")
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """``header`` and ``rows`` in columns, text to the left and numbers (``12``, ``98.1%``) to the right.
+    """``header`` and ``rows`` in columns, text to the left and numbers (``12``, ``98.1%``, ``1 ± 2``) right.
 
     A float gets three decimals, None a dash. A column of nothing but numbers and dashes is one of numbers.
     """
@@ -24,6 +26,27 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         for line in zip(*texts, strict=True)
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """``header`` and ``rows`` as a table of Markdown, the first column to the left, the others to the right.
+
+    A float gets three decimals, None a dash.
+    """
+    lines = [header, ("---", *["---:"] * (len(header) - 1)), *([_text(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write ``header`` and ``rows``, numbers in full and None as an empty cell.
+
+    Raises:
+        FusionError: the file cannot be written.
+    """
+    from ..fusion.files import replacing
+
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def _text(cell: object) -> str:

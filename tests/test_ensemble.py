@@ -67,6 +67,12 @@ def test_known_classes_are_united() -> None:
         average([one, replace(two, truth=("Happy",) * 8)])
 
 
+def test_a_mark_of_one_member_is_a_mark_of_all() -> None:
+    found = average([member(1), member(2).marked("transductive: by b", "a"), member(3).marked("a")])
+    assert found.marks == ("a", "transductive: by b")
+    assert average([member(1)]).marks == ()
+
+
 def test_other_clips_are_refused() -> None:
     one, two = member(1), member(2)
     lacking = two.take([i for i, clip in enumerate(two.clips) if clip[1] in "01234"])

@@ -13,10 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from avemo.fusion import cards
+from avemo.fusion.calibration import expected_calibration_error, temperature, tempered
 from avemo.fusion.metrics import summary
-from avemo.fusion.priors import reweight
+from avemo.fusion.priors import reestimate, reweight
 from avemo.fusion.scores import Scores
 from avemo.pipelines.main import main
+from avemo.pipelines.priors import REESTIMATED
 from avemo.pipelines.table import aligned
 
 AFEW = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
@@ -140,6 +142,96 @@ def test_splits(tmp_path: Path) -> None:
     result = run(folder, "--split", "train")
     assert result.exit_code == 2
     assert "no scores of split 'train'; the splits are" in result.stderr
+
+
+def test_members_with_other_orders_of_classes_and_clips(tmp_path: Path) -> None:
+    one, two = some(1, "val"), some(2, "val")
+    one.write(tmp_path / "a.csv")
+    two.reorder(AFEW[::-1]).take(range(59, -1, -1)).write(tmp_path / "b.csv")
+    assert run(tmp_path / "a.csv", tmp_path / "b.csv", "--out", tmp_path / "out").exit_code == 0
+    mean = Scores.read(tmp_path / "out/scores.csv")
+    np.testing.assert_allclose(mean.values, (one.values + two.values) / 2, rtol=1e-15)
+
+
+def test_members_that_lack_a_class_or_name_another(tmp_path: Path) -> None:
+    one = some(1, "val")
+    one.write(tmp_path / "a.csv")
+    rest = one.values[:, 1:] / one.values[:, 1:].sum(axis=1, keepdims=True)
+    six = replace(one, classes=AFEW[1:], values=rest, truth=(None,) * 60)
+    six.write(tmp_path / "six.csv")
+    replace(one, classes=("Anger", *AFEW[1:]), truth=(None,) * 60).write(tmp_path / "other.csv")
+    for name, message in (
+        ("six", "missing: Angry; too many: nothing"),
+        ("other", "missing: Angry; too many: Anger"),
+    ):
+        result = run(tmp_path / "a.csv", tmp_path / f"{name}.csv")
+        assert result.exit_code == 2
+        text = " ".join(result.stderr.split())
+        assert f"{name}.csv, beside {tmp_path / 'a.csv'}: the classes" in text and message in text
+
+
+def test_the_prior_of_validation_labels(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path / name, seed) for name, seed in (("r1", 1), ("r2", 2))]
+    result = run(*runs, "--prior", "val", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    counts = [9, 9, 9, 9, 8, 8, 8]
+    assert f"Angry {3 / sum(np.sqrt(counts)):.3f}" in result.stdout
+    mean = replace(some(51, "test", False), values=(some(51, "test").values + some(52, "test").values) / 2)
+    expected = reweight(mean, dict(zip(AFEW, np.sqrt(counts).tolist(), strict=True)))
+    np.testing.assert_allclose(Scores.read(tmp_path / "out/scores.csv").values, expected.values, rtol=1e-13)
+    some(1, "test").write(tmp_path / "a.csv")
+    result = run(tmp_path / "a.csv", "--prior", "val")
+    assert result.exit_code == 2 and "labelled clips of the split val" in result.stderr
+
+
+def test_the_prior_of_the_clips_themselves(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "r", 1)
+    result = run(folder, "--prior", "em", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    found = [reestimate(some(seed, split), COUNTS) for seed, split in ((51, "test"), (1, "val"))]
+    for each in found:  # of the test clips, then of the validation clips, each by their own scores
+        assert f"Angry {each.shares['Angry']:.3f} (trained {133 / 773:.3f})" in result.stdout
+        assert f"{each.iterations} iterations" in result.stdout
+    written = Scores.read(tmp_path / "out/scores.csv")
+    np.testing.assert_allclose(
+        written.values, reweight(some(51, "test"), found[0].weights).values, rtol=1e-12
+    )
+    assert written.marks == Scores.read(tmp_path / "out/submission.csv").marks == (REESTIMATED,)
+    assert f"split test: 60 clips, 0 of them labelled ({REESTIMATED})" in result.stdout
+    sure = some(1, "val")
+    replace(sure, values=np.eye(7)[sure.values.argmax(axis=1)]).write(tmp_path / "hard.csv")
+    (tmp_path / "c.csv").write_text("class,count\n" + "".join(f"{n},{c}\n" for n, c in COUNTS.items()))
+    result = run(tmp_path / "hard.csv", "--prior", "em", "--counts", tmp_path / "c.csv")
+    assert result.exit_code == 2 and "60 of 60 clips have hard scores" in " ".join(result.stderr.split())
+    result = run(tmp_path / "hard.csv", "--prior", "em")
+    assert result.exit_code == 2 and "--prior em needs" in result.stderr
+
+
+def test_calibration(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "r", 1)
+    result = run(folder, "--temperature", "val", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    degree = temperature(some(1, "val"))
+    assert f"temperature {degree:.3f}, fitted on the labelled clips of val" in result.stdout
+    expected = tempered(some(51, "test"), degree)
+    np.testing.assert_allclose(Scores.read(tmp_path / "out/scores.csv").values, expected.values, rtol=1e-12)
+    before, after = (
+        expected_calibration_error(scores) for scores in (some(1, "val"), tempered(some(1, "val"), degree))
+    )
+    assert (
+        f"expected calibration error of the mean (15 bins): {before:.3f}, finished {after:.3f}"
+        in result.stdout
+    )
+    assert "finished" not in run(folder).stdout
+    assert run(folder, "--temperature", "2.5").exit_code == 0
+    trained = a_run(tmp_path / "t", 1, fit_on="train+val")
+    for arguments, message in (
+        ([trained, "--temperature", "val"], "none that was trained on it"),
+        ([folder, "--temperature", "warm"], "--temperature 'warm': none, val or a number expected"),
+        ([folder, "--temperature", "0"], "a temperature of 0"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2 and message in " ".join(result.stderr.split())
 
 
 def test_wrong_input(tmp_path: Path) -> None:

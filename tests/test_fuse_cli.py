@@ -244,9 +244,9 @@ def test_stratified_folds(store: Path, tmp_path: Path) -> None:
         "faces",
         *QUICK,
     )
-    result = fuse(*call)
+    assert "trains and tests on the same subject: s0" in refused(*call)
+    result = fuse(*call, "--allow-same-subjects")
     assert result.exit_code == 0, result.output
-    assert "k folds have the same people in training and test" in result.output
     assert len(Scores.read(tmp_path / "cv/scores.csv").clips) == 18
 
 
@@ -270,7 +270,7 @@ def test_scores_on_the_demo_set_are_marked(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run/run.json").read_text())["demo"] == DEMO_NOTE
     predicted = fuse("predict", tmp_path / "run", store, "--out", tmp_path / "s.csv")
     assert DEMO_NOTE in predicted.output
-    cv = fuse("cv", "--folds", "kfold:2", "--store", store, "--out", tmp_path / "cv", *QUICK)
+    cv = fuse("cv", "--folds", "subject", "--store", store, "--out", tmp_path / "cv", *QUICK)
     assert DEMO_NOTE in cv.output
 
 

@@ -1,12 +1,22 @@
-"""Metrics against plain counting."""
+"""Metrics and their intervals against plain counting."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from avemo.fusion.errors import FusionError
-from avemo.fusion.metrics import accuracy, confusion, macro_f1, summary, unweighted_average_recall
+from avemo.fusion.intervals import bootstrap
+from avemo.fusion.metrics import (
+    accuracy,
+    confusion,
+    figures,
+    macro_f1,
+    of_classes,
+    summary,
+    unweighted_average_recall,
+)
 from avemo.fusion.scores import Scores
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy")
@@ -70,3 +80,66 @@ def test_lengths_must_fit() -> None:
     for truth, predicted in ((["a"], ["a", "b"]), ([], [])):
         with pytest.raises(FusionError, match="at least one clip"):
             accuracy(truth, predicted)
+
+
+def test_figures_of_many_confusions_are_those_of_each() -> None:
+    sets = [(labels(seed, CLASSES[: 2 + seed % 3]), labels(seed + 50, CLASSES)) for seed in range(9)]
+    found = figures(np.array([confusion(*pair, CLASSES) for pair in sets]).reshape(3, 3, 4, 4))
+    for place, pair in enumerate(sets):
+        each = [values[place // 3, place % 3] for values in found]
+        assert each == pytest.approx(counted(*pair), abs=1e-12)
+
+
+def test_figures_of_each_class() -> None:
+    truth, predicted = ["a", "a", "a", "b", "b"], ["a", "a", "b", "b", "c"]
+    values = np.eye(3)[["abc".index(name) for name in predicted]]
+    scores = Scores(tuple(("", str(i)) for i in range(5)), ("a", "b", "c"), values, tuple(truth))
+    a, b = of_classes(summary(scores))
+    assert (a.name, a.clips, a.recall, a.precision) == ("a", 3, pytest.approx(2 / 3), 1)
+    assert a.f1 == pytest.approx(0.8)
+    assert (b.name, b.clips, b.recall, b.precision, b.f1) == ("b", 2, 0.5, 0.5, 0.5)
+
+
+def some_scores(count: int, right: float, seed: int = 0) -> Scores:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 4, count)
+    predicted = np.where(rng.random(count) < right, truth, (truth + 1) % 4)
+    clips = tuple(("all", str(i)) for i in range(count))
+    return Scores(clips, CLASSES, np.eye(4)[predicted], tuple(CLASSES[i] for i in truth))
+
+
+def test_the_interval_of_an_accuracy_is_the_binomial_one() -> None:
+    scores = some_scores(168, 0.5)
+    found = bootstrap(scores, resamples=20_000)
+    share = summary(scores).accuracy
+    expected = stats.binom(168, share).ppf([0.025, 0.975]) / 168
+    assert (found.accuracy.low, found.accuracy.high) == pytest.approx(expected, abs=0.005)
+    assert found.units == 168
+    assert found.uar.low < summary(scores).uar < found.uar.high
+    assert found.macro_f1.low < summary(scores).macro_f1 < found.macro_f1.high
+    assert bootstrap(scores, seed=1) == bootstrap(scores, seed=1) != bootstrap(scores, seed=2)
+
+
+def test_whole_groups_are_drawn() -> None:
+    """Two groups, one all right and one all wrong: a draw of two has an accuracy of 0, 1/2 or 1."""
+    values = np.eye(4)[[0] * 20 + [1] * 20]
+    clips = tuple(("all", str(i)) for i in range(40))
+    scores = Scores(clips, CLASSES, values, ("Angry",) * 40)
+    found = bootstrap(scores, ["x"] * 20 + ["y"] * 20)
+    assert (found.accuracy.low, found.accuracy.high, found.units) == (0, 1, 2)
+    by_clips = bootstrap(scores)
+    assert by_clips.accuracy.low > 0.3 and by_clips.accuracy.high < 0.7
+    each = bootstrap(scores, [str(i) for i in range(40)], resamples=20_000)
+    assert each.accuracy.low == pytest.approx(by_clips.accuracy.low, abs=0.03)
+    with pytest.raises(FusionError, match="all clips are of x; drawing groups needs two"):
+        bootstrap(scores, ["x"] * 40)
+
+
+def test_whole_groups_against_scipy() -> None:
+    scores = some_scores(120, 0.6)
+    groups = [str(i % 8) for i in range(120)]
+    right = np.array([a == b for a, b in zip(scores.truth, scores.predicted, strict=True)])
+    of_groups = (np.array([right[k::8].mean() for k in range(8)]),)
+    expected = stats.bootstrap(of_groups, np.mean, n_resamples=20_000, method="percentile", rng=0)
+    found = bootstrap(scores, groups, resamples=20_000).accuracy
+    assert (found.low, found.high) == pytest.approx(expected.confidence_interval, abs=0.01)

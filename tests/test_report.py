@@ -172,14 +172,20 @@ def test_several_runs_are_compared(run: Path, tmp_path: Path) -> None:
 
 
 def test_cross_validation_has_a_report_without_curves(run: Path, tmp_path: Path) -> None:
-    folder = train(run.parent / "features", tmp_path / "cv", "--folds", "kfold:3", command="cv")
+    kind = ("--folds", "kfold:3", "--allow-same-subjects")
+    folder = train(run.parent / "features", tmp_path / "cv", *kind, command="cv")
     fuse("report", folder)
     text = (folder / "report.html").read_text(encoding="utf-8")
     found = Page(text)
-    row = next(row for row in found.rows if row[0] == "held-out clips")
+    mark = "same subjects in training and test"
+    row = next(row for row in found.rows if row[0] == f"held-out clips ({mark})")
     scores = Scores.read(folder / "scores.csv")
     assert row[1:3] == ["21", f"{np.mean(np.array(scores.truth) == np.array(scores.predicted)):.1%}"]
     assert "folds kfold:3" in found.text and "<svg" not in text
+    assert f"cv: {mark}" in found.text
+    assert f"Calibration on held-out clips ({mark})" in found.text
+    bins = [row for row in found.rows if re.fullmatch(r"[\d.]+% to [\d.]+%", row[0])]
+    assert sum(int(row[1]) for row in bins) == 21
 
 
 def test_scores_on_the_demo_set_are_marked(tmp_path: Path) -> None:

@@ -32,6 +32,19 @@ def test_the_csv_is_lossless(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["scores.csv"]
 
 
+def test_marks_stay_with_scores(tmp_path: Path) -> None:
+    scores = some().marked("transductive: by x", "b")
+    scores.write(tmp_path / "s.csv")
+    assert (tmp_path / "s.csv").read_text().splitlines()[0] == "clip,split,truth,marks,Angry,Happy,Sad"
+    back = Scores.read(tmp_path / "s.csv")
+    assert back.marks == scores.marks == ("b", "transductive: by x")
+    assert back.classes == CLASSES and back.values.tobytes() == scores.values.tobytes()
+    for other in (back.take([1, 2]), back.reorder(CLASSES[::-1]), back.labelled, back.select("val")):
+        assert other.marks == scores.marks
+    assert joined([back, some(split="test").marked("c")]).marks == ("b", "c", "transductive: by x")
+    assert some().marks == ()
+
+
 def test_columns_are_found_by_name(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text("\ufeffSad,label,clip,Happy\n0.25,Happy,a b,0.75\n\n1,Sad,c,0\n", encoding="utf-8")

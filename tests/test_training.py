@@ -11,11 +11,12 @@ import torch
 from avemo.cache.clips import Clip
 from avemo.fusion.cards import Card, claim
 from avemo.fusion.corpus import Corpus, Sequences, fitted_and_watched
-from avemo.fusion.crossvalidation import CrossValidation
+from avemo.fusion.crossvalidation import CrossValidation, Design
 from avemo.fusion.errors import FusionError
 from avemo.fusion.folds import Fold
 from avemo.fusion.heads import HEADS, HeadSettings
 from avemo.fusion.members import train_all
+from avemo.fusion.selection import Choice
 from avemo.fusion.training import Job, Plan, Trained, TrainingSettings, resolve_device, train
 
 CLASSES = ("Angry", "Happy", "Sad")
@@ -160,8 +161,10 @@ def test_cross_validation_resumes_and_holds_out(tmp_path: Path) -> None:
     data = corpus()
     places = np.arange(30)
     folds = [Fold(str(k), places[places % 2 != k], places[places % 2 == k]) for k in range(2)]
+    one, two = (Design(folds, range(members), [plan()]) for members in (1, 2))
+    as_planned = [Choice(0, plan().training.epochs)] * 2
     card = Card("cv", {"seed": 0}, {})
-    whole = CrossValidation(tmp_path / "whole", card).run(data, plan(), folds, [0, 1])
+    whole = CrossValidation(tmp_path / "whole", card).run(data, two, as_planned)
     for member, seed in zip(whole, (0, 1), strict=True):
         for fold in folds:
             direct = train(data, plan(), Job(seed, fold.train, NOBODY), silent).probabilities
@@ -171,13 +174,13 @@ def test_cross_validation_resumes_and_holds_out(tmp_path: Path) -> None:
                     np.testing.assert_array_equal(values, held[clip])
         assert len(member.clips) == 30
     cut = CrossValidation(tmp_path / "cut", card)
-    cut.run(data, plan(), folds, [0])
-    assert CrossValidation(tmp_path / "cut", card).missing(folds, [0, 1]) == [(0, 1), (1, 1)]
+    cut.run(data, one, as_planned)
+    assert CrossValidation(tmp_path / "cut", card).missing(two) == [(0, 1), (1, 1)]
     done: list[int] = []
-    resumed = CrossValidation(tmp_path / "cut", card).run(data, plan(), folds, [0, 1], progress=done.append)
+    resumed = CrossValidation(tmp_path / "cut", card).run(data, two, as_planned, progress=done.append)
     assert done == list(range(1, 7))  # two trainings of three epochs
-    for one, two in zip(whole, resumed, strict=True):
-        np.testing.assert_array_equal(one.values, two.values)
+    for first, second in zip(whole, resumed, strict=True):
+        np.testing.assert_array_equal(first.values, second.values)
 
 
 def test_a_folder_is_not_taken_from_another_run(tmp_path: Path) -> None:

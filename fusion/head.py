@@ -1,0 +1,101 @@
+"""What all heads have in common: encoders and attention before, a loss behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .attention import Attention, attention_class
+from .batches import Batch, Padded
+from .encoders import ConvolutionalEncoder, build_encoder
+from .head_settings import HeadSettings
+
+
+class Head(nn.Module):
+    """Encoders where asked for, and attention, over each stream that the head reads; subclasses fuse and
+    classify.
+
+    Args:
+        settings: complete, see :func:`.heads.complete`.
+        features: D of each stream.
+        classes: C.
+
+    Attributes:
+        version: goes up when the same settings and tensors come to mean other scores.
+        streams: what it reads.
+        preset: settings that its paper has and that are not the defaults.
+        options: defaults of the settings that only some heads, and this one, read.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    streams: ClassVar[tuple[str, ...]]
+    preset: ClassVar[Mapping[str, Any]] = {}
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
+        super().__init__()
+        encoders = {
+            stream: build_encoder(encoder, features[stream])
+            for stream in self.streams
+            if (encoder := settings.encoder(stream)) is not None
+        }
+        widths = {**features, **{stream: encoder.out_features for stream, encoder in encoders.items()}}
+        attentions = {
+            stream: attention_class(settings.attention(stream))(
+                widths[stream], settings.dropout, settings.hidden, settings.temperature(stream)
+            )
+            for stream in self.streams
+        }
+        self.encoders = nn.ModuleDict(encoders)
+        self.attention = nn.ModuleDict(attentions)
+        self.sizes = {stream: attention.out_features for stream, attention in attentions.items()}
+
+    def attention_over(self, stream: str) -> Attention:
+        """The attention over ``visual`` or ``audio``."""
+        return cast(Attention, self.attention[stream])
+
+    def encode(self, batch: Batch) -> dict[str, Padded]:
+        """The streams that the head reads, as attention does."""
+        return {
+            stream: self.encoders[stream](batch[stream]) if stream in self.encoders else batch[stream]
+            for stream in self.streams
+        }
+
+    def attend(self, batch: Batch) -> dict[str, Tensor]:
+        """One vector ``[N, D']`` a stream."""
+        encoded = self.encode(batch)
+        return {
+            name: self.attention_over(name)(stream.values, stream.mask) for name, stream in encoded.items()
+        }
+
+    def start_from(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Give the encoders tensors to start from: stream → tensors by their names in their file.
+
+        Raises:
+            FusionError: they do not fit.
+        """
+        for stream, encoder in self.encoders.items():
+            if stream in weights:
+                cast(ConvolutionalEncoder, encoder).start_from(weights[stream])
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits ``[N, C]``."""
+        raise NotImplementedError
+
+    def criterion(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What training makes small, and the logits ``[N, C]``."""
+        logits = self(batch)
+        return functional.cross_entropy(logits, targets), logits
+
+
+HEADS: dict[str, type[Head]] = {}
+
+
+def register(head: type[Head]) -> type[Head]:
+    """Make ``head`` known by its name."""
+    HEADS[head.name] = head
+    return head

@@ -1,0 +1,95 @@
+"""What a head is made with; plain values that a run's card holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .encoders import EncoderSettings
+from .features import AUDIO, VISUAL
+
+
+@dataclass(frozen=True)
+class TrunkSettings:
+    """How a clip is cut and its trunks are pooled (zhou2021 §III-E; the numbers of §IV for AFEW).
+
+    Attributes:
+        count: H.
+        outputs, factors: O and K_M.
+        seconds: length of a trunk; None for the clip's own length over H. See :func:`.trunks.cut`.
+    """
+
+    count: int = 6
+    outputs: int = 192
+    factors: int = 2
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """Everything about a head but its inputs and classes.
+
+    ``trunks``, ``ag_norm`` and ``decision_weight`` are read by some heads only. In these, None stands for
+    the head's own default; in the others nothing else is taken.
+
+    Attributes:
+        fusion: name in :data:`.heads.HEADS`.
+        visual_attention, audio_attention: names in :data:`.attention.ATTENTIONS`.
+        dropout: share dropped in training, in attention, pooling and classifier.
+        hidden: m of zhou2019 eq. (5).
+        outputs, factors: O and K of factorized bilinear pooling (zhou2021 §IV: 128 and 4).
+        bias: whether its projections have biases.
+        lambda_visual, lambda_audio: λ of the attentions that have one.
+        signed_sqrt: whether pooled values have their signed square root taken.
+        visual_encoder, audio_encoder: what is trained before a stream's attention, if anything.
+        trunks: of heads that cut a clip into trunks.
+        ag_norm: of heads with adaption factors: whether the whole clip's pooling is divided by its length.
+        decision_weight: of decision fusion: the weight of the sound, 0 to 1; 1 less that is the pictures'.
+    """
+
+    fusion: str = "fbp"
+    visual_attention: str = "transformer"
+    audio_attention: str = "transformer"
+    dropout: float = 0.3
+    hidden: int = 128
+    outputs: int = 128
+    factors: int = 4
+    bias: bool = True
+    lambda_visual: float = 1.0
+    lambda_audio: float = 1.0
+    signed_sqrt: bool = False
+    visual_encoder: EncoderSettings | None = None
+    audio_encoder: EncoderSettings | None = None
+    trunks: TrunkSettings | None = None
+    ag_norm: bool | None = None
+    decision_weight: float | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> HeadSettings:
+        """Of what :meth:`described` gave; what is not there is at its default.
+
+        Raises:
+            TypeError: there is something in it that this version does not know.
+        """
+        nested = {name: kind(**values[name]) for name, kind in _NESTED.items() if name in values}
+        return cls(**{**values, **nested})
+
+    def described(self) -> dict[str, Any]:
+        """As JSON values, without what is None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def attention(self, stream: str) -> str:
+        """The attention over ``visual`` or ``audio``."""
+        return {VISUAL: self.visual_attention, AUDIO: self.audio_attention}[stream]
+
+    def encoder(self, stream: str) -> EncoderSettings | None:
+        """What is trained before the attention over ``visual`` or ``audio``."""
+        return {VISUAL: self.visual_encoder, AUDIO: self.audio_encoder}[stream]
+
+    def temperature(self, stream: str) -> float:
+        """λ of the attention over ``visual`` or ``audio``."""
+        return {VISUAL: self.lambda_visual, AUDIO: self.lambda_audio}[stream]
+
+
+_NESTED = {"visual_encoder": EncoderSettings, "audio_encoder": EncoderSettings, "trunks": TrunkSettings}

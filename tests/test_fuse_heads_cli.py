@@ -1,0 +1,178 @@
+"""``avemo-fuse train`` with each head and encoder: its options, its card, and the same scores again."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from safetensors.torch import load_file
+
+from avemo.cache.clips import Clip
+from avemo.cache.keys import FeatureKey
+from avemo.cache.store import FeatureStore
+from avemo.cache.writer import Outcome
+from avemo.fusion.encoders import ENCODERS
+from avemo.fusion.heads import HEADS, build_head, settings_for
+from avemo.fusion.scores import Scores
+from avemo.pipelines.fuse import main
+
+SOUND = {"window": 640, "hop": 160, "sample_rate": 16_000}
+QUICK = ("--epochs", 2, "--batch", 4, "--hidden", 4, "--outputs", 4, "--lr", 1e-3, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six labelled clips of two classes, with frames of 4 values and their times, and a spectrogram; one has
+    no sound, one a short one."""
+    path = tmp_path_factory.mktemp("store") / "features"
+    rng = np.random.default_rng(0)
+    keys = [FeatureKey("faces", {}), FeatureKey("dlib/none", {})]
+    keys += [FeatureKey(name, SOUND) for name in ("spectrogram", "logmel")]
+    with FeatureStore(path, create=True) as store, store.writer() as writer:
+        for i in range(6):
+            frames, length = 3 + i, 40 if i == 2 else 70
+            arrays = [
+                {"times": np.arange(frames) / 25},
+                {"basic": rng.normal(i % 2, 1, (frames, 4)).astype(np.float32)},
+                {"spectrogram": rng.normal(-60, 9, (length, 200)).astype(np.float32)},
+                {"logmel": rng.normal(-9, 3, (length, 3, 40)).astype(np.float32)},
+            ]
+            made = [Outcome(key, arrays=part) for key, part in zip(keys, arrays, strict=True)]
+            if i == 1:
+                made[2:] = [Outcome(key, "absent", "no sound") for key in keys[2:]]
+            streams = {key.stream: outcome for key, outcome in zip(keys, made, strict=True)}
+            writer.add(
+                Clip(f"{i}", "all", label=("Angry", "Happy")[i % 2], subject=f"s{i // 2}"), None, streams
+            )
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of AlexNet's convolutions over three channels, as torchvision has them, all alike."""
+    from avemo.fusion.encoders import ConvolutionalEncoder
+
+    path = tmp_path_factory.mktemp("weights") / "alexnet.pth"
+    torch.save({name: v * 0 + 0.01 for name, v in ConvolutionalEncoder(600, 3).state_dict().items()}, path)
+    return path
+
+
+def fuse(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def train(store: Path, out: Path, *more: object) -> str:
+    result = fuse("train", "--store", store, "--out", out, *QUICK, *more)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(store: Path, out: Path, *more: object) -> str:
+    result = fuse("train", "--store", store, "--out", out, *QUICK, *more)
+    assert result.exit_code == 2 and "Traceback" not in result.output, result.output
+    return " ".join(result.output.split())
+
+
+def card(run: Path) -> dict[str, object]:
+    return json.loads((run / "run.json").read_text())["settings"]["head"]
+
+
+@pytest.mark.parametrize("fusion", tuple(HEADS))
+def test_a_saved_run_scores_as_it_did(store: Path, tmp_path: Path, fusion: str) -> None:
+    run = tmp_path / "run"
+    train(store, run, "--fusion", fusion, "--members", 2)
+    predicted = fuse("predict", run, store, "--out", tmp_path / "again.csv", "--device", "cpu")
+    assert predicted.exit_code == 0, predicted.output
+    ours, again = Scores.read(run / "scores-all.csv"), Scores.read(tmp_path / "again.csv")
+    np.testing.assert_array_equal(ours.values, again.values)
+    assert "2 of them trained already" in train(store, run, "--fusion", fusion, "--members", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", tuple(ENCODERS))
+def test_encoders_are_trained_and_saved(store: Path, tmp_path: Path, encoder: str, weights: Path) -> None:
+    run = tmp_path / "run"
+    options = ("--fusion", "am-fbp", "--audio-encoder", f"{encoder}@{weights}", "--trunk-outputs", 4)
+    output = train(store, run, *options)
+    lrn = "" if encoder == "1d-abfcn" else " without LRN"
+    assert f"spectrogram, 200 values, {encoder}{lrn} from weights " in output
+    described = card(run)["audio_encoder"]
+    assert described["name"] == encoder and described["lrn"] == (not lrn) and len(described["weights"]) == 64
+    first = load_file(run / "member-000.safetensors")["head.encoders.audio.features.0.weight"]
+    assert first.shape == (64, 1, 11, 11)
+    torch.testing.assert_close(first, torch.full_like(first, 0.03), rtol=0, atol=0.01)  # the sum of three
+    assert not torch.equal(first, torch.full_like(first, 0.03))
+    assert fuse("predict", run, store, "--out", tmp_path / "again.csv", "--device", "cpu").exit_code == 0
+    ours, again = Scores.read(run / "scores-all.csv"), Scores.read(tmp_path / "again.csv")
+    np.testing.assert_array_equal(ours.values, again.values)
+    assert "1 of them trained already" in train(store, run, *options)
+    text = refused(store, run, "--fusion", "am-fbp", "--audio-encoder", encoder, "--trunk-outputs", 4)
+    assert "head.audio_encoder.weights" in text
+
+
+def test_options_reach_the_head(store: Path, tmp_path: Path) -> None:
+    trunks = ("--trunks", 3, "--trunk-seconds", 0.4, "--trunk-outputs", 5, "--trunk-factors", 3)
+    flags = ("--lambda-audio", 0.5, "--ag-norm", "--signed-sqrt", "--no-bias")
+    output = train(store, tmp_path / "run", "--fusion", "am-fbp", *trunks, *flags)
+    assert "attention transformer with λ 0.5" in output and "attention conv" in output
+    head = card(tmp_path / "run")
+    assert head["trunks"] == {"count": 3, "outputs": 5, "factors": 3, "seconds": 0.4}
+    assert (head["ag_norm"], head["signed_sqrt"], head["bias"], head["version"]) == (True, True, False, 1)
+    assert (head["lambda_audio"], head["lambda_visual"], head["visual_attention"]) == (0.5, 1.0, "conv")
+    train(store, tmp_path / "other", "--fusion", "decision", "--decision-weight", 0.25)
+    assert card(tmp_path / "other")["decision_weight"] == 0.25
+    assert not {"trunks", "ag_norm", "audio_encoder"} & card(tmp_path / "other").keys()
+    tensors = load_file(tmp_path / "run/member-000.safetensors")
+    dimensions = {"visual": 4, "audio": 240}
+    plain = build_head(settings_for("am-fbp"), dimensions, 2)
+    assert tensors["head.trunk_pool.audio.weight"].shape == (3, 15, 240)
+    assert "head.trunk_pool.audio.bias" not in tensors and plain.trunk_pool.audio.bias is not None
+
+
+def test_what_does_not_go_together_is_told(store: Path, tmp_path: Path, weights: Path) -> None:
+    run = tmp_path / "run"
+    for options, complaint in {
+        ("--trunks", 3): "the fusion fbp has no trunks; m-fbp and am-fbp have",
+        ("--fusion", "m-fbp", "--ag-norm"): "m-fbp has no ag norm",
+        ("--decision-weight", 0.2): "fbp has no decision weight",
+        ("--attention", "self", "--lambda-audio", 0.3): "self attention has no λ",
+        ("--no-lrn",): "name one by --audio-encoder",
+        ("--audio-encoder", "3d"): "no encoder '3d'; there are 1d-abfcn, 2d-abfcn",
+        ("--audio-encoder", "1d-abfcn", "--audio", "logmel-stats"): "use --audio logmel or spectrogram",
+        ("--audio-encoder", "2d-abfcn", "--audio", "logmel"): "no picture of 3 channels of 63 bins",
+        ("--audio-encoder", "1d-abfcn", "--fusion", "faces"): "the fusion faces reads no sound",
+        ("--audio-encoder", f"1d-abfcn@{tmp_path / 'none.pth'}"): "none.pth",
+        ("--audio-encoder", f"1d-abfcn@{weights}", "--audio", "logmel", "--fusion", "concat"): "",
+    }.items():
+        if complaint:
+            assert complaint in refused(store, run, *options), options
+        else:
+            assert "1d-abfcn from weights" in train(store, run, *options)
+
+
+def test_a_run_of_before_goes_on_and_one_of_another_meaning_does_not(store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(store, run)
+    path = run / "run.json"
+    content = json.loads(path.read_text())
+    for name in ("lambda_visual", "lambda_audio", "signed_sqrt", "version"):
+        del content["settings"]["head"][name]
+    path.write_text(json.dumps(content))
+    predict = ("predict", run, store, "--out", tmp_path / "s.csv", "--device", "cpu")
+    assert fuse(*predict).exit_code == 0
+    assert "1 of them trained already" in train(store, run)
+    content["settings"]["head"]["version"] = 99
+    path.write_text(json.dumps(content))
+    result = fuse(*predict)
+    assert result.exit_code == 2
+    assert "was trained with version 99 of the head fbp, and this avemo has version 1" in result.output
+    assert "head.version: 99 / 1" in refused(store, run)
+
+
+def test_help_names_all_heads_and_encoders() -> None:
+    assert {*HEADS, *ENCODERS} <= {*re.findall(r"[\w-]+", fuse("train", "--help").output)}
