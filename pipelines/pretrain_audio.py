@@ -140,7 +140,11 @@ def _train(options: Mapping[str, Any]) -> int:
 
     name, _, start = options["network"].partition("@")
     network = AudioNetwork(
-        name, options["input"], not options["no_lrn"], options["pooling"], options["temperature"]
+        name,
+        options["input"],
+        name == "fcn" and not options["no_lrn"],
+        options["pooling"],
+        options["temperature"],
     )
     recipe = _recipe(options, random=not start)
     changes = AudioChanges(

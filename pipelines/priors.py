@@ -110,7 +110,7 @@ def _told(found: Reestimate, clips: int) -> str:
     state = f"{found.iterations} iterations" if found.converged else f"not at rest after {found.iterations}"
     lost = [name for name, share in found.shares.items() if share * clips < 1]
     warning = (
-        f"\n  warning: it leaves less than one clip to {', '.join(lost)}; unless there are none indeed, these "
+        f"\n  warning: it leaves less than one clip to {', '.join(lost)}; unless there are none, these "
         "scores are no probabilities, and the estimate is wrong: see --temperature"
     )
     return (

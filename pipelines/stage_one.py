@@ -124,8 +124,8 @@ def plan_again(
     for stream, key in keys.items():
         if key.settings.get("imported"):
             raise InputError(
-                f"the run reads {stream!r}, which was imported and cannot be made here; put these clips into a "
-                "store, import their features by avemo store import, and name that store"
+                f"the run reads {stream!r}, which was imported and cannot be made here; put these clips "
+                "into a store, import their features by avemo store import, and name that store"
             )
     visual = {stream: key.settings for stream, key in keys.items() if "/" in stream}
     heard = {stream: key.settings for stream, key in keys.items() if stream not in visual}

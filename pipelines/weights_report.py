@@ -100,19 +100,17 @@ def _record(name: str, entry: zoo.WeightSet | None, here: Stored | None) -> Reco
 
 def _network(architecture: str, entry: zoo.WeightSet | None, here: Stored | None) -> Record:
     """What goes in and comes out, as its network's spec says."""
+    unknown: Record = dict.fromkeys(("input_size", "colour", "preprocessing", "features", "layer"))
     if entry is not None and entry.kind != "face network":
-        keys = ("input_size", "colour", "preprocessing", "features", "layer")
-        return dict.fromkeys(keys)
+        return unknown
     if architecture == ONNX:
         # Its size and features are in the file alone, which need not be here.
-        card = read_onnx_card(here.path if here else Path(entry.files[0] if entry else ""))
-        return {
-            "input_size": None,
-            "colour": card.colour,
-            "preprocessing": f"{normalisation(card.colour, card.mean, card.std)}; the file tells its size",
-            "features": None,
-            "layer": None,
-        }
+        try:
+            card = read_onnx_card(here.path if here else Path(entry.files[0] if entry else ""))
+        except WeightsError as error:
+            return {**unknown, "preprocessing": str(error)}
+        values = normalisation(card.colour, card.mean, card.std)
+        return {**unknown, "colour": card.colour, "preprocessing": f"{values}; the file tells its size"}
     spec = get(architecture)
     return {
         "input_size": spec.input_size,

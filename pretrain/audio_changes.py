@@ -34,8 +34,8 @@ class AudioChanges:
             quarter of it.
         speed: up to so many times faster or slower, and as much higher or lower.
         gain: up to so many decibels louder or fainter.
-        noise: the share of recordings with noise, whose density falls as 1 / f^c, c from 0 (white) to 2
-            (brown).
+        noise: the share of recordings with noise, whose density falls as 1 / f^c from 50 Hz on, c from 0
+            (white) to 2 (brown).
         snr: the least decibels by which the sound's mean power is above the noise's; the most is 30.
         time_mask: the longest of two masks over time, in seconds, and at most a fifth of the recording.
         frequency_mask: the widest of two masks over frequency, as a share of the bins.

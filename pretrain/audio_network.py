@@ -27,13 +27,13 @@ class AudioNetwork:
     """What there is to know of an audio network before its weights are read.
 
     ``alexnet`` is stage 1's audio network: AlexNet over a spectrogram as a picture in three colours, n
-    vectors of 256 values. ``fcn`` is zhou2021's 1D-ABFCN: the same layers over standardised values, LRN
-    after each, and the bins pooled to one.
+    vectors of 256 values. ``fcn`` is zhou2021's 1D-ABFCN: the same layers over standardised values, each
+    with or without LRN, and the bins pooled to one.
 
     Attributes:
         name: in :data:`NETWORKS`.
         input: in :data:`.audio_inputs.INPUTS`.
-        lrn: whether ``fcn`` has its LRN.
+        lrn: whether ``fcn`` has its LRN; ``alexnet`` never has.
         pooling: of the vectors over time, in :data:`POOLINGS`.
         temperature: λ of the attention (zhou2021 eq. 4).
         mean, std: of each of the D values of a frame in the recordings fitted, for ``fcn``.
@@ -44,7 +44,7 @@ class AudioNetwork:
 
     name: str = "alexnet"
     input: str = "spectrogram"
-    lrn: bool = True
+    lrn: bool = False
     pooling: str = "attention"
     temperature: float = 1.0
     mean: tuple[float, ...] = ()
@@ -59,6 +59,8 @@ class AudioNetwork:
             )
         if self.pictures and self.reads.channels != 1:
             raise PretrainError(f"alexnet reads spectrograms alone: for {self.input}, take fcn")
+        if self.pictures and self.lrn:
+            raise PretrainError("alexnet has no local response normalisation: take fcn")
         sizes = {len(self.mean), len(self.std)}
         if sizes not in ({0}, {self.reads.channels * self.reads.bins}) or min(self.std, default=1.0) <= 0:
             raise PretrainError(f"means and deviations that are not one a value of {self.input}")

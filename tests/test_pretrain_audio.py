@@ -276,7 +276,7 @@ class TestNetworks:
 
     @pytest.mark.parametrize(
         "settings",
-        [{}, {"name": "fcn", "input": "logmel"}, {"name": "fcn", "lrn": False, "pooling": "mean"}],
+        [{}, {"name": "fcn", "input": "logmel", "lrn": True}, {"name": "fcn", "pooling": "mean"}],
     )
     def test_round_trip_and_a_batch_is_as_each_alone(
         self, voices: PackedRecordings, tmp_path: Path, settings: dict[str, object]
@@ -352,6 +352,8 @@ class TestNetworks:
             AudioNetwork("vgg")
         with pytest.raises(PretrainError, match="alexnet reads spectrograms alone: for logmel, take fcn"):
             AudioNetwork("alexnet", "logmel")
+        with pytest.raises(PretrainError, match="alexnet has no local response normalisation"):
+            AudioNetwork(lrn=True)
         with pytest.raises(PretrainError, match="cannot be pooled by 'max'"):
             AudioNetwork(pooling="max")
 

@@ -105,6 +105,18 @@ def test_show_of_weights_that_are_here_looks_into_them() -> None:
     assert "55533b28a95800a5" in text and "(in a package)" in text and "ok: dlib" in text
 
 
+def test_a_card_that_cannot_be_read_costs_its_own_row_only(weights: Path) -> None:
+    weights.mkdir()
+    (weights / "onnx@mine.onnx").touch()
+    (weights / "onnx@mine.json").write_text("{")
+    (weights / "ferresnet@mine.safetensors").touch()
+    (weights / "ferresnet@mine.json").write_text("{")
+    result = run("list", "mine")
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 3
+    assert "the card of onnx@mine.onnx" in run("show", "onnx@mine").stdout
+    assert run("verify").exit_code == 1
+
+
 def test_a_wrong_name_gets_the_nearest() -> None:
     refused = run("show", "ir50@msceleb")
     assert refused.exit_code == 2 and "ir50@ms1m" in refused.stderr and len(refused.stderr.splitlines()) == 1
