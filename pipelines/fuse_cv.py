@@ -121,10 +121,10 @@ with all tables, and the same as CSV: results.csv (members), tables/*.csv.
 def cv(out: Path, **options: Any) -> None:
     """Train on all folds but one, score that one, in turn; over all labelled clips, whatever their split.
 
-    Standardisation is fitted inside each fold; what --select chooses is chosen inside its training clips. A
-    subject, or a copy of a recording, on both sides of a fold is refused. A run that was stopped goes on with
-    the same command. The last line is the ensemble's accuracy and unweighted average recall over all held-out
-    clips.
+    Standardisation is fitted inside each fold. What --select chooses, and the weight of --fusion decision
+    where none is given, is chosen on inner folds of its training clips. A subject, or a copy of a recording,
+    on both sides of a fold is refused. A run that was stopped goes on with the same command. The last line is
+    the ensemble's accuracy and unweighted average recall over all held-out clips.
     """
     from ..cache.store import FeatureStore
     from ..fusion.crossvalidation import CrossValidation

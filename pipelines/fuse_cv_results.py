@@ -118,9 +118,8 @@ class Outcome:
 
 
 def tables(outcome: Outcome) -> list[Table]:
-    """All of them; each title bears the marks of the scores."""
-    makers = (of_folds, of_members, summary, of_classes, confusion)
-    return [table for table in (make(outcome) for make in makers) if table.rows]
+    """All of them, in the order in which they are shown."""
+    return [make(outcome) for make in (of_folds, of_members, summary, of_classes, confusion)]
 
 
 def of_folds(outcome: Outcome) -> Table:
@@ -150,8 +149,8 @@ def of_members(outcome: Outcome) -> Table:
         [str(seed), each.accuracy, each.uar, each.macro_f1]
         for seed, each in zip(outcome.design.seeds, found, strict=True)
     ]
-    return Table("members", "Members", ["seed", "accuracy", "UAR", "macro F1"], rows,
-                 (["seed", "accuracy", "uar", "macro_f1"], rows))  # fmt: skip
+    header = ["seed", "accuracy", "UAR", "macro F1"]
+    return Table("members", "Members", header, rows, (["seed", "accuracy", "uar", "macro_f1"], rows))
 
 
 def summary(outcome: Outcome) -> Table:
@@ -185,8 +184,8 @@ def confusion(outcome: Outcome) -> Table:
 
     found = counted(outcome.mean)
     rows = [[name, *row] for name, row in zip(found.classes, found.confusion.tolist(), strict=True)]
-    return Table("confusion", "Confusion, members averaged: true classes down, predicted ones across",
-                 ["true", *found.classes], rows)  # fmt: skip
+    title = "Confusion, members averaged: true classes down, predicted ones across"
+    return Table("confusion", title, ["true", *found.classes], rows)
 
 
 def calibration(outcome: Outcome) -> str:

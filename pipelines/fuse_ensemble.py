@@ -62,11 +62,13 @@ class Finish:
         source: the prior's name.
         prior: gives the prior for some calibrated scores, or None for none.
         temperature: None to leave scores as they are.
+        by_val: whether one of the two comes of the labels of the split val.
     """
 
     source: str
     prior: Callable[[Scores], Prior | None]
     temperature: float | None
+    by_val: bool
 
     def calibrated(self, scores: Scores) -> Scores:
         """The scores at the temperature."""
@@ -136,7 +138,8 @@ def ensemble(
     read = [read_member(path) for path in members]
     train_counts = counts_from_file(counts) if counts else _train_counts(read, source)
     val_counts = _val_counts(read) if source == VAL else None
-    finish = Finish(source, weighting(source, train_counts, val_counts), _temperature(temperature, read))
+    prior, degree = weighting(source, train_counts, val_counts), _temperature(temperature, read)
+    finish = Finish(source, prior, degree, VAL in (source, temperature))
     chosen = _of_split(read, split or _default_split(read))
     final = _say_results(chosen, finish)
     if not final.labelled.clips and _can_validate(read):
@@ -260,6 +263,8 @@ def _say_results(members: Sequence[Member], finish: Finish) -> Scores:
         click.echo(
             f"trained on {' and '.join(sorted(seen))}: figures over these clips tell nothing of others"
         )
+    if labelled and finish.by_val and VAL in final.splits:
+        click.echo("prior or temperature come of the labels of these very clips: finished figures flatter")
     if labelled:
         header = ["", "accuracy", "UAR"] + (["with prior: accuracy", "UAR"] if prior else [])
         rows = [

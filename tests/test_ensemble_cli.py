@@ -174,6 +174,7 @@ def test_the_prior_of_validation_labels(tmp_path: Path) -> None:
     runs = [a_run(tmp_path / name, seed) for name, seed in (("r1", 1), ("r2", 2))]
     result = run(*runs, "--prior", "val", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
+    assert "come of the labels of these very clips: finished figures flatter" in result.stdout
     counts = [9, 9, 9, 9, 8, 8, 8]
     assert f"Angry {3 / sum(np.sqrt(counts)):.3f}" in result.stdout
     mean = replace(some(51, "test", False), values=(some(51, "test").values + some(52, "test").values) / 2)
@@ -222,6 +223,7 @@ def test_calibration(tmp_path: Path) -> None:
         f"expected calibration error of the mean (15 bins): {before:.3f}, finished {after:.3f}"
         in result.stdout
     )
+    assert "these very clips" in result.stdout
     assert "finished" not in run(folder).stdout
     assert run(folder, "--temperature", "2.5").exit_code == 0
     trained = a_run(tmp_path / "t", 1, fit_on="train+val")
