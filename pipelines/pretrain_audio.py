@@ -97,6 +97,8 @@ change_options = together(
                  help="Faster or slower, up to so many times."),
     click.option("--gain", type=click.FloatRange(min=0), default=6.0, show_default=True, metavar="DB",
                  help="Louder or fainter, up to this."),
+    click.option("--filter", type=click.FloatRange(min=0), default=6.0, show_default=True, metavar="DB",
+                 help="Louder or fainter by frequency, up to this, as other microphones have it."),
     click.option("--noise", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="SHARE",
                  help="Of the recordings, to which noise is added, from white to brown."),
     click.option("--snr", type=click.FloatRange(max=30), default=5.0, show_default=True, metavar="DB",
@@ -148,7 +150,7 @@ def _train(options: Mapping[str, Any]) -> int:
     )
     recipe = _recipe(options, random=not start)
     changes = AudioChanges(
-        **{name: options[name] for name in ("frames", "shift", "speed", "gain", "noise", "snr")},
+        **{name: options[name] for name in ("frames", "shift", "speed", "gain", "filter", "noise", "snr")},
         time_mask=options["time_mask"],
         frequency_mask=options["frequency_mask"],
     )

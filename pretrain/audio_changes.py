@@ -21,7 +21,8 @@ MASKS = 2
 MOST_MASKED = 0.2
 """Of a recording's own frames, by one mask: a short one would have nothing left."""
 
-_FLAT_BELOW_HZ = 50.0  # else most of the power of brown noise would be too low to be heard
+_LOWEST_HZ = 50.0  # noise is flat below, else most of the power of brown noise could not be heard
+_FILTER_POINTS = 6  # evenly spaced in octaves, from there to half the sampling rate
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class AudioChanges:
             quarter of it.
         speed: up to so many times faster or slower, and as much higher or lower.
         gain: up to so many decibels louder or fainter.
+        filter: up to so many decibels louder or fainter at each of six frequencies, and accordingly in
+            between, as another microphone in another room is (after Nam et al. 2022, arXiv:2110.03282).
         noise: the share of recordings with noise, whose density falls as 1 / f^c from 50 Hz on, c from 0
             (white) to 2 (brown).
         snr: the least decibels by which the sound's mean power is above the noise's; the most is 30.
@@ -45,6 +48,7 @@ class AudioChanges:
     shift: float = 0.1
     speed: float = 1.0
     gain: float = 6.0
+    filter: float = 6.0
     noise: float = 0.5
     snr: float = 5.0
     time_mask: float = 0.3
@@ -65,10 +69,12 @@ def stretch(sound: np.ndarray, most: int, changes: AudioChanges, generator: torc
 
 
 def disturbed(sounds: Tensor, lengths: Tensor, changes: AudioChanges, generator: torch.Generator) -> Tensor:
-    """``[B, S]`` sounds of ``[B]`` samples, louder or fainter, some with noise; none beyond its end."""
+    """``[B, S]`` sounds of ``[B]`` samples, filtered, some with noise; none beyond its end."""
     loud, noisy, level, colour = _uniform(4, len(sounds), generator, sounds.device)
     inside = torch.arange(sounds.shape[1], device=sounds.device) < lengths.unsqueeze(1)
     noise = _noise(sounds.shape, 2 * colour, generator, sounds.device) * inside
+    if changes.filter:
+        sounds = _filtered(sounds, changes.filter, generator) * inside
     snr = changes.snr + level * max(0.0, HIGHEST_SNR - changes.snr)
     power, noise_power = (v.square().sum(1, keepdim=True) / lengths.unsqueeze(1) for v in (sounds, noise))
     scale = (power / noise_power / 10 ** (snr / 10)).sqrt() * (noisy < changes.noise)
@@ -104,9 +110,24 @@ def _covered(widths: Tensor, places: Tensor, room: Tensor, steps: int) -> Tensor
 def _noise(shape: torch.Size, colours: Tensor, generator: torch.Generator, device: torch.device) -> Tensor:
     """``[B, S]`` whose density falls as 1 / f^colour, for colours ``[B, 1]``, without a mean."""
     white = torch.randn(shape, generator=generator).to(device)
-    hertz = torch.arange(shape[1] // 2 + 1, device=device) * (SAMPLE_RATE / shape[1])
-    spectrum = torch.fft.rfft(white) * hertz.clamp(min=_FLAT_BELOW_HZ) ** (-colours / 2) * (hertz > 0)
+    hertz = _hertz(shape[1], device)
+    spectrum = torch.fft.rfft(white) * hertz.clamp(min=_LOWEST_HZ) ** (-colours / 2) * (hertz > 0)
     return torch.fft.irfft(spectrum, shape[1])
+
+
+def _filtered(sounds: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """``[B, S]``, each through a smooth filter of its own."""
+    points = most * (2 * _uniform(_FILTER_POINTS, len(sounds), generator, sounds.device) - 1)
+    octaves = (_hertz(sounds.shape[1], sounds.device).clamp(min=_LOWEST_HZ) / _LOWEST_HZ).log2()
+    place = octaves / octaves[-1] * (_FILTER_POINTS - 1)
+    below = place.long().clamp(max=_FILTER_POINTS - 2)
+    decibels = torch.lerp(points[below, :, 0], points[below + 1, :, 0], (place - below).unsqueeze(1))
+    return torch.fft.irfft(torch.fft.rfft(sounds) * 10 ** (decibels.T / 20), sounds.shape[1])
+
+
+def _hertz(samples: int, device: torch.device) -> Tensor:
+    """The frequencies of the DFT of so many samples."""
+    return torch.arange(samples // 2 + 1, device=device) * (SAMPLE_RATE / samples)
 
 
 def _uniform(kinds: int, count: int, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -38,7 +38,7 @@ from avemo.pretrain.speakers import divided
 
 RATE = 16_000
 CLASSES = ("Angry", "Sad")
-STILL = AudioChanges(shift=0, gain=0, noise=0, time_mask=0, frequency_mask=0)
+STILL = AudioChanges(shift=0, gain=0, filter=0, noise=0, time_mask=0, frequency_mask=0)
 ALONE = STILL, torch.Generator()
 CPU = torch.device("cpu")
 
@@ -217,6 +217,17 @@ class TestChanges:
         assert 70 < ((noisy - 1).abs().amax(1) > 0).sum() < 130
         louder = 20 * disturbed(sounds, lengths, replace(STILL, gain=6.0), draw)[:, 0].log10()
         assert -6 <= louder.min() < -5.5 and 5.5 < louder.max() <= 6
+
+    def test_a_filter_is_smooth_and_within_its_range(self) -> None:
+        sounds, lengths = torch.zeros(50, 16_000), torch.full((50,), 16_000)
+        sounds[:, 5000] = 1  # all frequencies alike
+        filtered = disturbed(sounds, lengths, replace(STILL, filter=8.0), torch.Generator().manual_seed(0))
+        decibels = 20 * torch.fft.rfft(filtered).abs().log10()
+        assert 7 < decibels.abs().max() <= 8.01
+        assert (decibels[:, 50] - decibels[:, 8000]).abs().mean() > 3
+        assert (decibels[:, 2000:] - decibels[:, 1500:-500]).abs().max() < 5  # a quarter of an octave or so
+        short = torch.full((50,), 9000)
+        assert (disturbed(sounds, short, replace(STILL, filter=8.0), torch.Generator())[:, 9000:] == 0).all()
 
     def test_masks_hide_no_more_than_asked_for(self) -> None:
         mask = torch.arange(200) < torch.tensor([200, 60] * 50)[:, None]
