@@ -21,7 +21,7 @@ def version() -> str:
 
 DEMO = ["scikit-image>=0.22"]
 PRETRAIN = ["lightning-fabric>=2.2"]
-ONNX = ["onnx>=1.15", "onnxruntime>=1.18"]
+ONNX = ["onnx>=1.17", "onnxruntime>=1.18"]
 TIMM = ["timm>=1.0"]
 
 setup(

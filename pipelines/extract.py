@@ -72,7 +72,7 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
     default=(DEFAULT_BACKBONE,),
     show_default=True,
     metavar="NAME[@WEIGHTS]",
-    help="A face network and its checkpoint. Repeatable.",
+    help="A face network and its checkpoint, onnx@FILE.onnx, or timm:NAME[@FILE]. Repeatable.",
 )
 @click.option(
     "--audio",
