@@ -93,7 +93,6 @@ def test_a_saved_run_scores_as_it_did(store: Path, tmp_path: Path, fusion: str) 
     assert "2 of them trained already" in train(store, run, "--fusion", fusion, "--members", 2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("encoder", tuple(ENCODERS))
 def test_encoders_are_trained_and_saved(store: Path, tmp_path: Path, encoder: str, weights: Path) -> None:
     run = tmp_path / "run"
