@@ -144,14 +144,14 @@ def main() -> None:
         f"{ours / options.epochs * 1e3:.0f} ms an epoch, matrix products alone {least * 1e3:.0f} ms: "
         f"ratio {ours / options.epochs / least:.2f}"
     )
-    jobs = [Job(seed, fit, watch) for seed in range(options.members)]
-    if len(jobs) > 1:
+    tasks = [(plan, Job(seed, fit, watch)) for seed in range(options.members)]
+    if len(tasks) > 1:
         one, many = (
-            timed(lambda workers=workers: list(train_all(corpus, plan, jobs, workers)))
-            for workers in (1, len(jobs))
+            timed(lambda workers=workers: list(train_all(corpus, tasks, workers)))
+            for workers in (1, len(tasks))
         )
         print(
-            f"{len(jobs)} members: {one:.0f} s in turn, {many:.0f} s side by side: {one / many:.2f} × as fast"
+            f"{len(tasks)} members: {one:.0f} s in turn, {many:.0f} s side by side; {one / many:.2f} as fast"
         )
 
 

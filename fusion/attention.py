@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .dropout import Dropout, places
 from .errors import FusionError
 
 
@@ -28,6 +29,9 @@ class Attention(nn.Module):
 
     Attributes:
         out_features: D', values a clip.
+        packed: compute scores of frames alone, since padding can be more than half of a batch. How many these
+            are depends on the values of the mask, which the members of a stack do not share: see
+            :mod:`.stack`.
 
     Raises:
         FusionError: a temperature for one that has none.
@@ -35,6 +39,7 @@ class Attention(nn.Module):
 
     name: ClassVar[str]
     tempered: ClassVar[bool] = False
+    packed: bool = True
     temperature: Tensor
 
     def __init__(
@@ -56,6 +61,16 @@ class Attention(nn.Module):
         """The weighted sum, ``[N, D']``."""
         return weighted_sum(*self.weigh(f, mask))
 
+    def frames(self, x: Tensor, mask: Tensor) -> Tensor:
+        """``[N, T, …]`` as scores are computed of it: ``[Σ mask, …]`` if ``packed``."""
+        return x[mask] if self.packed else x
+
+    def spread(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """One score for each of :meth:`frames`, ``[…, 1]``, in its place in ``[N, T]``; zeros elsewhere."""
+        if self.packed:
+            return scores.new_zeros(mask.shape).masked_scatter(mask, scores.flatten())
+        return scores.squeeze(-1) * mask
+
 
 class SelfAttention(Attention):
     """α_i = σ(W⁰ f_i + b), f_s = Σ α_i f_i / Σ α_i (zhou2019 eq. 1-2).
@@ -69,11 +84,13 @@ class SelfAttention(Attention):
         self, features: int, dropout: float = 0.3, hidden: int = 128, temperature: float = 1.0
     ) -> None:
         super().__init__(features, dropout, hidden, temperature)
-        self.score = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 1), nn.Sigmoid())
+        self.dropout = Dropout(dropout)
+        self.score = nn.Sequential(nn.Linear(features, 1), nn.Sigmoid())
 
     def weights(self, f: Tensor, mask: Tensor) -> Tensor:
         """α ``[N, T]``, zero beyond the mask."""
-        return spread(self.score(f[mask]), mask)
+        frames = self.dropout(self.frames(f, mask), self.frames(places(f), mask))
+        return self.spread(self.score(frames), mask)
 
     def weigh(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         return f, shares(self.weights(f, mask))
@@ -97,14 +114,15 @@ class RelationAttention(Attention):
         super().__init__(features, dropout, hidden, temperature)
         self.out_features = 2 * features
         self.own = SelfAttention(features, dropout)
-        self.score = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * features, 1), nn.Sigmoid())
+        self.dropout = Dropout(dropout)
+        self.score = nn.Sequential(nn.Linear(2 * features, 1), nn.Sigmoid())
 
     def weights(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """αβ ``[N, T]``, zero beyond the mask, and f_s ``[N, D]``."""
         alpha = self.own.weights(f, mask)
         f_s = weighted_mean(f, alpha)
-        clip = mask.nonzero()[:, 0]
-        beta = spread(self.score(torch.cat([f[mask], f_s[clip]], dim=-1)), mask)
+        pairs = torch.cat([self.frames(f, mask), self.frames(f_s.unsqueeze(1).expand_as(f), mask)], dim=-1)
+        beta = self.spread(self.score(self.dropout(pairs, self.frames(places(f), mask))), mask)
         return alpha * beta, f_s
 
     def weigh(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,7 +152,7 @@ class TransformerAttention(Attention):
         self.score = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
     def weigh(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return f, masked_softmax(self.temperature * spread(self.score(f[mask]), mask), mask)
+        return f, masked_softmax(self.temperature * self.spread(self.score(self.frames(f, mask)), mask), mask)
 
 
 class ConvolutionAttention(Attention):
@@ -179,14 +197,6 @@ def attention_class(name: str) -> type[Attention]:
     if name not in ATTENTIONS:
         raise FusionError(f"there is no attention {name!r}; there are {', '.join(ATTENTIONS)}")
     return ATTENTIONS[name]
-
-
-def spread(scores: Tensor, mask: Tensor) -> Tensor:
-    """One score for each frame, ``[Σ mask, 1]``, back to its place in ``[N, T]``; zeros elsewhere.
-
-    Scores are computed of frames alone: padding can be more than half of a batch.
-    """
-    return scores.new_zeros(mask.shape).masked_scatter(mask, scores.flatten())
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:

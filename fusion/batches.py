@@ -28,7 +28,10 @@ Batch = Mapping[str, Padded]
 
 @dataclass(frozen=True, eq=False)
 class Standardisation:
-    """(x - mean) * scale for each of D dimensions, float32; kept with the model that it was made for."""
+    """(x - mean) * scale for each of D dimensions, float32; kept with the model that it was made for.
+
+    What is not known, NaN, has no part in them, and is 0 once standardised: the mean.
+    """
 
     mean: np.ndarray
     scale: np.ndarray
@@ -40,11 +43,12 @@ class Standardisation:
         A dimension that is constant there, up to float32's rounding, is centred and not scaled.
         """
         chosen = sequences.frames_of(clips)
-        count = max(1, int(chosen.sum()))
         blocks = [slice(i, i + 4096) for i in range(0, len(chosen), 4096)]
         parts = [(sequences.values[block], chosen[block]) for block in blocks]
-        mean = sum(values[own].sum(axis=0, dtype=np.float64) for values, own in parts) / count
-        variance = sum(((values[own] - mean) ** 2).sum(axis=0) for values, own in parts) / count
+        known = sum((~np.isnan(values[own])).sum(axis=0) for values, own in parts)
+        count = np.maximum(1, known)
+        mean = sum(np.nansum(values[own], axis=0, dtype=np.float64) for values, own in parts) / count
+        variance = sum(np.nansum((values[own] - mean) ** 2, axis=0) for values, own in parts) / count
         std = np.sqrt(variance)
         varies = std > 1e-6 * np.abs(mean) + 1e-12
         scale = np.divide(1.0, std, out=np.ones_like(std), where=varies)
@@ -71,7 +75,8 @@ class Batcher:
         }
 
     def __call__(self, clips: Tensor) -> dict[str, Padded]:
-        """The batch of ``clips`` ``[N]`` (indices), padded with zeros to its longest."""
+        """The batch of ``clips`` ``[N]`` (indices), or of M members ``[M, N]``, padded with zeros to its
+        longest."""
         return {name: stream.padded(clips) for name, stream in self._streams.items()}
 
 
@@ -81,6 +86,7 @@ class _Flat:
         values = np.zeros((rows + 1, sequences.features), dtype=np.float32)  # the last row is for padding
         np.subtract(sequences.values, standard.mean, out=values[:rows])
         values[:rows] *= standard.scale
+        values[np.isnan(values)] = 0
         times = np.append(sequences.times, 0).astype(np.float32)
         self._values = torch.from_numpy(values).to(device)
         self._times = torch.from_numpy(times).to(device)
@@ -88,9 +94,9 @@ class _Flat:
         self._lengths = torch.from_numpy(sequences.lengths).to(device)
 
     def padded(self, clips: Tensor) -> Padded:
-        lengths = self._lengths[clips].unsqueeze(1)
+        lengths = self._lengths[clips].unsqueeze(-1)
         steps = torch.arange(max(1, int(lengths.max())), device=lengths.device)
         mask = steps < lengths
-        rows = torch.where(mask, self._starts[clips].unsqueeze(1) + steps, len(self._values) - 1)
+        rows = torch.where(mask, self._starts[clips].unsqueeze(-1) + steps, len(self._values) - 1)
         values = self._values.index_select(0, rows.flatten()).view(*mask.shape, -1)
         return Padded(values, mask, self._times[rows])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .dropout import Dropout
+
 
 class FactorizedBilinearPooling(nn.Module):
     """z = SumPooling(dropout(Uᵀa ∘ Vᵀv), K), then z / ‖z‖ (zhou2019 eq. 9 and fig. 2).
@@ -41,7 +43,7 @@ class FactorizedBilinearPooling(nn.Module):
         self.signed_sqrt = signed_sqrt
         self.audio = nn.Linear(audio, outputs * factors, bias)
         self.visual = nn.Linear(visual, outputs * factors, bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
         """z ``[N, O]`` of a ``[N, audio]`` and v ``[N, visual]``; length 1 (or 0) if normalised."""
@@ -79,7 +81,7 @@ class TrunkBilinearPooling(nn.Module):
         self.signed_sqrt = signed_sqrt
         self.audio = TrunkLinear(trunks, audio, outputs * factors, bias)
         self.visual = TrunkLinear(trunks, visual, outputs * factors, bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, audio: Tensor, visual: Tensor, present: Tensor) -> Tensor:
         """z ``[N, O]`` of ``[N, H, audio]``, ``[N, H, visual]`` and ``[N, H]``, true where a trunk counts.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +12,10 @@ import numpy as np
 from . import cards
 from .cards import Card
 from .corpus import Corpus
-from .errors import FusionError
-from .files import replacing
 from .folds import Fold
-from .members import Progress
+from .members import Progress, train_all
 from .scores import Scores, joined
-from .selection import Choice, Figures, Rule, ahead, choose, epochs_to_choose, leaves_weight, train_tasks
+from .selection import Choice, Rule, ahead, choose, epochs_to_choose, leaves_weight
 from .training import Job, Plan
 
 FILES = (
@@ -42,6 +39,7 @@ class Design:
         candidates: plans, one of which is chosen for each fold; just one where nothing is to be chosen.
         inner: divides the training part of a fold once more, to choose on.
         rule: what is chosen, and how.
+        names: what tells each candidate from the others, for tables.
     """
 
     folds: Sequence[Fold]
@@ -49,6 +47,7 @@ class Design:
     candidates: Sequence[Plan]
     inner: Callable[[Fold], Sequence[Fold]] = lambda fold: []
     rule: Rule = field(default_factory=Rule)
+    names: Sequence[str] = ()
 
     @property
     def chosen(self) -> list[str]:
@@ -122,11 +121,10 @@ class CrossValidation:
                 workers,
                 partial(ahead, progress, before),
             )
-            with replacing(self._choice(place)) as temporary:
-                temporary.write_text(json.dumps(asdict(choice), indent=1) + "\n", encoding="utf-8")
+            choice.write(self._choice(place))
             before += design.inner_epochs(fold)
             progress(before)
-        return [_read(self._choice(place)) for place in range(len(design.folds))]
+        return [Choice.read(self._choice(place)) for place in range(len(design.folds))]
 
     def run(
         self,
@@ -135,6 +133,7 @@ class CrossValidation:
         choices: Sequence[Choice],
         workers: int = 0,
         progress: Progress = lambda done: None,
+        stacked: bool | None = None,
     ) -> list[Scores]:
         """Train what is missing; each member's scores of all held-out clips.
 
@@ -144,7 +143,7 @@ class CrossValidation:
             corpus: labelled clips.
             design: what is cross-validated.
             choices: what each fold is trained with.
-            workers, progress: see :func:`.members.train_all`.
+            workers, progress, stacked: see :func:`.members.train_all`.
         """
         nobody = np.array([], dtype=np.int64)
         places = self.missing(design)
@@ -152,7 +151,7 @@ class CrossValidation:
             (choices[fold].of(design.candidates), Job(design.seeds[member], design.folds[fold].train, nobody))
             for fold, member in places
         ]
-        for number, trained in train_tasks(corpus, tasks, workers, progress):
+        for number, trained in train_all(corpus, tasks, workers, progress, stacked):
             fold, member = places[number]
             scores = corpus.scores(tasks[number][0].classes, trained.probabilities).marked(*self.marks)
             scores.take(design.folds[fold].test.tolist()).write(self._file(fold, member))
@@ -168,14 +167,3 @@ class CrossValidation:
 
     def _choice(self, fold: int) -> Path:
         return self.path / "folds" / f"fold-{fold:02d}.json"
-
-
-def _read(path: Path) -> Choice:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        figures = content["figures"] and Figures(**content["figures"])
-        return Choice(content["candidate"], content["epochs"], content["weight"], figures)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FusionError(
-            f"{path} cannot be read ({error!r}); delete it and run the same command again"
-        ) from error

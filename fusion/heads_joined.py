@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .batches import Batch
+from .dropout import Dropout
 from .features import AUDIO, VISUAL
 from .head import Head, register
 from .head_settings import HeadSettings
@@ -20,7 +21,7 @@ class JoinedHead(Head):
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
         super().__init__(settings, features, classes)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.classify = nn.Linear(sum(self.sizes.values()), classes)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -68,7 +69,7 @@ class DecisionHead(Head):
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
         super().__init__(settings, features, classes)
         assert settings.decision_weight is not None
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.classify = nn.ModuleDict({name: nn.Linear(size, classes) for name, size in self.sizes.items()})
         self.register_buffer("weight", torch.tensor(float(settings.decision_weight)), persistent=False)
 

@@ -14,7 +14,8 @@ import numpy as np
 from joblib import Parallel, cpu_count, delayed
 
 from .corpus import Corpus
-from .training import Job, Plan, Trained, resolve_device, train
+from .stack import stackable, train_stack
+from .training import Job, Plan, Task, Trained, resolve_device, train
 
 Progress = Callable[[int], None]  # told how many epochs are done, over all jobs
 
@@ -22,34 +23,56 @@ WORTH_PROCESSES = 50_000  # clips through a head: 10 to 60 s of one core; proces
 
 
 def train_all(
-    corpus: Corpus, plan: Plan, jobs: Sequence[Job], workers: int = 0, progress: Progress = lambda done: None
+    corpus: Corpus,
+    tasks: Sequence[Task],
+    workers: int = 0,
+    progress: Progress = lambda done: None,
+    stacked: bool | None = None,
 ) -> Iterator[tuple[int, Trained]]:
-    """Train every job, yielding its place in ``jobs`` and its result as it comes.
+    """Train every task, yielding its place in ``tasks`` and its result as it comes.
 
-    Results are the same bits with any number of workers. Leaving early stops the work.
+    Results are the same bits with any number of workers, and the same up to rounding stacked. Leaving early
+    stops the work.
 
     Args:
         corpus: the clips.
-        plan: what the jobs have in common.
-        jobs: the members to train.
+        tasks: the members to train.
         workers: processes; 0 for one a core if the work is worth their start, and one on a GPU.
         progress: told from time to time how many epochs are done, in all.
+        stacked: train those that can be as one, see :mod:`.stack`; None for on a GPU and not on a CPU, whose
+            cores a single head keeps busy.
     """
-    workers = min(workers or default_workers(plan, jobs), len(jobs))
-    if workers > 1:
-        yield from _in_processes(corpus, plan, jobs, workers, progress)
+    devices = {resolve_device(plan.device) for plan, _ in tasks}
+    if stacked is None:
+        stacked = "cpu" not in devices
+    if stacked:
+        yield from _in_stacks(corpus, tasks, progress)
         return
-    for place, job in enumerate(jobs):
-        before = place * plan.training.epochs
+    workers = min(workers or default_workers(tasks), len(tasks))
+    if workers > 1:
+        yield from _in_processes(corpus, tasks, workers, progress)
+        return
+    before = 0
+    for place, (plan, job) in enumerate(tasks):
         yield place, train(corpus, plan, job, partial(_count, progress, before))
+        before += plan.training.epochs
 
 
-def default_workers(plan: Plan, jobs: Sequence[Job]) -> int:
+def default_workers(tasks: Sequence[Task]) -> int:
     """One process a core, or one in all where there is too little to do, or a GPU to do it."""
-    passes = plan.training.epochs * sum(len(job.fit) for job in jobs)
-    if resolve_device(plan.device) != "cpu" or passes < WORTH_PROCESSES:
+    passes = sum(plan.training.epochs * len(job.fit) for plan, job in tasks)
+    if passes < WORTH_PROCESSES or any(resolve_device(plan.device) != "cpu" for plan, _ in tasks):
         return 1
     return int(cpu_count())
+
+
+def _in_stacks(corpus: Corpus, tasks: Sequence[Task], progress: Progress) -> Iterator[tuple[int, Trained]]:
+    before = 0
+    for places in stackable(corpus, tasks):
+        group = [tasks[place] for place in places]
+        for number, trained in train_stack(corpus, group, partial(_count, progress, before)):
+            yield places[number], trained
+        before += sum(plan.training.epochs for plan, _ in group)
 
 
 def _count(progress: Progress, before: int, done: int) -> None:
@@ -57,15 +80,15 @@ def _count(progress: Progress, before: int, done: int) -> None:
 
 
 def _in_processes(
-    corpus: Corpus, plan: Plan, jobs: Sequence[Job], workers: int, progress: Progress
+    corpus: Corpus, tasks: Sequence[Task], workers: int, progress: Progress
 ) -> Iterator[tuple[int, Trained]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "epochs"
-        counts = np.memmap(path, dtype=np.int32, mode="w+", shape=(len(jobs),))
+        counts = np.memmap(path, dtype=np.int32, mode="w+", shape=(len(tasks),))
         parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
         with _polled(counts, progress):
             yield from parallel(
-                delayed(_work)(corpus, plan, job, place, path) for place, job in enumerate(jobs)
+                delayed(_work)(corpus, plan, job, place, path) for place, (plan, job) in enumerate(tasks)
             )
 
 

@@ -4,6 +4,7 @@
 
     runs/default/
       run.json                  settings, features with their keys, classes, facts
+      choice.json               what was chosen of a grid, if anything
       member-000.safetensors    head and standardisation, with its history in the file's metadata
       history.csv               all members' epochs
       member-000-<split>.csv    one member's scores
@@ -36,11 +37,14 @@ from .ensemble import average
 from .errors import FusionError
 from .features import Feature
 from .files import replacing
+from .grid import Grid
 from .heads import build_head, settings_of_run
 from .scores import Scores
+from .selection import Choice
 from .training import Epoch, Member, Plan, Trained, TrainingSettings
 
-FILES = (cards.NAME, "member-*", "history.csv", "scores-*.csv")
+CHOICE = "choice.json"
+FILES = (cards.NAME, CHOICE, "member-*", "history.csv", "scores-*.csv")
 
 
 class Run:
@@ -48,6 +52,12 @@ class Run:
 
     Args:
         path: the folder.
+
+    Attributes:
+        plan: what all members have in common.
+        points: settings of a grid in which members differ; ``[{}]`` without a grid. The first member of each
+            point comes first, then the second of each.
+        members: how many there are, or will be.
 
     Raises:
         FusionError: it holds no run, or one that cannot be used here.
@@ -70,6 +80,28 @@ class Run:
         """A new run, or one of the same settings to go on with; see :func:`.cards.claim`."""
         cards.claim(path, card, overwrite, FILES)
         return cls(path)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a point of the grid is still to be chosen."""
+        return self.chooses and not (self.path / CHOICE).exists()
+
+    def decide(self, choice: Choice) -> None:
+        """Keep what was chosen of the grid: only members of that point are trained."""
+        choice.write(self.path / CHOICE)
+        self._choose()
+
+    def point_of(self, number: int) -> Mapping[str, float]:
+        """The values of the grid that a member is trained with."""
+        return self.points[number % len(self.points)]
+
+    def plan_of(self, number: int) -> Plan:
+        """What a member is trained with."""
+        return self._plans[number % len(self.points)]
+
+    def seed_of(self, number: int) -> int:
+        """A member's seed."""
+        return self.seed + number // len(self.points)
 
     def missing(self) -> list[int]:
         """Numbers of the members that are still to be trained."""
@@ -94,7 +126,7 @@ class Run:
         """
         path = self._file(number)
         _, tensors = self._read(number)
-        head = build_head(self.plan.head, self.dimensions, len(self.plan.classes))
+        head = build_head(self.plan_of(number).head, self.dimensions, len(self.plan.classes))
         expected = {f"head.{name}": tuple(tensor.shape) for name, tensor in head.state_dict().items()}
         for stream in head.streams:
             for field in fields(Standardisation):
@@ -147,9 +179,10 @@ class Run:
             temporary.open("w", encoding="utf-8", newline="") as file,
         ):
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(["member", "seed", *names])
+            table.writerow(["member", "seed", *self.points[0], *names])
             for number in range(self.members):
-                rows = ([number, self.seed + number, *astuple(epoch)] for epoch in self.history(number))
+                own = [number, self.seed_of(number), *self.point_of(number).values()]
+                rows = ([*own, *astuple(epoch)] for epoch in self.history(number))
                 table.writerows(rows)
 
     def write_scores(self, members: Sequence[Scores]) -> dict[str, Path]:
@@ -173,6 +206,10 @@ class Run:
             settings_of_run(settings["head"], self.path),
             TrainingSettings(**settings["training"]),
         )
+        grid = Grid(settings.get("grid") or {})
+        self.points, self._plans = grid.points, grid.plans(self.plan)
+        self.chooses = bool(settings.get("selection"))
+        self._choose()
         described: Mapping[str, Any] = settings["features"]
         self.features = {s: Feature(part["name"], tuple(part["streams"])) for s, part in described.items()}
         self.dimensions = {stream: int(part["dimensions"]) for stream, part in described.items()}
@@ -181,6 +218,12 @@ class Run:
             for p in described.values()
             for name, values in p["streams"].items()
         }
+
+    def _choose(self) -> None:
+        if self.chooses and not self.undecided:
+            choice = Choice.read(self.path / CHOICE)
+            point = self.points[choice.candidate]
+            self.points, self._plans = [point], [choice.of(self._plans)]
 
     def _file(self, number: int) -> Path:
         return self.path / f"member-{number:03d}.safetensors"

@@ -6,20 +6,24 @@ judged on that one, in turn; what does best on average is then trained on the wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from .corpus import Corpus
 from .errors import FusionError
+from .files import replacing
 from .folds import Fold
 from .heads import build_head, head_class
 from .members import Progress, train_all
 from .metrics import accuracy, unweighted_average_recall
 from .training import Job, Plan, Trained
 
+KEPT = 3  # of so many candidates, one goes on
 CRITERIA = ("accuracy", "uar", "loss")
 WEIGHTS = tuple(step / 20 for step in range(21))  # of the sound, in decision fusion
 
@@ -31,10 +35,14 @@ class Rule:
     Attributes:
         by: ``accuracy``, ``uar`` or ``loss`` (cross-entropy). Of equal ones, the lower loss wins.
         epoch: whether the number of epochs is chosen too, up to a candidate's own; else its last is taken.
+        halving: whether candidates are trained for few epochs first and the best third of them for three
+            times as many, until at most three are trained for all: successive halving (Jamieson, Talwalkar
+            2016, with a third for a half).
     """
 
     by: str = "accuracy"
     epoch: bool = False
+    halving: bool = False
 
     def __post_init__(self) -> None:
         if self.by not in CRITERIA:
@@ -75,6 +83,27 @@ class Choice:
         plan = with_epochs(candidates[self.candidate], self.epochs)
         return plan if self.weight is None else with_weight(plan, self.weight)
 
+    def write(self, path: Path) -> None:
+        """Keep it as JSON."""
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Choice:
+        """What :meth:`write` wrote.
+
+        Raises:
+            FusionError: it cannot be read.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            figures = content["figures"] and Figures(**content["figures"])
+            return cls(content["candidate"], content["epochs"], content["weight"], figures)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FusionError(
+                f"{path} cannot be read ({error!r}); delete it and run the same command again"
+            ) from error
+
 
 def with_epochs(plan: Plan, epochs: int) -> Plan:
     """The same plan, trained for another number of epochs."""
@@ -95,19 +124,6 @@ def epochs_to_choose(candidates: Sequence[Plan], inner: Sequence[Fold], rule: Ru
     """Epochs that :func:`choose` trains for at most; 0 where there is nothing to choose."""
     for_weights = [plan.training.epochs for plan in candidates if leaves_weight(plan)]
     return _epochs_of_plans(candidates, inner, rule) + len(inner) * max(for_weights, default=0)
-
-
-def train_tasks(
-    corpus: Corpus, tasks: Sequence[tuple[Plan, Job]], workers: int, progress: Progress
-) -> Iterator[tuple[int, Trained]]:
-    """:func:`.members.train_all`, for tasks of several plans."""
-    before = 0
-    for plan in dict.fromkeys(plan for plan, _ in tasks):
-        places = [place for place, (other, _) in enumerate(tasks) if other == plan]
-        jobs = [tasks[place][1] for place in places]
-        for place, trained in train_all(corpus, plan, jobs, workers, partial(ahead, progress, before)):
-            yield places[place], trained
-        before += len(jobs) * plan.training.epochs
 
 
 def choose(
@@ -152,7 +168,21 @@ def ahead(progress: Progress, before: int, done: int) -> None:
 def _epochs_of_plans(candidates: Sequence[Plan], inner: Sequence[Fold], rule: Rule) -> int:
     if len(candidates) == 1 and not rule.epoch:
         return 0
-    return len(inner) * sum(plan.training.epochs for plan in candidates)
+    longest = sorted((plan.training.epochs for plan in candidates), reverse=True)
+    rungs = _rungs(len(candidates), rule.halving)
+    return len(inner) * sum(_part(epochs, part) for count, part in rungs for epochs in longest[:count])
+
+
+def _rungs(count: int, halving: bool) -> list[tuple[int, int]]:
+    """How many candidates are trained, for one part in how many of their epochs, in turn."""
+    rungs = [count]
+    while halving and rungs[-1] > KEPT:
+        rungs.append(-(-rungs[-1] // KEPT))
+    return [(left, KEPT ** (len(rungs) - 1 - rung)) for rung, left in enumerate(rungs)]
+
+
+def _part(epochs: int, part: int) -> int:
+    return -(-epochs // part)
 
 
 def _best_plan(
@@ -164,22 +194,47 @@ def _best_plan(
     workers: int,
     progress: Progress,
 ) -> Choice:
-    tasks = [(plan, Job(seed, fold.train, fold.test)) for plan in candidates for fold in inner]
+    left, before = list(range(len(candidates))), 0
+    options: list[tuple[Figures, int, int]] = []
+    for count, part in _rungs(len(candidates), rule.halving):
+        left = [place for _, place, _ in options[:count]] if options else left
+        plans = [with_epochs(candidates[p], _part(candidates[p].training.epochs, part)) for p in left]
+        curves = _curves(corpus, plans, inner, seed, workers, partial(ahead, progress, before))
+        options = sorted(
+            (_best_epoch(curve, rule, place) for place, curve in zip(left, curves, strict=True)),
+            key=lambda option: option[0].rank(rule.by),
+        )
+        before += len(inner) * sum(plan.training.epochs for plan in plans)
+    figures, place, epoch = options[0]
+    return Choice(place, epoch, figures=figures)
+
+
+def _best_epoch(curve: Sequence[Figures], rule: Rule, place: int) -> tuple[Figures, int, int]:
+    """Figures, place and epoch: the best, or the last if none is to be chosen."""
+    first = 0 if rule.epoch else len(curve) - 1
+    epoch = min(range(first, len(curve)), key=lambda epoch: curve[epoch].rank(rule.by))
+    return curve[epoch], place, epoch + 1
+
+
+def _curves(
+    corpus: Corpus,
+    plans: Sequence[Plan],
+    inner: Sequence[Fold],
+    seed: int,
+    workers: int,
+    progress: Progress,
+) -> list[list[Figures]]:
+    """The figures of each plan after each epoch, over all inner folds."""
+    tasks = [(plan, Job(seed, fold.train, fold.test)) for plan in plans for fold in inner]
     curves: list[list[Figures]] = [[] for _ in tasks]
-    for place, trained in train_tasks(corpus, tasks, workers, progress):
+    for place, trained in train_all(corpus, tasks, workers, progress):
         curves[place] = [
             Figures(float(e.val_loss or 0), float(e.val_accuracy or 0), float(e.val_uar or 0))
             for e in trained.history
         ]
     clips = [len(fold.test) for fold in inner]
-    options = []
-    for place, plan in enumerate(candidates):
-        own = curves[place * len(inner) : (place + 1) * len(inner)]
-        last = plan.training.epochs
-        for epoch in range(1 if rule.epoch else last, last + 1):
-            options.append((_mean([curve[epoch - 1] for curve in own], clips), place, epoch))
-    figures, place, epoch = min(options, key=lambda option: option[0].rank(rule.by))
-    return Choice(place, epoch, figures=figures)
+    own = [curves[first : first + len(inner)] for first in range(0, len(tasks), len(inner))]
+    return [[_mean(figures, clips) for figures in zip(*folds, strict=True)] for folds in own]
 
 
 def _best_weight(
@@ -195,7 +250,7 @@ def _best_weight(
     nobody = np.array([], dtype=np.int64)
     values = np.zeros((len(WEIGHTS), len(corpus.clips), len(plan.classes)))
     tasks = [(plan, Job(seed, fold.train, nobody)) for fold in inner]
-    for place, trained in train_tasks(corpus, tasks, workers, progress):
+    for place, trained in train_all(corpus, tasks, workers, progress):
         for number, weight in enumerate(WEIGHTS):
             probabilities = _at_weight(trained, with_weight(plan, weight), corpus)
             values[number, inner[place].test] = probabilities[inner[place].test]

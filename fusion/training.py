@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .batches import Batcher, Standardisation
 from .corpus import Corpus
+from .dropout import rekey
 from .errors import FusionError
 from .heads import Head, HeadSettings, build_head, head_class
 from .metrics import accuracy, unweighted_average_recall
@@ -58,6 +59,9 @@ class Job:
     seed: int
     fit: np.ndarray
     watch: np.ndarray
+
+
+Task = tuple[Plan, Job]
 
 
 @dataclass(frozen=True)
@@ -114,22 +118,37 @@ def train(corpus: Corpus, plan: Plan, job: Job, on_epoch: Callable[[int], None])
     targets = torch.from_numpy(corpus.targets(plan.classes)).to(device)
     fit, watch = (torch.from_numpy(clips).to(device) for clips in (job.fit, job.watch))
     history = []
-    with one_thread(), _seeded(job.seed, device) as order:
-        features = {name: corpus.streams[name].features for name in streams}
-        head = build_head(plan.head, features, len(plan.classes), plan.weights).to(device)
+    step = 0
+    with one_thread():
+        head, order = begin(corpus, plan, job.seed)
+        head.to(device)
         settings = plan.training
         optimiser = torch.optim.AdamW(
             head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
         for number in range(1, settings.epochs + 1):
             shuffled = fit[torch.randperm(len(fit), generator=order).to(device)]
-            fitted = _fit_epoch(head, batcher, targets, torch.split(shuffled, settings.batch), optimiser)
+            batches = torch.split(shuffled, settings.batch)
+            fitted = _fit_epoch(head, batcher, targets, batches, optimiser, job.seed, step)
+            step += len(batches)
             history.append(Epoch(number, *fitted, *_watch(head, batcher, targets, watch, plan.classes)))
             on_epoch(number)
         everything = torch.arange(len(corpus.clips), device=device)
         probabilities = _probabilities(head, batcher, everything)
     member = Member(plan.classes, head.to("cpu"), standardisations)
     return Trained(member, tuple(history), probabilities)
+
+
+def begin(corpus: Corpus, plan: Plan, seed: int) -> tuple[Head, torch.Generator]:
+    """The head of a member before its first step, on the CPU, and the generator of its orders of clips.
+
+    The caller's random state is as before afterwards.
+    """
+    features = {name: corpus.streams[name].features for name in head_class(plan.head.fusion).streams}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = build_head(plan.head, features, len(plan.classes), plan.weights)
+    return head, torch.Generator().manual_seed(seed)
 
 
 def resolve_device(name: str) -> str:
@@ -153,11 +172,14 @@ def _fit_epoch(
     targets: Tensor,
     batches: tuple[Tensor, ...],
     optimiser: torch.optim.Optimizer,
+    seed: int,
+    step: int,
 ) -> tuple[float, float]:
     head.train()
     loss_sum = torch.zeros((), device=targets.device)
     right = torch.zeros((), device=targets.device)
-    for clips in batches:
+    for number, clips in enumerate(batches):
+        rekey(head, seed, step + number)
         loss, logits = head.criterion(batcher(clips), targets[clips])
         optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -173,8 +195,11 @@ def _watch(
 ) -> tuple[float, ...]:
     if not len(clips):
         return ()
-    truth = targets[clips].cpu().numpy()
-    probabilities = _probabilities(head, batcher, clips)
+    return judged(_probabilities(head, batcher, clips), targets[clips].cpu().numpy(), classes)
+
+
+def judged(probabilities: np.ndarray, truth: np.ndarray, classes: tuple[str, ...]) -> tuple[float, ...]:
+    """Loss, accuracy and unweighted average recall of ``[N, C]`` for targets ``[N]``."""
     loss = -np.log(probabilities[np.arange(len(truth)), truth].clip(1e-30)).mean()
     names = [[classes[i] for i in indices] for indices in (truth, probabilities.argmax(axis=1))]
     return float(loss), accuracy(*names), unweighted_average_recall(*names)
@@ -196,12 +221,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _seeded(seed: int, device: str) -> Iterator[torch.Generator]:
-    """Seed initialisation and dropout, and give a generator for the order of clips; the caller's random
-    state is as before afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        torch.manual_seed(seed)
-        yield torch.Generator().manual_seed(seed)

@@ -19,6 +19,7 @@ from .fuse_options import (
     demo_note,
     describe,
     epochs_bar,
+    inner_folds,
     prepare,
     tell,
     training_options,
@@ -41,6 +42,7 @@ EXAMPLES = (
 Examples:
   avemo-fuse cv --folds subject --members 5 --out runs/cv-fbp
   avemo-fuse cv --folds group-kfold:5 --select epoch --out runs/cv-epoch
+  avemo-fuse cv --grid "lambda_a=0:1:0.1, lr=1e-4|1e-3" --halving --out runs/cv-grid
   avemo-fuse cv --folds session --session-pattern 'Ses\\d\\d' --out runs/cv-session
   avemo-fuse cv --folds kfold:10 --allow-same-subjects --fusion concat --out runs/cv-10
 
@@ -85,6 +87,11 @@ with all tables, and the same as CSV: results.csv (members), tables/*.csv.
     "training clips.",
 )
 @click.option(
+    "--halving",
+    is_flag=True,
+    help="Where --grid has many points: give up the worse two thirds after few epochs, and again.",
+)
+@click.option(
     "--select-by",
     type=click.Choice(["accuracy", "uar", "loss"]),
     default="accuracy",
@@ -121,10 +128,10 @@ with all tables, and the same as CSV: results.csv (members), tables/*.csv.
 def cv(out: Path, **options: Any) -> None:
     """Train on all folds but one, score that one, in turn; over all labelled clips, whatever their split.
 
-    Standardisation is fitted inside each fold. What --select chooses, and the weight of --fusion decision
-    where none is given, is chosen on inner folds of its training clips. A subject, or a copy of a recording,
-    on both sides of a fold is refused. A run that was stopped goes on with the same command. The last line is
-    the ensemble's accuracy and unweighted average recall over all held-out clips.
+    Standardisation is fitted inside each fold. What --select chooses, the point of --grid, and the weight of
+    --fusion decision where none is given, is chosen on inner folds of its training clips. A subject, or a
+    copy of a recording, on both sides of a fold is refused. A run that was stopped goes on with the same
+    command. The last line is the ensemble's accuracy and unweighted average recall over all held-out clips.
     """
     from ..cache.store import FeatureStore
     from ..fusion.crossvalidation import CrossValidation
@@ -146,7 +153,7 @@ def cv(out: Path, **options: Any) -> None:
     with epochs_bar(inner_epochs) as progress:
         choices = run.choose(prepared.corpus, design, options["workers"], progress)
     with epochs_bar(sum(choices[fold].epochs for fold, _ in run.missing(design))) as progress:
-        members = run.run(prepared.corpus, design, choices, options["workers"], progress)
+        members = run.run(prepared.corpus, design, choices, options["workers"], progress, options["stacked"])
     outcome = Outcome(members, design, choices, prepared.rows)
     write(outcome, out, note=demo_note(prepared.rows))
     show(outcome, out, note=demo_note(prepared.rows))
@@ -228,10 +235,11 @@ def design_of(folds: Sequence[Fold], prepared: Prepared, options: Mapping[str, A
     from ..fusion.crossvalidation import Design
     from ..fusion.selection import Rule
 
-    seeds = [options["seed"] + number for number in range(options["members"])]
+    first, members = prepared.seeds
+    seeds = [first + number for number in range(members)]
     inner = partial(divide_again, prepared=prepared, options=options)
-    rule = Rule(options["select_by"], options["select"] == "epoch")
-    return Design(folds, seeds, [prepared.plan], inner, rule)
+    rule = Rule(options["select_by"], options["select"] == "epoch", options["halving"])
+    return Design(folds, seeds, prepared.grid.plans(prepared.plan), inner, rule, prepared.grid.names)
 
 
 def plan_of(run: CrossValidation, design: Design, options: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -254,17 +262,14 @@ def divide_again(fold: Fold, prepared: Prepared, options: Mapping[str, Any]) -> 
     Raises:
         FusionError: the clips are too few to divide once more.
     """
-    from ..fusion.folds import group_k_fold, inside, k_fold
-
-    clips = [prepared.rows[i].clip for i in fold.train]
-    labels = [str(clip.label) for clip in clips]
+    groups: list[str | None] | None = None
     kind = options["folds"].partition(":")[0]
-    groups = sessions(clips, options["session_pattern"]) if kind == "session" else [c.subject for c in clips]
-    count = len({*groups})
-    if kind != "kfold" and all(groups) and count > 1:
-        return inside(fold, group_k_fold(labels, groups, min(options["inner_folds"], count), options["seed"]))
-    fewest = min(labels.count(name) for name in {*labels})
-    return inside(fold, k_fold(labels, max(2, min(options["inner_folds"], fewest)), options["seed"]))
+    if kind == "session":
+        clips = [prepared.rows[i].clip for i in fold.train]
+        groups = sessions(clips, options["session_pattern"])
+    elif kind == "kfold":
+        groups = []
+    return inner_folds(fold, prepared, options["inner_folds"], options["seed"], groups)
 
 
 def card_of(prepared: Prepared, design: Design, marks: Sequence[str], options: Mapping[str, Any]) -> Card:
@@ -272,14 +277,16 @@ def card_of(prepared: Prepared, design: Design, marks: Sequence[str], options: M
     from ..fusion.heads import described
 
     selection = {"of": design.chosen, "by": options["select_by"], "inner_folds": options["inner_folds"]}
+    if options["halving"]:
+        selection["halving"] = True
     plans = [{"head": described(plan.head), "training": asdict(plan.training)} for plan in design.candidates]
     settings = {
-        "seed": options["seed"],
+        "seed": design.seeds[0],
         "folds": options["folds"],
         "session_pattern": options["session_pattern"] if options["folds"] == "session" else None,
         "normalise": options["normalise"] if options["normalise"] != "none" else None,
         "selection": selection if design.chosen else None,
         "candidates": plans if len(plans) > 1 else None,
     }
-    facts = {"members": options["members"], "marks": marks}
+    facts = {"members": len(design.seeds), "marks": marks}
     return prepared.card("cv", range(len(prepared.rows)), facts, **settings)

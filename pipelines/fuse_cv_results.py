@@ -127,7 +127,7 @@ def of_folds(outcome: Outcome) -> Table:
     from ..fusion.metrics import summary as figures
 
     shown: dict[str, Callable[[Choice], object]] = {
-        "candidate": lambda choice: choice.candidate,
+        "candidate": lambda choice: outcome.design.names[choice.candidate],
         "epoch": lambda choice: choice.epochs,
         "weight": lambda choice: None if choice.weight is None else f"{choice.weight:.2f}",
     }

@@ -14,7 +14,8 @@ import click
 
 from .. import __version__
 from .demo_set import DEMO_NOTE, is_demo
-from .head_options import HEAD_OPTIONS, audio_encoder, head_settings, path_of
+from .grid_option import GRID_OPTIONS, grid_of
+from .head_options import ENCODED, HEAD_OPTIONS, encoders, head_settings, path_of
 
 if TYPE_CHECKING:
     from ..cache.keys import FeatureKey
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     from ..fusion.cards import Card
     from ..fusion.corpus import Corpus
     from ..fusion.features import Feature
+    from ..fusion.folds import Fold
+    from ..fusion.grid import Grid
     from ..fusion.scores import Scores
     from ..fusion.training import Plan
 
 FEATURES_HELP = """
 \b
 Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best it has):
-  visual  basic f-mean f-meanstd f-meanstd-2 f-normfft f-ar-mean:A+B
+  visual  basic f-mean f-meanstd f-meanstd-2 f-normfft f-ar-mean:A+B markers
   audio   alexnet logmel logmel-stats spectrogram spectrogram-stats
 """
 
@@ -50,6 +53,7 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
                  show_default=True, metavar="RATE", help="Adam's learning rate."),
     click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True,
                  metavar="SHARE", help="Shrinks weights apart from the gradient; helps on few clips."),
+    *GRID_OPTIONS,
     click.option("--device", default="auto", show_default=True, metavar="NAME",
                  help="auto, cpu, cuda, cuda:1."),
     click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
@@ -75,6 +79,8 @@ class Prepared:
         keys: what each stream was extracted with.
         corpus: their values, in the order of ``rows``.
         plan: classes and settings.
+        grid: settings to combine instead of some of the plan's.
+        seeds: the first, and how many.
     """
 
     store: FeatureStore
@@ -83,6 +89,8 @@ class Prepared:
     keys: Mapping[str, FeatureKey]
     corpus: Corpus
     plan: Plan
+    grid: Grid
+    seeds: tuple[int, int]
 
     def card(self, kind: str, fitted: Sequence[int], facts: Mapping[str, Any], **settings: Any) -> Card:
         """What to write on the run's folder."""
@@ -118,7 +126,7 @@ def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool
     from ..fusion.attention import attention_class
     from ..fusion.corpus import load
     from ..fusion.errors import FusionError
-    from ..fusion.features import AUDIO, find
+    from ..fusion.features import AUDIO, VISUAL, find
     from ..fusion.heads import build_head, head_class
     from ..fusion.training import Plan, TrainingSettings
 
@@ -133,11 +141,12 @@ def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool
             "folders, or give avemo-extract a manifest with a label column"
         )
     wanted = dict(options)
-    if options["audio_encoder"] and options[AUDIO] == "auto":
-        wanted[AUDIO] = "spectrogram"
+    for stream, feature in ENCODED.items():
+        if options[f"{stream}_encoder"] and options[stream] == "auto":
+            wanted[stream] = feature
     features = {stream: find(store, stream, wanted[stream]) for stream in streams}
-    encoder, weights = audio_encoder(options, features.get(AUDIO))
-    head = replace(head, audio_encoder=encoder)
+    encoded, weights = encoders(options, features)
+    head = replace(head, visual_encoder=encoded.get(VISUAL), audio_encoder=encoded.get(AUDIO))
     keys = {name: key for feature in features.values() for name, key in feature.keys(store, rows).items()}
     corpus = load(store, features, rows)
     training = TrainingSettings(
@@ -145,8 +154,10 @@ def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool
     )
     plan = Plan(corpus.classes, head, training, options["device"], weights)
     dimensions = {stream: sequences.features for stream, sequences in corpus.streams.items()}
-    build_head(head, dimensions, len(plan.classes), plan.weights)  # for its complaints
-    return Prepared(store, rows, features, keys, corpus, plan)
+    grid, seeds = grid_of(options["grid"], options["seed"], options["members"])
+    for each in grid.plans(plan):
+        build_head(each.head, dimensions, len(plan.classes), plan.weights)  # for its complaints
+    return Prepared(store, rows, features, keys, corpus, plan, grid, seeds)
 
 
 def describe(prepared: Prepared) -> list[tuple[str, str]]:
@@ -169,7 +180,30 @@ def describe(prepared: Prepared) -> list[tuple[str, str]]:
             if waiting:
                 lines.append(("", f"{waiting} clips are not in {name} yet: {remedy}"))
     lines.append(("fusion", head.fusion))
+    if prepared.grid.axes:
+        axes = ", ".join(f"{name} {len(values)}" for name, values in prepared.grid.axes.items())
+        lines.append(("grid", f"{len(prepared.grid.points)} points: {axes}"))
     return lines
+
+
+def inner_folds(
+    fold: Fold, prepared: Prepared, count: int, seed: int, groups: Sequence[str | None] | None = None
+) -> list[Fold]:
+    """A fold's training clips divided once more: by whole ``groups``, or subjects if None, where all of them
+    are named; else stratified. At most ``count`` folds.
+
+    Raises:
+        FusionError: the clips are too few to divide once more.
+    """
+    from ..fusion.folds import group_k_fold, inside, k_fold
+
+    clips = [prepared.rows[i].clip for i in fold.train]
+    labels = [str(clip.label) for clip in clips]
+    own = [clip.subject for clip in clips] if groups is None else groups
+    if own and all(own) and len({*own}) > 1:
+        return inside(fold, group_k_fold(labels, own, min(count, len({*own})), seed))
+    fewest = min(labels.count(name) for name in {*labels})
+    return inside(fold, k_fold(labels, max(2, min(count, fewest)), seed))
 
 
 def tell(lines: Sequence[tuple[str, str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from .fuse_options import (
     demo_note,
     describe,
     epochs_bar,
+    inner_folds,
     prepare,
     tell,
     training_options,
@@ -25,6 +27,7 @@ from .table import aligned
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..fusion.metrics import Summary
     from ..fusion.runs import Run
     from ..fusion.scores import Scores
 
@@ -36,6 +39,8 @@ Examples:
   avemo-fuse train --members 5 --visual f-meanstd-2 --out runs/wide
   avemo-fuse train --visual f-ar-mean:ir50@affectnet+ir50@rafdb --attention relation
   avemo-fuse train --fusion audio --audio logmel-stats --out runs/sound
+  avemo-fuse train --fusion am-fbp --grid "lambda_a=0:1:0.1, seed=0:4" --out runs/lambda
+  avemo-fuse train --grid "lr=1e-4|3e-4|1e-3, dropout=0.3|0.6" --choose halving --members 5 --out runs/best
   avemo-fuse train --fit-on train+val --members 4 --out runs/submission
 """
     + FEATURES_HELP
@@ -51,6 +56,14 @@ Examples:
     show_default=True,
     help="train+val, as for a submission, leaves no clips to validate on.",
 )
+@click.option(
+    "--choose",
+    type=click.Choice(["all", "best", "halving"]),
+    default="all",
+    show_default=True,
+    help="Of --grid: members of all points; or of the one that does best on inner folds of the clips being "
+    "fitted, of whole subjects where all are named. halving gives up bad ones early.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default="runs/default", show_default=True,
               metavar="DIR", help="The run's folder: models, history, scores.")  # fmt: skip
 def train(out: Path, fit_on: str, **options: Any) -> None:
@@ -62,9 +75,11 @@ def train(out: Path, fit_on: str, **options: Any) -> None:
     run, prepared, fit, watch = begin(out, fit_on, options)
     validated = f"{len(watch)} validate" if len(watch) else "none to validate: `avemo-fuse cv` can"
     tell([*describe(prepared), ("fitted", f"{len(fit)} clips; {validated}"), ("run", state(run))])
-    members, files = fill(run, prepared, fit, watch, options["workers"])
+    if run.undecided:
+        choose(run, prepared, fit, options)
+    members, files = fill(run, prepared, fit, watch, options["workers"], options["stacked"])
     if len(watch):
-        report(members, prepared, "val")
+        report(members, prepared, "val", run)
     finish(run, prepared, files)
 
 
@@ -82,8 +97,18 @@ def begin(out: Path, fit_on: str, options: Mapping[str, Any]) -> tuple[Run, Prep
     with FeatureStore(options["store"]) as store:
         prepared = prepare(store, options)
         fit, watch = fitted_and_watched(prepared.corpus, fit_on)
-        facts = {"members": options["members"]}
-        card = prepared.card("train", fit.tolist(), facts, seed=options["seed"], fit_on=fit_on)
+        seed, members = prepared.seeds
+        points = len(prepared.grid.points)
+        chosen = options["choose"] if points > 1 and options["choose"] != "all" else None
+        card = prepared.card(
+            "train",
+            fit.tolist(),
+            {"members": members if chosen else members * points},
+            seed=seed,
+            fit_on=fit_on,
+            grid=dict(prepared.grid.axes) or None,
+            selection=chosen,
+        )
         return Run.start(out, card, options["overwrite"]), prepared, fit, watch
 
 
@@ -93,8 +118,31 @@ def state(run: Run) -> str:
     return f"{run.path}, members: {run.members}" + (f", {kept} of them trained already" if kept else "")
 
 
+def choose(run: Run, prepared: Prepared, fit: np.ndarray, options: Mapping[str, Any]) -> None:
+    """Choose a point of the grid on inner folds of the clips being fitted."""
+    from ..fusion.folds import Fold
+    from ..fusion.selection import Rule, choose, epochs_to_choose
+
+    candidates = prepared.grid.plans(prepared.plan)
+    nobody = fit[:0]
+    inner = inner_folds(Fold("fit", fit, nobody), prepared, 5, run.seed)
+    rule = Rule("accuracy", halving=options["choose"] == "halving")
+    with epochs_bar(epochs_to_choose(candidates, inner, rule)) as progress:
+        choice = choose(prepared.corpus, candidates, inner, rule, run.seed, options["workers"], progress)
+    run.decide(choice)
+    assert choice.figures is not None
+    point = prepared.grid.names[choice.candidate]
+    text = f"{point}: accuracy {choice.figures.accuracy:.3f} on {len(inner)} inner folds"
+    tell([("chosen", f"{text}, best of {len(candidates)} points")])
+
+
 def fill(
-    run: Run, prepared: Prepared, fit: np.ndarray, watch: np.ndarray, workers: int
+    run: Run,
+    prepared: Prepared,
+    fit: np.ndarray,
+    watch: np.ndarray,
+    workers: int,
+    stacked: bool | None = None,
 ) -> tuple[list[Scores], dict[str, Path]]:
     """Train the members that ``run`` lacks, under a progress bar, keeping each as it comes; score all clips.
 
@@ -105,30 +153,49 @@ def fill(
     from ..fusion.training import Job
 
     missing = run.missing()
-    jobs = [Job(run.seed + number, fit, watch) for number in missing]
-    with epochs_bar(len(jobs) * prepared.plan.training.epochs) as progress:
-        for place, trained in train_all(prepared.corpus, prepared.plan, jobs, workers, progress):
+    tasks = [
+        (
+            replace(run.plan_of(n), device=prepared.plan.device, weights=prepared.plan.weights),
+            Job(run.seed_of(n), fit, watch),
+        )
+        for n in missing
+    ]
+    with epochs_bar(sum(plan.training.epochs for plan, _ in tasks)) as progress:
+        for place, trained in train_all(prepared.corpus, tasks, workers, progress, stacked):
             run.save(missing[place], trained)
     members = run.scores(prepared.corpus, prepared.plan.device)
     run.write_history()
     return members, run.write_scores(members)
 
 
-def report(members: Sequence[Scores], prepared: Prepared, split: str) -> None:
-    """Print accuracy and unweighted average recall on the labelled clips of ``split``."""
+def report(members: Sequence[Scores], prepared: Prepared, split: str, run: Run | None = None) -> None:
+    """Print accuracy and unweighted average recall on the labelled clips of ``split``: of each member, or,
+    where a ``run`` has a grid, the mean over the members of each of its points."""
     from ..fusion.ensemble import average
     from ..fusion.metrics import summary
 
     chosen = [scores.select(split).labelled for scores in members]
-    sets = [(f"member {number}", scores) for number, scores in enumerate(chosen)]
+    figures = [summary(scores) for scores in chosen]
     mean = average(chosen)
-    sets.append(("ensemble", mean))
     seen = with_faces(mean, prepared.rows)
-    if seen:
-        sets.append(("ensemble, clips with a face", seen))
-    figures = [(name, summary(scores)) for name, scores in sets]
-    rows = [[name, figure.clips, figure.accuracy, figure.uar] for name, figure in figures]
+    together = [("ensemble", mean), *([("ensemble, clips with a face", seen)] if seen else [])]
+    whole = [(name, summary(scores)) for name, scores in together]
+    if run is not None and len(run.points) > 1:
+        axes = list(run.points[0])
+        own = [figures[place :: len(run.points)] for place in range(len(run.points))]
+        rows: list[list[Any]] = [
+            [*(f"{value:g}" for value in point.values()), len(of), _mean(of, "accuracy"), _mean(of, "uar")]
+            for point, of in zip(run.points, own, strict=True)
+        ]
+        click.echo("\n" + aligned([*axes, "members", "mean accuracy", "mean UAR"], rows))
+    else:
+        whole = [*((f"member {number}", figure) for number, figure in enumerate(figures)), *whole]
+    rows = [[name, figure.clips, figure.accuracy, figure.uar] for name, figure in whole]
     click.echo("\n" + aligned([f"on {split}", "clips", "accuracy", "UAR"], rows))
+
+
+def _mean(figures: Sequence[Summary], name: str) -> float:
+    return sum(float(getattr(figure, name)) for figure in figures) / len(figures)
 
 
 def finish(run: Run, prepared: Prepared, files: Mapping[str, Path]) -> None:

@@ -43,7 +43,7 @@ def mean(weights: list[float], vectors: list[list[float]]) -> list[float]:
 
 
 def self_weights(attention: Attention, frames: list[list[float]]) -> list[float]:
-    linear = attention.score[1]
+    linear = attention.score[0]
     return [sigmoid(dot(linear.weight[0], f) + linear.bias.item()) for f in frames]
 
 

@@ -175,3 +175,43 @@ def test_a_run_of_before_goes_on_and_one_of_another_meaning_does_not(store: Path
 
 def test_help_names_all_heads_and_encoders() -> None:
     assert {*HEADS, *ENCODERS} <= {*re.findall(r"[\w-]+", fuse("train", "--help").output)}
+
+
+def test_a_grid_is_trained_resumed_and_grown(store: Path, tmp_path: Path) -> None:
+    run, grid = tmp_path / "run", ("--grid", "lambda_a=0:1:0.5, lr=1e-3|1e-2", "--stacked")
+    output = train(store, run, *grid, "--members", 2)
+    assert "6 points: lambda_audio 3, learning_rate 2" in output and "members: 12" in output
+    (run / "member-004.safetensors").unlink()
+    before = (run / "member-005.safetensors").read_bytes()
+    assert "11 of them trained already" in train(store, run, *grid, "--members", 2)
+    assert (run / "member-005.safetensors").read_bytes() == before
+    output = train(store, run, *grid[:1], grid[1] + ", seed=0:2")
+    assert "members: 18, 12 of them trained already" in output
+    lines = (run / "history.csv").read_text().splitlines()
+    assert lines[0].startswith("member,seed,lambda_audio,learning_rate,epoch")
+    firsts = [line.split(",")[:4] for line in lines[1::2]]
+    assert firsts[4] == ["4", "0", "1.0", "0.001"] and firsts[7] == ["7", "1", "0.0", "0.01"]
+    assert len(list(run.glob("member-*-all.csv"))) == 18
+    assert "grid.lambda_audio" in refused(store, run, "--grid", "lambda_a=0:1:0.25, lr=1e-3|1e-2")
+
+
+def test_one_point_of_a_grid_is_chosen(store: Path, tmp_path: Path) -> None:
+    run, options = tmp_path / "run", ("--grid", "lr=1e-12|1e-11|1e-10|1e-9|1e-8|0.03", "--epochs", 12)
+    output = train(store, run, *options, "--choose", "halving", "--members", 2)
+    assert "chosen" in output and "members: 2" in output
+    assert json.loads((run / "choice.json").read_text())["candidate"] in range(6)
+    assert "2 of them trained already" in train(store, run, *options, "--choose", "halving", "--members", 2)
+    assert len(list(run.glob("member-*.safetensors"))) == 2
+    result = fuse("predict", run, store, "--out", tmp_path / "scores.csv")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_grid_in_cross_validation_is_chosen_inside_each_fold(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cv"
+    grid = ("--grid", "lr=1e-3|1e-2, lambda_v=0|1", "--halving", "--members", 2)
+    result = fuse("cv", "--store", store, "--out", out, *QUICK, *grid)
+    assert result.exit_code == 0, result.output
+    assert "candidate by accuracy on 2 inner folds" in result.output
+    choices = [json.loads(path.read_text()) for path in sorted(out.glob("folds/*.json"))]
+    assert len(choices) == 3 and all(choice["candidate"] in range(4) for choice in choices)
+    assert "lambda_visual" in (out / "results.md").read_text()

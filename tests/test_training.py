@@ -94,11 +94,9 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_random_state_and_threads
 @pytest.mark.slow
 def test_processes_give_the_same_bits_and_report_every_epoch() -> None:
     data = corpus()
-    jobs = [job(data, seed) for seed in range(3)]
+    tasks = [(plan(), job(data, seed)) for seed in range(3)]
     told: dict[int, list[int]] = {1: [], 2: []}
-    results = {
-        workers: dict(train_all(data, plan(), jobs, workers, told[workers].append)) for workers in (1, 2)
-    }
+    results = {workers: dict(train_all(data, tasks, workers, told[workers].append)) for workers in (1, 2)}
     for number in range(3):
         one, two = (results[workers][number] for workers in (1, 2))
         assert one.history == two.history

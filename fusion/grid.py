@@ -1,0 +1,68 @@
+"""Grids of settings: one plan for each combination of values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from typing import Any
+
+from .errors import FusionError
+from .head_settings import HeadSettings
+from .training import Plan, TrainingSettings
+
+HEAD = ("dropout", "hidden", "outputs", "factors", "lambda_visual", "lambda_audio", "decision_weight")
+TRAINING = tuple(field.name for field in fields(TrainingSettings))
+WHOLE = ("hidden", "outputs", "factors", "epochs", "batch")  # numbers without a fraction
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Values of settings to combine.
+
+    Attributes:
+        axes: name of a field of :class:`HeadSettings` or :class:`TrainingSettings` → its values.
+
+    Raises:
+        FusionError: another name, or values that cannot be or are given twice.
+    """
+
+    axes: Mapping[str, Sequence[float]]
+
+    def __post_init__(self) -> None:
+        for name, values in self.axes.items():
+            if name not in (*HEAD, *TRAINING):
+                raise FusionError(f"a grid over {name!r}? There are {', '.join((*HEAD, *TRAINING))}, seed")
+            least = 1 if name in WHOLE else 0
+            for value in values:
+                strange = value != int(value) if name in WHOLE else False
+                if strange or value < least or (name == "dropout" and value >= 1):
+                    raise FusionError(f"{name} in the grid cannot be {value:g}")
+            if len({*values}) != len(values):
+                raise FusionError(
+                    f"{name} in the grid has the same value twice: {', '.join(map(str, values))}"
+                )
+
+    @property
+    def points(self) -> list[dict[str, float]]:
+        """All combinations; the last axis varies first."""
+        values = (
+            [int(value) if name in WHOLE else float(value) for value in axis]
+            for name, axis in self.axes.items()
+        )
+        return [dict(zip(self.axes, point, strict=True)) for point in product(*values)]
+
+    @property
+    def names(self) -> list[str]:
+        """Each point in words: ``lambda_audio 0.5, dropout 0.3``."""
+        return [", ".join(f"{name} {value:g}" for name, value in point.items()) for point in self.points]
+
+    def plans(self, plan: Plan) -> list[Plan]:
+        """``plan`` with the values of each point."""
+        return [_at(plan, point) for point in self.points]
+
+
+def _at(plan: Plan, point: Mapping[str, Any]) -> Plan:
+    head: HeadSettings = replace(plan.head, **{name: point[name] for name in HEAD if name in point})
+    training = replace(plan.training, **{name: point[name] for name in TRAINING if name in point})
+    return replace(plan, head=head, training=training)
