@@ -118,9 +118,8 @@ def main() -> None:
         least /= cores if best == processes else 1
         cells = [f"{turn:.1f}", f"{processes:.1f}", f"{stacked:.1f}", f"{processes / turn:.2f}"]
         cells += [f"{stacked / turn:.2f}", f"{least / best:.2f}", f"{apart:.0e}"]
-        print(
-            f"{count:>{len(HEADER[0])}}  {'  '.join(cell.rjust(len(name)) for cell, name in zip(cells, HEADER[1:], strict=True))}"
-        )
+        row = [str(count), *cells]
+        print("  ".join(cell.rjust(len(name)) for cell, name in zip(row, HEADER, strict=True)))
 
 
 if __name__ == "__main__":

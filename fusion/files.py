@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,3 +30,8 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def as_file_name(text: str) -> str:
+    """``text`` with what a file's name had better not have replaced by ``_``."""
+    return re.sub(r"[^\w.-]", "_", text)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
@@ -36,7 +35,7 @@ from .corpus import Corpus, load
 from .ensemble import average
 from .errors import FusionError
 from .features import Feature
-from .files import replacing
+from .files import as_file_name, replacing
 from .grid import Grid
 from .heads import build_head, settings_of_run
 from .scores import Scores
@@ -190,7 +189,7 @@ class Run:
         written = {}
         mean = average(members)
         for split in mean.splits:
-            name = re.sub(r"[^\w.-]", "_", split)
+            name = as_file_name(split)
             for number, scores in enumerate(members):
                 scores.select(split).write(self.path / f"member-{number:03d}-{name}.csv")
             written[split] = self.path / f"scores-{name}.csv"

@@ -116,7 +116,7 @@ class _Stack:
         self.batcher = Batcher(corpus.streams, self.standardisations, self.device)
         self.targets = torch.from_numpy(corpus.targets(plan.classes)).to(self.device)
         wrapped = [_Criterion(head) for head in self.heads]
-        parameters, buffers = stack_module_state(wrapped)  # type: ignore[arg-type]
+        parameters, buffers = stack_module_state(wrapped)
         self.parameters = {n: p.detach().to(self.device).requires_grad_() for n, p in parameters.items()}
         self.buffers = {n: b.to(self.device) for n, b in buffers.items()}
         self.model = copy.deepcopy(wrapped[0]).to("meta")
@@ -158,7 +158,7 @@ class _Stack:
         self.model.train()
         called = vmap(self._call, in_dims=(0, 0, 0, 0))
         loss_sum = right = torch.zeros(len(self.tasks), device=self.device)
-        for number, clips in enumerate(shuffled.split(self.tasks[0][0].training.batch, dim=1)):
+        for number, clips in enumerate(torch.split(shuffled, self.tasks[0][0].training.batch, dim=1)):
             self._rekey(step + number)
             targets = self.targets[clips]
             losses, logits = called(self.parameters, self.buffers, dict(self.batcher(clips)), targets)
@@ -190,7 +190,7 @@ class _Stack:
         self.model.eval()
         called = vmap(self._call, in_dims=(0, 0, None, None))
         logits = []
-        for part in clips.split(PREDICT_BATCH):
+        for part in torch.split(clips, PREDICT_BATCH):
             anything = torch.zeros_like(part)  # clips need no class to be scored
             logits.append(called(self.parameters, self.buffers, dict(self.batcher(part)), anything)[1])
         return np.asarray(torch.cat(logits, dim=1).double().softmax(dim=2).cpu())

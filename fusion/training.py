@@ -124,7 +124,7 @@ def train(corpus: Corpus, plan: Plan, job: Job, on_epoch: Callable[[int], None])
         head.to(device)
         settings = plan.training
         optimiser = torch.optim.AdamW(
-            head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+            head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         for number in range(1, settings.epochs + 1):
             shuffled = fit[torch.randperm(len(fit), generator=order).to(device)]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import click
@@ -51,3 +51,15 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
     return click.command(
         name, cls=Command, context_settings={"help_option_names": ["-h", "--help"]}, **settings
     )
+
+
+def with_options_of(
+    other: click.Command, without: Collection[str]
+) -> Callable[[click.Command], click.Command]:
+    """Give a command the options of another, behind its own."""
+
+    def extend(own: click.Command) -> click.Command:
+        own.params += [parameter for parameter in other.params if parameter.name not in without]
+        return own
+
+    return extend

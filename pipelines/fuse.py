@@ -11,6 +11,8 @@ COMMANDS = {
     "train": ("fuse_train:train", "Train an ensemble of heads on a store of features."),
     "predict": ("fuse_predict:predict", "Score a store, or video clips, with trained runs."),
     "cv": ("fuse_cv:cv", "Cross-validate: leave one subject or session out, or k folds."),
+    "tables": ("fuse_tables:tables", "Make the papers' tables of comparisons on a store."),
+    "mix": ("fuse_mix:mix", "Train several kinds of heads and average them: 2am-fbp + 4g-fbp."),
     "ensemble": ("fuse_ensemble:ensemble", "Average scores, re-weight them, write a submission."),
     "compare": ("fuse_compare:compare", "Test whether one set of scores is better than another."),
     "report": ("fuse_report:report", "Show what came of runs, as one HTML file."),

@@ -133,6 +133,19 @@ def cv(out: Path, **options: Any) -> None:
     copy of a recording, on both sides of a fold is refused. A run that was stopped goes on with the same
     command. The last line is the ensemble's accuracy and unweighted average recall over all held-out clips.
     """
+    outcome = cross_validate(out, options)
+    note = demo_note(outcome.rows)
+    write(outcome, out, note)
+    show(outcome, out, note)
+
+
+def cross_validate(out: Path, options: Mapping[str, Any]) -> Outcome:
+    """Train and score what ``out`` lacks, under progress bars.
+
+    Raises:
+        StoreError: the store cannot be read.
+        FusionError: options that cannot be used, or ``out`` holds another run.
+    """
     from ..cache.store import FeatureStore
     from ..fusion.crossvalidation import CrossValidation
 
@@ -154,9 +167,7 @@ def cv(out: Path, **options: Any) -> None:
         choices = run.choose(prepared.corpus, design, options["workers"], progress)
     with epochs_bar(sum(choices[fold].epochs for fold, _ in run.missing(design))) as progress:
         members = run.run(prepared.corpus, design, choices, options["workers"], progress, options["stacked"])
-    outcome = Outcome(members, design, choices, prepared.rows)
-    write(outcome, out, note=demo_note(prepared.rows))
-    show(outcome, out, note=demo_note(prepared.rows))
+    return Outcome(members, design, choices, prepared.rows)
 
 
 def clips_of(prepared: Prepared) -> list[Clip]:

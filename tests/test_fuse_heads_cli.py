@@ -215,3 +215,41 @@ def test_a_grid_in_cross_validation_is_chosen_inside_each_fold(store: Path, tmp_
     choices = [json.loads(path.read_text()) for path in sorted(out.glob("folds/*.json"))]
     assert len(choices) == 3 and all(choice["candidate"] in range(4) for choice in choices)
     assert "lambda_visual" in (out / "results.md").read_text()
+
+
+def test_a_table_of_the_papers(store: Path, tmp_path: Path) -> None:
+    def make(*more: object) -> str:
+        result = fuse("tables", *more, "--store", store, "--out", tmp_path, *QUICK, "--members", 2)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    output = make("attention")
+    assert "9 of 9: transformer transformer" in output
+    written = (tmp_path / "attention.md").read_text()
+    lines = (tmp_path / "attention.csv").read_text().splitlines()
+    assert lines[0].startswith("system,accuracy,UAR") and len(lines) == 10
+    assert lines[1].split(",")[5] == "baseline" and lines[9].startswith("transformer transformer")
+    # the paper's own shape holds the same accuracies
+    shape = [line for line in written.splitlines() if line.startswith("| relation |")]
+    assert len(shape) == 1
+    for cell, row in zip(shape[0].split("|")[2:5], lines[4:7], strict=True):
+        assert cell.strip() == row.split(",")[1].split(" ")[0]
+    again = make("attention")
+    assert again.count("0 of 6 trainings to do") == 9
+    assert (tmp_path / "attention.md").read_text() == written
+    assert "ag-fbp, divided by its length" in make("family")
+
+
+def test_kinds_of_heads_are_mixed(store: Path, tmp_path: Path) -> None:
+    def mix(*more: object) -> Result:
+        return fuse("mix", *more, "--store", store, "--out", tmp_path / "mix", *QUICK)
+
+    result = mix("2am-fbp + g-fbp")
+    assert result.exit_code == 0 and "the mean of 3 members" in result.output, result.output
+    members = [*(tmp_path / "mix").glob("*/member-*-all.csv")]
+    assert len(members) == 3
+    mean = np.mean([Scores.read(path).values for path in members], axis=0)
+    np.testing.assert_allclose(Scores.read(tmp_path / "mix" / "scores-all.csv").values, mean, atol=1e-6)
+    assert "2 of them trained already" in mix("2am-fbp + g-fbp").output
+    wrong = mix("2 3am")
+    assert wrong.exit_code == 2 and "'2 3am'" in wrong.output
