@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def as_text(record: Record) -> str:
         "classes": ", ".join(record["classes"]) or "none known",
         "input": record["preprocessing"],
         "output": record["features"] and f"{record['features']} features, {record['layer']}",
+        "network": None if record["paper"] else record["network"],
         "licence": record["licence"] or _UNKNOWN,
         "paper": record["paper"],
         "published at": record["page"],
@@ -84,7 +85,7 @@ def _record(name: str, entry: zoo.WeightSet | None, here: Stored | None) -> Reco
         "trained_on": entry.trained_on if entry else f"your own: {card.get('source', '')}".rstrip(": "),
         "classes": list(entry.classes if entry and entry.classes else card.get("classes", ())),
         **_network(architecture, entry, here),
-        "licence": entry.licence if entry and entry.licence else card.get("licence"),
+        "licence": entry.licence if entry and entry.licence else card.get("licence") or _of_data(card),
         "paper": entry.paper if entry else None,
         "page": entry.page if entry else None,
         "url": entry.url if entry else None,
@@ -98,9 +99,16 @@ def _record(name: str, entry: zoo.WeightSet | None, here: Stored | None) -> Reco
     }
 
 
+def _of_data(card: Mapping[str, Any]) -> str | None:
+    """Under what the data are, of which a network of one's own was made."""
+    data = card.get("data")
+    licence = data.get("licence") if isinstance(data, dict) else None
+    return f"of the data: {licence}" if licence else None
+
+
 def _network(architecture: str, entry: zoo.WeightSet | None, here: Stored | None) -> Record:
     """What goes in and comes out, as its network's spec says."""
-    unknown: Record = dict.fromkeys(("input_size", "colour", "preprocessing", "features", "layer"))
+    unknown: Record = dict.fromkeys(("input_size", "colour", "preprocessing", "features", "layer", "network"))
     if entry is not None and entry.kind != "face network":
         return unknown
     if architecture == ONNX:
@@ -118,6 +126,7 @@ def _network(architecture: str, entry: zoo.WeightSet | None, here: Stored | None
         "preprocessing": preprocessing(spec),
         "features": spec.features,
         "layer": spec.layer,
+        "network": spec.source,
     }
 
 

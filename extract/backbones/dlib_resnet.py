@@ -143,7 +143,6 @@ SPEC = BackboneSpec(
     std=(256.0, 256.0, 256.0),
     layer="fc",
     build=DlibResNet,
-    checkpoint=_WEIGHTS_FILE,
     source="King 2009, JMLR 10; dlib-models, CC0",
     read=read_dlib_resnet,
     default_weights=dlib_weights,

@@ -152,7 +152,6 @@ SPEC = BackboneSpec(
     std=(128.0, 128.0, 128.0),
     layer="last_bn, L2-normalised",
     build=InceptionResNetV1,
-    checkpoint="20180402-114759-vggface2.pt (facenet-pytorch)",
     source="Szegedy et al. 2017, arXiv:1602.07261; facenet-pytorch, MIT",
     classifier=("logits.",),
 )

@@ -89,7 +89,6 @@ SPEC = BackboneSpec(
     std=(255.0,),
     layer="mean of top",
     build=FerResNet,
-    checkpoint="a file that `avemo pretrain face` wrote",
     source="He et al. 2016, arXiv:1512.03385; trained from random weights on FER2013, for research",
     colour="grey",
     default_weights=lambda: Path(__file__).parent / "data" / "ferresnet.safetensors",

@@ -98,7 +98,6 @@ IR_50 = BackboneSpec(
     std=(127.5, 127.5, 127.5),
     layer="output_layer.4 (embedding, not L2-normalised)",
     build=IR50,
-    checkpoint="backbone_ir50_ms1m_epoch120.pth (face.evoLVe)",
     source="Deng et al. 2019, arXiv:1801.07698; face.evoLVe, MIT",
 )
 
@@ -107,7 +106,6 @@ IR_SE_50 = replace(
     name="irse50",
     layer="output_layer.4, L2-normalised",
     build=IRSE50,
-    checkpoint="model_ir_se50.pth (InsightFace_Pytorch)",
     source="Deng et al. 2019, arXiv:1801.07698; InsightFace_Pytorch, MIT",
     colour="bgr",
 )

@@ -104,7 +104,6 @@ SPEC = BackboneSpec(
     std=IMAGENET_STD,
     layer="bn (embedding, not L2-normalised)",
     build=MobileFaceNet,
-    checkpoint="mobilefacenet.pt (github.com/foamliu/MobileFaceNet)",
     source="Chen et al. 2018, arXiv:1804.07573; ArcFace on MS-Celeb-1M; Apache-2.0",
     # On real faces bf16 moves these features by 2.5 % of their norm (dlib's: 0.7 %), to save 1 ms a view.
     bf16=False,

@@ -148,7 +148,6 @@ def open_onnx(path: Path, device: torch.device | str = "cpu") -> tuple[BackboneS
         std=card.std,
         layer=network.output,
         build=lambda: network,
-        checkpoint="an ONNX file",
         source="the file's own",
         colour=card.colour,
         window=card.window,

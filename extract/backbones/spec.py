@@ -19,7 +19,7 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A face network: what goes in, what comes out, and which public checkpoints fit.
+    """A face network: what goes in, what comes out, and whose it is.
 
     The input of the network is ``(view - mean) / std``, where ``view`` holds 0-255 values of
     ``input_size`` × ``input_size`` pixels in the order ``colour``, the order of ``mean`` and ``std``
@@ -27,7 +27,8 @@ class BackboneSpec:
 
     ``build`` makes the module; its parameters bear the names that public checkpoints use, so loading
     renames nothing. Checkpoint keys that begin with one of ``classifier`` belong to layers above the
-    features and are dropped. ``checkpoint`` says, for people, which file to give.
+    features and are dropped.
+    ``source`` is the paper, the code and its licence, for people.
     ``default_weights`` finds the file of a network that comes with an installed package.
     ``window`` is the square of the chip that it sees: left, top and side, as shares of the chip's side.
     ``bf16`` is false where bf16 distorts the features, or gains nothing: ``auto`` then means fp32.
@@ -40,7 +41,6 @@ class BackboneSpec:
     std: tuple[float, ...]
     layer: str
     build: Callable[[], nn.Module]
-    checkpoint: str
     source: str
     colour: Colour = "rgb"
     classifier: tuple[str, ...] = ()

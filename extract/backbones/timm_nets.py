@@ -50,7 +50,6 @@ def timm_spec(name: str) -> BackboneSpec:
         std=tuple(255 * value for value in config.std),
         layer="below the classifier",
         build=partial(_build, name),
-        checkpoint=f"{_HUB_FILE} of {config.hf_hub_id or full_name}, or a fine-tuned one of the same keys",
         source=f"timm; licence of the weights: {config.license or 'see their model card'}",
         classifier=tuple(whole.keys() - network.state_dict().keys()),
         read=partial(_read, network),

@@ -38,7 +38,6 @@ RESNET18 = BackboneSpec(
     std=(255.0, 255.0, 255.0),
     layer="avgpool",
     build=_resnet18,
-    checkpoint="Resnet18_MS1M_pytorch.pth.tar, Resnet18_FER+_pytorch.pth.tar or ijba_res18_naive.pth.tar",
     source="He et al. 2016, arXiv:1512.03385; face weights for research only",
     classifier=("fc.", "feature."),
 )
@@ -48,7 +47,6 @@ RESNET18_IMAGENET = replace(
     name="resnet18-imagenet",
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
-    checkpoint="torchvision's resnet18-f37072fd.pth, or a fine-tuned one of the same keys",
     source="He et al. 2016, arXiv:1512.03385; torchvision, BSD-3-Clause",
     classifier=("fc.",),
 )
@@ -61,7 +59,6 @@ ALEXNET = BackboneSpec(
     std=IMAGENET_STD,
     layer="classifier.5 (fc7 after ReLU)",
     build=_alexnet,
-    checkpoint="torchvision's alexnet-owt-7be5be79.pth, or a fine-tuned one of the same keys",
     source="Krizhevsky 2014, arXiv:1404.5997; torchvision, BSD-3-Clause",
     classifier=("classifier.6.",),
 )
@@ -74,7 +71,6 @@ VGG19 = BackboneSpec(
     std=IMAGENET_STD,
     layer="classifier.4 (fc7 after ReLU)",
     build=_vgg19,
-    checkpoint="torchvision's vgg19-dcbb9e9d.pth, or a fine-tuned one of the same keys",
     source="Simonyan and Zisserman 2015, arXiv:1409.1556; torchvision, BSD-3-Clause",
     classifier=("classifier.6.",),
 )

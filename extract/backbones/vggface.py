@@ -47,7 +47,6 @@ SPEC = BackboneSpec(
     std=(1.0, 1.0, 1.0),
     layer="fc7 after ReLU",
     build=VGGFace,
-    checkpoint="vgg_face_dag.pth (the VGG group's network as converted by S. Albanie)",
     source="Parkhi et al. 2015, BMVC; weights CC BY-NC 4.0",
     classifier=("fc8.",),
 )

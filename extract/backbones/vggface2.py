@@ -86,7 +86,6 @@ RESNET50 = BackboneSpec(
     std=(1.0, 1.0, 1.0),
     layer="pool5_7x7_s1",
     build=VGGFace2Net,
-    checkpoint="resnet50_ft_dag.pth (VGGFace2) or resnet50_ferplus_dag.pth (FER+), of the VGG group",
     source="Cao et al. 2018, arXiv:1710.08092; VGG group",
     classifier=("classifier.",),
 )
@@ -95,7 +94,6 @@ SENET50 = replace(
     RESNET50,
     name="senet50",
     build=partial(VGGFace2Net, attention=True),
-    checkpoint="senet50_ft_dag.pth (VGGFace2) or senet50_ferplus_dag.pth (FER+), of the VGG group",
 )
 
 SPECS = (RESNET50, SENET50)
