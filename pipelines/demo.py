@@ -8,6 +8,7 @@ import click
 
 from .cli import InputError, command
 from .demo_set import DEMO_NOTE, Shot, claim, make
+from .progress import progress_bar
 
 EXAMPLE = """
 \b
@@ -58,7 +59,6 @@ def demo(folder: Path, clips_per_class: int, seed: int, workers: int) -> None:
 
 
 def _film(folder: Path, shots: list[Shot], workers: int) -> None:
-    from tqdm import tqdm
 
-    for _ in tqdm(make(folder, shots, workers), total=len(shots), unit="clip", disable=not shots):
+    for _ in progress_bar(make(folder, shots, workers), total=len(shots), unit="clip", disable=not shots):
         pass

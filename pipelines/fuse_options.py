@@ -16,6 +16,7 @@ from .. import __version__
 from .demo_set import DEMO_NOTE, is_demo
 from .grid_option import GRID_OPTIONS, grid_of
 from .head_options import ENCODED, HEAD_OPTIONS, encoders, head_settings, path_of
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..cache.keys import FeatureKey
@@ -229,9 +230,6 @@ def with_faces(scores: Scores, rows: Sequence[Row]) -> Scores | None:
 @contextmanager
 def epochs_bar(total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar of epochs; what it gives is told how many are done."""
-    from tqdm import tqdm
 
-    with tqdm(
-        total=total, unit="epoch", mininterval=0.2 if sys.stderr.isatty() else 10, disable=not total
-    ) as bar:
+    with progress_bar(total=total, unit="epoch", disable=not total) as bar:
         yield lambda done: bar.update(done - bar.n) and None

@@ -29,6 +29,7 @@ from .pretrain_work import (
     tell_figures,
     training_card,
 )
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..pretrain.audio_network import AudioNetwork
@@ -260,11 +261,10 @@ def _find(options: Mapping[str, Any]) -> RecordingSet:
 
 
 def _pack(recordings: RecordingSet) -> PackedRecordings:
-    from tqdm import tqdm
 
     from ..pretrain.recordings import LONGEST, pack_recordings
 
-    with tqdm(total=len(recordings.recordings), unit="recording", desc="reading", leave=False) as bar:
+    with progress_bar(total=len(recordings.recordings), unit="recording", desc="reading", leave=False) as bar:
         packed = pack_recordings(recordings, bar.update)
     cut = int((packed.seconds >= LONGEST).sum())
     if cut:
@@ -277,9 +277,8 @@ def _chosen(options: Mapping[str, Any]) -> list[str]:
 
 
 def _fitted_to(network: AudioNetwork, packed: PackedRecordings, rows: np.ndarray) -> AudioNetwork:
-    from tqdm import tqdm
 
-    with tqdm(total=len(rows), unit="recording", desc="mean and deviation", leave=False) as bar:
+    with progress_bar(total=len(rows), unit="recording", desc="mean and deviation", leave=False) as bar:
         return network.fitted_to(packed.sounds, rows, bar.update)
 
 
@@ -305,7 +304,6 @@ def _figures(
     rows: np.ndarray,
     options: Mapping[str, Any],
 ) -> Figures:
-    from tqdm import tqdm
 
     from ..extract.plan import best_device
     from ..extract.precision import resolve_precision
@@ -313,7 +311,7 @@ def _figures(
 
     device = best_device() if options["accelerator"] == "auto" else options["accelerator"]
     precision = resolve_precision(options["precision"], device)
-    with tqdm(total=len(rows), unit="recording", desc="evaluating", leave=False) as bar:
+    with progress_bar(total=len(rows), unit="recording", desc="evaluating", leave=False) as bar:
         said = plain_probabilities(classifier, samples, rows, device, precision, bar.update)
     return figures(packed.classes, packed.targets[rows], said)
 

@@ -29,6 +29,7 @@ from .pretrain_work import (
     tell_figures,
     training_card,
 )
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     import lightning_fabric as lightning
@@ -244,14 +245,13 @@ def _find(options: Mapping[str, Any]) -> PictureSet:
 
 
 def _pack(pictures: PictureSet, spec: BackboneSpec, options: Mapping[str, Any]) -> Packed:
-    from tqdm import tqdm
 
     from ..pretrain.chips import MARGIN, faces_named
     from ..pretrain.packed import pack
 
     margin = MARGIN if options["margin"] is None else options["margin"]
     faces = faces_named(pictures.faces, options["detector"], margin)
-    with tqdm(total=len(pictures.pictures), unit="picture", desc="reading", leave=False) as bar:
+    with progress_bar(total=len(pictures.pictures), unit="picture", desc="reading", leave=False) as bar:
         return pack(
             pictures,
             spec.input_size,
@@ -267,7 +267,6 @@ def _fit_head(fabric: lightning.Fabric, classifier: Classifier, job: Job) -> tup
     """Fit the layer of classes on the features of the network as it is."""
     import numpy as np
     from torch import nn
-    from tqdm import tqdm
 
     from ..pretrain.classifier import Classifier
     from ..pretrain.evaluation import outputs
@@ -277,7 +276,7 @@ def _fit_head(fabric: lightning.Fabric, classifier: Classifier, job: Job) -> tup
     assert isinstance(job.samples, FaceSamples)
     rows = np.arange(len(job.samples.labels))
     device = str(fabric.device)
-    with tqdm(total=len(rows), unit="picture", desc="features", leave=False) as bar:
+    with progress_bar(total=len(rows), unit="picture", desc="features", leave=False) as bar:
         features = outputs(classifier.trunk, job.samples, rows, _looks("flip"), device, "fp32", bar.update)
     samples = FeatureSamples(job.samples.classes, job.samples.labels, features)
     head = Classifier(nn.Identity(), features.shape[-1], len(samples.classes), job.recipe.dropout)
@@ -300,7 +299,6 @@ def _figures(
     looks: str,
     options: Mapping[str, Any],
 ) -> Figures:
-    from tqdm import tqdm
 
     from ..extract.plan import best_device
     from ..extract.precision import resolve_precision
@@ -308,7 +306,7 @@ def _figures(
 
     device = best_device() if options["accelerator"] == "auto" else options["accelerator"]
     precision = resolve_precision(options["precision"], device)
-    with tqdm(total=len(rows), unit="picture", desc=f"{looks} looks", leave=False) as bar:
+    with progress_bar(total=len(rows), unit="picture", desc=f"{looks} looks", leave=False) as bar:
         logits = outputs(classifier, samples, rows, _looks(looks), device, precision, bar.update)
     return figures(packed.classes, packed.targets[rows], mean_probabilities(logits))
 

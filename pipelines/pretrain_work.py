@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cli import InputError
+from .progress import progress_bar
 from .table import aligned
 
 if TYPE_CHECKING:
@@ -119,7 +120,6 @@ def clear_way(job: Job, overwrite: bool) -> None:
 
 def fit(fabric: lightning.Fabric, classifier: Classifier, job: Job) -> tuple[Fitted, float]:
     """Train, a line an epoch, or go on with a training; what came of it, and the seconds of this run."""
-    from tqdm import tqdm
 
     from ..pretrain.training import Training
 
@@ -130,7 +130,7 @@ def fit(fabric: lightning.Fabric, classifier: Classifier, job: Job) -> tuple[Fit
         click.echo(f"going on with {job.checkpoint} after {len(training.history)} epochs")
     total = job.recipe.epochs * training.steps_an_epoch
     started = time.perf_counter()
-    with tqdm(
+    with progress_bar(
         total=total, initial=training.steps_done, unit="step", disable=not fabric.is_global_zero
     ) as bar:
 

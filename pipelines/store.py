@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .cli import InputError, command
+from .progress import progress_bar
 from .store_import import import_
 
 if TYPE_CHECKING:
@@ -152,12 +152,8 @@ def _refuse(problems: Sequence[str]) -> None:
 
 def _run(work: Merge) -> None:
     """Carry a merge out under a progress bar."""
-    from tqdm import tqdm
 
-    quiet = 0.2 if sys.stderr.isatty() else 10
-    with tqdm(
-        total=work.nbytes, unit="B", unit_scale=True, mininterval=quiet, disable=not work.nbytes
-    ) as bar:
+    with progress_bar(total=work.nbytes, unit="B", unit_scale=True, disable=not work.nbytes) as bar:
         for done in work:
             bar.update(done)
 

@@ -12,6 +12,7 @@ import click
 from ..cache.clips import Clip
 from .cli import InputError, command
 from .dataset_found import ONLY_SPLIT, count_of
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..cache.arrays import Arrays
@@ -152,7 +153,6 @@ def read_map(table: Path) -> tuple[dict[str, Clip], dict[str, str]]:
 
 def _work(work: Import, arrays: Arrays, matched: Matched, store: FeatureStore) -> int:
     """Carry an import out under a progress bar, and tell what became of it; the exit code."""
-    from tqdm import tqdm
 
     click.echo(
         f"{arrays.path}: {count_of(len(arrays.names), 'array')}, {work.dimensions} values a vector; "
@@ -162,8 +162,7 @@ def _work(work: Import, arrays: Arrays, matched: Matched, store: FeatureStore) -
         click.echo(f"other features of that name are dropped, of {count_of(len(work.dropped), 'clip')}")
     stored = same = empty = 0
     failures = [f"{name}: {reason}" for name, reason in matched.refused.items()]
-    quiet = 0.2 if sys.stderr.isatty() else 10
-    with tqdm(work, total=len(matched.clips), unit="clip", mininterval=quiet) as bar:
+    with progress_bar(work, total=len(matched.clips), unit="clip") as bar:
         for line in failures:
             bar.write(f"failed: {line}", file=sys.stderr)
         for taken in bar:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cli import InputError, command
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..extract.backbones.zoo import WeightSet
@@ -168,7 +169,6 @@ def _records(names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _fetch(entry: WeightSet, url: str | None) -> None:
-    from tqdm import tqdm
 
     from ..extract.backbones.weights_folder import folder, how_to_get
     from .download import DownloadError, download
@@ -183,7 +183,7 @@ def _fetch(entry: WeightSet, url: str | None) -> None:
         if verdict.state == "problem":
             raise DownloadError(f"{url}: {verdict.what}")
 
-    with tqdm(desc=entry.name, unit="B", unit_scale=True) as bar:
+    with progress_bar(desc=entry.name, unit="B", unit_scale=True) as bar:
 
         def started(done: int, total: int | None) -> None:
             bar.reset(total)
