@@ -18,10 +18,11 @@ from ..cache.rows import Source
 from . import sound
 from .align import CHIP_SIZE, compose, window_transform
 from .backbones import Backbone
+from .descriptors import ARRAYS, descriptor_blocks
 from .detect import load_detector, sha256
 from .errors import ClipError
 from .media import Frame, Media
-from .plan import FACES, LOG_MEL, SPECTROGRAM, Plan
+from .plan import DESCRIPTORS, FACES, LOG_MEL, SPECTROGRAM, Plan
 from .spool import OnDisk, Spool
 from .track import Tracker, face_arrays
 from .views import VIEW_SETS
@@ -244,7 +245,7 @@ def statistics_of(views: int) -> tuple[str, ...]:
 
 def _sound(plan: Plan, task: Task, media: Media, spool: Path, result: Result) -> None:
     networks = [network for network in plan.audio_networks() if network.label in task.keys]
-    streams = [name for name in _SPECTRA if name in task.keys]
+    streams = [name for name in (*_SPECTRA, DESCRIPTORS) if name in task.keys]
     streams += [network.label for network in networks]
     if not streams:
         return
@@ -259,6 +260,8 @@ def _sound(plan: Plan, task: Task, media: Media, spool: Path, result: Result) ->
         if stream in task.keys:
             spectrum = _gathered(transform(_pieces(samples)), spool)
             result.streams[stream] = Made(arrays={stream: spectrum})
+    if DESCRIPTORS in task.keys:
+        result.streams[DESCRIPTORS] = Made(arrays=_described(samples, spool))
     for network in networks:
         spectrogram = np.concatenate(list(sound.spectrogram_blocks(_pieces(samples))))
         vectors, times = network(spectrogram.T)
@@ -266,6 +269,14 @@ def _sound(plan: Plan, task: Task, media: Media, spool: Path, result: Result) ->
 
 
 _SPECTRA = {SPECTROGRAM: sound.spectrogram_blocks, LOG_MEL: sound.log_mel_blocks}
+
+
+def _described(samples: np.ndarray | OnDisk, spool: Path) -> dict[str, np.ndarray | OnDisk]:
+    grown = {name: Spool(spool) for name in ARRAYS}
+    for block in descriptor_blocks(_pieces(samples)):
+        for name, values in block.items():
+            grown[name].append(values)
+    return {name: array.finish() for name, array in grown.items()}
 
 
 def _gathered(blocks: Iterable[np.ndarray], spool: Path) -> np.ndarray | OnDisk:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from ..cache.keys import FeatureKey
 from . import DEFAULT_BACKBONE
 from .backbones import Backbone, load_backbone
 from .backbones.audio import AudioBackbone, load_audio_backbone
+from .descriptors import DESCRIPTOR_SETTINGS
 from .detect import load_detector
 from .errors import ExtractError
 from .sound import LOG_MEL_SETTINGS, SPECTROGRAM_SETTINGS
@@ -20,6 +22,7 @@ from .views import VIEW_SETS
 FACES = "faces"
 SPECTROGRAM = "spectrogram"
 LOG_MEL = "logmel"
+DESCRIPTORS = "descriptors"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Plan:
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``.
         precision: ``fp32``, ``bf16`` or ``auto``: bf16 where the processor computes in it.
         batch: views that pass through a network at once; None for what suits the device.
+        pictures: false for clips of sound alone, whose faces nobody need look for.
     """
 
     detector: str = "dlib"
@@ -45,6 +49,7 @@ class Plan:
     device: str = "auto"
     precision: str = "auto"
     batch: int | None = None
+    pictures: bool = True
 
     def networks(self) -> list[Backbone]:
         """The face networks, loaded once a process."""
@@ -77,21 +82,25 @@ class Plan:
         unknown = [name for name in self.view_sets if name not in VIEW_SETS]
         if unknown:
             raise ExtractError(f"there is no view set {unknown[0]!r}; there are {', '.join(VIEW_SETS)}")
-        faces = {**load_detector(self.detector).settings(), **TRACK_SETTINGS, "max_frames": self.max_frames}
-        keys = {
-            FACES: faces,
-            SPECTROGRAM: SPECTROGRAM_SETTINGS.settings(),
-            LOG_MEL: LOG_MEL_SETTINGS.settings(),
-        }
-        for network in self.networks():
-            for name in self.view_sets:
-                stream = f"{network.label}/{name}"
-                if stream in keys:
-                    raise ExtractError(f"{network.label} is asked for twice; rename one of the weights files")
-                keys[stream] = {**faces, **VIEW_SETS[name].settings(), **network.settings()}
+        keys = self._seen() if self.pictures else {}
+        keys[SPECTROGRAM] = SPECTROGRAM_SETTINGS.settings()
+        keys[LOG_MEL] = LOG_MEL_SETTINGS.settings()
+        keys[DESCRIPTORS] = DESCRIPTOR_SETTINGS.settings()
         for audio in self.audio_networks():
             keys[audio.label] = {**SPECTROGRAM_SETTINGS.settings(), **audio.settings()}
         return {stream: FeatureKey(stream, settings) for stream, settings in keys.items()}
+
+    def _seen(self) -> dict[str, dict[str, Any]]:
+        """Settings of the streams that are made of pictures."""
+        faces = {**load_detector(self.detector).settings(), **TRACK_SETTINGS, "max_frames": self.max_frames}
+        settings = {FACES: faces}
+        for network in self.networks():
+            for name in self.view_sets:
+                stream = f"{network.label}/{name}"
+                if stream in settings:
+                    raise ExtractError(f"{network.label} is asked for twice; rename one of the weights files")
+                settings[stream] = {**faces, **VIEW_SETS[name].settings(), **network.settings()}
+        return settings
 
 
 def best_device() -> str:

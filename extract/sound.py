@@ -161,18 +161,28 @@ def _with_slope(blocks: Iterable[Doubles]) -> Iterator[Doubles]:
 
 
 def _power_blocks(blocks: Iterable[Floats], s: ShortTimeSettings) -> Iterator[Doubles]:
-    """Power spectra ``[t, dft // 2 + 1]``, 1 where a sine of amplitude 1 stands on a bin.
+    """Power spectra ``[t, dft // 2 + 1]``, 1 where a sine of amplitude 1 stands on a bin."""
+    for stretch in framed(blocks, s, s.dft):
+        yield power(stretch, s)
 
-    The zeros on either side put the first window, centred in its DFT, on the first sample.
+
+def framed(blocks: Iterable[Floats], s: ShortTimeSettings, reach: int) -> Iterator[Doubles]:
+    """The sound in stretches of whole frames of ``reach`` samples, whose middles are those of the windows.
+
+    The zeros on either side put the first window, in the middle of its ``reach``, on the first sample.
     """
-    margin = np.zeros((s.dft - s.window) // 2)
+    margin = np.zeros((reach - s.window) // 2)
     padded = chain([margin], _at_least(_checked(blocks), s.window), [margin])
+    return _stretches(padded, reach, s.hop)
+
+
+def power(stretch: Doubles, s: ShortTimeSettings) -> Doubles:
+    """Power spectra ``[t, dft // 2 + 1]`` of frames of ``dft`` samples, 1 where a sine of amplitude 1 is."""
     full_scale = librosa.filters.get_window("hamming", s.window).sum() / 2
-    for stretch in _stretches(padded, s.dft, s.hop):
-        spectra = librosa.stft(
-            stretch, n_fft=s.dft, hop_length=s.hop, win_length=s.window, window="hamming", center=False
-        )
-        yield np.abs(spectra.T / full_scale) ** 2
+    spectra = librosa.stft(
+        stretch, n_fft=s.dft, hop_length=s.hop, win_length=s.window, window="hamming", center=False
+    )
+    return np.asarray(np.abs(spectra.T / full_scale) ** 2)
 
 
 def _stretches(blocks: Iterable[Doubles], window: int, hop: int) -> Iterator[Doubles]:

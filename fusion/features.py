@@ -23,12 +23,15 @@ from ..cache.keys import FeatureKey
 from ..cache.rows import Row
 from ..cache.store import FeatureStore
 from .errors import FusionError
+from .functionals import functionals
 
 VISUAL, AUDIO = "visual", "audio"
 WINDOW, HOP = 64, 32  # log-Mel or spectrogram frames of 10 ms
 SILENCE_DB = (
     30.0  # below the loudest frame; without the silence at its ends a clip is told better (docs/results.md)
 )
+DESCRIPTORS = ("f0", "voice", "level", "loudness", "spectrum", "mfcc")  # what functionals are made of
+_LEVEL = DESCRIPTORS.index("level")
 DB_PER_NEPER = 10 / np.log(10)  # of power
 
 
@@ -127,6 +130,18 @@ def spectrogram_middles(spectrogram: np.ndarray) -> np.ndarray:
     return window_middles(spoken(spectrogram))
 
 
+def speech_functionals(*descriptors: np.ndarray) -> np.ndarray:
+    """:func:`.functionals.functionals` of the :func:`spoken` part of a clip, as its one vector."""
+    part = spoken(descriptors[_LEVEL])
+    return functionals(*(array[part] for array in descriptors))[None]
+
+
+def speech_middle(*descriptors: np.ndarray) -> np.ndarray:
+    """The middle of the :func:`spoken` part."""
+    part = spoken(descriptors[_LEVEL])
+    return np.array([(part.start + part.stop - 1) / 2])
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How one named feature is made.
@@ -137,10 +152,12 @@ class Recipe:
             is the backbone's label, empty for streams that need no backbone.
         arrays: what it reads of a stream, ``[T, ...]`` each.
         derive: those arrays, of one backbone after the other, to ``[n, D]``.
-        extract: the options with which avemo-extract stores what it needs.
+        extract: the options with which avemo-extract stores what it needs; empty: it always does, of clips
+            that have it.
         backbones: how many it joins.
         places: those arrays to the frame that each vector is of, ``[n]``, which may lie between two.
         channels: of what an encoder can read as an image, ``[n, channels × bins]``; 0 for what is none.
+        gaps: whether a value may be NaN, not known; once standardised it is at the training clips' mean.
     """
 
     name: str
@@ -152,6 +169,7 @@ class Recipe:
     backbones: int = 1
     places: Callable[..., np.ndarray] = every
     channels: int = 0
+    gaps: bool = False
 
 
 _ANY, _DEFAULT, _WIDE = (
@@ -167,6 +185,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("f-meanstd-2", VISUAL, _WIDE, ("mean", "std"), joined, "--tta meanstd2"),
         Recipe("f-normfft", VISUAL, _ANY, ("basic",), norm_fft, "--tta none"),
         Recipe("f-ar-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta mean", 2),
+        Recipe("markers", VISUAL, ("()markers",), ("markers",), flat, "", channels=3, gaps=True),
         Recipe("alexnet", AUDIO, (r"(alexnet(?:@.*)?)",), ("vectors",), joined, "--audio alexnet@FILE"),
         Recipe("logmel", AUDIO, ("()logmel",), ("logmel",), flat, "", channels=3),
         Recipe(
@@ -182,11 +201,21 @@ RECIPES: Mapping[str, Recipe] = {
             "",
             places=spectrogram_middles,
         ),
+        Recipe(
+            "functionals",
+            AUDIO,
+            ("()descriptors",),
+            DESCRIPTORS,
+            speech_functionals,
+            "",
+            places=speech_middle,
+            gaps=True,
+        ),
     )
 }
 AUTO = "auto"
 BEST = {
-    VISUAL: ("f-meanstd", "f-meanstd-2", "basic"),
+    VISUAL: ("f-meanstd", "f-meanstd-2", "markers", "basic"),
     AUDIO: ("alexnet", "logmel-stats", "spectrogram-stats"),
 }
 
@@ -252,7 +281,7 @@ class Feature:
         if not len(arrays[0]):
             return None
         values = np.asarray(self.recipe.derive(*arrays), dtype=np.float32)
-        if not np.isfinite(values).all():
+        if np.isinf(values).any() or (np.isnan(values).any() and not self.recipe.gaps):
             raise FusionError(
                 f"{self.name} of clip {row.clip} has values that are not finite; "
                 "extract it again, with --precision fp32 if it was another"
@@ -360,10 +389,11 @@ def _not_held(
     store: FeatureStore, recipe: Recipe, streams: Collection[str], counts: Mapping[str, int]
 ) -> str:
     held = ", ".join(sorted(counts)) or "nothing"
-    if not recipe.extract:  # every extraction stores it, so the clips have no sound
+    if not recipe.extract:
+        lacking, fusion = ("sound", "faces") if recipe.modality == AUDIO else ("facial markers", "audio")
         return (
-            f"{store.path} holds no {recipe.name}, so none of its clips has sound; it holds {held}. "
-            "`--fusion faces` does without"
+            f"{store.path} holds no {recipe.name}, so none of its clips has {lacking}; it holds {held}. "
+            f"`--fusion {fusion}` does without"
         )
     call = f"avemo-extract CLIPS --store {store.path} {recipe.extract}"
     if recipe.backbones == 1:

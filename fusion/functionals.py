@@ -15,11 +15,17 @@ FEWEST_VOICED = 5
 
 _REFERENCE_HZ = 27.5  # of semitones, as in GeMAPS
 _PAUSE_DB = 25.0  # below the loudest frame
+_MOVING = 5
 _SYLLABLE = 9  # frames over which level is averaged before its peaks are counted
 
 
 def functionals(
-    f0: np.ndarray, voice: np.ndarray, level: np.ndarray, spectrum: np.ndarray, mfcc: np.ndarray
+    f0: np.ndarray,
+    voice: np.ndarray,
+    level: np.ndarray,
+    loudness: np.ndarray,
+    spectrum: np.ndarray,
+    mfcc: np.ndarray,
 ) -> np.ndarray:
     """One vector for T frames, 10 ms apart.
 
@@ -27,14 +33,14 @@ def functionals(
         f0: ``[T, 1]`` Hz, 0 where unvoiced.
         voice: ``[T, Q]`` qualities of the voiced frames.
         level: ``[T, 1]`` dB.
+        loudness: ``[T, 1]``.
         spectrum: ``[T, S]``, what describes its shape.
         mfcc: ``[T, M]``.
 
     Returns:
-        ``[D]``, ``D = 9 (3 + Q) + 2 (S + M) + 18``: :func:`statistics` of pitch in semitones, of the
-        qualities and of level where voiced, and of level everywhere; :func:`means_and_deviations` of
-        ``spectrum`` and ``mfcc`` where voiced; :func:`movement` of pitch and of level; :func:`rhythm`. What
-        needs voice is NaN where fewer than :data:`FEWEST_VOICED` frames have one.
+        ``[D]``, ``D = 9 (5 + Q + S + M) + 18``: :func:`statistics` of all, pitch in semitones, over the
+        voiced frames, and of level and loudness over all; :func:`movement` of pitch and of loudness; and
+        :func:`rhythm`. What needs voice is NaN where fewer than :data:`FEWEST_VOICED` frames have one.
     """
     voiced = f0[:, 0] > 0
     semitones = np.full(len(f0), np.nan)
@@ -42,13 +48,14 @@ def functionals(
         semitones[voiced] = 12 * np.log2(f0[voiced, 0] / _REFERENCE_HZ)
     known = np.isfinite(semitones)
     times = np.arange(len(f0)) / FRAMES_A_SECOND
+    energy = np.column_stack([level, loudness])
+    described = np.column_stack([semitones, voice, energy, spectrum, mfcc])
     return np.concatenate(
         [
-            statistics(np.column_stack([semitones, voice, level])[known], times[known]),
-            statistics(level, times),
-            means_and_deviations(np.column_stack([spectrum, mfcc])[known]),
+            statistics(described[known], times[known]),
+            statistics(energy, times),
             movement(semitones),
-            movement(level[:, 0]),
+            movement(loudness[:, 0]),
             rhythm(voiced, level[:, 0]),
         ]
     )
@@ -67,19 +74,15 @@ def statistics(values: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.concatenate([values.mean(axis=0), values.std(axis=0), percentiles.ravel(), ranges, slopes])
 
 
-def means_and_deviations(values: np.ndarray) -> np.ndarray:
-    """``[T, K]`` → ``[2 K]``; all NaN of no values."""
-    if not len(values):
-        return np.full(2 * values.shape[1], np.nan)
-    return np.concatenate([values.mean(axis=0), values.std(axis=0)])
-
-
 def movement(values: np.ndarray) -> np.ndarray:
-    """``[T]`` → ``[4]``: mean and deviation of the rises from frame to frame, then of the falls, a second.
+    """``[T]`` → ``[4]``: mean and deviation of the rises from frame to frame, then of the falls, a second, of
+    the mean of five frames.
 
-    Frames that are NaN take no part. A side that does not happen has 0, both NaN of no two frames in a row.
+    Frames near one that is NaN take no part. A side that does not happen has 0; all is NaN where nothing
+    is known of either.
     """
-    changes = np.diff(values) * FRAMES_A_SECOND
+    smooth = _smoothed(values, _MOVING)
+    changes = np.diff(smooth) * FRAMES_A_SECOND
     changes = changes[np.isfinite(changes)]
     if not len(changes):
         return np.full(4, np.nan)
@@ -95,7 +98,7 @@ def rhythm(voiced: np.ndarray, level: np.ndarray) -> np.ndarray:
     """
     seconds = len(level) / FRAMES_A_SECOND
     stretches, gaps = lengths(voiced), lengths(~voiced)
-    smooth = np.convolve(level, np.full(_SYLLABLE, 1 / _SYLLABLE), mode="valid")
+    smooth = _smoothed(level, _SYLLABLE)
     peaks = (smooth[1:-1] > smooth[:-2]) & (smooth[1:-1] >= smooth[2:])
     loud = smooth[1:-1] > level.max() - _PAUSE_DB
     return np.array(
@@ -118,6 +121,15 @@ def lengths(frames: np.ndarray) -> np.ndarray:
     """Seconds of each stretch of true ``frames`` ``[T]``."""
     edges = np.flatnonzero(np.diff(np.r_[False, frames, False].astype(int)))
     return (edges[1::2] - edges[::2]) / FRAMES_A_SECOND
+
+
+def _smoothed(values: np.ndarray, frames: int) -> np.ndarray:
+    """``[T]`` → ``[T - frames + 1]``, or none: moving means."""
+    return (
+        np.convolve(values, np.full(frames, 1 / frames), mode="valid")
+        if len(values) >= frames
+        else values[:0]
+    )
 
 
 def _mean(values: np.ndarray) -> float:

@@ -34,7 +34,7 @@ FEATURES_HELP = """
 \b
 Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best it has):
   visual  basic f-mean f-meanstd f-meanstd-2 f-normfft f-ar-mean:A+B markers
-  audio   alexnet logmel logmel-stats spectrogram spectrogram-stats
+  audio   alexnet functionals logmel logmel-stats spectrogram spectrogram-stats
 """
 
 OPTIONS: tuple[Callable[..., Any], ...] = (

@@ -53,6 +53,7 @@ def assert_same(a: FeatureStore, b: FeatureStore, tolerance: float = 0.0) -> Non
 def test_a_store_holds_every_stream(clips: list[Clip], tmp_path: Path) -> None:
     store = extract(clips, tmp_path / "s", Plan(view_sets=("default", "wide", "none")))
     assert store.streams == [
+        "descriptors",
         "faces",
         "ferresnet/default",
         "ferresnet/none",
@@ -71,6 +72,8 @@ def test_a_store_holds_every_stream(clips: list[Clip], tmp_path: Path) -> None:
     np.testing.assert_allclose(basic[0], basic[2], atol=1e-4)
     assert store.read(row, "spectrogram")["spectrogram"].shape[1:] == (200,)
     assert store.read(row, "logmel")["logmel"].shape[1:] == (3, 40)
+    described = {name: array.shape[1] for name, array in store.read(row, "descriptors").items()}
+    assert described == {"f0": 1, "voice": 3, "level": 1, "loudness": 1, "spectrum": 4, "mfcc": 13}
     assert row.entries["faces"].info == {"frames": 3, "faces": 0}
 
 
