@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from ..cache.clips import Clip
 from .dataset_scan import LeftOut, is_sound
+
+if TYPE_CHECKING:
+    from ..extract.markers import MarkerSpan
 
 SPLITS = ("train", "val", "test")
 ONLY_SPLIT = "all"
@@ -28,11 +32,17 @@ class NotThisDataset(DatasetError):
 
 @dataclass(frozen=True)
 class Found:
-    """The clips of a folder in natural order, or of a manifest in its own; train, val, test, other splits."""
+    """The clips of a folder in natural order, or of a manifest in its own; train, val, test, other splits.
+
+    ``notes`` tell of clips that the data set's usual protocol leaves out. ``markers`` says by
+    :attr:`.Clip.key` where facial markers are, for a data set of sound and markers, without pictures.
+    """
 
     clips: list[Clip]
     dataset: str
     left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    markers: Mapping[tuple[str, str], MarkerSpan] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[LeftOut]:

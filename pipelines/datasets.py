@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from .dataset_folders import find_afew, find_class_folders, find_flat
 from .dataset_found import DatasetError, Found, NotThisDataset
+from .dataset_iemocap import find_iemocap
 from .dataset_manifest import read_manifest
 from .dataset_names import NAME_PATTERNS, find_by_name
 from .dataset_scan import MEDIA_SUFFIXES, Tree, is_media, scan
@@ -33,6 +34,17 @@ ADAPTERS = {
         *(
             Adapter(pattern.name, pattern.shape, partial(find_by_name, pattern=pattern))
             for pattern in NAME_PATTERNS
+        ),
+        Adapter(
+            "iemocap",
+            "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav, … (improvised, not excited)",
+            find_iemocap,
+        ),
+        Adapter("iemocap-exc", "the same, excited as happy", partial(find_iemocap, excited=True)),
+        Adapter(
+            "iemocap-all",
+            "the same, excited as happy, scripted too",
+            partial(find_iemocap, excited=True, scripted=True),
         ),
         Adapter("folders", "Happy/one.mp4, Sad/two.mp4, or train/Happy/one.mp4, …", find_class_folders),
         Adapter("flat", "one.mp4, two.mp4 (unlabelled)", find_flat),

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ..extract import DEFAULT_BACKBONE
 from .cli import command
+from .dataset_found import count_of
 from .stage_one import into_store, say_found
 from .table import aligned
 
 if TYPE_CHECKING:
+    from ..cache.rows import Row
     from ..cache.store import FeatureStore
     from .datasets import Found
 
+PICTURE_OPTIONS = ("tta", "backbones", "detector", "max_frames")
 TTA = {"none": "none", "mean": "default", "meanstd": "default", "meanstd2": "wide"}
 
 EXAMPLES = """
@@ -26,6 +32,7 @@ Examples:
   avemo-extract afew/ --tta meanstd --tta meanstd2 --backbone ir50@affectnet.pth \\
                 --backbone ir50@rafdb.pth --audio alexnet@alexnet-owt-7be5be79.pth
   avemo-extract film.mp4 --store film --max-frames 200
+  avemo-extract IEMOCAP_full_release/ --store iemocap
 
 \b
 Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
@@ -48,7 +55,8 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="auto, afew, folders, java-sed, ravdess, crema-d or flat.",
+    help="auto, afew, java-sed, ravdess, crema-d, iemocap, iemocap-exc (excited as happy), iemocap-all "
+    "(scripted too), folders or flat.",
 )
 @click.option(
     "--manifest",
@@ -130,24 +138,39 @@ def main(
     from .datasets import find_clips
 
     found = find_clips(clips, dataset, manifest)
+    pictures = not found.markers
+    if not pictures:
+        _refuse_picture_options(found)
     say_found(clips, found)
     from ..cache.store import FeatureStore
     from ..extract.plan import Plan
 
     plan = Plan(
         detector=detector,
-        backbones=tuple(dict.fromkeys(backbones)),
+        backbones=tuple(dict.fromkeys(backbones)) if pictures else (),
         view_sets=tuple(dict.fromkeys(TTA[name] for name in tta)),
         audio=tuple(dict.fromkeys(audio)),
         max_frames=max_frames,
         device=device,
         precision=precision,
         batch=batch,
+        pictures=pictures,
     )
     failures = into_store(found, plan, store, workers)
     with FeatureStore(store) as opened:
         _summarise(opened, found)
     return 1 if failures or found.problems else 0
+
+
+def _refuse_picture_options(found: Found) -> None:
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name in PICTURE_OPTIONS:
+            raise click.UsageError(
+                f"{found.dataset} is read as sound and facial markers, without pictures; leave out "
+                f"{parameter.opts[0]}"
+            )
 
 
 def _summarise(store: FeatureStore, found: Found) -> None:
@@ -170,4 +193,17 @@ def _summarise(store: FeatureStore, found: Found) -> None:
             ]
         )
     click.echo(aligned(["split", "clips", "labelled", "with sound", "failed", "frames", "with face"], table))
+    if found.markers:
+        click.echo(_markers(rows))
     click.echo(f"stored in {store.path}; next: avemo-fuse train --store {store.path} --fusion fbp")
+
+
+def _markers(rows: Sequence[Row]) -> str:
+    """How many clips have facial markers, and why the others have none."""
+    entries = [row.entries["markers"] for row in rows if "markers" in row.entries]
+    counts = Counter(entry.status for entry in entries)
+    absent = Counter(entry.reason for entry in entries if entry.status == "absent")
+    told = [f"facial markers: {count_of(counts['ok'], 'clip')}"]
+    told += [f"{count} failed" for count in (counts["failed"],) if count]
+    told += [f"{count} without: {reason}" for reason, count in absent.items()]
+    return "; ".join(told)

@@ -30,6 +30,8 @@ HEAD_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--audio-encoder", metavar="NAME[@WEIGHTS]",
                  help="1d-abfcn or 2d-abfcn, trained with the head on spectrogram or logmel; WEIGHTS: an "
                  "AlexNet's to start from.  [default: none]"),
+    click.option("--visual-encoder", metavar="NAME[@WEIGHTS]",
+                 help="The same over the pictures, trained with the head on markers.  [default: none]"),
     click.option("--lrn/--no-lrn", default=None,
                  help="Local response normalisation in the encoder.  [default: in 1d-abfcn]"),
     click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.3, show_default=True,
@@ -64,6 +66,9 @@ TRUNK_OPTIONS = {
     "trunk_outputs": "outputs",
     "trunk_factors": "factors",
 }
+ENCODED = {"audio": "spectrogram", "visual": "markers"}
+"""The feature of each stream that an encoder reads where none is named."""
+
 AS_THEY_ARE = (
     "dropout",
     "hidden",
@@ -98,40 +103,61 @@ def head_settings(options: Mapping[str, Any]) -> HeadSettings:
     return settings_for(options["fusion"], **{name: v for name, v in given.items() if v is not None})
 
 
-def audio_encoder(
-    options: Mapping[str, Any], feature: Feature | None
-) -> tuple[EncoderSettings | None, dict[str, Mapping[str, Tensor]]]:
-    """The encoder that the options ask for; and, by its stream, the tensors of the file that they name.
+def encoders(
+    options: Mapping[str, Any], features: Mapping[str, Feature]
+) -> tuple[dict[str, EncoderSettings], dict[str, Mapping[str, Tensor]]]:
+    """The encoders that the options ask for, by their streams; and the tensors of the files that they name.
 
     Args:
         options: of the command.
-        feature: what the sound is read as; None where the head reads none.
+        features: what each stream that the head reads is read as.
 
     Raises:
         FusionError: that is nothing to be encoded.
-        WeightsError: the file cannot be read.
+        WeightsError: a file cannot be read.
     """
+    asked = {stream: options[f"{stream}_encoder"] for stream in ENCODED if options[f"{stream}_encoder"]}
+    if not asked and options["lrn"] is not None:
+        raise click.UsageError(
+            "--lrn and --no-lrn are about an encoder; name one by --audio-encoder or --visual-encoder"
+        )
+    settings, weights = {}, {}
+    for stream, text in asked.items():
+        name, _, file = text.partition("@")
+        channels = _channels(name, stream, features.get(stream), options["fusion"])
+        settings[stream], tensors = _encoder(name, channels, options["lrn"], file)
+        if file:
+            weights[stream] = tensors
+    return settings, weights
+
+
+def _channels(name: str, stream: str, feature: Feature | None, fusion: str) -> int:
+    """Channels of the feature that an encoder is to read."""
     from ..fusion.errors import FusionError
-    from ..fusion.features import AUDIO, RECIPES
+    from ..fusion.features import RECIPES
+
+    if feature is None:
+        what = {"audio": "sound", "visual": "pictures"}[stream]
+        raise FusionError(f"the fusion {fusion} reads no {what}, so there is nothing for {name}")
+    if not feature.recipe.channels:
+        able = " or ".join(r.name for r in RECIPES.values() if r.channels and r.modality == stream)
+        raise FusionError(
+            f"{name} reads pictures over time, and {feature.name} is none; use --{stream} {able}"
+        )
+    return feature.recipe.channels
+
+
+def _encoder(
+    name: str, channels: int, lrn: bool | None, file: str
+) -> tuple[EncoderSettings, Mapping[str, Tensor]]:
     from ..fusion.heads import EncoderSettings
 
-    if not options["audio_encoder"]:
-        if options["lrn"] is not None:
-            raise click.UsageError("--lrn and --no-lrn are about an encoder; name one by --audio-encoder")
-        return None, {}
-    name, _, file = options["audio_encoder"].partition("@")
-    if feature is None:
-        raise FusionError(f"the fusion {options['fusion']} reads no sound, so there is nothing for {name}")
-    channels = feature.recipe.channels
-    if not channels:
-        able = " or ".join(r.name for r in RECIPES.values() if r.channels and r.modality == AUDIO)
-        raise FusionError(f"{name} reads pictures over time, and {feature.name} is none; use --audio {able}")
-    lrn = name == "1d-abfcn" if options["lrn"] is None else options["lrn"]
+    lrn = name == "1d-abfcn" if lrn is None else lrn
     if not file:
         return EncoderSettings(name, channels, lrn), {}
     from ..extract.backbones.weights import load_state, weights_sha256
 
-    return EncoderSettings(name, channels, lrn, weights_sha256(file)), {AUDIO: load_state(file)}
+    return EncoderSettings(name, channels, lrn, weights_sha256(file)), load_state(file)
 
 
 def path_of(head: HeadSettings, stream: str) -> str:

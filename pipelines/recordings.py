@@ -61,7 +61,9 @@ def find_recordings(
         _recording(clip, root, wanted) for clip in clips if wanted[str(clip.label)] not in dropped
     )
     unlabelled = len(found.clips) - len(clips)
-    notes = [f"{count_of(unlabelled, 'recording')} without a label left out"] if unlabelled else []
+    notes = [*found.notes]
+    if unlabelled:
+        notes.append(f"{count_of(unlabelled, 'recording')} without a label left out")
     if dropped:
         count = count_of(len(clips) - len(recordings), "recording")
         notes.append(f"{count} of {', '.join(sorted(dropped))} left out, as asked")

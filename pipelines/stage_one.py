@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cli import InputError
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..cache.keys import FeatureKey
     from ..cache.store import FeatureStore
     from ..extract.clip import Result
+    from ..extract.marker_run import MarkerRun
     from ..extract.plan import Plan
     from ..extract.run import Run
     from .datasets import Found
@@ -30,6 +32,8 @@ def say_found(root: Path, found: Found) -> None:
     spare = len(found.left_out) - len(found.problems)
     repeated = f"; {spare} files that only repeat them are passed over" if spare else ""
     click.echo(f"{root}: {found.dataset}, {len(found.clips)} clips ({listed}){repeated}")
+    for note in found.notes:
+        click.echo(note)
     for item in found.problems[:SHOWN]:
         click.echo(f"left out: {item.path}: {item.reason}", err=True)
     if len(found.problems) > SHOWN:
@@ -37,23 +41,30 @@ def say_found(root: Path, found: Found) -> None:
 
 
 def into_store(found: Found, plan: Plan, path: Path, workers: int) -> int:
-    """Extract ``found`` into the store at ``path``, under a progress bar.
+    """Extract ``found`` into the store at ``path``, under a progress bar; then its facial markers, if any.
 
     Returns:
-        How many clips failed or are damaged.
+        How many clips failed or are damaged; those whose markers are, too, count twice.
 
     Raises:
         ExtractError: the plan asks for something that there is not.
         StoreError: ``path`` is no store and cannot become one.
     """
     from ..cache.store import FeatureStore
+    from ..extract.marker_run import MarkerRun
     from ..extract.run import Run
 
     plan.keys()  # what cannot be used is told before there is a store
     with FeatureStore(path, create=True) as store:
         run = Run(found.clips, plan, store, workers)
         _say_plan(plan, run, store, len(found.clips))
-        return _work(run, len(found.clips))
+        failures = _work(run, len(found.clips))
+        if found.markers:
+            store.refresh()
+            markers = MarkerRun(found.clips, found.markers, store)
+            click.echo(f"facial markers; {len(markers.tasks)} of {len(found.markers)} clips to do")
+            failures += _work(markers, len(found.markers))
+    return failures
 
 
 def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
@@ -65,22 +76,21 @@ def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
         return
     networks = ", ".join(f"{network.label} ({network.precision})" for network in plan.networks())
     views = f"{networks} over {', '.join(plan.view_sets)} views" if networks else "face tracks and sound"
+    views = views if plan.pictures else "sound alone"
     click.echo(
         f"{views} on {plan.torch_device}; {len(run.tasks)} of {total} clips to do in {run.workers} processes"
     )
 
 
-def _work(run: Run, total: int) -> int:
+def _work(run: Run | MarkerRun, total: int) -> int:
     """Carry ``run`` out under a progress bar; the number of clips that failed or are damaged."""
-    from tqdm import tqdm
 
     failures = 0
-    with tqdm(
+    with progress_bar(
         total=total,
         initial=total - len(run.tasks),
         unit="clip",
         smoothing=0.1,
-        mininterval=0.2 if sys.stderr.isatty() else 10,
         disable=not run.tasks,
     ) as bar:
         bar.set_postfix(failed=0, refresh=False)
@@ -119,8 +129,14 @@ def plan_again(
     Raises:
         InputError: a file is not named, or it or something else is not what the keys tell of.
     """
-    from ..extract.plan import LOG_MEL, SPECTROGRAM, Plan
+    from ..extract.markers import MARKERS
+    from ..extract.plan import DESCRIPTORS, LOG_MEL, SPECTROGRAM, Plan
 
+    if MARKERS in keys:
+        raise InputError(
+            "the run reads facial markers, which clips alone do not have; put the corpus into a store by "
+            "avemo-extract, and name that store"
+        )
     for stream, key in keys.items():
         if key.settings.get("imported"):
             raise InputError(
@@ -130,13 +146,14 @@ def plan_again(
     visual = {stream: key.settings for stream, key in keys.items() if "/" in stream}
     heard = {stream: key.settings for stream, key in keys.items() if stream not in visual}
     seen = {stream.rpartition("/")[0]: settings for stream, settings in visual.items()}
+    always = (SPECTROGRAM, LOG_MEL, DESCRIPTORS)
     precisions = {str(settings["precision"]) for settings in seen.values()}
     common: Mapping[str, Any] = next(iter(visual.values()), {})
     plan = Plan(
         detector=detector or str(common.get("detector", "dlib")),
         backbones=_files("--backbone", seen, backbones),
         view_sets=tuple(dict.fromkeys(stream.rpartition("/")[2] for stream in visual)),
-        audio=_files("--audio", {k: v for k, v in heard.items() if k not in (SPECTROGRAM, LOG_MEL)}, audio),
+        audio=_files("--audio", {k: v for k, v in heard.items() if k not in always}, audio),
         max_frames=common.get("max_frames"),
         device=device,
         precision=precisions.pop() if len(precisions) == 1 else "auto",
