@@ -120,8 +120,9 @@ HEADER = (
 def tables(names: Sequence[str], out: Path, **options: Any) -> None:
     """Make the papers' tables of comparisons on the clips of a store, by cross-validation.
 
-    All rows share the options; what a row is about is its own. A table that was stopped goes on with the
-    same command.
+    All rows share the options; what a row is about is its own, but for the backbone: --visual
+    f-mean:ferresnet makes all its features of ferresnet. A table that was stopped goes on with the same
+    command.
     """
     for name in names or RECIPES:
         recipe = RECIPES[name]
@@ -129,7 +130,7 @@ def tables(names: Sequence[str], out: Path, **options: Any) -> None:
         for number, (row, own) in enumerate(recipe.rows.items(), 1):
             click.echo(f"\n== {name}, {number} of {len(recipe.rows)}: {row}")
             folder = out / "runs" / slug(own)
-            outcomes[row] = cross_validate(folder, {**options, **own})
+            outcomes[row] = cross_validate(folder, joined(options, own))
             write(outcomes[row], folder, None)
         rows = [row_of(row, outcomes[row], outcomes[recipe.baseline]) for row in recipe.rows]
         parts = [f"# {recipe.title}", markdown(HEADER, rows), footnote(outcomes[recipe.baseline], recipe)]
@@ -140,6 +141,13 @@ def tables(names: Sequence[str], out: Path, **options: Any) -> None:
         write_csv(out / f"{name}.csv", HEADER, rows)
         click.echo(f"\n{recipe.title}\n{aligned(HEADER, rows)}\n{parts[-1]}")
         tell([("wrote", f"{out / name}.md and .csv")])
+
+
+def joined(options: Options, own: Options) -> dict[str, Any]:
+    """All options of a row; its own feature is of the backbone that ``--visual FEATURE:BACKBONE`` names."""
+    _, colon, backbone = str(options["visual"]).partition(":")
+    features = {"visual": f"{own['visual']}{colon}{backbone}"} if "visual" in own else {}
+    return {**options, **own, **features}
 
 
 def slug(own: Options) -> str:

@@ -20,6 +20,7 @@ from avemo.fusion.encoders import ENCODERS
 from avemo.fusion.heads import HEADS, build_head, settings_for
 from avemo.fusion.scores import Scores
 from avemo.pipelines.fuse import main
+from avemo.pipelines.fuse_tables import joined
 
 SOUND = {"window": 640, "hop": 160, "sample_rate": 16_000}
 QUICK = ("--epochs", 2, "--batch", 4, "--hidden", 4, "--outputs", 4, "--lr", 1e-3, "--device", "cpu")
@@ -238,6 +239,16 @@ def test_a_table_of_the_papers(store: Path, tmp_path: Path) -> None:
     assert again.count("0 of 6 trainings to do") == 9
     assert (tmp_path / "attention.md").read_text() == written
     assert "ag-fbp, divided by its length" in make("family")
+
+
+def test_the_features_of_a_table_are_of_the_backbone_that_is_named() -> None:
+    own = {"fusion": "fbp", "visual": "basic"}
+    assert joined({"visual": "f-mean:dlib", "fusion": "concat"}, own) == {
+        "fusion": "fbp",
+        "visual": "basic:dlib",
+    }
+    assert joined({"visual": "auto"}, own)["visual"] == "basic"
+    assert joined({"visual": "f-mean:dlib"}, {"fusion": "fbp"})["visual"] == "f-mean:dlib"
 
 
 def test_kinds_of_heads_are_mixed(store: Path, tmp_path: Path) -> None:
