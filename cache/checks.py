@@ -28,9 +28,9 @@ def damaged(store: FeatureStore) -> Iterator[tuple[Row, str, str]]:
 def export(store: FeatureStore, path: Path) -> int:
     """Write all of ``store`` into one self-contained HDF5 file; the number of clips in it.
 
-    Layout: ``/clips/<split>/<id>`` with attributes ``label``, ``subject``, ``path``, ``sha256``; below
-    it a group a stream (attributes ``status``, ``reason``, ``info``, ``key``) with its arrays
-    ``[T, ...]``; and ``/keys``, whose attributes hold each key's settings as JSON.
+    Layout: ``/clips/<split>/<id>`` with attributes ``label``, ``subject``, ``session``, ``path``,
+    ``sha256``; below it a group a stream (attributes ``status``, ``reason``, ``info``, ``key``) with its
+    arrays ``[T, ...]``; and ``/keys``, whose attributes hold each key's settings as JSON.
 
     Raises:
         StoreError: the store is empty or damaged, or the file cannot be written.
@@ -55,7 +55,8 @@ def export(store: FeatureStore, path: Path) -> int:
 
 def _export_row(store: FeatureStore, row: Row, group: h5py.Group) -> None:
     clip = row.clip
-    group.attrs.update({"label": clip.label or "", "subject": clip.subject or "", "path": clip.path})
+    told = {"label": clip.label, "subject": clip.subject, "session": clip.session, "path": clip.path}
+    group.attrs.update({name: text or "" for name, text in told.items()})
     group.attrs["sha256"] = row.source.sha256 if row.source else ""
     for stream, entry in row.entries.items():
         sub = group.create_group(stream)

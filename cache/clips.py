@@ -10,7 +10,8 @@ class Clip:
     """One recording and what is known of it before anything is extracted.
 
     Ids are unique within a split only (AFEW repeats some across splits), so a clip is addressed by
-    :attr:`key`. ``label`` is ``None`` for unlabelled test clips, ``subject`` where nobody is named.
+    :attr:`key`. ``label`` is ``None`` for unlabelled test clips, ``subject`` where nobody is named, and
+    ``session`` where no sitting in which it was recorded is.
     """
 
     id: str
@@ -18,6 +19,7 @@ class Clip:
     path: str = ""
     label: str | None = None
     subject: str | None = None
+    session: str | None = None
 
     @property
     def key(self) -> tuple[str, str]:

@@ -207,6 +207,8 @@ def _tellings(row: Row) -> Iterator[tuple[str, object]]:
         yield "label", row.clip.label
     if row.clip.subject is not None:
         yield "subject", row.clip.subject
+    if row.clip.session is not None:
+        yield "session", row.clip.session
     for stream, entry in row.entries.items():
         if entry.status != "failed":
             yield stream, entry.key
@@ -228,6 +230,7 @@ def _united(ours: Clip, theirs: Clip) -> Clip:
         path=ours.path or theirs.path,
         label=theirs.label if ours.label is None else ours.label,
         subject=theirs.subject if ours.subject is None else ours.subject,
+        session=theirs.session if ours.session is None else ours.session,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..cache.clips import Clip
@@ -23,6 +23,7 @@ from .dataset_found import (
 from .dataset_scan import LeftOut, Tree
 
 AFEW_CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
+_IN_ANY_CASE = {name.casefold(): name for name in AFEW_CLASSES}
 AFEW_SPLITS = {
     "train": re.compile(r"(?i:train(_afew)?)"),
     "val": re.compile(r"(?i:val(_afew)?)"),
@@ -70,7 +71,7 @@ def _afew_place(folders: tuple[str, ...]) -> Place:
         for split, name in AFEW_SPLITS.items():
             if name.fullmatch(folders[depth]):
                 inner = folders[depth + 1 :]
-                label = next((folder for folder in inner if folder in AFEW_CLASSES), None)
+                label = next(filter(None, (_IN_ANY_CASE.get(folder.casefold()) for folder in inner)), None)
                 return Place(split, label, inner[-1] if inner and not label else None)
     return Place()
 
@@ -137,6 +138,20 @@ def _split_and_rest(folders: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     return (split, folders[1:]) if split else (ONLY_SPLIT, folders)
 
 
+def empty_class_folders(clips: Iterable[Clip]) -> list[Path]:
+    """Folders beside those of which classes are called that hold no clip."""
+    labels = {clip.path.rpartition("/")[0]: (clip.label or "").casefold() for clip in clips}
+    folders = {Path(folder): label for folder, label in labels.items()}
+    used = {*folders, *(above for folder in folders for above in folder.parents)}
+    homes = {folder.parent for folder, label in folders.items() if folder.name.casefold() == label}
+    return [
+        folder
+        for home in sorted(homes)
+        for folder in sorted(home.iterdir())
+        if folder.is_dir() and folder not in used and not folder.name.startswith((".", "__"))
+    ]
+
+
 def find_flat(tree: Tree) -> Found:
     """Every media file, unlabelled."""
     clips = [clip_at(tree.root, file, ONLY_SPLIT) for file in tree.files]
@@ -148,6 +163,6 @@ def _by_folder(refused: Iterable[tuple[PurePosixPath, str]]) -> list[LeftOut]:
     """One entry a folder and reason, with the number of files that it costs."""
     counts = Counter((str(file.parent), reason) for file, reason in refused)
     return [
-        LeftOut(folder, f"{reason}; {count_of(count, 'file')} not used")
+        LeftOut(folder, reason, detail=f"{count_of(count, 'file')} not used")
         for (folder, reason), count in counts.items()
     ]

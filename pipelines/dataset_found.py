@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..cache.clips import Clip
 from .dataset_scan import LeftOut, is_sound
@@ -21,6 +21,10 @@ UNLABELLED = "unlabelled"
 MOST = 0.9
 """The share of files that must fit a layout for a folder to be taken for it."""
 
+WHOLE, PICTURE, SOUND = "whole", "picture only", "sound only"
+HOLDS = (WHOLE, PICTURE, SOUND)
+"""What a file may hold of its recording; where a recording has several, the first of these is taken."""
+
 
 class DatasetError(ValueError):
     """Clips that are not where they were said to be; the text says what was expected."""
@@ -34,8 +38,9 @@ class NotThisDataset(DatasetError):
 class Found:
     """The clips of a folder in natural order, or of a manifest in its own; train, val, test, other splits.
 
-    ``notes`` tell of clips that the data set's usual protocol leaves out. ``markers`` says by
-    :attr:`.Clip.key` where facial markers are, for a data set of sound and markers, without pictures.
+    ``dataset`` is what people call it, ``name`` what ``--dataset`` does, if it has such a name. ``notes``
+    tell of clips that the data set's usual protocol leaves out. ``markers`` says by :attr:`.Clip.key` where
+    facial markers are, for a data set of sound and markers, without pictures.
     """
 
     clips: list[Clip]
@@ -43,6 +48,7 @@ class Found:
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     markers: Mapping[tuple[str, str], MarkerSpan] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def problems(self) -> list[LeftOut]:
@@ -75,24 +81,60 @@ def clip_at(
     return Clip(file.stem, split, f"{root}/{file}", label, subject)
 
 
-def one_per_id(clips: Sequence[Clip], root: Path) -> tuple[list[Clip], list[LeftOut]]:
-    """Keep one clip of each (split, id), a video before a sound, else the first; put the splits in order."""
-    kept: dict[tuple[str, str], Clip] = {}
+class Copy(NamedTuple):
+    """A clip, which recording of its split it is, and what of that its file holds (:data:`HOLDS`)."""
+
+    clip: Clip
+    recording: Hashable
+    holds: str
+
+
+def holds(path: str) -> str:
+    """What a file holds by its suffix."""
+    return SOUND if is_sound(path) else WHOLE
+
+
+def one_per_id(clips: Iterable[Clip], root: Path) -> tuple[list[Clip], list[LeftOut]]:
+    """Keep one clip of each (split, id); see :func:`one_per_recording`."""
+    return one_per_recording([Copy(clip, clip.id, holds(clip.path)) for clip in clips], root)
+
+
+def one_per_recording(copies: Sequence[Copy], root: Path) -> tuple[list[Clip], list[LeftOut]]:
+    """Keep one clip of each recording, the one that holds most of it, else the first; order the splits."""
+    kept: dict[tuple[str, Hashable], Copy] = {}
     left_out: list[LeftOut] = []
-    for clip in sorted(clips, key=lambda clip: is_sound(clip.path)):
-        first = kept.setdefault(clip.key, clip)
-        if first is not clip:
-            left_out.append(_twice(clip, first, root))
-    unique = (clip for clip in clips if kept[clip.key] is clip)
-    return sorted(unique, key=lambda clip: _split_order(clip.split)), left_out
+    for copy in sorted(copies, key=lambda copy: HOLDS.index(copy.holds)):
+        best = kept.setdefault((copy.clip.split, copy.recording), copy)
+        if best is not copy:
+            left_out.append(_why_not(copy, best, root))
+    clips = (copy.clip for copy in copies if kept[copy.clip.split, copy.recording] is copy)
+    return sorted(clips, key=lambda clip: _split_order(clip.split)), left_out
 
 
-def _twice(clip: Clip, first: Clip, root: Path) -> LeftOut:
-    path, other = below(root, clip.path), below(root, first.path)
-    if is_sound(path) and not is_sound(other):
-        return LeftOut(path, f"the sound of '{other}', which has the same id '{clip.id}'", spare=True)
-    reason = f"has the id '{clip.id}' of '{other}' in split '{clip.split}': rename one of them"
-    return LeftOut(path, reason)
+def _why_not(copy: Copy, best: Copy, root: Path) -> LeftOut:
+    path, other = below(root, copy.clip.path), f"'{below(root, best.clip.path)}'"
+    if copy.holds != best.holds and best.holds == WHOLE:
+        return LeftOut(path, f"{copy.holds}, and the whole recording is there", True, other)
+    if copy.holds != best.holds:
+        reason = f"{copy.holds}, apart from its pictures, which are used: get the whole recording"
+        return LeftOut(path, reason, detail=other)
+    if copy.clip.label == best.clip.label and _same_content(copy.clip.path, best.clip.path):
+        return LeftOut(path, "a copy of a file that is used", True, other)
+    reason = "is called as another file that is used: rename one of them"
+    return LeftOut(
+        path, reason, detail=f"{other} has the id '{best.clip.id}' in split '{best.clip.split}' too"
+    )
+
+
+def _same_content(one: str, other: str) -> bool:
+    """Whether two files of one name are copies, or encodings, of the same: by suffix and size."""
+    if PurePosixPath(one).suffix.lower() != PurePosixPath(other).suffix.lower():
+        return True
+    try:
+        sizes = {Path(one).stat().st_size, Path(other).stat().st_size}
+    except OSError:
+        return False
+    return len(sizes) == 1 and sizes != {0}
 
 
 def _split_order(split: str) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -36,7 +36,14 @@ if TYPE_CHECKING:
     from ..extract.markers import MarkerSpan
 
 CLASSES = {"ang": "Angry", "hap": "Happy", "neu": "Neutral", "sad": "Sad"}
-EXCITED = {"exc": "Happy"}
+EXCITED = CLASSES | {"exc": "Happy"}
+EVERY = CLASSES | {
+    "dis": "Disgust",
+    "exc": "Excited",
+    "fea": "Fear",
+    "fru": "Frustrated",
+    "sur": "Surprise",
+}
 OTHERS = {
     "dis": "disgusted",
     "exc": "excited",
@@ -86,12 +93,15 @@ class Evaluation:
         return self.reason or self.unusable.get(sentence) or f"{self.name} has no turn of that name{lines}"
 
 
-def find_iemocap(tree: Tree, excited: bool = False, scripted: bool = False) -> Found:
-    """The improvised sentences of four emotions, a subject for each speaker.
+def find_iemocap(
+    tree: Tree, protocol: str = "improvised", labels: Mapping[str, str] = CLASSES, scripted: bool = False
+) -> Found:
+    """The sentences of some emotions, with a subject for each speaker.
 
     Args:
         tree: the corpus, or one session of it.
-        excited: take excited sentences as happy ones.
+        protocol: what people call this choice of sentences.
+        labels: code of an emotion → class; sentences of others are left out.
         scripted: take the sentences of scripted scenes too.
 
     Raises:
@@ -113,7 +123,6 @@ def find_iemocap(tree: Tree, excited: bool = False, scripted: bool = False) -> F
         path: read_evaluation(tree.root / path)
         for path in dict.fromkeys([*paths.values(), *_evaluated(tree.root, sentences, scripted)])
     }
-    labels = CLASSES | EXCITED if excited else CLASSES
     clips: list[Clip] = []
     spans: dict[tuple[str, str], MarkerSpan] = {}
     others: Counter[str] = Counter()
@@ -126,18 +135,21 @@ def find_iemocap(tree: Tree, excited: bool = False, scripted: bool = False) -> F
             others[OTHERS.get(turn.emotion, turn.emotion)] += 1
         else:
             subject = match["session"] + match["speaker"]
-            clips.append(clip_at(tree.root, file, ONLY_SPLIT, labels[turn.emotion], subject))
+            clip = clip_at(tree.root, file, ONLY_SPLIT, labels[turn.emotion], subject)
+            clips.append(replace(clip, session=match["session"]))
             spans.setdefault(clips[-1].key, _span(tree.root / _dialog(file), match, turn))
     kept, twice = one_per_id(clips, tree.root)
     problems += [*tree.left_out, *_without_sound(evaluations, named, labels), *twice]
     if not kept:
-        first = f"; '{problems[0].path}': {problems[0].reason}" if problems else ""
-        raise DatasetError(f"no sentence in '{tree.root}' is of {', '.join(CLASSES.values())}{first}")
+        first = f"; '{problems[0].path}': {problems[0].why}" if problems else ""
+        raise DatasetError(
+            f"no sentence in '{tree.root}' is of {', '.join(dict.fromkeys(labels.values()))}{first}"
+        )
     held = {*sentences}
     whole = [LeftOut(str(file), "of a whole dialog", spare=True) for file in tree.files if file not in held]
     return Found(
         kept,
-        f"IEMOCAP ({'all' if scripted else 'improvised'}{', excited as happy' if excited else ''})",
+        f"IEMOCAP ({protocol})",
         problems + whole,
         _notes(len(named) - len(wanted), others),
         spans,
@@ -238,7 +250,8 @@ def _without_sound(
     return [
         LeftOut(
             str(path.parents[2] / "sentences" / "wav" / path.stem / f"{name}.wav"),
-            f"is not there, and {evaluation.name} tells of it",
+            "is not there, and its evaluation tells of it",
+            detail=evaluation.name,
         )
         for path, evaluation in evaluations.items()
         for name, turn in evaluation.turns.items()

@@ -11,14 +11,15 @@ from ..cache.clips import Clip
 from .dataset_found import ONLY_SPLIT, DatasetError, Found, ids_from_paths, one_per_id
 from .dataset_scan import LeftOut
 
-COLUMNS = ("path", "split", "label", "subject", "id")
+COLUMNS = ("path", "split", "label", "subject", "session", "id")
 
 
 def read_manifest(manifest: Path) -> Found:
     """The clips of a CSV in UTF-8 whose first line names the columns, :data:`COLUMNS` or some of them.
 
-    ``path`` is absolute or relative to the CSV's folder; ``split`` is ``all`` where empty; ``label`` and
-    ``subject`` may be empty; ``id`` is the file's name where empty, or its path if names repeat in a split.
+    ``path`` is absolute or relative to the CSV's folder; ``split`` is ``all`` where empty; ``label``,
+    ``subject`` and ``session`` may be empty; ``id`` is the file's name where empty, or its path if names
+    repeat in a split.
     Clips stay in the order of their rows; a row that cannot be used is left out with its line number.
     """
     folder = manifest.absolute().parent
@@ -28,7 +29,7 @@ def read_manifest(manifest: Path) -> Found:
     for number, row in table_rows(manifest, COLUMNS):
         problem = _problem(row, folder)
         if problem:
-            left_out.append(LeftOut(row["path"], f"row {number} of {manifest.name}: {problem}"))
+            left_out.append(LeftOut(row["path"], problem, detail=f"row {number} of {manifest.name}"))
             continue
         if not row["id"]:
             unnamed.append(len(clips))
@@ -37,7 +38,7 @@ def read_manifest(manifest: Path) -> Found:
         clips[i] = clip
     kept, twice = one_per_id(clips, folder)
     if not kept:
-        first = f"; {left_out[0][1]}" if left_out else ""
+        first = f"; '{left_out[0].path}': {left_out[0].why}" if left_out else ""
         raise DatasetError(f"'{manifest}' lists no clip that can be used{first}")
     return Found(kept, f"manifest {manifest.name}", [*left_out, *twice])
 
@@ -79,14 +80,14 @@ def _text(manifest: Path) -> str:
 def _problem(row: dict[str, str], folder: Path) -> str | None:
     """Why a row cannot be used."""
     if row["surplus"]:
-        return f"has more cells than the first line ('{row['surplus']}'): quote a cell that holds a comma"
+        return "has more cells than the first line: quote a cell that holds a comma"
     if not row["path"]:
         return "has no path"
     try:
         there = (folder / row["path"]).is_file()
     except (OSError, ValueError) as error:
         return f"path cannot be read: {error}"
-    return None if there else f"no file '{folder / row['path']}'"
+    return None if there else f"no file of that name (a path is absolute, or relative to '{folder}')"
 
 
 def _clip(row: dict[str, str], folder: Path) -> Clip:
@@ -97,4 +98,5 @@ def _clip(row: dict[str, str], folder: Path) -> Clip:
         path=str(path),
         label=row["label"] or None,
         subject=row["subject"] or None,
+        session=row["session"] or None,
     )

@@ -1,123 +1,145 @@
-"""Data sets whose file names say what their clips are, as a table of patterns."""
+"""Finding the clips of a corpus whose folders and file names say what they are."""
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import PurePosixPath
 
-from .dataset_found import MOST, ONLY_SPLIT, Found, NotThisDataset, clip_at, first_names, one_per_id
-from .dataset_scan import LeftOut, Tree
-
-
-@dataclass(frozen=True)
-class NamePattern:
-    """How a data set names its files.
-
-    ``stem`` matches a name without its suffix and has the groups ``label`` and ``subject``. Where one
-    recording comes as several files it also has ``part`` and ``recording``; ``parts`` says what the files
-    of a recording hold that are not the whole of it.
-    """
-
-    name: str
-    title: str
-    shape: str
-    stem: re.Pattern[str]
-    labels: Mapping[str, str]
-    parts: Mapping[str, str] = field(default_factory=dict)
-
-
-NAME_PATTERNS = (
-    NamePattern(
-        name="java-sed",
-        title="Java-SED",
-        shape="AA-BB-CC_01 (actor 01-10, sentence 01-04, emotion 01-06)",
-        stem=re.compile(r"(?P<subject>0[1-9]|10)-0[1-4]-(?P<label>0[1-6])[_-]\d\d"),
-        labels={
-            "01": "Neutral",
-            "02": "Sad",
-            "03": "Happy",
-            "04": "Surprise",
-            "05": "Fear",
-            "06": "Angry",
-        },
-    ),
-    NamePattern(
-        name="ravdess",
-        title="RAVDESS",
-        shape="MM-VC-EE-II-SS-RR-AA (modality, channel, emotion, intensity, statement, repetition, actor)",
-        stem=re.compile(
-            r"(?P<part>0[123])-"
-            r"(?P<recording>0[12]-(?P<label>0[1-8])-0[12]-0[12]-0[12]-(?P<subject>0[1-9]|1\d|2[0-4]))"
-        ),
-        labels={
-            "01": "Neutral",
-            "02": "Calm",
-            "03": "Happy",
-            "04": "Sad",
-            "05": "Angry",
-            "06": "Fear",
-            "07": "Disgust",
-            "08": "Surprise",
-        },
-        parts={"02": "picture only", "03": "sound only"},
-    ),
-    NamePattern(
-        name="crema-d",
-        title="CREMA-D",
-        shape="1001_DFA_ANG_XX (actor, sentence, emotion, level)",
-        stem=re.compile(r"(?P<subject>1\d{3})_[A-Z]{3}_(?P<label>ANG|DIS|FEA|HAP|NEU|SAD)_[A-Z]{1,2}"),
-        labels={
-            "ANG": "Angry",
-            "DIS": "Disgust",
-            "FEA": "Fear",
-            "HAP": "Happy",
-            "NEU": "Neutral",
-            "SAD": "Sad",
-        },
-    ),
+from ..cache.clips import Clip
+from .dataset_folders import FOLDER_SPLITS
+from .dataset_found import (
+    HOLDS,
+    MOST,
+    ONLY_SPLIT,
+    WHOLE,
+    Copy,
+    Found,
+    NotThisDataset,
+    holds,
+    one_per_recording,
 )
+from .dataset_pattern import Named
+from .dataset_scan import LeftOut, Tree
+from .dataset_schemes import Scheme
+from .dataset_table import Key, Labels
+
+SHOWN = 3  # of the names that do not fit: where they fail
 
 
-def find_by_name(tree: Tree, pattern: NamePattern) -> Found:
-    """The clips of a folder most of whose media files are named by the pattern."""
-    matches: dict[PurePosixPath, re.Match[str]] = {}
-    strangers: list[PurePosixPath] = []
-    for file in tree.files:
-        match = pattern.stem.fullmatch(file.stem)
-        if match:
-            matches[file] = match
-        else:
-            strangers.append(file)
-    if len(matches) < MOST * len(tree.files):
-        raise NotThisDataset(
-            f"expected names like {pattern.shape}; {len(strangers)} of {len(tree.files)} are not: "
-            f"{first_names(strangers)}"
-        )
-    unnamed = [LeftOut(str(file), f"is not named like {pattern.shape}") for file in strangers]
-    partial = _parts_of_whole_recordings(matches, pattern)
-    clips = [
-        clip_at(tree.root, file, ONLY_SPLIT, pattern.labels[match["label"]], match["subject"])
-        for file, match in matches.items()
-        if file not in partial
+def find_by_scheme(tree: Tree, scheme: Scheme, share: float = MOST) -> Found:
+    """The clips whose paths a scheme's pattern fits, and what of them is missing from its tables.
+
+    Args:
+        tree: the corpus, or a folder of it.
+        scheme: how its files are named.
+        share: how much of the files must fit; however small, one must.
+
+    Raises:
+        NotThisDataset: fewer do.
+        DatasetError: a pattern or a table of labels cannot be used.
+    """
+    paths = tree.stems
+    named = [scheme.paths.match(path) for path in paths]
+    if not any(named) and paths:  # the folder given may be one that carries meaning
+        paths = [f"{tree.root.name}/{path}" for path in paths]
+        named = [scheme.paths.match(path) for path in paths]
+    strangers = [i for i, each in enumerate(named) if each is None]
+    if len(strangers) == len(named) or len(named) - len(strangers) < share * len(named):
+        raise NotThisDataset(_refusal(tree, paths, strangers, scheme))
+    fitting = [(file, each) for file, each in zip(tree.files, named, strict=True) if each]
+    copies = _spelt_alike([_copy(tree, file, each, scheme) for file, each in fitting])
+    unnamed = [
+        LeftOut(str(tree.files[i]), f"is not named like {scheme.example}", detail=misfit)
+        for i, misfit in _misfits(paths, strangers, scheme)
     ]
-    kept, twice = one_per_id(clips, tree.root)
-    parts: list[LeftOut] = [LeftOut(str(file), reason, spare=True) for file, reason in partial.items()]
-    return Found(kept, pattern.title, [*tree.left_out, *unnamed, *parts, *twice])
+    problems: list[LeftOut] = []
+    if scheme.table:
+        copies, problems = _labelled(tree, copies, [each for _, each in fitting], scheme)
+    kept, repeated = one_per_recording(copies, tree.root)
+    return Found(kept, scheme.title, [*tree.left_out, *unnamed, *problems, *repeated])
 
 
-def _parts_of_whole_recordings(
-    matches: Mapping[PurePosixPath, re.Match[str]], pattern: NamePattern
-) -> dict[PurePosixPath, str]:
-    """Files that repeat the picture or the sound of a recording that is there whole, with the reason."""
-    if not pattern.parts:
-        return {}
-    whole = {
-        match["recording"]: file for file, match in matches.items() if match["part"] not in pattern.parts
-    }
-    return {
-        file: f"{pattern.parts[match['part']]}; '{whole[match['recording']]}' is the whole recording"
-        for file, match in matches.items()
-        if match["part"] in pattern.parts and match["recording"] in whole
-    }
+def _copy(tree: Tree, file: PurePosixPath, named: Named, scheme: Scheme) -> Copy:
+    says = named.says
+    split = says.get("split", "").casefold()
+    split = (scheme.splits or FOLDER_SPLITS).get(split, split) or ONLY_SPLIT
+    label = says.get("label")
+    if label and scheme.labels:
+        label = _code(scheme.labels, label)
+    clip = Clip(
+        named.id,
+        split,
+        f"{tree.root}/{file}",
+        label or None,
+        says.get("subject") or None,
+        says.get("session") or None,
+    )
+    held = _code(scheme.parts, says["part"]) if "part" in says else WHOLE
+    return Copy(clip, named.recording, max(held, holds(clip.path), key=HOLDS.index))
+
+
+def _spelt_alike(copies: list[Copy]) -> list[Copy]:
+    """With names of subjects and sessions that differ in case made one, as first written."""
+    spelt: dict[str, str] = {}
+
+    def one(name: str | None) -> str | None:
+        return name and spelt.setdefault(name.casefold(), name)
+
+    return [
+        copy._replace(clip=replace(copy.clip, subject=one(copy.clip.subject), session=one(copy.clip.session)))
+        for copy in copies
+    ]
+
+
+def _code(table: Mapping[str, str], code: str) -> str:
+    """What a code stands for; patterns do not mind the case of letters."""
+    return table.get(code) or next(value for key, value in table.items() if key.casefold() == code.casefold())
+
+
+def _labelled(
+    tree: Tree, copies: list[Copy], named: list[Named], scheme: Scheme
+) -> tuple[list[Copy], list[LeftOut]]:
+    """With labels and subjects of the scheme's table; clips of which it does not tell are left out."""
+    assert scheme.table
+    labels = Labels(tree.root, scheme.table)
+    kept: list[Copy] = []
+    problems: list[LeftOut] = []
+    seen: dict[str, set[Key]] = defaultdict(set)
+    for copy, each in zip(copies, named, strict=True):
+        split, path = copy.clip.split, copy.clip.path.removeprefix(f"{tree.root}/")
+        key = scheme.table.key(each.values)
+        seen[split].add(key)
+        table = scheme.table.files.get(split, "")
+        if split not in labels.rows:
+            kept.append(copy)
+            continue
+        told = labels.rows[split].get(key)
+        code = told.label.casefold() if told else ""
+        if told is None:
+            problems.append(LeftOut(path, f"no row of {table} tells of it"))
+        elif code not in scheme.labels:
+            expected = ", ".join(scheme.labels)
+            reason = f"its label in {table} is none of {expected}"
+            problems.append(LeftOut(path, reason, detail=f"line {told.line}: '{told.label}'"))
+        else:
+            clip = replace(copy.clip, label=scheme.labels[code], subject=told.subject or None)
+            kept.append(copy._replace(clip=clip))
+    for split in [split for split in seen if split not in labels.rows]:
+        problems.append(LeftOut(scheme.table.files[split], f"is not there: split '{split}' has no labels"))
+    return kept, [*labels.problems, *problems, *labels.without_files(seen)]
+
+
+def _misfits(paths: list[str], strangers: list[int], scheme: Scheme) -> list[tuple[int, str]]:
+    """The strangers, and where the first of them fail."""
+    return [(i, scheme.paths.misfit(paths[i]) if n < SHOWN else "") for n, i in enumerate(strangers)]
+
+
+def _refusal(tree: Tree, paths: list[str], strangers: list[int], scheme: Scheme) -> str:
+    told = [f"'{tree.files[i]}' {misfit}" for i, misfit in _misfits(paths, strangers[:SHOWN], scheme)]
+    more = f"; and {len(strangers) - SHOWN} more" if len(strangers) > SHOWN else ""
+    return (
+        f"expected names like {scheme.example}; {len(strangers)} of {len(paths)} are not: "
+        f"{'; '.join(told)}{more}"
+    )

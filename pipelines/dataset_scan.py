@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -23,12 +24,19 @@ MEDIA_SUFFIXES = SOUND_SUFFIXES | VIDEO_SUFFIXES
 class LeftOut(NamedTuple):
     """A file or folder that is not used: its path below the folder searched, and the reason.
 
-    A ``spare`` one only repeats what is used; any other should be looked at.
+    A ``spare`` one only repeats what is used; any other should be looked at. ``detail`` is what differs
+    between files left out for the same reason.
     """
 
     path: str
     reason: str
     spare: bool = False
+    detail: str = ""
+
+    @property
+    def why(self) -> str:
+        """The reason with its detail."""
+        return f"{self.reason} ({self.detail})" if self.detail else self.reason
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,11 @@ class Tree:
     root: Path
     files: list[PurePosixPath]
     left_out: list[LeftOut]
+
+    @cached_property
+    def stems(self) -> list[str]:
+        """The paths of the files without their suffixes."""
+        return [str(file)[: -len(file.suffix)] for file in self.files]
 
 
 def scan(root: Path, suffixes: frozenset[str] = MEDIA_SUFFIXES) -> Tree:
@@ -57,11 +70,7 @@ def scan(root: Path, suffixes: frozenset[str] = MEDIA_SUFFIXES) -> Tree:
             twin = seen.setdefault((status.st_dev, status.st_ino), folder)
             if twin != folder:
                 left_out.append(
-                    LeftOut(
-                        folder,
-                        f"a link to the folder '{twin or root.name}', which is searched already",
-                        spare=True,
-                    )
+                    LeftOut(folder, "a link to a folder that is searched already", True, twin or root.name)
                 )
                 continue
             entries = _visible_entries(root / folder)

@@ -1,53 +1,74 @@
-"""From a folder or a manifest to clips: which data set it is, and what of it cannot be used."""
+"""From a folder, a pattern or a manifest to clips: which data set it is, and what of it cannot be used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from .dataset_folders import find_afew, find_class_folders, find_flat
 from .dataset_found import DatasetError, Found, NotThisDataset
-from .dataset_iemocap import find_iemocap
+from .dataset_iemocap import EVERY, EXCITED, find_iemocap
+from .dataset_labels import with_labels
 from .dataset_manifest import read_manifest
-from .dataset_names import NAME_PATTERNS, find_by_name
+from .dataset_names import find_by_scheme
 from .dataset_scan import MEDIA_SUFFIXES, Tree, is_media, scan
+from .dataset_schemes import SCHEMES, Scheme
 
 __all__ = ["ADAPTERS", "DATASETS", "DatasetError", "Found", "NotThisDataset", "find_clips"]
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A data set by name, an example of its layout, and what finds its clips or raises NotThisDataset."""
+    """A data set by name, an example of its layout, and what finds its clips or raises NotThisDataset.
+
+    ``find`` tells whether a folder is laid out so; ``take`` is for a folder of which the user says it.
+    """
 
     name: str
     layout: str
     find: Callable[[Tree], Found]
+    take: Callable[[Tree], Found]
+
+
+def _adapter(name: str, layout: str, find: Callable[[Tree], Found]) -> Adapter:
+    return Adapter(name, layout, find, find)
+
+
+def _of_scheme(scheme: Scheme) -> Adapter:
+    find = partial(find_by_scheme, scheme=scheme)
+    return Adapter(scheme.name, scheme.example, find, partial(find, share=0))
 
 
 ADAPTERS = {
     adapter.name: adapter
     for adapter in (
-        Adapter("afew", "Train_AFEW/Happy/000046280.avi, Val_AFEW/…, Test_AFEW/000046280.avi", find_afew),
-        *(
-            Adapter(pattern.name, pattern.shape, partial(find_by_name, pattern=pattern))
-            for pattern in NAME_PATTERNS
-        ),
-        Adapter(
+        _adapter("afew", "Train_AFEW/Happy/000046280.avi, Val_AFEW/…, Test_AFEW/000046280.avi", find_afew),
+        *map(_of_scheme, SCHEMES),
+        _adapter(
             "iemocap",
             "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav, … (improvised, not excited)",
             find_iemocap,
         ),
-        Adapter("iemocap-exc", "the same, excited as happy", partial(find_iemocap, excited=True)),
-        Adapter(
+        _adapter(
+            "iemocap-exc",
+            "the same, excited as happy",
+            partial(find_iemocap, protocol="improvised, excited as happy", labels=EXCITED),
+        ),
+        _adapter(
             "iemocap-all",
             "the same, excited as happy, scripted too",
-            partial(find_iemocap, excited=True, scripted=True),
+            partial(find_iemocap, protocol="all, excited as happy", labels=EXCITED, scripted=True),
         ),
-        Adapter("folders", "Happy/one.mp4, Sad/two.mp4, or train/Happy/one.mp4, …", find_class_folders),
-        Adapter("flat", "one.mp4, two.mp4 (unlabelled)", find_flat),
+        _adapter(
+            "iemocap-full",
+            "the same, every emotion as it is, scripted too",
+            partial(find_iemocap, protocol="all, every emotion", labels=EVERY, scripted=True),
+        ),
+        _adapter("folders", "Happy/one.mp4, Sad/two.mp4, or train/Happy/one.mp4, …", find_class_folders),
+        _adapter("flat", "one.mp4, two.mp4 (unlabelled)", find_flat),
     )
 }
 """The known data sets, in the order in which they are tried."""
@@ -55,33 +76,58 @@ ADAPTERS = {
 DATASETS = ("auto", *ADAPTERS)
 
 
-def find_clips(root: Path, dataset: str = "auto", manifest: Path | None = None) -> Found:
+def find_clips(
+    root: Path,
+    dataset: str = "auto",
+    manifest: Path | None = None,
+    *,
+    pattern: str = "",
+    labels: Mapping[str, str] | None = None,
+    others: str = "keep",
+) -> Found:
     """Find the clips below a folder, or those that a manifest lists.
 
-    :param root: a folder, or one media file (an unlabelled clip unless ``dataset`` is named)
-    :param dataset: one of :data:`DATASETS`; ``auto`` takes the first that fits
-    :param manifest: a CSV that says what the clips are; its paths are relative to its own folder
-    :raises DatasetError: nothing to find, or a manifest that cannot be read
-    :raises NotThisDataset: a folder that is not laid out as the ``dataset`` named
+    Args:
+        root: a folder, or one media file (an unlabelled clip unless ``dataset`` or ``pattern`` says more).
+        dataset: one of :data:`DATASETS`; ``auto`` takes the first that fits.
+        manifest: a CSV that says what the clips are; its paths are relative to its own folder.
+        pattern: how folders and files are named, see :class:`.PathPattern`, in place of a data set.
+        labels, others: which classes are wanted, see :func:`.with_labels`.
+
+    Raises:
+        DatasetError: nothing to find, or a manifest or a pattern that cannot be used.
+        NotThisDataset: a folder that is not laid out as the ``dataset`` or ``pattern`` says.
     """
+    return with_labels(_find(root, dataset, manifest, pattern), labels, others)
+
+
+def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> Found:
     if dataset not in DATASETS:
         raise DatasetError(f"no data set '{dataset}', expected one of {', '.join(DATASETS)}")
+    named = {"a manifest": manifest, f"the data set '{dataset}'": dataset != "auto", "a pattern": pattern}
+    given = [what for what, is_given in named.items() if is_given]
+    if len(given) > 1:
+        raise DatasetError(f"both {' and '.join(given[:2])} are named: leave one of them out")
     if manifest is not None:
-        if dataset != "auto":
-            raise DatasetError(
-                f"both a manifest and the data set '{dataset}' are named: leave one of them out"
-            )
         return read_manifest(manifest)
-    tree = _tree(root)
+    if pattern:
+        scheme = Scheme("", f"pattern {pattern}", pattern, pattern)
+        assert scheme.paths  # a pattern that is none is told before any folder is searched
+        return _taken(tree_of(root), _of_scheme(scheme))
+    tree = tree_of(root)
     if dataset != "auto":
-        return _as_named(tree, ADAPTERS[dataset])
+        return _taken(tree, ADAPTERS[dataset])
     if root.is_file():
-        return ADAPTERS["flat"].find(tree)
+        return _taken(tree, ADAPTERS["flat"])
     return _first_that_fits(tree)
 
 
-def _tree(root: Path) -> Tree:
-    """The media files below ``root``, at least one."""
+def tree_of(root: Path) -> Tree:
+    """The media files below ``root``, at least one.
+
+    Raises:
+        DatasetError: there is none.
+    """
     if root.is_file():
         if not is_media(root.name):
             raise DatasetError(
@@ -93,11 +139,11 @@ def _tree(root: Path) -> Tree:
         raise DatasetError(f"'{root}' does not exist: name a folder of clips")
     tree = scan(root)
     if not tree.files:
-        unusable = "".join(f"; '{path}': {reason}" for path, reason, _ in tree.left_out[:3])
+        unusable = "".join(f"; '{item.path}': {item.why}" for item in tree.left_out[:3])
         layouts = "\n".join(f"  {adapter.name}: {adapter.layout}" for adapter in ADAPTERS.values())
         raise DatasetError(
             f"no clips in '{root}'{unusable}. Expected files ending in {_suffixes()}, laid out as\n"
-            f"{layouts}\nor listed by --manifest CSV"
+            f"{layouts}\nor named by --pattern, or listed by --manifest CSV"
         )
     return tree
 
@@ -106,15 +152,16 @@ def _suffixes() -> str:
     return " ".join(sorted(MEDIA_SUFFIXES))
 
 
-def _as_named(tree: Tree, adapter: Adapter) -> Found:
+def _taken(tree: Tree, adapter: Adapter) -> Found:
     try:
-        return adapter.find(tree)
+        return replace(adapter.take(tree), name=adapter.name)
     except NotThisDataset as error:
-        raise NotThisDataset(f"'{tree.root}' is not laid out as '{adapter.name}': {error}") from error
+        named = f" is not laid out as '{adapter.name}'" if adapter.name else ""
+        raise NotThisDataset(f"'{tree.root}'{named}: {error}") from error
 
 
 def _first_that_fits(tree: Tree) -> Found:
     for adapter in ADAPTERS.values():
         with suppress(NotThisDataset):
-            return adapter.find(tree)
-    return find_flat(tree)
+            return replace(adapter.find(tree), name=adapter.name)
+    raise AssertionError("any folder fits 'flat'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from ..extract import DEFAULT_BACKBONE
 from .cli import command
 from .dataset_found import count_of
+from .dataset_options import PATTERN_HELP, dataset_options, find_chosen
 from .stage_one import into_store, say_found
 from .table import aligned
 
@@ -31,7 +32,10 @@ Examples:
   avemo-extract clips/ --manifest clips.csv --backbone resnet18@Resnet18_FER+.pth.tar
   avemo-extract afew/ --tta meanstd --tta meanstd2 --backbone ir50@affectnet.pth \\
                 --backbone ir50@rafdb.pth --audio alexnet@alexnet-owt-7be5be79.pth
+  avemo-extract clips/ --pattern '{actor}-{sentence}-{emotion}_{take}' --labels 'an=Angry,sa=Sad'
   avemo-extract film.mp4 --store film --max-frames 200
+  avemo-extract RML/ --tta none --backbone vgg19-227@vgg19-dcbb9e9d.pth \\
+                --segment-audio vgg19@vgg19-dcbb9e9d.pth
   avemo-extract IEMOCAP_full_release/ --store iemocap
 
 \b
@@ -40,7 +44,7 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
 """
 
 
-@command("extract", epilog=EXAMPLES)
+@command("extract", epilog=EXAMPLES + PATTERN_HELP)
 @click.argument("clips", type=click.Path(path_type=Path))
 @click.option(
     "--store",
@@ -50,20 +54,7 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
     metavar="DIR",
     help="The feature store to make or to add to.",
 )
-@click.option(
-    "--dataset",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    help="auto, afew, java-sed, ravdess, crema-d, iemocap, iemocap-exc (excited as happy), iemocap-all "
-    "(scripted too), folders or flat.",
-)
-@click.option(
-    "--manifest",
-    type=click.Path(path_type=Path),
-    metavar="CSV",
-    help="A table with a column path and, as known, id, split, label, subject.",
-)
+@dataset_options
 @click.option(
     "--tta",
     type=click.Choice(list(TTA)),
@@ -89,7 +80,26 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
     help="An audio network, beside the spectrogram and log-Mel that are always stored. Repeatable.",
 )
 @click.option(
-    "--detector", default="dlib", show_default=True, metavar="NAME[@FILE]", help="dlib, or yunet@FILE.onnx."
+    "--detector",
+    default="dlib",
+    show_default=True,
+    metavar="NAME[@FILE]",
+    help="dlib, yunet@FILE.onnx, or ssd@FILE: OpenCV's face SSD, whose boxes are cropped as they are.",
+)
+@click.option("--segments", is_flag=True, help="Also cut speech into segments of 655 ms, each an MFCC image.")
+@click.option(
+    "--segment-audio",
+    multiple=True,
+    metavar="NAME[@WEIGHTS]",
+    help="An image network over the segments' MFCC images; implies --segments. Repeatable.",
+)
+@click.option(
+    "--vad",
+    default="energy",
+    show_default=True,
+    metavar="NAME",
+    help="What tells speech for --segments: energy, silero (pip install 'avemo[vad]'), or none, for which "
+    "the whole clip is speech.",
 )
 @click.option(
     "--max-frames",
@@ -117,17 +127,19 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
 def main(
     clips: Path,
     store: Path,
-    dataset: str,
-    manifest: Path | None,
     tta: tuple[str, ...],
     backbones: tuple[str, ...],
     audio: tuple[str, ...],
     detector: str,
+    segments: bool,
+    segment_audio: tuple[str, ...],
+    vad: str,
     max_frames: int | None,
     device: str,
     precision: str,
     workers: int,
     batch: int | None,
+    **source: Any,
 ) -> int:
     """Turn the video clips in the folder CLIPS into features.
 
@@ -135,9 +147,11 @@ def main(
     the sound into spectrograms, and keeps everything in a feature store. What is stored already is not
     made again, so a run that was stopped goes on with the same command.
     """
-    from .datasets import find_clips
-
-    found = find_clips(clips, dataset, manifest)
+    segments = segments or bool(segment_audio)
+    vad_given = click.get_current_context().get_parameter_source("vad") is ParameterSource.COMMANDLINE
+    if vad_given and not segments:
+        raise click.UsageError("--vad says where speech is that is cut into segments; add --segments")
+    found = find_chosen(clips, **source)
     pictures = not found.markers
     if not pictures:
         _refuse_picture_options(found)
@@ -155,6 +169,9 @@ def main(
         precision=precision,
         batch=batch,
         pictures=pictures,
+        segments=segments,
+        segment_audio=tuple(dict.fromkeys(segment_audio)),
+        voice_activity=vad,
     )
     failures = into_store(found, plan, store, workers)
     with FeatureStore(store) as opened:

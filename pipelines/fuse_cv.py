@@ -76,7 +76,8 @@ with all tables, and the same as CSV: results.csv (members), tables/*.csv.
     default=SESSION,
     show_default=True,
     metavar="REGEX",
-    help="What of a clip's SPLIT/ID names its session: the first group, or all that matches.",
+    help="What of a clip's SPLIT/ID names its session, where the store does not: the first group, or all "
+    "that matches.",
 )
 @click.option(
     "--select",
@@ -205,13 +206,18 @@ def divide(text: str, clips: Sequence[Clip], session_pattern: str, seed: int) ->
 
 
 def sessions(clips: Sequence[Clip], pattern: str) -> list[str | None]:
-    """The session of each clip: what ``pattern`` finds in its ``split/id``; None where it finds nothing."""
+    """The session of each clip, as stored, or what ``pattern`` finds in its ``split/id``, if anything.
+
+    A pattern other than the default one comes before what is stored.
+    """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         raise click.UsageError(f"--session-pattern {pattern!r} is no regular expression: {error}") from error
+    stored = pattern == SESSION
     found = (compiled.search(str(clip)) for clip in clips)
-    return [(match[1] if compiled.groups else match[0]) if match else None for match in found]
+    named = ((match[1] if compiled.groups else match[0]) if match else None for match in found)
+    return [(stored and clip.session) or name for clip, name in zip(clips, named, strict=True)]
 
 
 def check(folds: Sequence[Fold], prepared: Prepared, options: Mapping[str, Any]) -> list[str]:

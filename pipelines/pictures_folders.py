@@ -44,7 +44,7 @@ def find_class_folders(source: Source, options: Options) -> Found:
         sorted({str(picture.label) for picture in pictures}),
         pictures,
         [
-            *(Skipped(path, reason) for path, reason, spare in tree.left_out if not spare),
+            *(Skipped(item.path, item.why) for item in tree.left_out if not item.spare),
             *(
                 Skipped(folder, f"not in a class folder; {count_of(count, 'picture')} not used")
                 for folder, count in refused.items()

@@ -16,20 +16,12 @@ from ..pretrain.images import SUFFIXES
 from ..pretrain.pictures import Box, Picture, PictureSet, Skipped, one_hot
 from .dataset_folders import AFEW_CLASSES
 from .dataset_found import count_of
+from .dataset_labels import SYNONYMS
 from .dataset_scan import Tree, scan
 
 EMOTIONS = tuple(sorted((*AFEW_CLASSES, "Contempt")))
 
-_SYNONYMS = {
-    **dict.fromkeys(("anger", "angry"), "Angry"),
-    **dict.fromkeys(("contempt", "contemptuous"), "Contempt"),
-    **dict.fromkeys(("disgust", "disgusted"), "Disgust"),
-    **dict.fromkeys(("afraid", "fear", "fearful", "scared"), "Fear"),
-    **dict.fromkeys(("happiness", "happy", "joy"), "Happy"),
-    **dict.fromkeys(("neutral", "neutrality"), "Neutral"),
-    **dict.fromkeys(("sad", "sadness"), "Sad"),
-    **dict.fromkeys(("surprise", "surprised"), "Surprise"),
-}
+_SYNONYMS = SYNONYMS | dict.fromkeys(("contempt", "contemptuous"), "Contempt")
 
 
 class NotThisLayout(PretrainError):

@@ -11,15 +11,16 @@ from ..cache.clips import Clip
 from ..pretrain.errors import PretrainError
 from ..pretrain.pictures import Skipped
 from ..pretrain.recordings import Recording, RecordingSet
-from .dataset_found import ONLY_SPLIT, SPLITS, Found, below, count_of
-from .dataset_names import NAME_PATTERNS
+from .dataset_folders import empty_class_folders
+from .dataset_found import ONLY_SPLIT, SPLITS, below, count_of
+from .dataset_schemes import SCHEMES
 from .datasets import ADAPTERS, find_clips
 from .pictures_found import class_names
 
 LAYOUTS = ("auto", *(name for name in ADAPTERS if name != "flat"))
 """Of folders; a CSV is a manifest."""
 
-_TITLES = ("AFEW", *(pattern.title for pattern in NAME_PATTERNS))
+_TITLES = ("AFEW", *(scheme.title for scheme in SCHEMES))
 
 
 def find_recordings(
@@ -67,7 +68,11 @@ def find_recordings(
     if dropped:
         count = count_of(len(clips) - len(recordings), "recording")
         notes.append(f"{count} of {', '.join(sorted(dropped))} left out, as asked")
-    skipped = [*(Skipped(item.path, item.reason) for item in found.problems), *_empty(found, clips, root)]
+    skipped = [Skipped(item.path, item.why) for item in found.problems]
+    skipped += [
+        Skipped(below(root, str(folder)), "a class folder without any recording")
+        for folder in empty_class_folders(found.clips)
+    ]
     return RecordingSet(dataset, classes, recordings, tuple(skipped), tuple(notes))
 
 
@@ -94,19 +99,6 @@ def _with_subjects(clips: Sequence[Clip], root: Path, pattern: str) -> list[Clip
             raise PretrainError(f"{pattern!r} finds no subject in {below(root, clip.path)!r}")
         named.append(replace(clip, subject=subject))
     return named
-
-
-def _empty(found: Found, clips: Sequence[Clip], root: Path) -> list[Skipped]:
-    """Folders beside the class folders that hold no recording."""
-    files = [Path(clip.path) for clip in found.clips]
-    used = {folder for file in files for folder in file.parents}
-    homes = {Path(clip.path).parents[1] for clip in clips if Path(clip.path).parent.name == clip.label}
-    return [
-        Skipped(below(root, str(folder)), "a class folder without any recording")
-        for home in sorted(homes)
-        for folder in sorted(home.iterdir())
-        if folder.is_dir() and folder not in used and not folder.name.startswith((".", "__"))
-    ]
 
 
 def _nothing_labelled(path: Path) -> str:

@@ -35,7 +35,7 @@ def say_found(root: Path, found: Found) -> None:
     for note in found.notes:
         click.echo(note)
     for item in found.problems[:SHOWN]:
-        click.echo(f"left out: {item.path}: {item.reason}", err=True)
+        click.echo(f"left out: {item.path}: {item.why}", err=True)
     if len(found.problems) > SHOWN:
         click.echo(f"left out: {len(found.problems) - SHOWN} more", err=True)
 
@@ -117,20 +117,21 @@ def plan_again(
     backbones: Sequence[str] = (),
     audio: Sequence[str] = (),
     device: str = "auto",
+    segment_audio: Sequence[str] = (),
 ) -> Plan:
     """The plan that gives streams of just these keys once more.
 
     Args:
         keys: of the streams wanted, visual ones (``BACKBONE/VIEWSET``) and others.
-        detector, backbones, audio: ``NAME@FILE`` of what needs a file of weights; what comes with a package
-            is found without.
+        detector, backbones, audio, segment_audio: ``NAME@FILE`` of what needs a file of weights; what comes
+            with a package is found without.
         device: where the networks run.
 
     Raises:
         InputError: a file is not named, or it or something else is not what the keys tell of.
     """
     from ..extract.markers import MARKERS
-    from ..extract.plan import DESCRIPTORS, LOG_MEL, SPECTROGRAM, Plan
+    from ..extract.plan import DESCRIPTORS, LOG_MEL, SEGMENTS, SPECTROGRAM, Plan
 
     if MARKERS in keys:
         raise InputError(
@@ -143,11 +144,13 @@ def plan_again(
                 f"the run reads {stream!r}, which was imported and cannot be made here; put these clips "
                 "into a store, import their features by avemo store import, and name that store"
             )
-    visual = {stream: key.settings for stream, key in keys.items() if "/" in stream}
-    heard = {stream: key.settings for stream, key in keys.items() if stream not in visual}
+    spoken = {name: key.settings for name, key in keys.items() if name.partition("/")[0] == SEGMENTS}
+    visual = {name: key.settings for name, key in keys.items() if "/" in name and name not in spoken}
+    heard = {name: key.settings for name, key in keys.items() if name not in {*visual, *spoken}}
     seen = {stream.rpartition("/")[0]: settings for stream, settings in visual.items()}
+    listened = {stream.partition("/")[2]: settings for stream, settings in spoken.items() if "/" in stream}
     always = (SPECTROGRAM, LOG_MEL, DESCRIPTORS)
-    precisions = {str(settings["precision"]) for settings in seen.values()}
+    precisions = {str(settings["precision"]) for settings in (*seen.values(), *listened.values())}
     common: Mapping[str, Any] = next(iter(visual.values()), {})
     plan = Plan(
         detector=detector or str(common.get("detector", "dlib")),
@@ -157,6 +160,9 @@ def plan_again(
         max_frames=common.get("max_frames"),
         device=device,
         precision=precisions.pop() if len(precisions) == 1 else "auto",
+        segments=bool(spoken),
+        segment_audio=_files("--segment-audio", listened, segment_audio),
+        voice_activity=next((str(settings["vad"]) for settings in spoken.values()), "energy"),
     )
     _check(keys, plan.keys())
     return plan

@@ -203,7 +203,7 @@ class TestFinding:
         (sentences / "laugh.wav").touch()
         found = find_clips(dialog.parents[2])
         assert reasons(found) == {
-            "F000": "is not there, and EmoEvaluation/Ses03M_impro02.txt tells of it",
+            "F000": "is not there, and its evaluation tells of it",
             "augh": "is not named like Ses01F_impro01/Ses01F_impro01_F000.wav",
         }
         (sentences / "laugh.wav").unlink()
@@ -223,7 +223,7 @@ class TestFinding:
         write_evaluation(dialog.with_name("Ses03F_script01_1.txt"), "Ses03F_script01_1", turns(["hap"]))
         (item,) = find_clips(dialog.parents[2]).problems
         assert item.path == f"sentences/wav/{name}/{name}_F000.wav"
-        assert item.reason == f"is not there, and EmoEvaluation/{name}.txt tells of it"
+        assert item.why == f"is not there, and its evaluation tells of it (EmoEvaluation/{name}.txt)"
 
 
 def gappy(rng: np.random.Generator, frames: int) -> np.ndarray:
