@@ -22,6 +22,7 @@ def version() -> str:
 DEMO = ["scikit-image>=0.22"]
 PRETRAIN = ["lightning-fabric>=2.2"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.18"]
+VAD = ["silero-vad>=6.2.1", "onnxruntime>=1.18"]
 TIMM = ["timm>=1.0"]
 
 setup(
@@ -48,9 +49,10 @@ setup(
         "demo": DEMO,
         "pretrain": PRETRAIN,
         "onnx": ONNX,
+        "vad": VAD,
         "timm": TIMM,
         "docs": ["matplotlib>=3.7"],
-        "dev": [*DEMO, *PRETRAIN, *ONNX, *TIMM, "mypy>=1.10", "ruff>=0.6", "pytest>=8"],
+        "dev": [*DEMO, *PRETRAIN, *ONNX, *TIMM, *VAD, "mypy>=1.10", "ruff>=0.6", "pytest>=8"],
     },
     entry_points={
         "console_scripts": [

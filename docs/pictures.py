@@ -2,6 +2,7 @@
 
     python docs/pictures.py curve extract/backbones/data/ferresnet.json docs/images/ferresnet-training.png
     python docs/pictures.py chips CLIPS docs/images/ferresnet-chips.jpg --rows 5
+    python docs/pictures.py voice docs/images/voice-activity.png
 
 Needs matplotlib (``pip install 'avemo[docs]'``).
 """
@@ -22,9 +23,13 @@ from avemo.extract.align import CHIP_SIZE, compose, window_transform
 from avemo.extract.backbones import BackboneSpec, get
 from avemo.extract.clip import find_faces
 from avemo.extract.media import Media
+from avemo.extract.mfcc_image import MFCC_IMAGE_SETTINGS, segment_starts, segment_times
 from avemo.extract.plan import Plan
+from avemo.extract.sound import Floats
+from avemo.extract.voice_activity import ENERGY_SHARE_SETTINGS, EnergyShare, speech_span
 from avemo.extract.warp import warp
 from avemo.pipelines.datasets import find_clips
+from avemo.pipelines.demo_voice import RATE, cast, speak
 from avemo.pretrain.card import read_classifier
 
 matplotlib.use("Agg")
@@ -32,6 +37,7 @@ import matplotlib.pyplot as plt  # after the choice of the backend
 
 SHOWN_PIXELS = 112
 RIGHT, WRONG = "#0b6e4f", "#a23b00"
+SPEECH, KEPT, DROPPED = "#00508c", "#d7e6f2", "#9a9a9a"
 
 
 @click.group()
@@ -108,6 +114,76 @@ def chips(clips: Path, out: Path, rows: int, columns: int, backbone: str, skip: 
         row[0].text(-0.08, 0.5, clip.label, transform=row[0].transAxes, rotation=90, va="center", ha="right")
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=100)
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path))
+def voice(out: Path) -> None:
+    """What voice activity makes of the demo's voice between silence and noise."""
+    samples, parts = _scene()
+    seconds = len(samples) / RATE
+    energy, s = EnergyShare(), ENERGY_SHARE_SETTINGS
+    share, level = energy.measure([samples])
+    active = energy.decide(share, level)
+    speech, span = energy([samples]).speech, speech_span(energy, [samples], seconds)
+    assert speech is not None
+    assert span is not None
+    middles = s.frame_times(len(share))
+    figure, (wave, shares, cut) = plt.subplots(
+        3, 1, figsize=(10, 5.2), layout="constrained", sharex=True, height_ratios=(2.2, 2, 1.1)
+    )
+    times = np.arange(len(samples)) / RATE
+    inside = (times >= span[0]) & (times < span[1])
+    for axis in (wave, shares, cut):
+        axis.axvspan(*span, color=KEPT, lw=0)
+        axis.spines[["top", "right"]].set_visible(False)
+    for chosen, colour in ((inside, SPEECH), (~inside, DROPPED)):
+        wave.plot(times, np.where(chosen, samples, np.nan), color=colour, lw=0.4)
+    wave.set(ylabel="sound", ylim=(-0.62, 0.78), yticks=[])
+    for (begin, end), name in parts:
+        wave.text((begin + end) / 2, 0.62, name, ha="center", fontsize=9, color="#333333")
+        if begin:
+            wave.axvline(begin, ymax=0.86, color="#bbbbbb", lw=0.8, ls=":")
+    shares.plot(middles, share, color="#333333", lw=0.9)
+    shares.axhline(s.threshold, color=WRONG, lw=1, ls="--")
+    shares.annotate(f"threshold {s.threshold:g}", (0.02, s.threshold + 0.04), color=WRONG, fontsize=9)
+    shares.fill_between(middles, 1.08, 1.2, where=active, step="mid", color=SPEECH, lw=0)
+    shares.annotate("speech", (0.02, 1.08), color=SPEECH, fontsize=9)
+    for begin, end, name in ((span[0], speech[0], "δ₁"), (speech[1], span[1], "δ₂")):
+        shares.annotate(
+            "", (begin, 1.14), (end, 1.14), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0}
+        )
+        shares.annotate(name, ((begin + end) / 2, 0.94), ha="center")
+    shares.set(ylabel=f"share of\n{s.low_hz:g}-{s.high_hz:g} Hz", ylim=(0, 1.25), yticks=(0, 0.5, 1))
+    starts = segment_starts(MFCC_IMAGE_SETTINGS.frame_count(len(samples)), *span)
+    for number, (begin, end) in enumerate(segment_times(starts)):
+        cut.barh(number % 3, end - begin, 0.62, begin, color=SPEECH, alpha=0.75)
+    cut.set(ylabel="segments\nof 655 ms", yticks=[], ylim=(2.6, -0.6), xlabel="seconds", xlim=(0, seconds))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110)
+
+
+def _scene() -> tuple[Floats, list[tuple[tuple[float, float], str]]]:
+    """``[N]`` samples, and from when to when there is what in them, in seconds."""
+    rng = np.random.default_rng(4)
+    speaker = cast(True, rng)
+    first, second = (speak(speaker, "Neutral", frames, 25, rng)[0] for frames in (42, 36))
+
+    def hiss(length: float) -> Floats:
+        return rng.normal(0, 0.03, round(length * RATE)).astype(np.float32)
+
+    pieces = [
+        ("silence", np.zeros(RATE * 7 // 10)),
+        ("noise", hiss(0.8)),
+        ("speech", first),
+        ("pause", np.zeros(RATE * 4 // 10)),
+        ("speech", second),
+        ("noise", hiss(0.7)),
+        ("silence", np.zeros(RATE * 6 // 10)),
+    ]
+    edges = np.cumsum([0, *(len(piece) for _, piece in pieces)]) / RATE
+    parts = [((edges[i], edges[i + 1]), name) for i, (name, _) in enumerate(pieces)]
+    return np.concatenate([piece for _, piece in pieces]).astype(np.float32), parts
 
 
 def _face(frame: np.ndarray, transform: np.ndarray, spec: BackboneSpec, side: int) -> np.ndarray:

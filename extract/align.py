@@ -72,6 +72,29 @@ def chip_transform(
     return similarity(points, targets)
 
 
+def face_transform(box: np.ndarray, points: np.ndarray | None, layout: str) -> np.ndarray:
+    """``[2, 3]`` from the frame to the chip of a face: by its points, or by its box where it has none.
+
+    Args:
+        box: ``x0 y0 x1 y1`` pixels of the frame, edges.
+        points: ``[5, 2]`` pixels, or None.
+        layout: see :func:`chip_transform`; empty for a detector without points.
+    """
+    return box_transform(box) if points is None else chip_transform(points, layout)
+
+
+def box_transform(box: np.ndarray, size: int = CHIP_SIZE) -> np.ndarray:
+    """``[2, 3]`` from the frame to a chip that is the square about a box, as long as its longer side.
+
+    Nothing is turned upright and nothing added around, as priyasad2019 §3.3 crops; the square, so that no
+    face is stretched, is ours.
+    """
+    low, high = box[:2], box[2:]
+    side = float((high - low).max())
+    left, top = (low + high - side) / 2
+    return window_transform((left, top, side), 1, size)
+
+
 def frame_transform(height: int, width: int, size: int = CHIP_SIZE) -> np.ndarray:
     """``[2, 3]`` that squeezes the whole frame into the chip: what a frame without a face gives."""
     return resize_transform((width, height), (size, size))

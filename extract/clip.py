@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,8 +23,9 @@ from .descriptors import ARRAYS, descriptor_blocks
 from .detect import load_detector, sha256
 from .errors import ClipError
 from .media import Frame, Media
-from .plan import DESCRIPTORS, FACES, LOG_MEL, SPECTROGRAM, Plan
-from .spool import OnDisk, Spool
+from .plan import DESCRIPTORS, FACES, LOG_MEL, SEGMENTS, SPECTROGRAM, Plan, segment_stream
+from .segments import cut_into_segments, segment_vectors
+from .spool import OnDisk, Spool, gathered
 from .track import Tracker, face_arrays
 from .views import VIEW_SETS
 from .warp import warp
@@ -50,7 +52,7 @@ class Made:
 
     status: str = "ok"
     reason: str = ""
-    info: dict[str, int] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray | OnDisk] = field(default_factory=dict)
 
 
@@ -247,18 +249,19 @@ def _sound(plan: Plan, task: Task, media: Media, spool: Path, result: Result) ->
     networks = [network for network in plan.audio_networks() if network.label in task.keys]
     streams = [name for name in (*_SPECTRA, DESCRIPTORS) if name in task.keys]
     streams += [network.label for network in networks]
-    if not streams:
+    segments = [name for name in plan.segment_streams() if name in task.keys]
+    if not (streams or segments):
         return
     blocks = media.sound() if media.has_sound else iter(())
     first = next((block for block in blocks if len(block)), None)
     if first is None:
         result.notes.append("has no sound; its audio is masked")
-        result.streams.update({stream: Made("absent", "no sound") for stream in streams})
+        result.streams.update({stream: Made("absent", "no sound") for stream in [*streams, *segments]})
         return
-    samples = _gathered(chain([first], blocks), spool)
+    samples = gathered(chain([first], blocks), spool)
     for stream, transform in _SPECTRA.items():
         if stream in task.keys:
-            spectrum = _gathered(transform(_pieces(samples)), spool)
+            spectrum = gathered(transform(_pieces(samples)), spool)
             result.streams[stream] = Made(arrays={stream: spectrum})
     if DESCRIPTORS in task.keys:
         result.streams[DESCRIPTORS] = Made(arrays=_described(samples, spool))
@@ -266,9 +269,27 @@ def _sound(plan: Plan, task: Task, media: Media, spool: Path, result: Result) ->
         spectrogram = np.concatenate(list(sound.spectrogram_blocks(_pieces(samples))))
         vectors, times = network(spectrogram.T)
         result.streams[network.label] = Made(arrays={"vectors": vectors.numpy(), "times": times.numpy()})
+    if segments:
+        _segments(plan, task, samples, spool, result)
 
 
 _SPECTRA = {SPECTROGRAM: sound.spectrogram_blocks, LOG_MEL: sound.log_mel_blocks}
+
+
+def _segments(plan: Plan, task: Task, samples: np.ndarray | OnDisk, spool: Path, result: Result) -> None:
+    length = samples.shape[0]
+    cut = cut_into_segments(lambda: _pieces(samples), length, plan.voice(), spool)
+    if cut.speech is None:
+        result.notes.append("has no speech that was found; its segments are of the whole clip")
+    if SEGMENTS in task.keys:
+        info = {"segments": len(cut.times), "speech": None if cut.speech is None else list(cut.speech)}
+        result.streams[SEGMENTS] = Made(info=info, arrays={"image": cut.images, "times": cut.times})
+    images = cut.images.open() if isinstance(cut.images, OnDisk) else cut.images
+    for network in plan.segment_networks():
+        stream = segment_stream(network)
+        if stream in task.keys:
+            vectors = gathered(segment_vectors(network, images, plan.views_at_once), spool)
+            result.streams[stream] = Made(arrays={"vectors": vectors, "times": cut.times})
 
 
 def _described(samples: np.ndarray | OnDisk, spool: Path) -> dict[str, np.ndarray | OnDisk]:
@@ -277,13 +298,6 @@ def _described(samples: np.ndarray | OnDisk, spool: Path) -> dict[str, np.ndarra
         for name, values in block.items():
             grown[name].append(values)
     return {name: array.finish() for name, array in grown.items()}
-
-
-def _gathered(blocks: Iterable[np.ndarray], spool: Path) -> np.ndarray | OnDisk:
-    grown = Spool(spool)
-    for block in blocks:
-        grown.append(block)
-    return grown.finish()
 
 
 def _pieces(samples: np.ndarray | OnDisk) -> Iterator[np.ndarray]:

@@ -15,14 +15,17 @@ from .backbones.audio import AudioBackbone, load_audio_backbone
 from .descriptors import DESCRIPTOR_SETTINGS
 from .detect import load_detector
 from .errors import ExtractError
+from .segments import segment_settings, vector_settings
 from .sound import LOG_MEL_SETTINGS, SPECTROGRAM_SETTINGS
 from .track import SETTINGS as TRACK_SETTINGS
 from .views import VIEW_SETS
+from .voice_activity import VoiceActivity, load_voice_activity
 
 FACES = "faces"
 SPECTROGRAM = "spectrogram"
 LOG_MEL = "logmel"
 DESCRIPTORS = "descriptors"
+SEGMENTS = "segments"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,9 @@ class Plan:
         precision: ``fp32``, ``bf16`` or ``auto``: bf16 where the processor computes in it.
         batch: views that pass through a network at once; None for what suits the device.
         pictures: false for clips of sound alone, whose faces nobody need look for.
+        segments: whether speech is cut into segments, as MFCC images (priyasad2019).
+        segment_audio: image networks over these images, ``NAME`` or ``NAME@FILE`` each, which imply them.
+        voice_activity: what tells speech, a name in :data:`.voice_activity.VOICE_ACTIVITY`.
     """
 
     detector: str = "dlib"
@@ -50,6 +56,9 @@ class Plan:
     precision: str = "auto"
     batch: int | None = None
     pictures: bool = True
+    segments: bool = False
+    segment_audio: tuple[str, ...] = ()
+    voice_activity: str = "energy"
 
     def networks(self) -> list[Backbone]:
         """The face networks, loaded once a process."""
@@ -58,6 +67,20 @@ class Plan:
     def audio_networks(self) -> list[AudioBackbone]:
         """The audio networks, loaded once a process."""
         return [_audio_backbone(text, self.torch_device) for text in self.audio]
+
+    def segment_networks(self) -> list[Backbone]:
+        """The image networks over segments, loaded once a process."""
+        return [_backbone(text, self.torch_device, self.precision) for text in self.segment_audio]
+
+    def segment_streams(self) -> list[str]:
+        """The streams that are made of segments."""
+        if not (self.segments or self.segment_audio):
+            return []
+        return [SEGMENTS, *map(segment_stream, self.segment_networks())]
+
+    def voice(self) -> VoiceActivity:
+        """What tells speech from all else."""
+        return load_voice_activity(self.voice_activity)
 
     @property
     def torch_device(self) -> str:
@@ -88,19 +111,40 @@ class Plan:
         keys[DESCRIPTORS] = DESCRIPTOR_SETTINGS.settings()
         for audio in self.audio_networks():
             keys[audio.label] = {**SPECTROGRAM_SETTINGS.settings(), **audio.settings()}
+        if self.segments or self.segment_audio:
+            keys.update(self._spoken())
         return {stream: FeatureKey(stream, settings) for stream, settings in keys.items()}
 
     def _seen(self) -> dict[str, dict[str, Any]]:
         """Settings of the streams that are made of pictures."""
-        faces = {**load_detector(self.detector).settings(), **TRACK_SETTINGS, "max_frames": self.max_frames}
+        faces = {**TRACK_SETTINGS, **load_detector(self.detector).settings(), "max_frames": self.max_frames}
         settings = {FACES: faces}
         for network in self.networks():
             for name in self.view_sets:
                 stream = f"{network.label}/{name}"
                 if stream in settings:
-                    raise ExtractError(f"{network.label} is asked for twice; rename one of the weights files")
+                    raise _asked_twice(network)
                 settings[stream] = {**faces, **VIEW_SETS[name].settings(), **network.settings()}
         return settings
+
+    def _spoken(self) -> dict[str, dict[str, Any]]:
+        """Settings of the streams that are made of segments."""
+        voice = self.voice()
+        settings = {SEGMENTS: segment_settings(voice)}
+        for network in self.segment_networks():
+            if segment_stream(network) in settings:
+                raise _asked_twice(network)
+            settings[segment_stream(network)] = vector_settings(network, voice)
+        return settings
+
+
+def segment_stream(network: Backbone) -> str:
+    """The stream of a network's vectors of segments."""
+    return f"{SEGMENTS}/{network.label}"
+
+
+def _asked_twice(network: Backbone) -> ExtractError:
+    return ExtractError(f"{network.label} is asked for twice; rename one of the weights files")
 
 
 def best_device() -> str:

@@ -122,13 +122,12 @@ def spectrogram_blocks(blocks: Iterable[Floats]) -> Iterator[Floats]:
 
 def log_mel_blocks(blocks: Iterable[Floats]) -> Iterator[Floats]:
     """:func:`log_mel` of a sound that comes in blocks ``[n]`` of any size, as ``[t, 3, 40]`` blocks."""
-    for block in _with_slope(_with_slope(_static_blocks(blocks))):
+    for block in with_slope(with_slope(_static_blocks(blocks))):
         yield block.astype(np.float32)
 
 
-def mel_filters() -> Doubles:
-    """The weights ``[40, 257]`` that each Mel filter gives to each bin of the DFT."""
-    s = LOG_MEL_SETTINGS
+def mel_filters(s: LogMelSettings = LOG_MEL_SETTINGS) -> Doubles:
+    """The weights ``[filters, dft // 2 + 1]`` that each Mel filter gives to each bin of the DFT."""
     filters: Doubles = librosa.filters.mel(
         sr=s.sample_rate,
         n_fft=s.dft,
@@ -150,9 +149,8 @@ def _static_blocks(blocks: Iterable[Floats]) -> Iterator[Doubles]:
         yield np.log(np.maximum(power @ filters.T, s.floor))[:, None]
 
 
-def _with_slope(blocks: Iterable[Doubles]) -> Iterator[Doubles]:
-    """``[t, K, F]`` blocks with the regression slope of their last row appended, ``[t, K + 1, F]``."""
-    reach = LOG_MEL_SETTINGS.delta_reach
+def with_slope(blocks: Iterable[Doubles], reach: int = LOG_MEL_SETTINGS.delta_reach) -> Iterator[Doubles]:
+    """``[t, K, F]`` blocks with the slope of their last row over ``reach`` frames either way appended."""
     width = 2 * reach + 1
     for stretch in _stretches(_with_repeated_ends(blocks, reach), width, 1):
         inner = slice(reach, len(stretch) - reach)
@@ -172,7 +170,7 @@ def framed(blocks: Iterable[Floats], s: ShortTimeSettings, reach: int) -> Iterat
     The zeros on either side put the first window, in the middle of its ``reach``, on the first sample.
     """
     margin = np.zeros((reach - s.window) // 2)
-    padded = chain([margin], _at_least(_checked(blocks), s.window), [margin])
+    padded = chain([margin], _at_least(checked(blocks), s.window), [margin])
     return _stretches(padded, reach, s.hop)
 
 
@@ -208,8 +206,11 @@ def _stretches(blocks: Iterable[Doubles], window: int, hop: int) -> Iterator[Dou
         yield np.concatenate(held)
 
 
-def _checked(blocks: Iterable[Floats]) -> Iterator[Doubles]:
-    """The blocks in double precision, the long ones in pieces."""
+def checked(blocks: Iterable[Floats]) -> Iterator[Doubles]:
+    """The blocks in double precision, the long ones in pieces.
+
+    :raises ValueError: samples that are not one-dimensional floats, or not all finite
+    """
     longest = FRAMES_AT_ONCE * SPECTROGRAM_SETTINGS.hop
     position = 0
     for block in blocks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,3 +52,11 @@ class Spool:
         with self._path.open("ab") as file:
             rest.tofile(file)
         return OnDisk(self._path, rest.dtype.str, (self._rows_on_disk + len(rest), *rest.shape[1:]))
+
+
+def gathered(blocks: Iterable[np.ndarray], folder: Path) -> np.ndarray | OnDisk:
+    """All of the blocks in one array, or where it lies. There must be one at least."""
+    grown = Spool(folder)
+    for block in blocks:
+        grown.append(block)
+    return grown.finish()

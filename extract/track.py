@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .align import CHIP_SIZE, PADDING, chip_transform, frame_transform
+from .align import CHIP_SIZE, PADDING, face_transform, frame_transform
 from .detect import Face
 
 MIN_OVERLAP = 0.3
@@ -89,9 +89,9 @@ def face_arrays(
     """What is stored of a clip's main face, a row a frame.
 
     Returns ``times`` [T] float64 seconds; ``box`` [T, 4] and ``points`` [T, 5, 2] float32 pixels, NaN
-    where there is no face; ``confidence`` [T] float32, 0 there; ``has_face`` [T] bool; ``transform``
-    [T, 2, 3] float64 from the frame to the chip. A frame without the face gives the whole frame
-    (zhou2019 §2.1).
+    where there is no face, and ``points`` also where the detector gives none; ``confidence`` [T] float32, 0
+    without a face; ``has_face`` [T] bool; ``transform`` [T, 2, 3] float64 from the frame to the chip. A frame
+    without the face gives the whole frame (zhou2019 §2.1).
 
     Args:
         times: seconds of each frame.
@@ -110,10 +110,11 @@ def face_arrays(
     }
     for number, face in track.faces.items():
         arrays["box"][number] = face.box
-        arrays["points"][number] = face.points
+        if face.points is not None:
+            arrays["points"][number] = face.points
         arrays["confidence"][number] = face.confidence
         arrays["has_face"][number] = True
-        arrays["transform"][number] = chip_transform(face.points, layout)
+        arrays["transform"][number] = face_transform(face.box, face.points, layout)
     return arrays
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..extract.align import CHIP_SIZE, PADDING, chip_transform, compose, resize_transform
+from ..extract.align import CHIP_SIZE, PADDING, compose, face_transform, resize_transform
 from ..extract.detect import Detector, Face, load_detector
 from ..extract.track import MIN_OVERLAP, overlap
 from ..extract.warp import warp
@@ -113,13 +113,13 @@ class Detected:
 
     def settings(self) -> Mapping[str, object]:
         chip = {"chip.size": CHIP_SIZE, "chip.padding": PADDING}
-        return {"faces": "detect", **self._settings, **chip}
+        return {"faces": "detect", **chip, **self._settings}
 
     def __call__(self, image: np.ndarray, box: Box | None, size: int) -> np.ndarray:
         image = _coloured(image)
         detector = self._detector()
         face = main_face(detector(image), image.shape[1], image.shape[0], box)
-        to_chip = chip_transform(face.points, detector.layout)
+        to_chip = face_transform(face.box, face.points, detector.layout)
         return _sampled(image, compose(resize_transform((CHIP_SIZE, CHIP_SIZE), (size, size)), to_chip), size)
 
     def _detector(self) -> Detector:

@@ -119,8 +119,8 @@ def test_every_network_is_recognised_by_its_keys(name: str) -> None:
         state = get(name).build().state_dict()
     best = recognise(state)[0]
     assert best.complete and best.share == 1
-    twins = {"resnet18", "resnet18-imagenet"}
-    assert best.architecture == name or {best.architecture, name} == twins
+    twins = ({"resnet18", "resnet18-imagenet"}, {"vgg19", "vgg19-227"})
+    assert best.architecture == name or {best.architecture, name} in twins
 
 
 def test_layers_above_the_features_and_batch_counters_do_not_matter() -> None:
@@ -344,3 +344,19 @@ def test_audio_networks_find_their_weights_too(weights: Path) -> None:
         load_audio_backbone("alexnet")
     torch.save(models.alexnet().state_dict(), weights / "alexnet-owt-7be5be79.pth")
     assert load_audio_backbone("alexnet@imagenet").label == "alexnet@imagenet"
+
+
+def test_a_network_takes_the_weights_of_its_twin(weights: Path) -> None:
+    with pytest.raises(WeightsError, match="for vgg19-227@imagenet, `avemo weights fetch vgg19@imagenet`"):
+        find("vgg19-227", twin=get("vgg19-227").twin)
+    with pytest.raises(WeightsError, match="vgg19@imagenet is not on this machine"):
+        find("vgg19-227", "imagenet", twin="vgg19")
+    file = weights / "vgg19-dcbb9e9d.pth"
+    file.touch()
+    assert find("vgg19-227", twin="vgg19") == find("vgg19-227", "imagenet", twin="vgg19")
+    assert find("vgg19-227", "imagenet", twin="vgg19") == (file, "vgg19-227@imagenet")
+    own = weights / "vgg19-227@faces.safetensors"
+    own.touch()
+    assert find("vgg19-227", "faces", twin="vgg19") == (own, "vgg19-227@faces")
+    with pytest.raises(WeightsError, match="say which, vgg19-227@faces or vgg19-227@imagenet"):
+        find("vgg19-227", twin="vgg19")

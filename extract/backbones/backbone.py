@@ -105,7 +105,7 @@ def load_backbone(text: str, device: torch.device | str = "cpu", precision: str 
     if name == onnx_net.NAME and wanted:
         return _load_onnx(*find(name, wanted), device, precision)
     spec = get(name)
-    path, label = find(name, wanted, spec.default_weights)
+    path, label = find(name, wanted, spec.default_weights, spec.twin)
     with torch.device("meta"):
         module = spec.build()
     state = spec.read(path)

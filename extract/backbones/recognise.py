@@ -49,8 +49,8 @@ class Fit:
 def recognise(state: Mapping[str, Tensor]) -> list[Fit]:
     """The networks of the registry that share a tensor with ``state``, best first.
 
-    Networks of the same layers that differ in their input's normalisation only fit equally well; those
-    come in the registry's order.
+    Networks of the same layers that differ in their input only fit equally well; those come in the
+    registry's order.
     """
     given = {key: tuple(value.shape) for key, value in state.items() if not _is_counter(key)}
     fits = [_fit(name, given) for name in names()]

@@ -30,6 +30,7 @@ class BackboneSpec:
     features and are dropped.
     ``source`` is the paper, the code and its licence, for people.
     ``default_weights`` finds the file of a network that comes with an installed package.
+    ``twin`` names a network of the same tensors whose weights are this one's too.
     ``window`` is the square of the chip that it sees: left, top and side, as shares of the chip's side.
     ``bf16`` is false where bf16 distorts the features, or gains nothing: ``auto`` then means fp32.
     """
@@ -46,5 +47,6 @@ class BackboneSpec:
     classifier: tuple[str, ...] = ()
     read: Callable[[Path], State] = load_state
     default_weights: Callable[[], Path] | None = None
+    twin: str = ""
     bf16: bool = True
     window: tuple[float, float, float] = (0.0, 0.0, 1.0)

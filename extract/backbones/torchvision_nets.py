@@ -75,4 +75,6 @@ VGG19 = BackboneSpec(
     classifier=("classifier.6.",),
 )
 
-SPECS = (RESNET18, RESNET18_IMAGENET, ALEXNET, VGG19)
+VGG19_227 = replace(VGG19, name="vgg19-227", input_size=227, twin="vgg19")  # priyasad2019's faces
+
+SPECS = (RESNET18, RESNET18_IMAGENET, ALEXNET, VGG19, VGG19_227)

@@ -47,6 +47,10 @@ class Stored:
     def architecture(self) -> str:
         return self.name.partition("@")[0]
 
+    @property
+    def tag(self) -> str:
+        return self.name.partition("@")[2]
+
 
 def folder() -> Path:
     """Where fetched and added weights lie; it need not exist."""
@@ -62,11 +66,14 @@ def stored() -> list[Stored]:
     return sorted(found.values(), key=lambda weights: zoo.natural(weights.name))
 
 
-def find(architecture: str, wanted: str = "", default: Callable[[], Path] | None = None) -> tuple[Path, str]:
+def find(
+    architecture: str, wanted: str = "", default: Callable[[], Path] | None = None, twin: str = ""
+) -> tuple[Path, str]:
     """The file of the weights that ``ARCHITECTURE@WANTED`` asks for, and how to call them.
 
     ``wanted`` is a file, or the tag of weights in :func:`folder`. Empty, it asks for ``default``, where
-    there is one, else for the architecture's only weights in the folder.
+    there is one, else for the architecture's only weights in the folder. Those of ``twin``, a network of
+    the same tensors, will do as well.
 
     Raises :class:`WeightsError` where there are none, or several to choose from; the text says what to
     get, from where, and where to put it.
@@ -74,18 +81,20 @@ def find(architecture: str, wanted: str = "", default: Callable[[], Path] | None
     if not wanted and default is not None:
         return default(), architecture
     if not wanted:
-        return _only(architecture)
+        return _only(architecture, twin)
     path = Path(wanted).expanduser()
     if path.is_file() or not _TAG.fullmatch(wanted):
         return path, f"{architecture}@{path.stem}"
     name = f"{architecture}@{wanted}"
-    for weights in _cached():
-        if weights.name == name:
-            return weights.path, name
-    known = [entry for entry in zoo.of_architecture(architecture) if entry.name == name]
+    fitting = [weights for weights in _fitting(architecture, twin) if weights.tag == wanted]
+    if fitting:
+        return fitting[0].path, name
+    known = [entry for entry in _known(architecture, twin) if entry.tag == wanted]
     if known:
-        raise WeightsError(f"{name} is not on this machine: {how_to_get(known[0])}")
-    raise WeightsError(f"there is no file {wanted!r}, nor weights called {name}: {_choice(architecture)}")
+        raise WeightsError(f"{known[0].name} is not on this machine: {how_to_get(known[0])}")
+    raise WeightsError(
+        f"there is no file {wanted!r}, nor weights called {name}: {_choice(architecture, twin)}"
+    )
 
 
 def how_to_get(entry: zoo.WeightSet) -> str:
@@ -124,21 +133,31 @@ def read_card(path: Path) -> dict[str, Any]:
     return card if isinstance(card, dict) and isinstance(card.get("sha256"), str) else {}
 
 
-def _only(architecture: str) -> tuple[Path, str]:
-    here = [weights for weights in _cached() if weights.architecture == architecture]
+def _fitting(architecture: str, twin: str) -> list[Stored]:
+    """What lies in the folder for a network: its own, then its twin's."""
+    here = list(_cached())
+    return [weights for name in (architecture, twin) for weights in here if weights.architecture == name]
+
+
+def _known(architecture: str, twin: str) -> list[zoo.WeightSet]:
+    return [*zoo.of_architecture(architecture), *zoo.of_architecture(twin)]
+
+
+def _only(architecture: str, twin: str) -> tuple[Path, str]:
+    here = _fitting(architecture, twin)
     if len(here) == 1:
-        return here[0].path, here[0].name
+        return here[0].path, f"{architecture}@{here[0].tag}" if here[0].tag else architecture
     if here:
         raise WeightsError(
             f"there are several weights of {architecture!r} in {folder()}: "
-            f"say which, {' or '.join(weights.name for weights in here)}"
+            f"say which, {' or '.join(f'{architecture}@{weights.tag}' for weights in here)}"
         )
-    raise WeightsError(f"the backbone {architecture!r} needs a weights file: {_choice(architecture)}")
+    raise WeightsError(f"the backbone {architecture!r} needs a weights file: {_choice(architecture, twin)}")
 
 
-def _choice(architecture: str) -> str:
-    known = zoo.of_architecture(architecture)
-    ways = [f"give it as {architecture}@FILE", *(f"for {e.name}, {how_to_get(e)}" for e in known)]
+def _choice(architecture: str, twin: str) -> str:
+    known = [(f"{architecture}@{e.tag}" if e.tag else architecture, e) for e in _known(architecture, twin)]
+    ways = [f"give it as {architecture}@FILE", *(f"for {name}, {how_to_get(e)}" for name, e in known)]
     return "; ".join(ways)
 
 
