@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from .corpus import Sequences
+from .segments import Segments
+
+SEGMENTS = "segments"
 
 
 class Padded(NamedTuple):
@@ -24,6 +27,8 @@ class Padded(NamedTuple):
 
 
 Batch = Mapping[str, Padded]
+"""The streams by their names; under :data:`SEGMENTS`, where there are any, as values ``[N, S, L]`` int64,
+places in the visual stream, see :class:`.Segments`; these have no times (zeros)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +67,7 @@ class Batcher:
         streams: the clips' sequences.
         standardisations: one a stream.
         device: where batches are wanted.
+        segments: of the visual stream, where heads are to see them.
     """
 
     def __init__(
@@ -69,10 +75,16 @@ class Batcher:
         streams: Mapping[str, Sequences],
         standardisations: Mapping[str, Standardisation],
         device: str = "cpu",
+        segments: Segments | None = None,
     ) -> None:
-        self._streams = {
-            name: _Flat(streams[name], standard, device) for name, standard in standardisations.items()
-        }
+        self._streams = {}
+        for name, standard in standardisations.items():
+            stream = streams[name]
+            rows = _standardised(stream, standard)
+            self._streams[name] = _Flat(rows, stream.lengths, stream.times, device)
+        if segments is not None:
+            rows = np.pad(segments.frames, ((0, 1), (0, 0)))
+            self._streams[SEGMENTS] = _Flat(rows, segments.counts, np.zeros(len(segments.frames)), device)
 
     def __call__(self, clips: Tensor) -> dict[str, Padded]:
         """The batch of ``clips`` ``[N]`` (indices), or of M members ``[M, N]``, padded with zeros to its
@@ -81,17 +93,13 @@ class Batcher:
 
 
 class _Flat:
-    def __init__(self, sequences: Sequences, standard: Standardisation, device: str) -> None:
-        rows = len(sequences.values)
-        values = np.zeros((rows + 1, sequences.features), dtype=np.float32)  # the last row is for padding
-        np.subtract(sequences.values, standard.mean, out=values[:rows])
-        values[:rows] *= standard.scale
-        values[np.isnan(values)] = 0
-        times = np.append(sequences.times, 0).astype(np.float32)
+    """Vectors ``[ΣT + 1, D]`` of N clips end to end, the last for padding; with their lengths and times."""
+
+    def __init__(self, values: np.ndarray, lengths: np.ndarray, times: np.ndarray, device: str) -> None:
         self._values = torch.from_numpy(values).to(device)
-        self._times = torch.from_numpy(times).to(device)
-        self._starts = torch.from_numpy(sequences.starts).to(device)
-        self._lengths = torch.from_numpy(sequences.lengths).to(device)
+        self._times = torch.from_numpy(np.append(times, 0).astype(np.float32)).to(device)
+        self._starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(device)
+        self._lengths = torch.from_numpy(lengths).to(device)
 
     def padded(self, clips: Tensor) -> Padded:
         lengths = self._lengths[clips].unsqueeze(-1)
@@ -100,3 +108,13 @@ class _Flat:
         rows = torch.where(mask, self._starts[clips].unsqueeze(-1) + steps, len(self._values) - 1)
         values = self._values.index_select(0, rows.flatten()).view(*mask.shape, -1)
         return Padded(values, mask, self._times[rows])
+
+
+def _standardised(sequences: Sequences, standard: Standardisation) -> np.ndarray:
+    """All vectors, and one of zeros."""
+    rows = len(sequences.values)
+    values = np.zeros((rows + 1, sequences.features), dtype=np.float32)
+    np.subtract(sequences.values, standard.mean, out=values[:rows])
+    values[:rows] *= standard.scale
+    values[np.isnan(values)] = 0
+    return values

@@ -11,8 +11,9 @@ from ..cache.clips import Clip
 from ..cache.rows import Row
 from ..cache.store import FeatureStore
 from .errors import FusionError
-from .features import Feature
+from .features import AUDIO, VISUAL, Feature
 from .scores import Scores
+from .segments import Segments, nearest, segments_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +60,13 @@ class Corpus:
     Attributes:
         clips: the clips, in the store's order.
         streams: ``visual``, ``audio`` or both.
+        segments: which frames of the visual stream are each segment of the sound, where that is cut into
+            segments.
     """
 
     clips: tuple[Clip, ...]
     streams: Mapping[str, Sequences]
+    segments: Segments | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -134,7 +138,7 @@ def load(
         StoreError: an array is damaged.
         FusionError: no clip has a stream, or a clip's values cannot be used.
     """
-    streams, times = {}, {}
+    streams, times, spans = {}, {}, {}
     for name, feature in features.items():
         vectors = [feature.vectors(store, row) for row in rows]
         parts = [part and part.values for part in vectors]
@@ -148,14 +152,30 @@ def load(
             )
         streams[name] = Sequences.of(parts)
         times[name] = [part and part.times for part in vectors]
-    spans = [_span(known) for known in zip(*times.values(), strict=True)]
-    timed = {name: _timed(sequences, times[name], spans) for name, sequences in streams.items()}
-    return Corpus(tuple(row.clip for row in rows), timed)
+        spans[name] = [part and part.spans for part in vectors]
+    whole = [_span(known) for known in zip(*times.values(), strict=True)]
+    timed = {name: _timed(sequences, times[name], whole) for name, sequences in streams.items()}
+    segments = None
+    if VISUAL in features and AUDIO in features and features[AUDIO].recipe.segments:
+        frames = np.split(timed[VISUAL].times, timed[VISUAL].starts[1:])
+        clips = zip(rows, frames, spans[AUDIO], strict=True)
+        segments = Segments.of([segments_of(at, _has_face(store, row, at), cut) for row, at, cut in clips])
+    return Corpus(tuple(row.clip for row in rows), timed, segments)
 
 
 def spread(count: int, start: float = 0.0, end: float = 1.0) -> np.ndarray:
     """``[count]`` seconds: the middles of equal parts of the time from ``start`` to ``end``."""
     return np.linspace(start, end, 2 * count + 1)[1::2]
+
+
+def _has_face(store: FeatureStore, row: Row, times: np.ndarray) -> np.ndarray:
+    """``[T]`` whether the clip's face was found in the frame nearest to each time; where faces were not
+    looked for (imported features, markers), there is one in all.
+    """
+    if not row.has("faces") or "has_face" not in row.entries["faces"].arrays:
+        return np.ones(len(times), dtype=bool)
+    faces = store.read(row, "faces", ["times", "has_face"])
+    return np.asarray(faces["has_face"][nearest(faces["times"], times)])
 
 
 def _span(known: Iterable[np.ndarray | None]) -> tuple[float, float]:

@@ -142,6 +142,19 @@ def speech_middle(*descriptors: np.ndarray) -> np.ndarray:
     return np.array([(part.start + part.stop - 1) / 2])
 
 
+def coefficient_statistics(images: np.ndarray) -> np.ndarray:
+    """What an MFCC image says without a network: mean and standard deviation over its frames.
+
+    Args:
+        images: ``[S, 64, 64, 3]``: coefficients, frames, and MFCC, Δ, ΔΔ (priyasad2019 §3.2).
+
+    Returns:
+        ``[S, 384]``: ``[mean : std]`` of each coefficient and channel.
+    """
+    values = images.astype(np.float32)
+    return joined(flat(values.mean(axis=2)), flat(values.std(axis=2)))
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How one named feature is made.
@@ -158,6 +171,7 @@ class Recipe:
         places: those arrays to the frame that each vector is of, ``[n]``, which may lie between two.
         channels: of what an encoder can read as an image, ``[n, channels × bins]``; 0 for what is none.
         gaps: whether a value may be NaN, not known; once standardised it is at the training clips' mean.
+        segments: whether a vector is of a segment, which the stream's times give the start and end of.
     """
 
     name: str
@@ -170,6 +184,7 @@ class Recipe:
     places: Callable[..., np.ndarray] = every
     channels: int = 0
     gaps: bool = False
+    segments: bool = False
 
 
 _ANY, _DEFAULT, _WIDE = (
@@ -211,6 +226,24 @@ RECIPES: Mapping[str, Recipe] = {
             places=speech_middle,
             gaps=True,
         ),
+        Recipe(
+            "mfcc-vectors",
+            AUDIO,
+            (r"segments/(.+)",),
+            ("vectors",),
+            joined,
+            "--segment-audio NAME@FILE",
+            segments=True,
+        ),
+        Recipe(
+            "mfcc-stats",
+            AUDIO,
+            ("()segments",),
+            ("image",),
+            coefficient_statistics,
+            "--segments",
+            segments=True,
+        ),
     )
 }
 AUTO = "auto"
@@ -221,10 +254,13 @@ BEST = {
 
 
 class Vectors(NamedTuple):
-    """One clip's feature: ``values`` ``[n, D]`` float32, and ``times`` ``[n]`` in seconds, where known."""
+    """One clip's feature: ``values`` ``[n, D]`` float32; ``times`` ``[n]`` in seconds, where known; ``spans``
+    ``[n, 2]``, in which seconds each begins and ends, where they are of segments.
+    """
 
     values: np.ndarray
     times: np.ndarray | None
+    spans: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -286,14 +322,16 @@ class Feature:
                 f"{self.name} of clip {row.clip} has values that are not finite; "
                 "extract it again, with --precision fp32 if it was another"
             )
+        if times is not None and self.recipe.segments:
+            return Vectors(values, times.mean(axis=1), times)
         if times is not None:
             times = np.interp(self.recipe.places(*arrays), np.arange(len(times)), times)
         return Vectors(values, times)
 
 
 def _frame_times(store: FeatureStore, row: Row, stream: str, count: int) -> np.ndarray | None:
-    """``[count]`` seconds of a stream's frames: those stored with it, else by its settings, else those of the
-    faces, where there are as many; None where nothing tells.
+    """``[count]`` seconds of a stream's frames, ``[count, 2]`` of segments: those stored with it, else by its
+    settings, else those of the faces, where there are as many; None where nothing tells.
     """
     entry = row.entries[stream]
     settings = entry.key.settings
@@ -318,13 +356,14 @@ def recipe_of(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def find(store: FeatureStore, modality: str, text: str) -> Feature:
+def find(store: FeatureStore, modality: str, text: str, among: Sequence[str] = ()) -> Feature:
     """The feature that ``text`` names, as ``store`` can give it.
 
     Args:
         store: an opened store.
         modality: ``visual`` or ``audio``.
         text: ``NAME``, ``NAME:BACKBONE``, or ``auto``: the best that the store holds.
+        among: names of those that can be read, best first; all of the modality if empty.
 
     Raises:
         FusionError: no such feature, or the store cannot give it; the text says what would.
@@ -332,11 +371,14 @@ def find(store: FeatureStore, modality: str, text: str) -> Feature:
     name, _, wanted = text.partition(":")
     counts = Counter(stream for row in store.rows for stream in row.entries if row.has(stream))
     if name == AUTO:
-        held = [best for best in BEST[modality] if _held(RECIPES[best], counts)]
-        name = held[0] if held else BEST[modality][-1]
+        best = among or BEST[modality]
+        held = [each for each in best if _held(RECIPES[each], counts)]
+        name = held[0] if held else best[-1]
     names = [recipe.name for recipe in RECIPES.values() if recipe.modality == modality]
     if name not in names:
         raise FusionError(f"there is no {modality} feature {name!r}; there are {AUTO}, {', '.join(names)}")
+    if among and name not in among:
+        raise FusionError(f"the {modality} feature {name} cannot be read here; expected {' or '.join(among)}")
     recipe = RECIPES[name]
     streams = _held(recipe, counts)
     if len(streams) < recipe.backbones:

@@ -1,4 +1,4 @@
-"""What all heads have in common: encoders and attention before, a loss behind."""
+"""What all heads have in common, and what most have: encoders and attention before, a loss behind."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from .head_settings import HeadSettings
 
 
 class Head(nn.Module):
-    """Encoders where asked for, and attention, over each stream that the head reads; subclasses fuse and
-    classify.
+    """The streams of a batch in, logits out.
 
     Args:
         settings: complete, see :func:`.heads.complete`.
@@ -26,18 +25,53 @@ class Head(nn.Module):
     Attributes:
         version: goes up when the same settings and tensors come to mean other scores.
         streams: what it reads.
+        reads: names of the features that it can read of a stream, best first, where not any will do.
         preset: settings that its paper has and that are not the defaults.
         options: defaults of the settings that only some heads, and this one, read.
+        attends: whether it has encoders and attentions, for settings to be about.
+        stackable: whether members can be trained as one, see :mod:`.stack`.
+        cost: how many times longer than with most heads a clip takes, about.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     streams: ClassVar[tuple[str, ...]]
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     preset: ClassVar[Mapping[str, Any]] = {}
     options: ClassVar[Mapping[str, Any]] = {}
+    attends: ClassVar[bool] = False
+    stackable: ClassVar[bool] = True
+    cost: ClassVar[int] = 1
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
         super().__init__()
+
+    def start_from(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Give the encoders tensors to start from: stream → tensors by their names in their file.
+
+        Raises:
+            FusionError: they do not fit.
+        """
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits ``[N, C]``."""
+        raise NotImplementedError
+
+    def criterion(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What training makes small, and the logits ``[N, C]``."""
+        logits = self(batch)
+        return functional.cross_entropy(logits, targets), logits
+
+
+class AttentiveHead(Head):
+    """Encoders where asked for, and attention, over each stream that the head reads; subclasses fuse and
+    classify.
+    """
+
+    attends = True
+
+    def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
+        super().__init__(settings, features, classes)
         encoders = {
             stream: build_encoder(encoder, features[stream])
             for stream in self.streams
@@ -73,23 +107,9 @@ class Head(nn.Module):
         }
 
     def start_from(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Give the encoders tensors to start from: stream → tensors by their names in their file.
-
-        Raises:
-            FusionError: they do not fit.
-        """
         for stream, encoder in self.encoders.items():
             if stream in weights:
                 cast(ConvolutionalEncoder, encoder).start_from(weights[stream])
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
-        raise NotImplementedError
-
-    def criterion(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """What training makes small, and the logits ``[N, C]``."""
-        logits = self(batch)
-        return functional.cross_entropy(logits, targets), logits
 
 
 HEADS: dict[str, type[Head]] = {}

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .encoders import EncoderSettings
+from .errors import FusionError
 from .features import AUDIO, VISUAL
 
 
@@ -26,24 +27,48 @@ class TrunkSettings:
     seconds: float | None = None
 
 
+MAJORITY, MEAN = "majority", "mean"
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """What judges segments of a clip, and how they are one (priyasad2019 §3.3-3.4).
+
+    Attributes:
+        lstm: values of the LSTM's output; 4096 in the paper.
+        dense: values of a dense layer before the final one, after which a ReLU follows; 0 for none. The paper
+            draws several and prints no sizes.
+        vote: ``majority`` of the segments, or the ``mean`` of their posteriors.
+    """
+
+    lstm: int = 128
+    dense: int = 0
+    vote: str = MAJORITY
+
+    def __post_init__(self) -> None:
+        if self.vote not in (MAJORITY, MEAN):
+            raise FusionError(f"no vote by {self.vote!r}; there are {MAJORITY} and {MEAN}")
+
+
 @dataclass(frozen=True)
 class HeadSettings:
     """Everything about a head but its inputs and classes.
 
-    ``trunks``, ``ag_norm`` and ``decision_weight`` are read by some heads only. In these, None stands for
-    the head's own default; in the others nothing else is taken.
+    ``trunks``, ``segments``, ``ag_norm`` and ``decision_weight`` are read by some heads only. In these, None
+    stands for the head's own default; in the others nothing else is taken.
 
     Attributes:
         fusion: name in :data:`.heads.HEADS`.
         visual_attention, audio_attention: names in :data:`.attention.ATTENTIONS`.
         dropout: share dropped in training, in attention, pooling and classifier.
-        hidden: m of zhou2019 eq. (5).
+        hidden: m of zhou2019 eq. (5), and of priyasad2019 eq. (5).
         outputs, factors: O and K of factorized bilinear pooling (zhou2021 §IV: 128 and 4).
         bias: whether its projections have biases.
         lambda_visual, lambda_audio: λ of the attentions that have one.
         signed_sqrt: whether pooled values have their signed square root taken.
         visual_encoder, audio_encoder: what is trained before a stream's attention, if anything.
         trunks: of heads that cut a clip into trunks.
+        segments: of the head that reads segments.
         ag_norm: of heads with adaption factors: whether the whole clip's pooling is divided by its length.
         decision_weight: of decision fusion: the weight of the sound, 0 to 1; 1 less that is the pictures'.
     """
@@ -62,6 +87,7 @@ class HeadSettings:
     visual_encoder: EncoderSettings | None = None
     audio_encoder: EncoderSettings | None = None
     trunks: TrunkSettings | None = None
+    segments: SegmentSettings | None = None
     ag_norm: bool | None = None
     decision_weight: float | None = None
 
@@ -92,4 +118,9 @@ class HeadSettings:
         return {VISUAL: self.lambda_visual, AUDIO: self.lambda_audio}[stream]
 
 
-_NESTED = {"visual_encoder": EncoderSettings, "audio_encoder": EncoderSettings, "trunks": TrunkSettings}
+_NESTED = {
+    "visual_encoder": EncoderSettings,
+    "audio_encoder": EncoderSettings,
+    "trunks": TrunkSettings,
+    "segments": SegmentSettings,
+}

@@ -15,18 +15,19 @@ from typing import Any
 
 from torch import Tensor
 
-from . import heads_bilinear, heads_joined  # noqa: F401 (they register their heads)
+from . import heads_bilinear, heads_joined, heads_segments  # noqa: F401 (they register their heads)
 from .attention import attention_class
 from .encoders import EncoderSettings
 from .errors import FusionError
 from .head import HEADS, Head
-from .head_settings import HeadSettings, TrunkSettings
+from .head_settings import HeadSettings, SegmentSettings, TrunkSettings
 
 __all__ = [
     "HEADS",
     "EncoderSettings",
     "Head",
     "HeadSettings",
+    "SegmentSettings",
     "TrunkSettings",
     "build_head",
     "complete",
@@ -37,7 +38,15 @@ __all__ = [
     "up_to_date",
 ]
 
-OPTIONAL = ("trunks", "ag_norm", "decision_weight")  # what only some heads read
+OPTIONAL = ("trunks", "segments", "ag_norm", "decision_weight")  # what only some heads read
+ATTENDING = (  # what only those with attention read
+    "visual_attention",
+    "audio_attention",
+    "lambda_visual",
+    "lambda_audio",
+    "visual_encoder",
+    "audio_encoder",
+)
 NO_WEIGHTS: Mapping[str, Mapping[str, Tensor]] = {}
 
 
@@ -97,11 +106,16 @@ def complete(settings: HeadSettings) -> HeadSettings:
     Raises:
         FusionError: there is no such head, or it does not read something that is set.
     """
-    options = head_class(settings.fusion).options
+    head = head_class(settings.fusion)
+    options = head.options
     for name in OPTIONAL:
         if getattr(settings, name) is not None and name not in options:
-            readers = " and ".join(head.name for head in HEADS.values() if name in head.options)
+            readers = " and ".join(other.name for other in HEADS.values() if name in other.options)
             raise FusionError(f"the fusion {settings.fusion} has no {name.replace('_', ' ')}; {readers} have")
+    plain = HeadSettings()
+    for name in ATTENDING:
+        if not head.attends and getattr(settings, name) != getattr(plain, name):
+            raise FusionError(f"the fusion {settings.fusion} has no {name.replace('_', ' ')}; leave it out")
     missing = {name: value for name, value in options.items() if getattr(settings, name) is None}
     return replace(settings, **missing)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .batches import Batch
 from .bilinear import FactorizedBilinearPooling, TrunkBilinearPooling, adapted
 from .features import AUDIO, VISUAL
-from .head import Head, register
+from .head import AttentiveHead, register
 from .head_settings import HeadSettings, TrunkSettings
 from .trunks import cut
 
@@ -19,7 +19,7 @@ AFEW = {"visual_attention": "conv", "lambda_audio": 0.3, "lambda_visual": 1.0}  
 
 
 @register
-class BilinearHead(Head):
+class BilinearHead(AttentiveHead):
     """Factorized bilinear pooling of both streams, then a linear classifier (zhou2019 eq. 8-9, fig. 2)."""
 
     name = "fbp"
@@ -63,7 +63,7 @@ class AdaptiveHead(BilinearHead):
         return self.classify(self.pool(*adapted(attended[AUDIO], attended[VISUAL])))
 
 
-class TrunkHead(Head):
+class TrunkHead(AttentiveHead):
     """What the heads of trunks have in common: clips cut into H trunks, one vector a stream in each.
 
     A trunk's vector is the part of the attention's weighted sum over its frames: e^h = Σ_{i in h} e^i with

@@ -12,11 +12,11 @@ from torch.nn import functional
 from .batches import Batch
 from .dropout import Dropout
 from .features import AUDIO, VISUAL
-from .head import Head, register
+from .head import AttentiveHead, register
 from .head_settings import HeadSettings
 
 
-class JoinedHead(Head):
+class JoinedHead(AttentiveHead):
     """The attended streams side by side, dropout, a linear classifier."""
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
@@ -54,7 +54,7 @@ class FacesHead(JoinedHead):
 
 
 @register
-class DecisionHead(Head):
+class DecisionHead(AttentiveHead):
     """The heads of both single streams, each trained for itself, and the weighted mean of their posteriors
     ("decision fusion" of zhou2021 table VI).
 

@@ -14,6 +14,7 @@ import numpy as np
 from joblib import Parallel, cpu_count, delayed
 
 from .corpus import Corpus
+from .heads import head_class
 from .stack import stackable, train_stack
 from .training import Job, Plan, Task, Trained, resolve_device, train
 
@@ -40,12 +41,12 @@ def train_all(
         workers: processes; 0 for one a core if the work is worth their start, and one on a GPU.
         progress: told from time to time how many epochs are done, in all.
         stacked: train those that can be as one, see :mod:`.stack`; None for on a GPU and not on a CPU, whose
-            cores a single head keeps busy.
+            cores a single head keeps busy. Heads that are not ``stackable`` never are.
     """
     devices = {resolve_device(plan.device) for plan, _ in tasks}
     if stacked is None:
         stacked = "cpu" not in devices
-    if stacked:
+    if stacked and all(head_class(plan.head.fusion).stackable for plan, _ in tasks):
         yield from _in_stacks(corpus, tasks, progress)
         return
     workers = min(workers or default_workers(tasks), len(tasks))
@@ -60,7 +61,9 @@ def train_all(
 
 def default_workers(tasks: Sequence[Task]) -> int:
     """One process a core, or one in all where there is too little to do, or a GPU to do it."""
-    passes = sum(plan.training.epochs * len(job.fit) for plan, job in tasks)
+    passes = sum(
+        plan.training.epochs * len(job.fit) * head_class(plan.head.fusion).cost for plan, job in tasks
+    )
     if passes < WORTH_PROCESSES or any(resolve_device(plan.device) != "cpu" for plan, _ in tasks):
         return 1
     return int(cpu_count())

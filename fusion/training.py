@@ -88,7 +88,7 @@ class Member:
     def predict(self, corpus: Corpus, device: str = "cpu") -> np.ndarray:
         """Probabilities ``[N, C]`` float64 of all clips of ``corpus``."""
         device = resolve_device(device)
-        batcher = Batcher(corpus.streams, self.standardisations, device)
+        batcher = Batcher(corpus.streams, self.standardisations, device, corpus.segments)
         with one_thread():
             return _probabilities(self.head.to(device), batcher, torch.arange(len(corpus.clips)))
 
@@ -114,7 +114,7 @@ def train(corpus: Corpus, plan: Plan, job: Job, on_epoch: Callable[[int], None])
     device = resolve_device(plan.device)
     streams = head_class(plan.head.fusion).streams
     standardisations = {name: Standardisation.of(corpus.streams[name], job.fit) for name in streams}
-    batcher = Batcher(corpus.streams, standardisations, device)
+    batcher = Batcher(corpus.streams, standardisations, device, corpus.segments)
     targets = torch.from_numpy(corpus.targets(plan.classes)).to(device)
     fit, watch = (torch.from_numpy(clips).to(device) for clips in (job.fit, job.watch))
     history = []

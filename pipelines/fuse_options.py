@@ -34,7 +34,8 @@ FEATURES_HELP = """
 \b
 Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best it has):
   visual  basic f-mean f-meanstd f-meanstd-2 f-normfft f-ar-mean:A+B markers
-  audio   alexnet functionals logmel logmel-stats spectrogram spectrogram-stats
+  audio   alexnet functionals logmel logmel-stats mfcc-stats mfcc-vectors spectrogram
+          spectrogram-stats
 """
 
 OPTIONS: tuple[Callable[..., Any], ...] = (
@@ -132,7 +133,8 @@ def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool
     from ..fusion.training import Plan, TrainingSettings
 
     head = head_settings(options)
-    streams = head_class(head.fusion).streams
+    kind = head_class(head.fusion)
+    streams = kind.streams
     for stream in streams:
         attention_class(head.attention(stream))
     rows = [row for row in store.rows if row.clip.label is not None or not labelled_only]
@@ -145,7 +147,7 @@ def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool
     for stream, feature in ENCODED.items():
         if options[f"{stream}_encoder"] and options[stream] == "auto":
             wanted[stream] = feature
-    features = {stream: find(store, stream, wanted[stream]) for stream in streams}
+    features = {s: find(store, s, wanted[s], kind.reads.get(s, ())) for s in streams}
     encoded, weights = encoders(options, features)
     head = replace(head, visual_encoder=encoded.get(VISUAL), audio_encoder=encoded.get(AUDIO))
     keys = {name: key for feature in features.values() for name, key in feature.keys(store, rows).items()}

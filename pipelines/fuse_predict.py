@@ -65,6 +65,12 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
     metavar="NAME@WEIGHTS",
     help="For clips: the weights of an audio network that the runs read. Repeatable.",
 )
+@click.option(
+    "--segment-audio",
+    multiple=True,
+    metavar="NAME@WEIGHTS",
+    help="For clips: the weights of an image network over segments of sound that the runs read. Repeatable.",
+)
 @click.option("--detector", metavar="NAME@FILE", help="For clips: the detector's file, where it has one.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
@@ -76,6 +82,7 @@ def predict(
     out: Path,
     backbones: tuple[str, ...],
     audio: tuple[str, ...],
+    segment_audio: tuple[str, ...],
     detector: str | None,
     device: str,
     workers: int,
@@ -99,7 +106,7 @@ def predict(
 
             found = find_clips(source)
             say_found(source, found)
-            plan = plan_again(keys_of(loaded), detector, backbones, audio, device)
+            plan = plan_again(keys_of(loaded), detector, backbones, audio, device, segment_audio)
             source = store or Path(scratch) / "features"
             failures = into_store(found, plan, source, workers)
         with FeatureStore(source) as opened:

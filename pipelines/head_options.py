@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 HEAD_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--fusion", default="fbp", show_default=True, metavar="NAME",
-                 help="fbp, g-fbp, ag-fbp, m-fbp, am-fbp, concat, decision; or one stream alone: audio, "
-                 "faces."),
+                 help="fbp, g-fbp, ag-fbp, m-fbp, am-fbp, concat, decision; segments (an LSTM over the "
+                 "frames of each segment of the sound); or one stream alone: audio, faces."),
     click.option("--attention", metavar="NAME",
                  help="self, relation, transformer or conv, over both streams.  [default: transformer; over "
                  "the pictures of g-, ag-, m- and am-fbp conv]"),
@@ -37,7 +37,7 @@ HEAD_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.3, show_default=True,
                  metavar="SHARE"),
     click.option("--hidden", type=click.IntRange(min=1), default=128, show_default=True, metavar="M",
-                 help="Reduced dimension of transformer attention."),
+                 help="Reduced dimension of transformer attention, and of that of segments."),
     click.option("--outputs", type=click.IntRange(min=1), default=128, show_default=True, metavar="O",
                  help="Values of bilinear pooling over the whole clip."),
     click.option("--factors", type=click.IntRange(min=1), default=4, show_default=True, metavar="K",
@@ -58,6 +58,13 @@ HEAD_OPTIONS: tuple[Callable[..., Any], ...] = (
                  help="Products summed for each of them.  [default: 2]"),
     click.option("--decision-weight", type=click.FloatRange(0, 1), metavar="W",
                  help="decision: the weight of the sound's posteriors.  [default: 0.5]"),
+    click.option("--lstm", type=click.IntRange(min=1), metavar="N",
+                 help="segments: values of the LSTM's output.  [default: 128]"),
+    click.option("--dense", type=click.IntRange(min=0), metavar="N",
+                 help="segments: values of one more dense layer.  [default: 0, none]"),
+    click.option("--vote", metavar="KIND",
+                 help="segments: a clip's class by the majority of its segments, or by the mean of their "
+                 "posteriors.  [default: majority]"),
 )  # fmt: skip
 
 TRUNK_OPTIONS = {
@@ -66,6 +73,7 @@ TRUNK_OPTIONS = {
     "trunk_outputs": "outputs",
     "trunk_factors": "factors",
 }
+SEGMENT_OPTIONS = ("lstm", "dense", "vote")
 ENCODED = {"audio": "spectrogram", "visual": "markers"}
 """The feature of each stream that an encoder reads where none is named."""
 
@@ -89,15 +97,17 @@ def head_settings(options: Mapping[str, Any]) -> HeadSettings:
     Raises:
         FusionError: there is no such head or attention, or it does not read something that is given.
     """
-    from ..fusion.heads import TrunkSettings, settings_for
+    from ..fusion.heads import SegmentSettings, TrunkSettings, settings_for
 
     trunks = {
         field: options[option] for option, field in TRUNK_OPTIONS.items() if options[option] is not None
     }
+    segments = {name: options[name] for name in SEGMENT_OPTIONS if options[name] is not None}
     given = {
         "visual_attention": options["visual_attention"] or options["attention"],
         "audio_attention": options["audio_attention"] or options["attention"],
         "trunks": TrunkSettings(**trunks) if trunks else None,
+        "segments": SegmentSettings(**segments) if segments else None,
         **{name: options[name] for name in AS_THEY_ARE},
     }
     return settings_for(options["fusion"], **{name: v for name, v in given.items() if v is not None})
@@ -162,6 +172,11 @@ def _encoder(
 
 def path_of(head: HeadSettings, stream: str) -> str:
     """What a stream goes through before it is fused."""
+    from ..fusion.heads import complete
+
+    segments = complete(head).segments
+    if segments is not None:
+        return {"visual": f"LSTM of {segments.lstm} over each segment", "audio": "a vector a segment"}[stream]
     encoder, temperature, parts = head.encoder(stream), head.temperature(stream), []
     if encoder:
         begin = f"weights {encoder.weights[:8]}" if encoder.weights else "random weights"

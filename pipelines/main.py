@@ -11,6 +11,11 @@ COMMANDS = {
     "extract": ("extract:main", "Clips to a store of features (also: avemo-extract)."),
     "fuse": ("fuse:main", "A store to trained heads, scores and ensembles (also: avemo-fuse)."),
     "emotiw2019": ("emotiw2019:emotiw2019", "AFEW to the whole ensemble of a 2019 challenge submission."),
+    "datasets": ("datasets_command:datasets", "Say which data sets are known, and check a folder of one."),
+    "interspeech2019": (
+        "interspeech2019:interspeech2019",
+        "Clips in segments, an LSTM over each: the tables of a 2019 paper.",
+    ),
     "store": ("store:store", "Look after a store: status, verify, import, merge, export."),
     "pretrain": ("pretrain:pretrain", "Train a face or audio network on labelled pictures or recordings."),
     "weights": ("weights:weights", "Find, fetch and check the weights of face networks."),

@@ -28,12 +28,12 @@ QUICK = ("--epochs", 2, "--batch", 4, "--hidden", 4, "--outputs", 4, "--lr", 1e-
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six labelled clips of two classes, with frames of 4 values and their times, and a spectrogram; one has
-    no sound, one a short one."""
+    """Six labelled clips of two classes, with frames of 4 values and their times, a spectrogram and MFCC
+    images; one has no sound, one a short one."""
     path = tmp_path_factory.mktemp("store") / "features"
     rng = np.random.default_rng(0)
     keys = [FeatureKey("faces", {}), FeatureKey("dlib/none", {})]
-    keys += [FeatureKey(name, SOUND) for name in ("spectrogram", "logmel")]
+    keys += [FeatureKey(name, SOUND) for name in ("spectrogram", "logmel")] + [FeatureKey("segments", {})]
     with FeatureStore(path, create=True) as store, store.writer() as writer:
         for i in range(6):
             frames, length = 3 + i, 40 if i == 2 else 70
@@ -42,6 +42,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 {"basic": rng.normal(i % 2, 1, (frames, 4)).astype(np.float32)},
                 {"spectrogram": rng.normal(-60, 9, (length, 200)).astype(np.float32)},
                 {"logmel": rng.normal(-9, 3, (length, 3, 40)).astype(np.float32)},
+                {
+                    "image": rng.integers(0, 200 + 50 * (i % 2), (2, 64, 64, 3)).astype(np.uint8),
+                    "times": np.array([[0, 0.655], [0.3, 0.955]]),
+                },
             ]
             made = [Outcome(key, arrays=part) for key, part in zip(keys, arrays, strict=True)]
             if i == 1:

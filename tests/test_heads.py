@@ -32,7 +32,7 @@ from avemo.fusion.heads import (
 
 FEATURES = {"visual": 6, "audio": 4}
 LENGTHS = {"visual": (5, 9, 0, 2), "audio": (3, 0, 4, 1)}
-NAMES = tuple(HEADS)
+NAMES = tuple(name for name, kind in HEADS.items() if kind.attends)
 FUSED = ("fbp", "g-fbp", "ag-fbp", "m-fbp", "am-fbp", "concat", "decision")
 TRUNKS = TrunkSettings(count=3, outputs=5, factors=2)
 OLD = {  # a head in a card of avemo 0.1

@@ -28,7 +28,8 @@ QUICK = ("--epochs", 2, "--hidden", 4, "--outputs", 4, "--factors", 2, "--device
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
-    """Labelled clips, random weights, a store made with them, a run of faces and sound, and one of sound."""
+    """Labelled clips, random weights, a store made with them, and runs: of faces and sound, of sound, and of
+    segments."""
     home = tmp_path_factory.mktemp("predict")
     for name, brightness in {"Happy": 40, "Sad": 200}.items():
         (home / f"clips/{name}").mkdir(parents=True)
@@ -38,10 +39,19 @@ def home(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
     torch.manual_seed(0)
     torch.save(get("mobilefacenet").build().state_dict(), home / "face.pt")
     backbone = f"mobilefacenet@{home / 'face.pt'}"
-    plan = Plan(backbones=(backbone,), view_sets=("none",), max_frames=3, device="cpu", precision="fp32")
+    plan = Plan(
+        backbones=(backbone,),
+        view_sets=("none",),
+        max_frames=3,
+        device="cpu",
+        precision="fp32",
+        segment_audio=(backbone,),
+        voice_activity="none",
+    )
     assert into_store(find_clips(home / "clips"), plan, home / "features", workers=1) == 0
     fuse("train", "--store", home / "features", "--out", home / "run", *QUICK)
     fuse("train", "--store", home / "features", "--out", home / "sound", "--fusion", "audio", *QUICK)
+    fuse("train", "--store", home / "features", "--out", home / "segments", "--fusion", "segments", *QUICK)
     return home
 
 
@@ -60,11 +70,12 @@ def predict(*arguments: object) -> tuple[object, ...]:
 
 
 def test_clips_score_as_their_store_does(home: Path, tmp_path: Path) -> None:
-    weights = ("--backbone", f"mobilefacenet@{home / 'face.pt'}")
-    both = (home / "run", home / "sound")
-    fuse(*predict(*both, home / "features", "--out", tmp_path / "stored.csv"))
-    output = fuse(*predict(*both, home / "clips", *weights, "--out", tmp_path / "fresh.csv"))
-    assert "4 of 4 clips to do" in output and "clips: 4; runs: 2" in output
+    network = f"mobilefacenet@{home / 'face.pt'}"
+    weights = ("--backbone", network, "--segment-audio", network)
+    runs = (home / "run", home / "sound", home / "segments")
+    fuse(*predict(*runs, home / "features", "--out", tmp_path / "stored.csv"))
+    output = fuse(*predict(*runs, home / "clips", *weights, "--out", tmp_path / "fresh.csv"))
+    assert "4 of 4 clips to do" in output and "clips: 4; runs: 3" in output
     stored, fresh = (Scores.read(tmp_path / f"{name}.csv") for name in ("stored", "fresh"))
     assert stored.clips == fresh.clips and fresh.truth == stored.truth
     np.testing.assert_array_equal(stored.values, fresh.values)
@@ -118,6 +129,11 @@ def test_a_plan_gives_the_keys_that_it_was_made_of(home: Path) -> None:
     assert (plan.max_frames, plan.view_sets, plan.precision) == (3, ("none",), "fp32")
     assert {stream: plan.keys()[stream] for stream in keys} == keys
     assert plan_again(Run(home / "sound").keys).backbones == ()
+    keys = Run(home / "segments").keys
+    weights = [f"mobilefacenet@{home / 'face.pt'}"]
+    plan = plan_again(keys, backbones=weights, segment_audio=weights, device="cpu")
+    assert (plan.voice_activity, plan.audio) == ("none", ())
+    assert {stream: plan.keys()[stream] for stream in keys} == keys
 
 
 def test_settings_that_cannot_be_had_again_are_told() -> None:
