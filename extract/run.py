@@ -61,7 +61,7 @@ class Run:
             self._consider(clip)
         self.tasks.sort(key=lambda task: _size(task.clip.path), reverse=True)  # no long clip at the very end
         self.workers = max(1, min(workers or _default_workers(plan), len(self.tasks)))
-        self.threads = max(1, _cores() // self.workers)
+        self.threads = max(1, usable_cores() // self.workers)
 
     def __iter__(self) -> Iterator[Result]:
         """Work, yielding each clip's result when it is in the store's hands.
@@ -191,10 +191,11 @@ def _size(path: str) -> int:
         return 0
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Of the processor, by this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _default_workers(plan: Plan) -> int:
-    cores = _cores()
+    cores = usable_cores()
     return cores if plan.torch_device == "cpu" else min(cores, 4)

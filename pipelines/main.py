@@ -19,6 +19,7 @@ COMMANDS = {
     "store": ("store:store", "Look after a store: status, verify, import, merge, export."),
     "pretrain": ("pretrain:pretrain", "Train a face or audio network on labelled pictures or recordings."),
     "weights": ("weights:weights", "Find, fetch and check the weights of face networks."),
+    "doctor": ("doctor:doctor", "Say what this machine has, and what to do about what it has not."),
     "demo": ("demo:demo", "Make a small set of talking-face clips to try everything on."),
 }
 
