@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..cache.clips import Clip
@@ -157,7 +157,7 @@ def below(root: Path, path: str) -> str:
     return path.removeprefix(f"{root}/")
 
 
-def first_names(files: Sequence[PurePosixPath]) -> str:
+def first_names(files: Sequence[PurePath]) -> str:
     """The first three of some files, for an error's text."""
     names = ", ".join(f"'{file}'" for file in files[:3])
     return f"{names} and {len(files) - 3} more" if len(files) > 3 else names

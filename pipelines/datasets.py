@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -122,6 +123,18 @@ def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> Foun
     return _first_that_fits(tree)
 
 
+def find_files(files: Sequence[Path]) -> Found:
+    """These media files, unlabelled; where two have one name, a clip's id is its path.
+
+    Raises:
+        DatasetError: one is none.
+    """
+    paths = [PurePosixPath(tree.root) / tree.files[0] for tree in map(_tree_of_file, files)]
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    tree = Tree(root, list(dict.fromkeys(path.relative_to(root) for path in paths)), [])
+    return _taken(tree, ADAPTERS["flat"])
+
+
 def tree_of(root: Path) -> Tree:
     """The media files below ``root``, at least one.
 
@@ -129,12 +142,7 @@ def tree_of(root: Path) -> Tree:
         DatasetError: there is none.
     """
     if root.is_file():
-        if not is_media(root.name):
-            raise DatasetError(
-                f"'{root}' is not named like a video or a sound ({_suffixes()}): "
-                "name a folder or a clip, and a CSV by --manifest"
-            )
-        return Tree(root.absolute().parent, [PurePosixPath(root.name)], [])
+        return _tree_of_file(root)
     if not root.is_dir():
         raise DatasetError(f"'{root}' does not exist: name a folder of clips")
     tree = scan(root)
@@ -146,6 +154,15 @@ def tree_of(root: Path) -> Tree:
             f"{layouts}\nor named by --pattern, or listed by --manifest CSV"
         )
     return tree
+
+
+def _tree_of_file(file: Path) -> Tree:
+    if not is_media(file.name):
+        raise DatasetError(
+            f"'{file}' is not named like a video or a sound ({_suffixes()}): "
+            "name a folder or a clip, and a CSV by --manifest"
+        )
+    return Tree(file.absolute().parent, [PurePosixPath(file.name)], [])
 
 
 def _suffixes() -> str:

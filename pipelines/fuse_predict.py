@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .cli import InputError, command
+from .dataset_found import first_names
 from .fuse_options import demo_note, tell
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ Examples:
   avemo-fuse predict runs/default features --out scores.csv --split test
   avemo-fuse predict runs/f-mean runs/f-meanstd --store features --out scores.csv
   avemo-fuse predict runs/default film.mp4 --out scores.csv
+  avemo-fuse predict runs/default films/*.mp4 --out scores.csv
   avemo-fuse predict runs/ir50 clips/ --backbone ir50@affectnet.pth --out scores.csv
 
 \b
@@ -34,7 +37,7 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
 
 @command("predict", epilog=EXAMPLES)
 @click.argument(
-    "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN... [STORE_OR_CLIPS]"
+    "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN... [STORE|CLIPS...]"
 )
 @click.option(
     "--store",
@@ -90,9 +93,9 @@ def predict(
     """Score the clips of STORE, or the video clips in CLIPS, with the mean of all members of each RUN.
 
     The clips of a store must have been extracted with the settings that the runs were trained on; those in
-    a folder, or a single file, are extracted so here.
+    a folder, or in files, are extracted so here.
     """
-    runs, source = divide(paths, store)
+    runs, files, source = divide(paths, store)
     from ..cache.store import FeatureStore
     from ..fusion.runs import Run
     from ..fusion.runs import predict as mean_of_members
@@ -100,11 +103,11 @@ def predict(
     loaded = [Run(path) for path in runs]
     found, failures = None, 0
     with TemporaryDirectory(prefix="avemo-") as scratch:
-        if is_clips(source):
-            from .datasets import find_clips
+        if files or is_clips(source):
+            from .datasets import find_clips, find_files
             from .stage_one import into_store, plan_again, say_found
 
-            found = find_clips(source)
+            found = find_files(files) if files else find_clips(source)
             say_found(source, found)
             plan = plan_again(keys_of(loaded), detector, backbones, audio, device, segment_audio)
             source = store or Path(scratch) / "features"
@@ -126,23 +129,27 @@ def predict(
     return 1 if failures or (found and found.problems) else 0
 
 
-def divide(paths: Sequence[Path], store: Path | None) -> tuple[list[Path], Path]:
-    """The runs among ``paths``, and what is none: a store or clips; else ``store``, or ``features``."""
+def divide(paths: Sequence[Path], store: Path | None) -> tuple[list[Path], list[Path], Path]:
+    """The runs among ``paths``; clips that are files; and what holds the clips: a folder of them, what those
+    files have in common, or a store, which is ``store`` or ``features`` where ``paths`` name none.
+    """
     runs = [path for path in paths if (path / "run.json").exists()]
     others = [path for path in paths if path not in runs]
-    if store and not any(map(is_clips, others)):
+    files = [path for path in others if path.is_file()]
+    if files and len(files) == len(others):
+        others = [Path(os.path.commonpath([file.absolute() for file in files]))]
+    elif store and not any(map(is_clips, others)):
         others.append(store)
     if len(others) > 1:
         raise click.UsageError(
-            f"{', '.join(map(str, others))}: one store or folder of clips expected; runs are folders with a "
-            "run.json"
+            f"{first_names(others)}: one store, one folder of clips or files expected; runs are folders "
+            "with a run.json"
         )
     if not runs:
         raise click.UsageError(
-            f"{', '.join(map(str, paths))}: no run among these (a folder with a run.json); avemo-fuse train "
-            "makes one"
+            f"{first_names(paths)}: no run among these (a folder with a run.json); avemo-fuse train makes one"
         )
-    return runs, (others or [Path("features")])[0]
+    return runs, files, (others or [Path("features")])[0]
 
 
 def is_clips(path: Path) -> bool:

@@ -95,6 +95,20 @@ def test_one_unlabelled_file_and_a_store_that_is_kept(home: Path, tmp_path: Path
     np.testing.assert_allclose(one.values, every.take(places).values, atol=1e-6)
 
 
+def test_several_files(home: Path, tmp_path: Path) -> None:
+    twins = tmp_path / "Happy0.mp4", home / "clips/Happy/Happy0.mp4"
+    twins[0].write_bytes((home / "clips/Sad/Sad0.mp4").read_bytes())
+    files = [home / "clips/Sad/Sad1.mp4", home / "clips/Happy/Happy1.mp4"]
+    fuse(*predict(home / "sound", *files, *files[:1], "--out", tmp_path / "two.csv"))
+    assert sorted(name for _, name in Scores.read(tmp_path / "two.csv").clips) == ["Happy1", "Sad1"]
+    fuse(*predict(home / "sound", *twins, "--out", tmp_path / "twins.csv"))
+    names = [name for _, name in Scores.read(tmp_path / "twins.csv").clips]
+    assert len({*names}) == 2 and all(name.endswith("/Happy0") for name in names)
+    refused = call(*predict(home / "sound", home / "clips", *files, "--out", tmp_path / "none.csv"))
+    assert refused.exit_code == 2
+    assert "one store, one folder of clips or files expected" in refused.output
+
+
 def test_the_file_of_weights_that_is_needed_is_named(home: Path, tmp_path: Path) -> None:
     def refused(*weights: object) -> str:
         result = call(*predict(home / "run", home / "clips", *weights, "--out", tmp_path / "s.csv"))
