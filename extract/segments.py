@@ -71,14 +71,14 @@ def segment_vectors(network: Backbone, images: np.ndarray, batch: int) -> Iterat
     An image is resized to the network's input, whole (its ``window`` is how it frames faces), and is then
     an RGB picture to it like any other.
     """
-    size = network.spec.input_size
-    shrinks = size < images.shape[1]
     for start in range(0, len(images), batch):
-        resized = [
-            cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-            for image in images[start : start + batch]
-        ]
-        yield network(np.stack(resized)).numpy()
+        yield network(resized(images[start : start + batch], network.spec.input_size)).numpy()
+
+
+def resized(images: np.ndarray, size: int) -> np.ndarray:
+    """``[s, size, size, 3]`` uint8 of images ``[s, 64, 64, 3]``, s ≥ 1."""
+    interpolation = cv2.INTER_AREA if size < images.shape[1] else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(image, (size, size), interpolation=interpolation) for image in images])
 
 
 def vector_settings(network: Backbone, voice: VoiceActivity) -> dict[str, Any]:

@@ -17,7 +17,7 @@ COMMANDS = {
         "Clips in segments, an LSTM over each: the tables of a 2019 paper.",
     ),
     "store": ("store:store", "Look after a store: status, verify, import, merge, export."),
-    "pretrain": ("pretrain:pretrain", "Train a face or audio network on labelled pictures or recordings."),
+    "pretrain": ("pretrain:pretrain", "Train a network on labelled pictures, recordings or their segments."),
     "weights": ("weights:weights", "Find, fetch and check the weights of face networks."),
     "doctor": ("doctor:doctor", "Say what this machine has, and what to do about what it has not."),
     "demo": ("demo:demo", "Make a small set of talking-face clips to try everything on."),

@@ -7,6 +7,7 @@ from .lazy import LazyGroup
 COMMANDS = {
     "face": ("pretrain_face:face", "A face network, on labelled pictures of faces."),
     "audio": ("pretrain_audio:audio", "An audio network, on labelled recordings."),
+    "segments": ("pretrain_segments:segments", "An image network, on MFCC images of labelled speech."),
 }
 
 pretrain = LazyGroup(

@@ -12,10 +12,11 @@ import numpy as np
 
 from .cli import InputError, command
 from .pretrain_options import (
+    chosen_subjects,
     device_options,
-    learning_rate,
     output_options,
     recipe_options,
+    speaker_options,
     together,
     with_defaults,
 )
@@ -25,6 +26,9 @@ from .pretrain_work import (
     clear_way,
     fit,
     make_fabric,
+    of_whom,
+    probabilities,
+    recipe_of,
     require_fabric,
     tell_figures,
     training_card,
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
     from ..pretrain.audio_samples import AudioSamples
     from ..pretrain.classifier import Classifier
     from ..pretrain.evaluation import Figures
-    from ..pretrain.recipe import Recipe
     from ..pretrain.recordings import PackedRecordings, RecordingSet
 
 SHOWN = 10  # of the recordings that are left out
@@ -67,10 +70,7 @@ data_options = together(
                  help="Of a folder: folders (one a class), java-sed, ravdess, crema-d or afew."),
     click.option("--subject-pattern", default="", metavar="REGEX",
                  help="Finds who speaks in a recording's path, where the layout does not say it."),
-    click.option("--held-out-subjects", default="", metavar="A,B,…",
-                 help="Watch, or evaluate, these.  [default: as --held-out says]"),
-    click.option("--no-subjects", is_flag=True,
-                 help="Hold out recordings whoever speaks in them, which flatters the network."),
+    speaker_options,
     click.option("--rename", multiple=True, metavar="FOUND=WANTED",
                  help="Another name for a class. Repeatable."),
     click.option("--without", multiple=True, metavar="CLASS", help="Leave a class out. Repeatable."),
@@ -149,7 +149,7 @@ def _train(options: Mapping[str, Any]) -> int:
         options["pooling"],
         options["temperature"],
     )
-    recipe = _recipe(options, random=not start)
+    recipe = recipe_of(options, random=not start)
     changes = AudioChanges(
         **{name: options[name] for name in ("frames", "shift", "speed", "gain", "filter", "noise", "snr")},
         time_mask=options["time_mask"],
@@ -157,7 +157,7 @@ def _train(options: Mapping[str, Any]) -> int:
     )
     recordings = _find(options)
     packed = _pack(recordings)
-    chosen = _chosen(options)
+    chosen = chosen_subjects(options)
     fitted_rows, watched = divided(packed, options["held_out"], recipe.seed, chosen, options["no_subjects"])
     torch.manual_seed(recipe.seed)
     classifier = network.classifier(len(packed.classes), recipe.dropout)
@@ -199,7 +199,7 @@ def _evaluate(options: Mapping[str, Any]) -> int:
     from ..pretrain.audio_card import read_audio
     from ..pretrain.audio_changes import AudioChanges
     from ..pretrain.audio_samples import AudioSamples
-    from ..pretrain.speakers import of_subjects
+    from ..pretrain.speakers import to_evaluate
 
     recordings = _find(options)
     name = options["network"].partition("@")[0]
@@ -208,33 +208,18 @@ def _evaluate(options: Mapping[str, Any]) -> int:
         raise InputError(f"there are no weights {weights}: name them by --weights FILE.safetensors")
     classifier, network, classes = read_audio(weights)
     packed = _pack(_in_classes_of(classes, recordings, weights))
-    chosen = of_subjects(packed, _chosen(options))
-    if chosen:
-        rows, of = np.isin(packed.subjects, chosen), ", ".join(chosen)
-    else:
-        part = next(part for part in ("test", "val", "", "train") if (packed.parts == part).any())
-        rows, of = packed.parts == part, part
+    rows, of = to_evaluate(packed, chosen_subjects(options))
     of = f"{recordings.name} {of}".strip()
-    click.echo(f"{weights.name} on {of}: {rows.sum()} recordings")
+    click.echo(f"{weights.name} on {of}: {len(rows)} recordings")
     data = read_card(weights).get("data", {})
     known = sorted({*data.get("fitted_subjects", ())} & {*packed.subjects[rows]})
     if known and data.get("name") == recordings.name:
         click.echo(f"note: it was trained on the voices of {', '.join(known)}, so this flatters it")
     samples = AudioSamples(packed, network, AudioChanges())
-    figures = _figures(classifier, samples, packed, np.flatnonzero(rows), options)
+    figures = _figures(classifier, samples, packed, rows, options)
     code = _say_skipped(packed)
     tell_figures(figures, of)
     return code
-
-
-def _recipe(options: Mapping[str, Any], random: bool) -> Recipe:
-    from ..pretrain.recipe import Recipe
-
-    plain = ("epochs", "batch", "optimiser", "warm_up", "weight_decay", "label_smoothing", "dropout")
-    others = ("mixup", "balance", "ema", "patience", "seed")
-    return Recipe(
-        **{name: options[name] for name in (*plain, *others)}, learning_rate=learning_rate(options, random)
-    )
 
 
 def _find(options: Mapping[str, Any]) -> RecordingSet:
@@ -272,10 +257,6 @@ def _pack(recordings: RecordingSet) -> PackedRecordings:
     return packed
 
 
-def _chosen(options: Mapping[str, Any]) -> list[str]:
-    return [name.strip() for name in options["held_out_subjects"].split(",") if name.strip()]
-
-
 def _fitted_to(network: AudioNetwork, packed: PackedRecordings, rows: np.ndarray) -> AudioNetwork:
 
     with progress_bar(total=len(rows), unit="recording", desc="mean and deviation", leave=False) as bar:
@@ -288,10 +269,7 @@ def _default_out(network: str, recordings: RecordingSet) -> Path:
 
 def _say_job(job: Job, packed: PackedRecordings, what: str, start: str) -> None:
     def count(rows: np.ndarray) -> str:
-        names = sorted({*packed.subjects[rows]} - {""})
-        if not names:
-            return f"{len(rows)}"
-        return f"{len(rows)} of {', '.join(names) if len(names) <= SHOWN else f'{len(names)} subjects'}"
+        return f"{len(rows)}{of_whom(packed.subjects[rows])}"
 
     begins = f"starting from {start}" if start else "starting at random"
     click.echo(f"{what}, {begins}: recordings to fit {count(job.fit)}; held out {count(job.watch)}")
@@ -304,15 +282,9 @@ def _figures(
     rows: np.ndarray,
     options: Mapping[str, Any],
 ) -> Figures:
+    from ..pretrain.evaluation import figures
 
-    from ..extract.plan import best_device
-    from ..extract.precision import resolve_precision
-    from ..pretrain.evaluation import figures, plain_probabilities
-
-    device = best_device() if options["accelerator"] == "auto" else options["accelerator"]
-    precision = resolve_precision(options["precision"], device)
-    with progress_bar(total=len(rows), unit="recording", desc="evaluating", leave=False) as bar:
-        said = plain_probabilities(classifier, samples, rows, device, precision, bar.update)
+    said = probabilities(classifier, samples, rows, "recording", options)
     return figures(packed.classes, packed.targets[rows], said)
 
 

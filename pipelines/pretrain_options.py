@@ -1,4 +1,4 @@
-"""The options that training a face network and training an audio network have in common."""
+"""The options that the commands of ``avemo pretrain`` have in common."""
 
 from __future__ import annotations
 
@@ -65,6 +65,13 @@ recipe_options = together(
     click.option("--seed", type=int, default=0, show_default=True),
 )  # fmt: skip
 
+speaker_options = together(
+    click.option("--held-out-subjects", default="", metavar="A,B,…",
+                 help="Watch, or evaluate, these.  [default: as --held-out says]"),
+    click.option("--no-subjects", is_flag=True,
+                 help="Hold out recordings whoever speaks in them, which flatters the network."),
+)  # fmt: skip
+
 device_options = together(
     click.option("--accelerator", default="auto", show_default=True, metavar="KIND",
                  help="auto, cpu, cuda or mps."),
@@ -82,6 +89,11 @@ output_options = together(
     click.option("--licence", default="", metavar="TEXT", help="Of the data, for the card."),
     click.option("--overwrite", is_flag=True, help="Start anew where FILE, or its state, is there already."),
 )  # fmt: skip
+
+
+def chosen_subjects(options: Mapping[str, Any]) -> list[str]:
+    """What ``--held-out-subjects`` says."""
+    return [name.strip() for name in options["held_out_subjects"].split(",") if name.strip()]
 
 
 def learning_rate(options: Mapping[str, Any], random: bool) -> float:

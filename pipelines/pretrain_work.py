@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cli import InputError
+from .pretrain_options import learning_rate
 from .progress import progress_bar
 from .table import aligned
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from ..pretrain.training import Epoch, Fitted
 
 
+SHOWN = 10  # subjects by name
+
+
 @contextmanager
 def only_the_first_speaks() -> Iterator[None]:
     """Of the processes that train together, all but the first print nothing but errors."""
@@ -36,6 +40,17 @@ def only_the_first_speaks() -> Iterator[None]:
         return
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         yield
+
+
+def recipe_of(options: Mapping[str, Any], random: bool) -> Recipe:
+    """What the options of every recipe say, for a network that starts at ``random`` or from weights."""
+    from ..pretrain.recipe import Recipe
+
+    plain = ("epochs", "batch", "optimiser", "warm_up", "weight_decay", "label_smoothing", "dropout")
+    others = ("mixup", "balance", "ema", "patience", "seed")
+    return Recipe(
+        **{name: options[name] for name in (*plain, *others)}, learning_rate=learning_rate(options, random)
+    )
 
 
 def require_fabric() -> None:
@@ -182,6 +197,28 @@ def training_card(job: Job, fitted: Fitted, seconds: float) -> dict[str, Any]:
 
 def _targets(job: Job, rows: np.ndarray) -> np.ndarray:
     return job.samples.labels[rows].argmax(1)
+
+
+def of_whom(subjects: np.ndarray) -> str:
+    """`` of`` and the names, or their number where they are many; empty where nobody is named."""
+    names = sorted({*subjects.tolist()} - {""})
+    if not names:
+        return ""
+    return f" of {', '.join(names) if len(names) <= SHOWN else f'{len(names)} subjects'}"
+
+
+def probabilities(
+    classifier: Classifier, samples: Samples, rows: np.ndarray, unit: str, options: Mapping[str, Any]
+) -> np.ndarray:
+    """``[N, C]``: what a network says of samples as they are, under a progress bar that counts ``unit``."""
+    from ..extract.plan import best_device
+    from ..extract.precision import resolve_precision
+    from ..pretrain.evaluation import plain_probabilities
+
+    device = best_device() if options["accelerator"] == "auto" else options["accelerator"]
+    precision = resolve_precision(options["precision"], device)
+    with progress_bar(total=len(rows), unit=unit, desc="evaluating", leave=False) as bar:
+        return plain_probabilities(classifier, samples, rows, device, precision, bar.update)
 
 
 def as_card(figures: Figures) -> dict[str, Any]:

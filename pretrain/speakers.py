@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import Field, replace
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from .errors import PretrainError
-from .recordings import PackedRecordings
-from .split import fitted_and_held_out
+from .split import Divisible, fitted_and_held_out
 
 _NOUN = "recording"
 
 
+class Spoken(Divisible, Protocol):
+    """A dataclass of N recordings that says who speaks; see :class:`.recordings.PackedRecordings`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def subjects(self) -> np.ndarray: ...
+
+
 def divided(
-    packed: PackedRecordings, share: float, seed: int, chosen: Collection[str] = (), strangers: bool = False
+    packed: Spoken, share: float, seed: int, chosen: Collection[str] = (), strangers: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the recordings to fit, and of those to hold out.
 
@@ -50,7 +59,7 @@ def divided(
     return fit, watch
 
 
-def of_subjects(packed: PackedRecordings, chosen: Collection[str]) -> list[str]:
+def of_subjects(packed: Spoken, chosen: Collection[str]) -> list[str]:
     """The ``chosen`` subjects; raises :class:`PretrainError` where one of them is in no recording."""
     there = sorted({*packed.subjects.tolist()} - {""})
     for subject in chosen:
@@ -60,14 +69,28 @@ def of_subjects(packed: PackedRecordings, chosen: Collection[str]) -> list[str]:
     return list(chosen)
 
 
-def _of_whole_groups(packed: PackedRecordings, share: float, strangers: bool) -> float:
+def to_evaluate(packed: Spoken, chosen: Collection[str]) -> tuple[np.ndarray, str]:
+    """Indices of the recordings to evaluate a network on, and what these are called.
+
+    Those of the ``chosen`` subjects; else of the first part there is of ``test``, ``val``, none, ``train``.
+
+    Raises:
+        PretrainError: a subject is in no recording.
+    """
+    if chosen:
+        return np.flatnonzero(np.isin(packed.subjects, of_subjects(packed, chosen))), ", ".join(chosen)
+    part = next(part for part in ("test", "val", "", "train") if (packed.parts == part).any())
+    return np.flatnonzero(packed.parts == part), part
+
+
+def _of_whole_groups(packed: Spoken, share: float, strangers: bool) -> float:
     """``share``, or that of one group where it is more."""
     rows = packed.parts != "test"
     unnamed = int((packed.subjects[rows] == "").sum())
     if unnamed and not strangers:
         raise PretrainError(
             f"{unnamed} of {rows.sum()} recordings do not say who speaks, so one voice could be trained on "
-            "and held out: name subjects (--subject-pattern, or a manifest with a column subject), or take "
+            "and held out: name subjects (by a pattern, or a manifest with a column subject), or take "
             "the risk (--no-subjects), or hold nothing out (--held-out 0)"
         )
     groups = len(np.unique(packed.groups[rows]))

@@ -1,0 +1,203 @@
+"""The MFCC images of a store's labelled clips as what an image network is trained on (priyasad2019 §3.2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+import xxhash
+from torch import Tensor
+
+from ..cache.errors import StoreError
+from ..cache.rows import Row
+from ..cache.store import FeatureStore
+from ..extract.backbones import BackboneSpec
+from ..extract.backbones.backbone import LUMA
+from ..extract.mfcc_image import MFCC_IMAGE_SETTINGS
+from ..extract.plan import SEGMENTS
+from ..extract.segments import resized
+from .audio_changes import AudioChanges, kept
+from .errors import PretrainError
+from .packed import grouped
+from .pictures import Skipped
+from .specs import Normalisation
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class SegmentChanges:
+    """The random changes to each image, all of them drawn anew each time it is seen.
+
+    None mirrors or turns it: its columns are moments, its rows coefficients.
+
+    Attributes:
+        shift: up to so many frames earlier or later; the first or the last one repeats.
+        time_mask: the longest of two masks over time, in seconds, and at most a fifth of the image.
+        coefficient_mask: the widest of two masks over coefficients, as a share of the rows.
+    """
+
+    shift: int = 4
+    time_mask: float = 0.1
+    coefficient_mask: float = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class PackedSegments:
+    """The S segments of N clips.
+
+    Attributes:
+        classes: C names.
+        images: ``[S, 64, 64, 3]`` uint8.
+        clips: ``[S]`` int: which clip a segment is of, in order.
+        labels: ``[N, C]`` float32, 1 for a clip's class and 0 else.
+        parts: ``[N]`` of ``train``, ``val``, ``test`` or empty.
+        subjects: ``[N]`` names of who speaks, or empty.
+        groups: ``[N]`` int, one number for all of a subject, and for all of the very same segments.
+        skipped: labelled clips without segments.
+    """
+
+    classes: tuple[str, ...]
+    images: np.ndarray
+    clips: np.ndarray
+    labels: np.ndarray
+    parts: np.ndarray
+    subjects: np.ndarray
+    groups: np.ndarray
+    skipped: tuple[Skipped, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of images, labels, parts and subjects, in hexadecimal."""
+        content = xxhash.xxh3_128(self.images.data)
+        content.update(self.clips.data)
+        content.update(self.labels.data)
+        content.update(json.dumps([self.parts.tolist(), self.subjects.tolist()]).encode())
+        return content.hexdigest()
+
+    @property
+    def targets(self) -> np.ndarray:
+        """``[N]`` int: the class of a clip."""
+        return self.labels.argmax(1)
+
+    def segments_of(self, clips: np.ndarray) -> np.ndarray:
+        """Indices of the segments of clips of these numbers, in order."""
+        return np.flatnonzero(np.isin(self.clips, clips))
+
+
+def pack_segments(
+    store: FeatureStore,
+    rows: Sequence[Row],
+    classes: Sequence[str],
+    on_clip: Callable[[], object],
+    named: bool = True,
+) -> PackedSegments:
+    """Read the segments of labelled clips; one that has none, or cannot be read, is left out.
+
+    Args:
+        store: what holds them.
+        rows: the clips, each with a label of ``classes``.
+        classes: C names.
+        on_clip: called once a clip.
+        named: whether to heed who speaks.
+
+    Raises:
+        PretrainError: no clip has segments.
+        StoreError: they were cut with different settings.
+    """
+    used: list[Row] = []
+    images: list[np.ndarray] = []
+    skipped: list[Skipped] = []
+    for row in rows:
+        try:
+            images.append(store.read(row, SEGMENTS, ["image"])["image"])
+            used.append(row)
+        except StoreError as error:
+            entry = row.entries.get(SEGMENTS)
+            skipped.append(Skipped(str(row.clip), entry.reason if entry and entry.reason else str(error)))
+        on_clip()
+    if not used:
+        first = f"; the first: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
+        raise PretrainError(
+            f"{store.path}: none of {len(rows)} labelled clips has segments{first}; `avemo-extract CLIPS "
+            f"--segments --store {store.path}` cuts speech into them"
+        )
+    store.key(SEGMENTS, used)  # raises where settings differ
+    subjects = [row.clip.subject or "" if named else "" for row in used]
+    prints = [xxhash.xxh3_128_digest(np.ascontiguousarray(of_clip).data) for of_clip in images]
+    targets = [classes.index(row.clip.label or "") for row in used]
+    return PackedSegments(
+        tuple(classes),
+        np.concatenate(images),
+        np.repeat(np.arange(len(used)), [len(of_clip) for of_clip in images]),
+        np.eye(len(classes), dtype=np.float32)[targets],
+        np.array([row.clip.split if row.clip.split in PARTS else "" for row in used]),
+        np.array(subjects),
+        grouped(prints, subjects),
+        tuple(skipped),
+    )
+
+
+class SegmentSamples:
+    """Segments as :class:`.samples.Samples`, as :func:`..extract.segments.segment_vectors` feeds them.
+
+    Args:
+        packed: the segments.
+        spec: the network.
+        changes: made to those that are fitted.
+    """
+
+    at_once = 64
+
+    def __init__(self, packed: PackedSegments, spec: BackboneSpec, changes: SegmentChanges) -> None:
+        self.classes, self.labels = packed.classes, packed.labels[packed.clips]
+        self.full_size = spec.input_size
+        self._images, self._changes = packed.images, changes
+        self._normalisation, self._grey = Normalisation.of(spec), spec.colour == "grey"
+
+    def size(self, epoch: int) -> int:
+        return self.full_size
+
+    def changed(
+        self, rows: np.ndarray, epoch: int, generator: torch.Generator, device: torch.device
+    ) -> Tensor:
+        return self._input(changed(self._images[rows], self._changes, generator), device)
+
+    def plain(self, rows: np.ndarray, size: int, device: torch.device) -> Tensor:
+        return self._input(self._images[rows], device)
+
+    def _input(self, images: np.ndarray, device: torch.device) -> Tensor:
+        pictures = torch.from_numpy(resized(images, self.full_size)).to(device).float()
+        if self._grey:
+            pictures = (pictures @ torch.tensor(LUMA, device=device))[..., None]
+        return self._normalisation(pictures.permute(0, 3, 1, 2))
+
+
+def changed(images: np.ndarray, changes: SegmentChanges, generator: torch.Generator) -> np.ndarray:
+    """``[B, 64, 64, 3]`` uint8, each changed at random; what is masked is its channel's mean."""
+    count, bins, frames, _ = images.shape
+    later = torch.randint(-changes.shift, changes.shift + 1, (count, 1), generator=generator).numpy()
+    columns = np.clip(np.arange(frames) + later, 0, frames - 1)
+    moved = np.take_along_axis(images, columns[:, None, :, None], axis=2)
+    rate = MFCC_IMAGE_SETTINGS.sample_rate / MFCC_IMAGE_SETTINGS.hop
+    masks = AudioChanges(time_mask=changes.time_mask, frequency_mask=changes.coefficient_mask)
+    left = kept(torch.ones(count, frames, dtype=torch.bool), bins, rate, masks, generator)
+    means = moved.mean((1, 2), keepdims=True).round().astype(np.uint8)
+    return np.where(left.bool().permute(0, 3, 1, 2).numpy(), moved, means)
+
+
+def mean_of_clips(probabilities: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the clips ``[M]``, in order, and the mean ``[M, C]`` over the segments of each.
+
+    Args:
+        probabilities: ``[S, C]`` of segments.
+        clips: ``[S]``, the clip of each.
+    """
+    numbers, places = np.unique(clips, return_inverse=True)
+    sums = np.zeros((len(numbers), probabilities.shape[1]))
+    np.add.at(sums, places, probabilities)
+    return numbers, sums / np.bincount(places)[:, None]
