@@ -24,6 +24,7 @@ PRETRAIN = ["lightning-fabric>=2.2"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.18"]
 VAD = ["silero-vad>=6.2.1", "onnxruntime>=1.18"]
 TIMM = ["timm>=1.0"]
+DOCS = ["sphinx>=7.4", "furo>=2024.8", "myst-nb>=1.1", "sphinx-click>=6", "matplotlib>=3.7"]
 
 setup(
     name="avemo",
@@ -43,7 +44,11 @@ setup(
         "avemo.pipelines",
         "avemo.pretrain",
     ],
-    package_data={"avemo": ["py.typed"], "avemo.extract.backbones": ["data/*"]},
+    package_data={
+        "avemo": ["py.typed"],
+        "avemo.extract.backbones": ["data/*"],
+        "avemo.pipelines": ["assets/*"],
+    },
     install_requires=requirements(),
     extras_require={
         "demo": DEMO,
@@ -51,8 +56,19 @@ setup(
         "onnx": ONNX,
         "vad": VAD,
         "timm": TIMM,
-        "docs": ["matplotlib>=3.7"],
-        "dev": [*DEMO, *PRETRAIN, *ONNX, *TIMM, *VAD, "mypy>=1.10", "ruff>=0.6", "pytest>=8"],
+        "docs": DOCS,
+        "dev": [
+            *DEMO,
+            *PRETRAIN,
+            *ONNX,
+            *TIMM,
+            *VAD,
+            *DOCS,
+            "mypy>=1.10",
+            "ruff>=0.6",
+            "pytest>=8",
+            "playwright>=1.45",
+        ],
     },
     entry_points={
         "console_scripts": [

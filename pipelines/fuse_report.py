@@ -49,7 +49,7 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
 
 def render(results: Sequence[Results]) -> str:
     """The page of some runs."""
-    from .report_page import element, page
+    from .page import element, page
     from .report_sections import comparison, run_report
 
     notes = sorted({run.card.facts.get("demo") or "" for run in results} - {""})

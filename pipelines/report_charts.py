@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .report_page import Html, element, percent, together
+from .page import Html, element, percent, together
 
 if TYPE_CHECKING:
     import numpy as np

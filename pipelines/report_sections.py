@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from .page import Html, element, percent, section, table, together
 from .report_charts import Lines, bars, confusion, curves, legend
-from .report_page import Html, element, percent, section, table, together
 
 if TYPE_CHECKING:
     from ..fusion.cards import Card

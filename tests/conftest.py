@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from playwright.sync_api import Browser
+
+from .browsing import headless_browser
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -19,6 +22,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the folder of real data, ../shared, which is not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; the test skips where there is none."""
+    with headless_browser() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

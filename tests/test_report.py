@@ -19,6 +19,7 @@ from avemo.fusion.runs import Run
 from avemo.fusion.scores import Scores
 from avemo.pipelines.demo_set import DEMO_NOTE, claim
 from avemo.pipelines.fuse import main
+from avemo.pipelines.page import Html, element, page, together
 from avemo.pipelines.report_charts import (
     HEIGHT,
     LEFT,
@@ -30,7 +31,6 @@ from avemo.pipelines.report_charts import (
     confusion,
     curves,
 )
-from avemo.pipelines.report_page import Html, element, page, together
 
 CLASSES = ("Angry", "Happy", "Sad")
 
