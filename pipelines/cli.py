@@ -5,13 +5,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import json
+import sys
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 import click
 
 WRONG_INPUT, INTERRUPTED = 2, 130
 PACKAGE = __name__.partition(".")[0]
+RESULT = f"{PACKAGE}.result"
+
+
+def _ask_for_result(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        context.meta[RESULT] = {}
+
+
+json_result = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_ask_for_result,
+    help="Print the result as one JSON object; all that is told else goes to standard error.",
+)
+
+
+def keep_result(**values: Any) -> None:
+    """Tell values to whoever asked for ``--json``; a mapping joins the one kept under the same name."""
+    context = click.get_current_context(silent=True)
+    if context is None or RESULT not in context.meta:
+        return
+    kept = context.meta[RESULT]
+    for name, value in values.items():
+        kept[name] = {**kept.get(name, {}), **value} if isinstance(value, Mapping) else value
 
 
 class InputError(click.ClickException):
@@ -28,8 +56,12 @@ class Command(click.Command):
     """
 
     def invoke(self, ctx: click.Context) -> None:
+        asked = RESULT in ctx.meta
         try:
-            code = super().invoke(ctx)
+            with redirect_stdout(sys.stderr) if asked else nullcontext():
+                code = super().invoke(ctx)
+            if asked:
+                click.echo(json.dumps(ctx.meta[RESULT], indent=2, ensure_ascii=False))
         except KeyboardInterrupt:
             click.echo("\ninterrupted; the same command goes on where it stopped", err=True)
             code = INTERRUPTED

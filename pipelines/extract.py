@@ -11,11 +11,11 @@ import click
 from click.core import ParameterSource
 
 from ..extract import DEFAULT_BACKBONE
-from .cli import command
+from .cli import command, json_result, keep_result
 from .dataset_found import count_of
 from .dataset_options import PATTERN_HELP, dataset_options, find_chosen
 from .stage_one import into_store, say_found
-from .table import aligned
+from .table import aligned, records
 
 if TYPE_CHECKING:
     from ..cache.rows import Row
@@ -124,6 +124,7 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
 )
 @click.option("--batch", type=click.IntRange(min=1), metavar="N",
               help="Views that pass through a network at once.  [default: 36; on a GPU 288]")  # fmt: skip
+@json_result
 def main(
     clips: Path,
     store: Path,
@@ -209,7 +210,10 @@ def _summarise(store: FeatureStore, found: Found) -> None:
                 f"{faces / frames:.1%}" if frames else "-",
             ]
         )
-    click.echo(aligned(["split", "clips", "labelled", "with sound", "failed", "frames", "with face"], table))
+    header = ["split", "clips", "labelled", "with sound", "failed", "frames", "with face"]
+    click.echo(aligned(header, table))
+    failed = {str(row.clip): "; ".join(sorted({*row.failures.values()})) for row in rows if row.failures}
+    keep_result(store=str(store.path), dataset=found.dataset, splits=records(header, table), failed=failed)
     if found.markers:
         click.echo(_markers(rows))
     click.echo(f"stored in {store.path}; next: avemo-fuse train --store {store.path} --fusion fbp")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli import command
+from .cli import command, json_result
 from .fuse_cv_results import Outcome, show, write
 from .fuse_options import (
     FEATURES_HELP,
@@ -126,6 +126,7 @@ with all tables, and the same as CSV: results.csv (members), tables/*.csv.
 @training_options
 @click.option("--out", type=click.Path(path_type=Path), default="runs/cv", show_default=True, metavar="DIR",
               help="Where the held-out scores and tables go.")  # fmt: skip
+@json_result
 def cv(out: Path, **options: Any) -> None:
     """Train on all folds but one, score that one, in turn; over all labelled clips, whatever their split.
 

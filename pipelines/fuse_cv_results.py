@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .cli import keep_result
 from .fuse_options import tell, with_faces
-from .table import aligned, markdown, write_csv
+from .table import aligned, markdown, records, write_csv
 
 if TYPE_CHECKING:
     from ..cache.rows import Row
@@ -233,6 +234,7 @@ def show(outcome: Outcome, out: Path, note: str | None) -> None:
     marks = outcome.mean.marks_cell
     for table in tables(outcome):
         click.echo(f"\n{titled(table, marks)}\n" + aligned(table.header, table.rows))
+        keep_result(tables={table.name: records(*(table.raw or (table.header, table.rows)))})
         if table.name == "summary":
             click.echo("\n".join((SPREAD, INTERVALS, ECE)))
     click.echo("")
@@ -245,6 +247,7 @@ def show(outcome: Outcome, out: Path, note: str | None) -> None:
     if note:
         click.echo(note)
     final = figures(outcome.mean)
+    keep_result(out=str(out), accuracy=final.accuracy, uar=final.uar, marks=marks)
     click.echo(f"accuracy {final.accuracy:.3f}  UAR {final.uar:.3f}" + (f"  ({marks})" if marks else ""))
 
 

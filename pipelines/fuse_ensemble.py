@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .cli import command
+from .cli import command, json_result, keep_result
 from .priors import EM, HELP, REESTIMATED, weighting
-from .table import aligned
+from .table import aligned, records
 
 if TYPE_CHECKING:
     from ..fusion.cards import Card
@@ -118,6 +118,7 @@ class Finish:
     help="Where scores.csv and submission.csv go; without it nothing is written.",
 )
 @click.option("--zip", "team", metavar="TEAM", help="Write TEAM.zip there too: a text file a clip.")
+@json_result
 def ensemble(
     members: tuple[Path, ...],
     source: str,
@@ -257,6 +258,7 @@ def _say_results(members: Sequence[Member], finish: Finish) -> Scores:
     click.echo(f"\nsplit {splits}: {len(final.clips)} clips, {labelled} of them labelled{marks}")
     if prior:
         weights = ", ".join(f"{name} {weight:.3f}" for name, weight in prior.weights.items())
+        keep_result(prior={"source": finish.source, "weights": dict(prior.weights)})
         click.echo(f"prior {finish.source}: {prior.note}\n  weights {weights}")
     seen = {split for member in members for split in member.trained_on} & {*final.splits}
     if labelled and seen:
@@ -270,6 +272,8 @@ def _say_results(members: Sequence[Member], finish: Finish) -> Scores:
         rows = [
             [member.name, *_figures(member.scores, mean.scores, finish, prior)] for member in [*members, mean]
         ]
+        named = ["name", "accuracy", "uar", "accuracy_with_prior", "uar_with_prior"][: len(header)]
+        keep_result(figures={splits: records(named, rows)})
         click.echo(aligned(header, rows))
         click.echo(_calibration(mean.scores, final))
     else:
@@ -302,5 +306,6 @@ def _write(scores: Scores, out: Path, team: str | None) -> None:
     written += [out / "submission.csv", out / "scores.csv"]
     write_submission(scores, out / "submission.csv")
     scores.write(out / "scores.csv")
+    keep_result(wrote=[str(path) for path in written])
     for path in written:
         click.echo(f"wrote {path}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli import command, with_options_of
+from .cli import command, keep_result, with_options_of
 from .fuse_options import FEATURES_HELP, demo_note, describe, tell
 from .fuse_train import begin, fill, report, state, train
 
@@ -68,6 +68,7 @@ def mix(heads: str, out: Path, **options: Any) -> None:
     note = demo_note(prepared.rows)
     click.echo(f"\n{note}" if note else "")
     files = ", ".join(f"scores-{split}.csv" for split in mean.splits)
+    keep_result(out=str(out), members=len(members))
     tell([("wrote", f"{out}: {files}, the mean of {len(members)} members")])
 
 

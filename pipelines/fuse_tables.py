@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli import command, with_options_of
+from .cli import command, keep_result, with_options_of
 from .fuse_cv import cross_validate, cv
 from .fuse_cv_results import Outcome, write
 from .fuse_options import tell
-from .table import aligned, markdown, write_csv
+from .table import aligned, markdown, records, write_csv
 
 if TYPE_CHECKING:
     from ..fusion.significance import MatchedPair
@@ -139,6 +139,7 @@ def tables(names: Sequence[str], out: Path, **options: Any) -> None:
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
         write_csv(out / f"{name}.csv", HEADER, rows)
+        keep_result(tables={name: records(HEADER, rows)})
         click.echo(f"\n{recipe.title}\n{aligned(HEADER, rows)}\n{parts[-1]}")
         tell([("wrote", f"{out / name}.md and .csv")])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli import command
+from .cli import command, json_result, keep_result
 from .fuse_options import (
     FEATURES_HELP,
     Prepared,
@@ -22,7 +22,7 @@ from .fuse_options import (
     training_options,
     with_faces,
 )
-from .table import aligned
+from .table import aligned, records
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +66,7 @@ Examples:
 )
 @click.option("--out", type=click.Path(path_type=Path), default="runs/default", show_default=True,
               metavar="DIR", help="The run's folder: models, history, scores.")  # fmt: skip
+@json_result
 def train(out: Path, fit_on: str, **options: Any) -> None:
     """Train an ensemble of heads, and score every clip of the store with it.
 
@@ -191,6 +192,7 @@ def report(members: Sequence[Scores], prepared: Prepared, split: str, run: Run |
     else:
         whole = [*((f"member {number}", figure) for number, figure in enumerate(figures)), *whole]
     rows = [[name, figure.clips, figure.accuracy, figure.uar] for name, figure in whole]
+    keep_result(figures={split: records(["name", "clips", "accuracy", "uar"], rows)})
     click.echo("\n" + aligned([f"on {split}", "clips", "accuracy", "UAR"], rows))
 
 
@@ -203,6 +205,8 @@ def finish(run: Run, prepared: Prepared, files: Mapping[str, Path]) -> None:
     note = demo_note(prepared.rows)
     click.echo(f"\n{note}" if note else "")
     wrote = ", ".join(path.name for path in files.values())
+    scores = {split: str(path) for split, path in files.items()}
+    keep_result(run=str(run.path), members=run.members, scores=scores)
     tell(
         [
             ("wrote", f"{run.path}: {wrote}; history.csv; a model and scores each member"),

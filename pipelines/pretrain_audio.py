@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from .cli import InputError, command
+from .cli import InputError, command, json_result, keep_result
 from .pretrain_options import (
     chosen_subjects,
     device_options,
@@ -121,6 +121,7 @@ change_options = together(
 @click.option("--evaluate", is_flag=True, help="Train nothing: say how right a network is on --data.")
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE.safetensors",
               help="What to evaluate.  [default: what training on --data writes]")  # fmt: skip
+@json_result
 def audio(evaluate: bool, **options: Any) -> int:
     """Train an audio network on labelled recordings, or say how right one is.
 
@@ -190,6 +191,7 @@ def _train(options: Mapping[str, Any]) -> int:
         tell_figures(figures, f"held out, epoch {fitted.best}")
     write_audio(out, fitted.classifier, network, card, options["half"])
     job.checkpoint.unlink(missing_ok=True)
+    keep_result(weights=str(out))
     click.echo(f"wrote {out} and {out.with_suffix('.json')}")
     return _say_skipped(packed)
 

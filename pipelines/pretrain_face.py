@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..extract import DEFAULT_BACKBONE
-from .cli import InputError, command
+from .cli import InputError, command, json_result, keep_result
 from .pretrain_options import (
     device_options,
     learning_rate,
@@ -121,6 +121,7 @@ change_options = together(
               help="What to evaluate.  [default: the embedded network]")  # fmt: skip
 @click.option("--tta", type=click.Choice(LOOKS), default="default", show_default=True,
               help="Looks at each picture when it is evaluated, to be averaged.")  # fmt: skip
+@json_result
 def face(evaluate: bool, **options: Any) -> int:
     """Train a face network on labelled pictures, or say how right one is.
 
@@ -179,6 +180,7 @@ def _train(options: Mapping[str, Any]) -> int:
         tell_figures(figures[options["tta"]], f"held out, epoch {fitted.best}")
     write_weights(out, fitted.classifier, card, options["half"])
     job.checkpoint.unlink(missing_ok=True)
+    keep_result(weights=str(out))
     click.echo(f"wrote {out} and {out.with_suffix('.json')}")
     return _say_skipped(packed)
 

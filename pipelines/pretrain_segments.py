@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli import InputError, command
+from .cli import InputError, command, json_result, keep_result
 from .pretrain_options import (
     chosen_subjects,
     device_options,
@@ -93,6 +93,7 @@ change_options = together(
 @click.option("--evaluate", is_flag=True, help="Train nothing: say how right a network is on --store.")
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE.safetensors",
               help="What to evaluate.  [default: what training writes]")  # fmt: skip
+@json_result
 def segments(evaluate: bool, **options: Any) -> int:
     """Train an image network on MFCC images of labelled speech, or say how right one is.
 
@@ -154,6 +155,7 @@ def _train(options: Mapping[str, Any]) -> int:
         _tell(figures, f"held out, epoch {fitted.best}")
     write_weights(out, fitted.classifier, card, options["half"])
     job.checkpoint.unlink(missing_ok=True)
+    keep_result(weights=str(out))
     click.echo(f"wrote {out} and {out.with_suffix('.json')}")
     return _say_skipped(packed)
 

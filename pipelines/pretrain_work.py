@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli import InputError
+from .cli import InputError, keep_result
 from .pretrain_options import learning_rate
 from .progress import progress_bar
 from .table import aligned
@@ -238,5 +238,6 @@ def tell_figures(figures: Figures, of: str) -> None:
         [name, *counts, f"{recalls[name]:.1%}" if name in recalls else "-"]
         for name, counts in zip(figures.classes, figures.confusion.tolist(), strict=True)
     ]
+    keep_result(figures={of: as_card(figures)})
     click.echo("\n" + aligned([f"{of}: true \\ said", *figures.classes, "recall"], rows))
     click.echo(f"accuracy {figures.accuracy:.3f}  UAR {figures.uar:.3f}")

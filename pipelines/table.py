@@ -37,6 +37,11 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def records(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[dict[str, object]]:
+    """A mapping a row, for JSON."""
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write ``header`` and ``rows``, numbers in full and None as an empty cell.
 
