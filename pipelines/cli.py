@@ -23,6 +23,7 @@ def _ask_for_result(context: click.Context, _: click.Parameter, wanted: bool) ->
         context.meta[RESULT] = {}
 
 
+json_instead = click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 json_result = click.option(
     "--json",
     is_flag=True,

@@ -8,10 +8,8 @@ from typing import Any
 
 import click
 
-from .cli import command
+from .cli import command, json_instead
 from .dataset_options import PATTERN_HELP, dataset_options, find_chosen
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print all of it as one JSON object.")
 
 EXAMPLES = f"""
 \b
@@ -29,7 +27,7 @@ looked at; 2 wrong arguments, or nothing that could be used.
 
 
 @command("list")
-@as_json
+@json_instead
 def list_(as_json: bool) -> None:
     """Say which data sets are known.
 
@@ -44,7 +42,7 @@ def list_(as_json: bool) -> None:
 @command("check", epilog=EXAMPLES)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @dataset_options
-@as_json
+@json_instead
 def check(folder: Path, as_json: bool, **source: Any) -> int:
     """See what of a data set is in DIR.
 

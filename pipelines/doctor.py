@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from .. import __version__
-from .cli import command
+from .cli import command, json_instead
 
 EXAMPLES = """
 \b
@@ -22,7 +22,7 @@ Exit code: 0 all works; 1 something does not.
 
 
 @command("doctor", epilog=EXAMPLES)
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as one JSON object.")
+@json_instead
 def doctor(as_json: bool) -> int:
     """Say what this machine has for avemo, each part tried: devices, decoders, detector, network, weights."""
     from .doctor_checks import BAD, examine

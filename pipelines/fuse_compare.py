@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli import command
+from .cli import command, json_instead
 from .fuse_ensemble import read_member, select
 from .fuse_options import tell
 from .table import aligned
@@ -68,7 +68,7 @@ class Results:
 @click.option(
     "--split", metavar="NAME", help="Clips of this split only.  [default: all that neither was trained on]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@json_instead
 def compare(first: Path, second: Path, split: str | None, as_json: bool) -> None:
     """Test whether B is better than A on the labelled clips that both score.
 

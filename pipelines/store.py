@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .cli import InputError, command
+from .cli import InputError, command, json_instead
 from .progress import progress_bar
 from .store_import import import_
 
@@ -22,7 +22,7 @@ store_argument = click.argument("path", metavar="[STORE]", default=DEFAULT, type
 
 @command("status")
 @store_argument
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as one JSON object.")
+@json_instead
 def status(path: Path, as_json: bool) -> None:
     """Say what is in a store.
 

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli import InputError, command
+from .cli import InputError, command, json_instead
 from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..extract.backbones.zoo import WeightSet
 
 names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=True)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 
 
 @command("list")
 @click.argument("pattern", default="*")
-@json_option
+@json_instead
 def list_(pattern: str, as_json: bool) -> None:
     """List the weights whose name fits PATTERN.
 
@@ -38,7 +37,7 @@ def list_(pattern: str, as_json: bool) -> None:
 
 @command("show")
 @names_argument
-@json_option
+@json_instead
 def show(names: tuple[str, ...], as_json: bool) -> None:
     """Say all that is known of weights.
 
@@ -92,7 +91,7 @@ def fetch(names: tuple[str, ...], url: str | None, again: bool) -> int:
 
 @command("verify")
 @click.argument("files", metavar="[FILE|NAME]...", nargs=-1)
-@json_option
+@json_instead
 def verify(files: tuple[str, ...], as_json: bool) -> int:
     """See whether weights are whole.
 
