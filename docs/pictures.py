@@ -3,20 +3,31 @@
     python docs/pictures.py curve extract/backbones/data/ferresnet.json docs/images/ferresnet-training.png
     python docs/pictures.py chips CLIPS docs/images/ferresnet-chips.jpg --rows 5
     python docs/pictures.py voice docs/images/voice-activity.png
+    python docs/pictures.py preview CLIPS docs/images
+    python docs/pictures.py report RUN/report.html docs/images
+    python docs/pictures.py overlay RUN CLIP docs/images/overlay.jpg
 
-Needs matplotlib (``pip install 'avemo[docs]'``).
+Needs matplotlib (``pip install 'avemo[docs]'``), and playwright for preview and report.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections import defaultdict
+from io import BytesIO
 from pathlib import Path
 
+import av
 import click
 import matplotlib
 import numpy as np
 import torch
+from PIL import Image
+from playwright.sync_api import sync_playwright
 
 from avemo.cache.clips import Clip
 from avemo.extract.align import CHIP_SIZE, compose, window_transform
@@ -36,6 +47,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # after the choice of the backend
 
 SHOWN_PIXELS = 112
+AVEMO = Path(sys.executable).with_name("avemo")
+OVER_TIME = ("--window", "0.6", "--hop", "0.1")
 RIGHT, WRONG = "#0b6e4f", "#a23b00"
 SPEECH, KEPT, DROPPED = "#00508c", "#d7e6f2", "#9a9a9a"
 
@@ -161,6 +174,97 @@ def voice(out: Path) -> None:
     cut.set(ylabel="segments\nof 655 ms", yticks=[], ylim=(2.6, -0.6), xlabel="seconds", xlim=(0, seconds))
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
+
+
+@main.command()
+@click.argument("clips", type=click.Path(path_type=Path, exists=True))
+@click.argument("folder", type=click.Path(path_type=Path))
+def preview(clips: Path, folder: Path) -> None:
+    """The page of avemo preview over CLIPS, and a sheet, into FOLDER.
+
+    One of the clips is cut, another gets a dark beginning. Needs playwright and Chromium.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        copied, out = Path(made) / "clips", Path(made) / "preview"
+        shutil.copytree(clips, copied)
+        cut, dark, *_ = sorted(copied.rglob("*.mp4"))
+        cut.write_bytes(cut.read_bytes()[:2000])
+        _darken(dark, 0.7)
+        subprocess.run([AVEMO, "preview", copied, "--out", out, "--max-frames", "0"], check=False)
+        sheet = next((out / "sheets").glob(f"*{dark.stem}*.jpg"))
+        shutil.copy(sheet, folder / "preview-sheet.jpg")
+        program = shutil.which("chromium") or shutil.which("google-chrome")
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1280, "height": 800})
+            page.goto((out / "index.html").as_uri())
+            page.wait_for_load_state("networkidle")
+            page.screenshot(path=folder / "preview-index.jpg", type="jpeg", quality=80)
+
+
+@main.command()
+@click.argument("page", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+def report(page: Path, folder: Path) -> None:
+    """A report's clips and what follows, on a desk and, dark, on a phone, into FOLDER.
+
+    Needs playwright and Chromium.
+    """
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        for name, width, height, scheme in (
+            ("report-desktop", 1100, 1540, "light"),
+            ("report-phone", 390, 844, "dark"),
+        ):
+            window = browser.new_page(
+                viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=2
+            )
+            window.goto(page.resolve().as_uri())
+            window.wait_for_function("document.documentElement.dataset.drawn === 'yes'")
+            window.locator(".picker").evaluate("place => place.scrollIntoView()")
+            window.wait_for_timeout(300)
+            with Image.open(BytesIO(window.screenshot())) as shot:
+                shot.thumbnail((1500, 3000))
+                shot.convert("RGB").save(folder / f"{name}.jpg", quality=85, optimize=True)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("clip", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def overlay(run: Path, clip: Path, out: Path) -> None:
+    """The frame in the middle of the overlay of CLIP by RUN."""
+    with tempfile.TemporaryDirectory() as made:
+        shown = Path(made) / "shown.mp4"
+        files = ["--overlay", shown, "--out", Path(made) / "scores.csv"]
+        subprocess.run([AVEMO, "fuse", "predict", run, clip, *files, *OVER_TIME], check=True)
+        frames = list(Media(shown).frames())
+    Image.fromarray(frames[len(frames) // 2].image).save(out, quality=90)
+
+
+def _darken(path: Path, seconds: float) -> None:
+    """Write a clip again with its first ``seconds`` black, its sound as it is."""
+    dark = path.with_suffix(".dark.mp4")
+    with av.open(str(path)) as source, av.open(str(dark), "w") as target:
+        pictures, sound = source.streams.video[0], source.streams.audio[0]
+        video = target.add_stream("mpeg4", rate=pictures.average_rate, bit_rate=2_000_000)
+        video.width, video.height, video.pix_fmt = pictures.width, pictures.height, "yuv420p"
+        audio = target.add_stream_from_template(sound)
+        for packet in source.demux(pictures, sound):
+            if packet.stream is sound and packet.dts is not None:
+                packet.stream = audio
+                target.mux(packet)
+            elif packet.stream is pictures:
+                for frame in packet.decode():
+                    image = frame.to_ndarray(format="rgb24")
+                    if frame.time < seconds:
+                        image //= 40
+                    again = av.VideoFrame.from_ndarray(image, format="rgb24")
+                    again.pts, again.time_base = frame.pts, frame.time_base
+                    target.mux(video.encode(again))
+        target.mux(video.encode(None))
+    dark.replace(path)
 
 
 def _scene() -> tuple[Floats, list[tuple[tuple[float, float], str]]]:

@@ -112,6 +112,25 @@ class AttentiveHead(Head):
                 cast(ConvolutionalEncoder, encoder).start_from(weights[stream])
 
 
+class EmbeddingHead(AttentiveHead):
+    """Makes one embedding of the attended streams, and classifies that by a linear layer.
+
+    Attributes:
+        adaptive: whether it fuses the streams by their adaption factors (zhou2021 eq. 15-17).
+    """
+
+    adaptive: ClassVar[bool] = False
+    classify: nn.Linear
+
+    def embed(self, batch: Batch) -> Tensor:
+        """``[N, E]``, what the classifier reads."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits ``[N, C]``."""
+        return cast(Tensor, self.classify(self.embed(batch)))
+
+
 HEADS: dict[str, type[Head]] = {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .batches import Batch
 from .bilinear import FactorizedBilinearPooling, TrunkBilinearPooling, adapted
 from .features import AUDIO, VISUAL
-from .head import AttentiveHead, register
+from .head import EmbeddingHead, register
 from .head_settings import HeadSettings, TrunkSettings
 from .trunks import cut
 
@@ -19,7 +19,7 @@ AFEW = {"visual_attention": "conv", "lambda_audio": 0.3, "lambda_visual": 1.0}  
 
 
 @register
-class BilinearHead(AttentiveHead):
+class BilinearHead(EmbeddingHead):
     """Factorized bilinear pooling of both streams, then a linear classifier (zhou2019 eq. 8-9, fig. 2)."""
 
     name = "fbp"
@@ -30,10 +30,13 @@ class BilinearHead(AttentiveHead):
         self.pool = global_pooling(settings, self.sizes)
         self.classify = nn.Linear(settings.outputs, classes)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
-        attended = self.attend(batch)
-        return self.classify(self.pool(attended[AUDIO], attended[VISUAL]))
+    def embed(self, batch: Batch) -> Tensor:
+        """z ``[N, O]``."""
+        return self.fuse(**self.attend(batch))
+
+    def fuse(self, audio: Tensor, visual: Tensor) -> Tensor:
+        """z ``[N, O]`` of the attended streams."""
+        return cast(Tensor, self.pool(audio, visual))
 
 
 @register
@@ -56,14 +59,13 @@ class AdaptiveHead(BilinearHead):
     name = "ag-fbp"
     preset = AFEW
     options: ClassVar[Mapping[str, Any]] = {"ag_norm": False}
+    adaptive = True
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
-        attended = self.attend(batch)
-        return self.classify(self.pool(*adapted(attended[AUDIO], attended[VISUAL])))
+    def fuse(self, audio: Tensor, visual: Tensor) -> Tensor:
+        return super().fuse(*adapted(audio, visual))
 
 
-class TrunkHead(AttentiveHead):
+class TrunkHead(EmbeddingHead):
     """What the heads of trunks have in common: clips cut into H trunks, one vector a stream in each.
 
     A trunk's vector is the part of the attention's weighted sum over its frames: e^h = Σ_{i in h} e^i with
@@ -114,10 +116,10 @@ class MultiLevelHead(TrunkHead):
         super().__init__(settings, features, classes)
         self.classify = nn.Linear(self.trunks.outputs, classes)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
+    def embed(self, batch: Batch) -> Tensor:
+        """z ``[N, O]``."""
         vectors, present = self.attend_trunks(batch)
-        return self.classify(self.trunk_pool(vectors[AUDIO], vectors[VISUAL], present))
+        return cast(Tensor, self.trunk_pool(vectors[AUDIO], vectors[VISUAL], present))
 
 
 @register
@@ -127,18 +129,19 @@ class AdaptiveMultiLevelHead(TrunkHead):
     name = "am-fbp"
     preset = AFEW
     options: ClassVar[Mapping[str, Any]] = {"ag_norm": False, "trunks": TrunkSettings()}
+    adaptive = True
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
         super().__init__(settings, features, classes)
         self.pool = global_pooling(settings, self.sizes)
         self.classify = nn.Linear(settings.outputs + self.trunks.outputs, classes)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
+    def embed(self, batch: Batch) -> Tensor:
+        """z of the whole clip, then that of its trunks, ``[N, O + O']``."""
         vectors, present = self.attend_trunks(batch)
         whole = adapted(vectors[AUDIO].sum(dim=1), vectors[VISUAL].sum(dim=1))
         trunks = self.trunk_pool(vectors[AUDIO], vectors[VISUAL], present)
-        return self.classify(torch.cat([self.pool(*whole), trunks], dim=-1))
+        return torch.cat([self.pool(*whole), trunks], dim=-1)
 
 
 def global_pooling(settings: HeadSettings, sizes: Mapping[str, int]) -> FactorizedBilinearPooling:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,11 @@ from torch.nn import functional
 from .batches import Batch
 from .dropout import Dropout
 from .features import AUDIO, VISUAL
-from .head import AttentiveHead, register
+from .head import AttentiveHead, EmbeddingHead, register
 from .head_settings import HeadSettings
 
 
-class JoinedHead(AttentiveHead):
+class JoinedHead(EmbeddingHead):
     """The attended streams side by side, dropout, a linear classifier."""
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
@@ -24,9 +24,9 @@ class JoinedHead(AttentiveHead):
         self.dropout = Dropout(settings.dropout)
         self.classify = nn.Linear(sum(self.sizes.values()), classes)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
-        return self.classify(self.dropout(torch.cat(list(self.attend(batch).values()), dim=-1)))
+    def embed(self, batch: Batch) -> Tensor:
+        """The attended streams ``[N, ΣD']``, with dropout in training."""
+        return cast(Tensor, self.dropout(torch.cat(list(self.attend(batch).values()), dim=-1)))
 
 
 @register

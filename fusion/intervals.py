@@ -1,4 +1,5 @@
-"""How far a figure may be off by the luck of the clips: bootstrap intervals (Efron 1979)."""
+"""How far a figure may be off by the luck of the clips: bootstrap intervals (Efron 1979), and those of one
+share (Wilson 1927)."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest
 
 from .errors import FusionError
 from .metrics import confusion, figures
@@ -76,6 +78,16 @@ def bootstrap(
     tails = [(1 - level) / 2, (1 + level) / 2]
     accuracy, uar, macro_f1 = (Interval(*map(float, np.quantile(values, tails))) for values in found)
     return Intervals(accuracy, uar, macro_f1, units)
+
+
+def of_share(part: int, whole: int, level: float = 0.95) -> Interval:
+    """Wilson's interval of ``part`` of ``whole`` clips; it stays within 0 to 1, and is of use for few clips.
+
+    Raises:
+        ValueError: ``whole`` is not 1 or more, or ``part`` is not within it.
+    """
+    found = binomtest(part, whole).proportion_ci(level, method="wilson")
+    return Interval(float(found.low), float(found.high))
 
 
 def _confusion(scores: Scores, clips: Sequence[int]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ Examples:
 )
 
 ALL, VAL = "all", "val"
+ENSEMBLE = "ensemble.json"
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,23 @@ def ensemble(
         click.echo(note)
     if out:
         _write(final, out, team)
+        _describe(chosen, finish, out)
+
+
+def _describe(members: Sequence[Member], finish: Finish, out: Path) -> None:
+    """Write what the scores in ``out`` were made of, for `avemo-fuse report`."""
+    from ..fusion.files import replacing
+
+    prior = finish.prior(finish.calibrated(_mean(members).scores))
+    told = {
+        "members": [member.name for member in members],
+        "trained_on": sorted({split for member in members for split in member.trained_on}),
+        "demo": next((member.note for member in members if member.note), ""),
+        "temperature": finish.temperature,
+        "prior": prior and {"source": finish.source, "note": prior.note, "weights": dict(prior.weights)},
+    }
+    with replacing(out / ENSEMBLE) as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def read_member(path: Path) -> Member:

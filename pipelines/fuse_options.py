@@ -102,7 +102,9 @@ class Prepared:
         always = {
             "avemo": __version__,
             "command": sys.argv,
+            "store": str(self.store.path.absolute()),
             "demo": demo_note(self.rows),
+            "clip_seconds": round(self.corpus.typical_seconds, 3),
             "clips": Counter(row.clip.split for row in self.rows),
             "without_face": [row.clip.key for row in self.rows if not row.has_face],
             "train_counts": dict(sorted(labels.items())),

@@ -36,8 +36,9 @@ def section(title: str, *body: object) -> Html:
     return element("section", element("h3", title), *body)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
-    """Rows under a header, the first column names and the others numbers; it scrolls where it is too wide."""
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], sortable: bool = False) -> Html:
+    """Rows under a header, the first column names and the others numbers; it scrolls where it is too wide.
+    One that is ``sortable`` needs ``sort.js``."""
     head = [
         element("th", name, scope="col", class_="number" if place else None)
         for place, name in enumerate(header)
@@ -50,7 +51,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
         )
         for first, *others in rows
     ]
-    whole = element("table", element("thead", element("tr", *head)), element("tbody", *body))
+    parts = element("thead", element("tr", *head)), element("tbody", *body)
+    whole = element("table", *parts, class_="sortable" if sortable else None)
     return element("div", whole, class_="wide")
 
 
@@ -66,6 +68,7 @@ def page(
     footer: str,
     styles: Sequence[str] = (),
     scripts: Sequence[str] = (),
+    library: str = "",
 ) -> str:
     """The whole document; it loads nothing from anywhere.
 
@@ -76,6 +79,7 @@ def page(
         footer: its last line.
         styles, scripts: names of files in ``assets/`` that it needs beside ``page.css``, in this order.
             Tables of class ``sortable`` need ``sort.js``.
+        library: a script of others, as text, that comes last: what needs it waits for the event ``load``.
     """
     css = "".join(map(asset, ("page.css", *styles)))
     return (
@@ -85,7 +89,7 @@ def page(
         f"{element('h1', title)}\n"
         + "\n".join(body)
         + f"\n{element('footer', footer)}\n"
-        + "".join(f"<script>{asset(name)}</script>\n" for name in scripts)
+        + "".join(f"<script>{code}</script>\n" for code in (*map(asset, scripts), library) if code)
         + "</body>\n</html>\n"
     )
 
