@@ -1,5 +1,5 @@
-# make demo: the main job, end to end, on clips made on the spot.   make test: the tests.
-# Both install what they need into $(VENV); a second run finds it there.
+# make demo: the main job, end to end, on clips made on the spot.   make test: the tests.   make docs: the site.
+# All install what they need into $(VENV); a second run finds it there.
 VENV ?= .venv
 PYTHON ?= python3
 DEMO ?= demo
@@ -8,7 +8,7 @@ BIN := $(abspath $(VENV))/bin
 DEPENDENCIES := $(VENV)/.dependencies-$(shell cat requirements.txt setup.py | cksum | cut -d' ' -f1)
 EDITABLE := $(VENV)/.editable-$(shell (pwd; cat setup.py) | cksum | cut -d' ' -f1)
 
-.PHONY: install demo test lint clean
+.PHONY: install demo docs test lint clean
 
 install: $(EDITABLE)
 
@@ -34,6 +34,11 @@ demo: install
 	@echo "== the report"
 	cd $(DEMO) && $(BIN)/avemo-fuse report run
 	@echo "== done: $(DEMO)/submission/submission.csv, $(DEMO)/submission/demo.zip, $(DEMO)/run/report.html"
+
+docs: install
+	@echo "== building the site, the tutorial with it (minutes)"
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
+	@echo "== done: build/docs/index.html"
 
 test: install
 	@echo "== running the tests, the slow ones too"

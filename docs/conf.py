@@ -1,0 +1,141 @@
+"""The site: `make docs` builds it into build/docs. Nothing is fetched while it is built, nor by its pages."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+ROOT = Path(__file__).resolve().parents[1]
+# The notebook calls the commands of this environment.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+project = "avemo"
+version = release = metadata.version("avemo")
+html_title = f"avemo {version}"
+language = "en"
+smartquotes = False  # two hyphens are an option
+highlight_language = "none"  # where no language is named
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
+exclude_patterns = ["**/.ipynb_checkpoints"]
+
+myst_heading_anchors = 4
+myst_enable_extensions = ["html_image"]
+
+# The notebook is run when the site is built, and again only when it changes.
+nb_execution_mode = "cache"
+nb_execution_cache_path = os.environ.get("AVEMO_NOTEBOOKS", str(ROOT / "build" / "notebooks"))
+nb_execution_in_temp = True
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_merge_streams = True
+nb_output_stderr = "remove"  # progress bars
+nb_ipywidgets_js = {}
+
+autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-module-all": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+OTHERS = ("numpy", "np", "av", "torch", "collections", "pathlib", "abc", "lightning_fabric", "click")
+# Other projects' names have no page here, and nothing is fetched to find theirs.
+nitpick_ignore_regex = [
+    ("py:class", rf"({'|'.join(OTHERS)})\..*"),
+    ("py:class", r"Tensor|Module|(dict|collections\.abc\.Mapping)\[.*"),
+    ("py:(data|attr|meth)", r".*"),  # constants and attributes that need no words of their own
+]
+suppress_warnings = ["ref.python"]  # two rooms may have a class of one name
+
+html_theme = "furo"
+html_show_sphinx = False
+html_show_copyright = False
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}
+
+
+CODE = re.compile(r"(``.*?``)|\|")
+SEVERAL = re.compile(r"^(\s+)(\w+(?:, \w+)+): ")
+QUOTED = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+STAR = re.compile(r"(\*\*Required\*\*)|\*")
+OPEN = re.compile(r"<([^<>]*\[[^\]<>]*)>")  # sphinx-click strips the last bracket of NAME[@WEIGHTS]
+
+
+def plain_docstring(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """What napoleon and reST would take for markup, but is none: bars of a length, a colon in a property's
+    sentence, several arguments on one line."""
+    lines[:] = [CODE.sub(lambda found: found[1] or r"\|", line) for line in lines]
+    lines[:] = [
+        SEVERAL.sub(lambda found: f"{found[1]}{found[2].replace(', ', ',')}: ", line) for line in lines
+    ]
+    if what in ("attribute", "property", "data"):
+        lines.insert(0, "\\")  # so that its first line is no type
+
+
+def needless(app: Sphinx, what: str, name: str, thing: object, skip: bool, options: object) -> bool | None:
+    """Fields of named tuples, whose class tells what they are."""
+    return True if (thing.__doc__ or "").startswith("Alias for field number") else None
+
+
+def plain_help(app: Sphinx, context: object, lines: list[str]) -> None:
+    """A command's help is plain text: what stands in columns there does here, and a star is a star."""
+    told: list[str] = []
+    for line in lines:
+        column = line.startswith("| ") or line == "|"
+        if column and not (told and told[-1].startswith("   ")):
+            told += ["", ".. code-block:: text", ""]
+        told.append(f"   {line[2:]}" if column else plain_line(line))
+    lines[:] = told
+
+
+def plain_line(line: str) -> str:
+    if line.startswith(".. option::"):
+        return OPEN.sub(r"<\1]>", line)
+    return QUOTED.sub(r"``\1``", STAR.sub(lambda found: found[1] or r"\*", line))
+
+
+def by_last_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+) -> nodes.reference | None:
+    """A link to the one thing of that name, where a docstring uses the name that its module imports."""
+    target = node["reftarget"]
+    if node.get("refdomain") != "py" or target.partition(".")[0] in OTHERS:
+        return None
+    last = target.rpartition(".")[2]
+    found = [
+        (name, entry)
+        for name, entry in env.domains.python_domain.objects.items()
+        if name.rpartition(".")[2] == last
+    ]
+    room = ".".join(node.get("py:module", "").split(".")[:2])
+    if len(found) > 1:
+        found = [(name, entry) for name, entry in found if name.startswith(f"{room}.")]
+    if len(found) != 1:
+        return None
+    ((name, entry),) = found
+    node["refdoc"] = node.get("refdoc", env.docname)
+    uri = f"{app.builder.get_relative_uri(node['refdoc'], entry.docname)}#{entry.node_id}"
+    return nodes.reference("", "", content, refuri=uri, internal=True, reftitle=name)
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", plain_docstring, priority=400)  # before napoleon's 500
+    app.connect("autodoc-skip-member", needless)
+    for part in ("description", "options", "epilog"):
+        app.connect(f"sphinx-click-process-{part}", plain_help)
+    app.connect("missing-reference", by_last_name)
