@@ -55,6 +55,15 @@ class Found:
         """What was left out and should be looked at."""
         return [item for item in self.left_out if not item.spare]
 
+    def part(self, number: int, count: int) -> Found:
+        """Every ``count``-th clip from the ``number``-th on (from 1), so that long and short ones mix.
+
+        What was left out is told by the first part alone.
+        """
+        clips = self.clips[number - 1 :: count]
+        markers = {clip.key: self.markers[clip.key] for clip in clips if clip.key in self.markers}
+        return replace(self, clips=clips, markers=markers, left_out=self.left_out if number == 1 else [])
+
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """Clips per split and class; those without a label count as ``"unlabelled"``."""

@@ -37,11 +37,21 @@ Examples:
   avemo-extract RML/ --tta none --backbone vgg19-227@vgg19-dcbb9e9d.pth \\
                 --segment-audio vgg19@vgg19-dcbb9e9d.pth
   avemo-extract IEMOCAP_full_release/ --store iemocap
+  avemo-extract MELD/ --part 3/16 --store part-3     (one of 16 jobs)
 
 \b
 Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
 2 wrong arguments or input; 130 interrupted: the same command goes on.
 """
+
+
+def _part(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise click.BadParameter(f"{text!r}: I/N expected, with I from 1 to N, as 3/16")
+    return int(number), int(count)
 
 
 @command("extract", epilog=EXAMPLES + PATTERN_HELP)
@@ -107,6 +117,13 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
     metavar="N",
     help="At most N frames a clip, spread evenly.  [default: all]",
 )
+@click.option(
+    "--part",
+    callback=_part,
+    metavar="I/N",
+    help="Only every N-th clip from the I-th on, for one of N jobs of a cluster; avemo store merge joins "
+    "their stores.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option(
     "--precision",
@@ -136,6 +153,7 @@ def main(
     segment_audio: tuple[str, ...],
     vad: str,
     max_frames: int | None,
+    part: tuple[int, int] | None,
     device: str,
     precision: str,
     workers: int,
@@ -153,6 +171,8 @@ def main(
     if vad_given and not segments:
         raise click.UsageError("--vad says where speech is that is cut into segments; add --segments")
     found = find_chosen(clips, **source)
+    if part:
+        found = found.part(*part)
     pictures = not found.markers
     if not pictures:
         _refuse_picture_options(found)

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from avemo.cache.store import VERSION, FeatureStore
 from avemo.pipelines.extract import main
+from avemo.pipelines.store import merge
 
 MakeClip = Callable[..., Path]
 HEAVY = ("torch", "torchvision", "cv2", "numpy", "h5py", "librosa", "dlib", "av", "sklearn", "joblib")
@@ -85,6 +86,27 @@ def test_a_whole_run_and_a_second_one(folder: Path) -> None:
     again = extract(folder)
     assert again.exit_code == 0
     assert "nothing to do" in again.output
+
+
+def test_parts_of_a_corpus_join(folder: Path, make_clip: MakeClip) -> None:
+    for number in range(4):
+        make_clip(folder / "clips" / f"more-{number}.mp4", frames=2)
+    (folder / "clips" / "bad.mp4").write_text("no video")
+    for number in (1, 2, 3):
+        result = extract(folder, "--part", f"{number}/3", "--store", folder / f"part-{number}")
+        assert only_line_on(result.output, "2 of 2 clips")
+    parts = [folder / f"part-{number}" for number in (1, 2, 3)]
+    merged = CliRunner().invoke(merge, [str(folder / "whole"), *map(str, parts)])
+    assert merged.exit_code == 0, merged.output
+    with FeatureStore(folder / "whole") as store:
+        names = sorted(row.clip.id for row in store.rows)
+    assert names == ["bad", "good", "more-0", "more-1", "more-2", "more-3"]
+    assert extract(folder, "--part", "2/3", "--store", folder / "whole").exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0"])
+def test_a_part_that_is_none(folder: Path, text: str) -> None:
+    assert_refused(extract(folder, "--part", text), repr(text), "as 3/16")
 
 
 def test_processes_and_names_of_all_kinds(folder: Path, make_clip: MakeClip) -> None:
