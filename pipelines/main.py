@@ -16,6 +16,7 @@ COMMANDS = {
         "interspeech2019:interspeech2019",
         "Clips in segments, an LSTM over each: the tables of a 2019 paper.",
     ),
+    "preview": ("preview:preview", "Show which face was taken in each clip: contact sheets and a page."),
     "store": ("store:store", "Look after a store: status, verify, import, merge, export."),
     "pretrain": ("pretrain:pretrain", "Train a network on labelled pictures, recordings or their segments."),
     "weights": ("weights:weights", "Find, fetch and check the weights of face networks."),
