@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -32,6 +32,13 @@ from .warp import warp
 
 FRAME_BYTES = 128 << 20
 SAMPLES_AT_ONCE = 1 << 20
+
+OnFrame = Callable[[str, float], None]
+"""Is told after each frame what is being made, ``faces`` or ``features``, and the frame's time in seconds."""
+
+
+def unwatched(step: str, seconds: float) -> None:
+    """For those who need not know."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,9 @@ def failed(task: Task, reason: str, source: Source | None = None) -> Result:
     return Result(task, source, {stream: Made("failed", reason) for stream in task.keys})
 
 
-def extract_clip(plan: Plan, task: Task, spool: Path, threads: int = 1) -> Result:
+def extract_clip(
+    plan: Plan, task: Task, spool: Path, threads: int = 1, on_frame: OnFrame = unwatched
+) -> Result:
     """Make every stream that ``task`` asks for; a clip that cannot be used gives a reason, never an error.
 
     Args:
@@ -86,6 +95,7 @@ def extract_clip(plan: Plan, task: Task, spool: Path, threads: int = 1) -> Resul
         task: the clip.
         spool: folder for arrays too long for memory.
         threads: of this process, for the networks.
+        on_frame: called as the work goes on.
     """
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
@@ -95,7 +105,7 @@ def extract_clip(plan: Plan, task: Task, spool: Path, threads: int = 1) -> Resul
         media = Media(task.clip.path, plan.max_frames)
         source = read_source(media.path)
         result = Result(task, source)
-        _visual(plan, task, media, spool, result)
+        _visual(plan, task, media, spool, result, on_frame)
         _sound(plan, task, media, spool, result)
         result.warnings = media.warnings
     except (ClipError, OSError) as error:
@@ -114,7 +124,7 @@ def read_source(path: Path) -> Source:
     return Source(sha256(path), stat.st_size, stat.st_mtime_ns)
 
 
-def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result) -> None:
+def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result, on_frame: OnFrame) -> None:
     networks = [
         (network, [name for name in plan.view_sets if f"{network.label}/{name}" in task.keys])
         for network in plan.networks()
@@ -132,7 +142,7 @@ def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result) -
     faces: Mapping[str, np.ndarray]
     frames: Iterable[Frame]
     if task.faces is None:
-        faces, frames = find_faces(plan, media)
+        faces, frames = find_faces(plan, media, on_frame)
     else:
         faces, frames = task.faces, media.frames()
     if not faces["has_face"].any():
@@ -141,10 +151,13 @@ def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result) -
         info = {"frames": len(faces["times"]), "faces": int(faces["has_face"].sum())}
         result.streams[FACES] = Made(info=info, arrays=dict(faces))
     if networks:
-        result.streams.update(_features(plan, networks, faces["transform"], frames, spool))
+        made = _features(plan, networks, faces["transform"], frames, spool, on_frame)
+        result.streams.update(made)
 
 
-def find_faces(plan: Plan, media: Media) -> tuple[dict[str, np.ndarray], Iterable[Frame]]:
+def find_faces(
+    plan: Plan, media: Media, on_frame: OnFrame = unwatched
+) -> tuple[dict[str, np.ndarray], Iterable[Frame]]:
     """The clip's main face, and its frames once more: kept where they fit, else decoded again.
 
     The whole clip must be seen before it is known whose track is the main one.
@@ -164,9 +177,12 @@ def find_faces(plan: Plan, media: Media) -> tuple[dict[str, np.ndarray], Iterabl
             kept = None
         if kept is not None:
             kept.append(frame)
+        on_frame("faces", frame.time)
     if not times:
         raise ClipError("has a video stream, but no frame of it can be decoded; replace the file")
-    faces = face_arrays(times, tracker.main(), sizes, detector.layout)
+    around = plan.face_seconds
+    track = tracker.main() if around is None else tracker.main_around(times, around)
+    faces = face_arrays(times, track, sizes, detector.layout)
     return faces, media.frames() if kept is None else kept
 
 
@@ -176,6 +192,7 @@ def _features(
     transforms: np.ndarray,
     frames: Iterable[Frame],
     spool: Path,
+    on_frame: OnFrame,
 ) -> dict[str, Made]:
     """The statistics of each network over each view set, frame by frame in batches."""
     streams = [_ViewStatistics(plan, network, names, spool) for network, names in networks]
@@ -184,6 +201,7 @@ def _features(
         count += 1
         for stream in streams:
             stream.add(frame.image, transform)
+        on_frame("features", frame.time)
     if count != len(transforms):
         raise ClipError(
             f"gave {len(transforms)} frames at first and {count} when read again; replace the file"

@@ -47,8 +47,10 @@ class Media:
         self.path = Path(path)
         self.max_frames = max_frames
         self.warnings: list[str] = []
-        with self._open() as container:
-            self.has_video = any(_pictures(container))
+        with self.opened() as container:
+            pictures = _pictures(container)
+            self.has_video = bool(pictures)
+            self.frame_rate = float(pictures[0].average_rate or 0) if pictures else 0.0
             self.has_sound = bool(container.streams.audio)
 
     def frames(self) -> Iterator[Frame]:
@@ -59,7 +61,7 @@ class Media:
         chosen = self._chosen()
         decoded = 0
         reached = 0.0
-        with self._open() as container:
+        with self.opened() as container:
             stream = _pictures(container)[0]
             stream.thread_count = 1  # clips are worked on side by side; a decoder's own threads would compete
             try:
@@ -79,14 +81,14 @@ class Media:
 
     def sound(self) -> Iterator[np.ndarray]:
         """The sound as blocks of float32 samples in [-1, 1], mono, 16 kHz."""
-        with self._open() as container:
+        with self.opened() as container:
             stream = container.streams.audio[0]
             stream.thread_count = 1
             resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
             try:
                 for number, frame in enumerate(container.decode(stream)):
                     if number == 0 and frame.time is not None:
-                        lead = round((frame.time - _start(container)) * SAMPLE_RATE)
+                        lead = round((frame.time - start_of(container)) * SAMPLE_RATE)
                         yield np.zeros(max(0, lead), np.float32)
                     for piece in resampler.resample(frame):
                         yield piece.to_ndarray()[0]
@@ -95,17 +97,29 @@ class Media:
             except FFmpegError as error:
                 self.warnings.append(f"the sound breaks off ({error.strerror})")
 
+    def seconds(self) -> float:
+        """How long the clip is by its header; where that does not tell, by its packets."""
+        with self.opened() as container:
+            told = _promised_end(container)
+            if told:
+                return told
+            try:
+                return max((_end(packet, container) for packet in container.demux()), default=0.0)
+            except FFmpegError:
+                return 0.0
+
     def _chosen(self) -> set[int] | None:
         """Which frames to keep, counted from 0; None for all."""
         if self.max_frames is None:
             return None
-        with self._open() as container:
+        with self.opened() as container:
             count = sum(1 for packet in container.demux(_pictures(container)[0]) if packet.size)
         if count <= self.max_frames:
             return None
         return {int((i + 0.5) * count / self.max_frames) for i in range(self.max_frames)}
 
-    def _open(self) -> InputContainer:
+    def opened(self) -> InputContainer:
+        """The file as PyAV sees it, to be closed by the caller."""
         if not self.path.exists():
             raise ClipError("there is no such file")
         if self.path.stat().st_size == 0:
@@ -125,14 +139,15 @@ def _pictures(container: InputContainer) -> list[VideoStream]:
     return [stream for stream in container.streams.video if not stream.disposition & cover]
 
 
-def _start(container: InputContainer) -> float:
+def start_of(container: InputContainer) -> float:
+    """Seconds of the container's own clock at which a clip starts."""
     return (container.start_time or 0) / av.time_base
 
 
 def _promised_end(container: InputContainer) -> float:
     """Seconds at which the clip ends by its header; 0 where that does not tell."""
     ends = [
-        float(((stream.start_time or 0) + stream.duration) * stream.time_base) - _start(container)
+        float(((stream.start_time or 0) + stream.duration) * stream.time_base) - start_of(container)
         for stream in container.streams
         if stream.duration and stream.time_base
     ]
@@ -148,13 +163,13 @@ def _end(packet: av.Packet, container: InputContainer) -> float:
     """Seconds from the start of the clip to the end of what a packet holds; 0 where it does not tell."""
     if packet.pts is None or packet.time_base is None:
         return 0.0
-    return float((packet.pts + (packet.duration or 0)) * packet.time_base) - _start(container)
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base) - start_of(container)
 
 
 def _time(frame: av.VideoFrame, stream: VideoStream, container: InputContainer, number: int) -> float:
     if frame.pts is None or frame.time_base is None:
         return number / float(stream.average_rate or 25)
-    return float(frame.pts * frame.time_base) - _start(container)
+    return float(frame.pts * frame.time_base) - start_of(container)
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:

@@ -45,6 +45,7 @@ class Plan:
         segments: whether speech is cut into segments, as MFCC images (priyasad2019).
         segment_audio: image networks over these images, ``NAME`` or ``NAME@FILE`` each, which imply them.
         voice_activity: what tells speech, a name in :data:`.voice_activity.VOICE_ACTIVITY`.
+        face_seconds: the main face is that of so many seconds around each frame; None: of the whole clip.
     """
 
     detector: str = "dlib"
@@ -59,6 +60,7 @@ class Plan:
     segments: bool = False
     segment_audio: tuple[str, ...] = ()
     voice_activity: str = "energy"
+    face_seconds: float | None = None
 
     def networks(self) -> list[Backbone]:
         """The face networks, loaded once a process."""
@@ -118,6 +120,8 @@ class Plan:
     def _seen(self) -> dict[str, dict[str, Any]]:
         """Settings of the streams that are made of pictures."""
         faces = {**TRACK_SETTINGS, **load_detector(self.detector).settings(), "max_frames": self.max_frames}
+        if self.face_seconds is not None:
+            faces["track.seconds"] = self.face_seconds
         settings = {FACES: faces}
         for network in self.networks():
             for name in self.view_sets:

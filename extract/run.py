@@ -19,7 +19,7 @@ from ..cache.keys import FeatureKey
 from ..cache.rows import Row
 from ..cache.store import FeatureStore
 from ..cache.writer import Outcome, StoreWriter
-from .clip import Made, Result, Task, extract_clip, failed, read_source
+from .clip import Made, OnFrame, Result, Task, extract_clip, failed, read_source, unwatched
 from .plan import FACES, Plan
 from .spool import OnDisk
 
@@ -47,11 +47,13 @@ class Run:
     Attributes:
         tasks: clips with the streams that they still lack.
         renewed: stored clips whose label, subject or path the manifest now gives differently.
+        on_frame: is called as the work on a clip goes on, where one process is enough; may be set.
         changes: why streams that are stored must be made again: ``stream: setting: old / new``.
     """
 
     def __init__(self, clips: Iterable[Clip], plan: Plan, store: FeatureStore, workers: int = 0) -> None:
         self.plan = plan
+        self.on_frame: OnFrame = unwatched
         self.keys = plan.keys()
         self._store = store
         self.tasks: list[Task] = []
@@ -98,7 +100,8 @@ class Run:
     def _results(self, spool: Path) -> Iterator[Result]:
         """Results as they come; a clip that takes its process down is given up, the others go on."""
         if self.workers == 1:
-            yield from (extract_clip(self.plan, task, spool, self.threads) for task in self.tasks)
+            for task in self.tasks:
+                yield extract_clip(self.plan, task, spool, self.threads, self.on_frame)
             return
         waiting = deque(self.tasks)
         while waiting:

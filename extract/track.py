@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,6 +82,32 @@ class Tracker:
     def main(self) -> Track:
         """The track of the greatest area × duration; an empty one if no face was seen."""
         return max(self.tracks, key=lambda track: track.weight, default=Track())
+
+    def main_around(self, times: Sequence[float], seconds: float) -> Track:
+        """The faces of those tracks that are the main one of the ``seconds`` around each frame.
+
+        These seconds are moved to lie within the clip, so of one no longer than that it is :meth:`main`.
+
+        Args:
+            times: seconds of all frames, rising.
+            seconds: > 0.
+        """
+        at = np.array(times)
+        starts = np.clip(at - seconds / 2, at[0], max(at[0], at[-1] - seconds))
+        ends = starts + seconds
+        best = np.zeros(len(at))
+        owners = np.full(len(at), -1)
+        for index, track in enumerate(self.tracks):
+            seen = at[list(track.faces)]
+            near = slice(np.searchsorted(ends, seen[0]), np.searchsorted(starts, seen[-1], "right"))
+            areas = np.cumsum([0.0, *(_area(face.box) for face in track.faces.values())])
+            first, stop = np.searchsorted(seen, starts[near]), np.searchsorted(seen, ends[near], "right")
+            weights = areas[stop] - areas[first]
+            better = weights > best[near]
+            best[near][better] = weights[better]
+            owners[near][better] = index
+        mains = ((number, self.tracks[owner].faces) for number, owner in enumerate(owners) if owner >= 0)
+        return Track({number: faces[number] for number, faces in mains if number in faces})
 
 
 def face_arrays(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ..cache.clips import Clip
 from ..cache.rows import Row
 from ..cache.store import FeatureStore
 from .errors import FusionError
-from .features import AUDIO, VISUAL, Feature
+from .features import AUDIO, VISUAL, Feature, Vectors
 from .scores import Scores
 from .segments import Segments, nearest, segments_of
 
@@ -78,6 +79,13 @@ class Corpus:
         """Indices of the clips whose class is known."""
         return np.flatnonzero([clip.label is not None for clip in self.clips])
 
+    @property
+    def typical_seconds(self) -> float:
+        """How long its clips are, in the median: to where their last vectors end; 0 if that is not known."""
+        parts = [np.split(stream.times, stream.starts[1:]) for stream in self.streams.values()]
+        ends = [max(map(end_of, clip)) for clip in zip(*parts, strict=True)]
+        return float(np.median([end for end in ends if end > 0] or [0.0]))
+
     def of_split(self, *splits: str) -> np.ndarray:
         """Indices of the clips of these splits."""
         return np.flatnonzero([clip.split in splits for clip in self.clips])
@@ -120,6 +128,65 @@ def fitted_and_watched(corpus: Corpus, fit_on: str) -> tuple[np.ndarray, np.ndar
     return fit, np.intersect1d(corpus.of_split(*others), corpus.labelled)
 
 
+class Source(Protocol):
+    """A clip to be read, or a part of one."""
+
+    @property
+    def clip(self) -> Clip:
+        """What it is called, and what is known of it."""
+
+    def vectors(self, feature: Feature) -> Vectors | None:
+        """Its values; None where it has none."""
+
+    def has_face(self, times: np.ndarray) -> np.ndarray:
+        """``[T]`` whether its face was found in the frame nearest to each time; where faces were not looked
+        for (imported features, markers), there is one in all.
+        """
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A clip of a store."""
+
+    store: FeatureStore
+    row: Row
+
+    @property
+    def clip(self) -> Clip:
+        return self.row.clip
+
+    def vectors(self, feature: Feature) -> Vectors | None:
+        return feature.vectors(self.store, self.row)
+
+    def has_face(self, times: np.ndarray) -> np.ndarray:
+        faces = faces_of(self.store, self.row)
+        return np.ones(len(times), dtype=bool) if faces is None else faces.near(times)
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """In which frames of a clip its face was found: ``times`` ``[T]`` in seconds and ``found`` ``[T]``."""
+
+    times: np.ndarray
+    found: np.ndarray
+
+    def near(self, times: np.ndarray) -> np.ndarray:
+        """Whether it was in the frame nearest to each of ``times``."""
+        return np.asarray(self.found[nearest(self.times, times)])
+
+
+def faces_of(store: FeatureStore, row: Row) -> Faces | None:
+    """A clip's faces; None where they were not looked for.
+
+    Raises:
+        StoreError: an array is damaged.
+    """
+    if not row.has("faces") or "has_face" not in row.entries["faces"].arrays:
+        return None
+    arrays = store.read(row, "faces", ["times", "has_face"])
+    return Faces(arrays["times"], arrays["has_face"])
+
+
 def load(
     store: FeatureStore,
     features: Mapping[str, Feature],
@@ -138,16 +205,23 @@ def load(
         StoreError: an array is damaged.
         FusionError: no clip has a stream, or a clip's values cannot be used.
     """
+    return gathered(features, [Whole(store, row) for row in rows], dimensions)
+
+
+def gathered(
+    features: Mapping[str, Feature], sources: Sequence[Source], dimensions: Mapping[str, int] | None = None
+) -> Corpus:
+    """Read ``features`` of all ``sources``; see :func:`load`."""
     streams, times, spans = {}, {}, {}
     for name, feature in features.items():
-        vectors = [feature.vectors(store, row) for row in rows]
+        vectors = [source.vectors(feature) for source in sources]
         parts = [part and part.values for part in vectors]
         if dimensions:
             nothing = np.empty((0, dimensions[name]), dtype=np.float32)
             parts = [nothing if part is None else part for part in parts]
         if all(part is None for part in parts):
             raise FusionError(
-                f"none of {len(rows)} clips has {feature.name}; use a head for the other stream: "
+                f"none of {len(sources)} clips has {feature.name}; use a head for the other stream: "
                 "`--fusion faces` without sound, `--fusion audio` without pictures"
             )
         streams[name] = Sequences.of(parts)
@@ -158,24 +232,21 @@ def load(
     segments = None
     if VISUAL in features and AUDIO in features and features[AUDIO].recipe.segments:
         frames = np.split(timed[VISUAL].times, timed[VISUAL].starts[1:])
-        clips = zip(rows, frames, spans[AUDIO], strict=True)
-        segments = Segments.of([segments_of(at, _has_face(store, row, at), cut) for row, at, cut in clips])
-    return Corpus(tuple(row.clip for row in rows), timed, segments)
+        clips = zip(sources, frames, spans[AUDIO], strict=True)
+        segments = Segments.of([segments_of(at, source.has_face(at), cut) for source, at, cut in clips])
+    return Corpus(tuple(source.clip for source in sources), timed, segments)
+
+
+def end_of(times: np.ndarray) -> float:
+    """Where the last of rising ``times`` ends, if it lasts as long as they mostly do; 0 of none."""
+    if not len(times):
+        return 0.0
+    return float(times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0.0))
 
 
 def spread(count: int, start: float = 0.0, end: float = 1.0) -> np.ndarray:
     """``[count]`` seconds: the middles of equal parts of the time from ``start`` to ``end``."""
     return np.linspace(start, end, 2 * count + 1)[1::2]
-
-
-def _has_face(store: FeatureStore, row: Row, times: np.ndarray) -> np.ndarray:
-    """``[T]`` whether the clip's face was found in the frame nearest to each time; where faces were not
-    looked for (imported features, markers), there is one in all.
-    """
-    if not row.has("faces") or "has_face" not in row.entries["faces"].arrays:
-        return np.ones(len(times), dtype=bool)
-    faces = store.read(row, "faces", ["times", "has_face"])
-    return np.asarray(faces["has_face"][nearest(faces["times"], times)])
 
 
 def _span(known: Iterable[np.ndarray | None]) -> tuple[float, float]:

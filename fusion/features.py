@@ -263,6 +263,20 @@ class Vectors(NamedTuple):
     spans: np.ndarray | None = None
 
 
+class Stored(NamedTuple):
+    """What a store holds of one clip's feature: ``arrays`` ``[T, ...]``, and ``times`` in seconds where they
+    are known, ``[T]``, or ``[T, 2]`` of segments.
+    """
+
+    arrays: Sequence[np.ndarray]
+    times: np.ndarray | None
+
+    def take(self, places: np.ndarray, start: float) -> Stored:
+        """Only what is at ``places`` (indices), its times counted from ``start`` on."""
+        times = None if self.times is None else self.times[places] - start
+        return Stored([array[places] for array in self.arrays], times)
+
+
 @dataclass(frozen=True)
 class Feature:
     """A named feature of one store: a recipe, and the streams it is made of there."""
@@ -294,8 +308,18 @@ class Feature:
         Raises:
             StoreError: an array is damaged or not there.
             FusionError: backbones saw different frames, or a value is not finite.
+        """
+        stored = self.stored(store, row)
+        return stored and self.derived(stored, row.clip)
+
+    def stored(self, store: FeatureStore, row: Row) -> Stored | None:
+        """What :meth:`vectors` are made of; None where the clip has none.
 
         Imported features may have rows of NaN, frames without a vector: those are left out.
+
+        Raises:
+            StoreError: an array is damaged or not there.
+            FusionError: backbones saw different frames.
         """
         if not all(row.has(stream) for stream in self.streams):
             return None
@@ -314,12 +338,21 @@ class Feature:
             given = np.logical_and.reduce([~np.isnan(array).all(axis=1) for array in arrays])
             arrays = [array[given] for array in arrays]
             times = times if times is None else times[given]
+        return Stored(arrays, times)
+
+    def derived(self, stored: Stored, clip: object) -> Vectors | None:
+        """The vectors of what is stored of a clip, or of a part of that; None of nothing.
+
+        Raises:
+            FusionError: a value is not finite; the text names ``clip``.
+        """
+        arrays, times = stored
         if not len(arrays[0]):
             return None
         values = np.asarray(self.recipe.derive(*arrays), dtype=np.float32)
         if np.isinf(values).any() or (np.isnan(values).any() and not self.recipe.gaps):
             raise FusionError(
-                f"{self.name} of clip {row.clip} has values that are not finite; "
+                f"{self.name} of clip {clip} has values that are not finite; "
                 "extract it again, with --precision fp32 if it was another"
             )
         if times is not None and self.recipe.segments:

@@ -57,6 +57,7 @@ class Run:
         points: settings of a grid in which members differ; ``[{}]`` without a grid. The first member of each
             point comes first, then the second of each.
         members: how many there are, or will be.
+        clip_seconds: how long its clips typically were; None where it does not know.
 
     Raises:
         FusionError: it holds no run, or one that cannot be used here.
@@ -200,6 +201,7 @@ class Run:
         settings = card.settings
         self.members = int(card.facts["members"])
         self.seed = int(settings["seed"])
+        self.clip_seconds = float(card.facts.get("clip_seconds") or 0) or None
         self.plan = Plan(
             tuple(settings["classes"]),
             settings_of_run(settings["head"], self.path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ Examples:
   avemo-fuse predict runs/f-mean runs/f-meanstd --store features --out scores.csv
   avemo-fuse predict runs/default film.mp4 --out scores.csv
   avemo-fuse predict runs/default films/*.mp4 --out scores.csv
+  avemo-fuse predict runs/default film.mp4 --overlay shown.mp4      # and shown.csv, shown.json
+  avemo-fuse predict runs/default films/*.mp4 --overlay shown/ --window 2 --hop 0.25
+  avemo-fuse predict runs/default talk.wav --timeline talk.csv
   avemo-fuse predict runs/ir50 clips/ --backbone ir50@affectnet.pth --out scores.csv
 
 \b
@@ -54,6 +58,32 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
     show_default=True,
     metavar="CSV",
     help="Where the scores go.",
+)
+@click.option(
+    "--overlay",
+    type=click.Path(path_type=Path),
+    metavar="MP4",
+    help="For clips: write the video, sound and all, with the face's box, the class and a bar a class, of "
+    "the window whose middle is nearest; beside it what --timeline writes. Of several clips: a folder.",
+)
+@click.option(
+    "--timeline",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="For clips: write probabilities over sliding windows, and beside it a JSON file that has the "
+    "face's boxes too. Of several clips: a folder.  [default: beside --overlay]",
+)
+@click.option(
+    "--window",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Seconds of a sliding window.  [default: as long as the runs' clips mostly were, or 3]",
+)
+@click.option(
+    "--hop",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Seconds from one window to the next.  [default: 0.5]",
 )
 @click.option(
     "--backbone",
@@ -83,6 +113,10 @@ def predict(
     store: Path | None,
     split: str | None,
     out: Path,
+    overlay: Path | None,
+    timeline: Path | None,
+    window: float | None,
+    hop: float | None,
     backbones: tuple[str, ...],
     audio: tuple[str, ...],
     segment_audio: tuple[str, ...],
@@ -93,13 +127,18 @@ def predict(
     """Score the clips of STORE, or the video clips in CLIPS, with the mean of all members of each RUN.
 
     The clips of a store must have been extracted with the settings that the runs were trained on; those in
-    a folder, or in files, are extracted so here.
+    a folder, or in files, are extracted so here. With --overlay or --timeline each video is scored over time
+    as well.
     """
+    if (window or hop) and not (overlay or timeline):
+        raise click.UsageError("--window and --hop need --overlay MP4 or --timeline CSV to write to")
     runs, files, source = divide(paths, store)
     from ..cache.store import FeatureStore
     from ..fusion.runs import Run
     from ..fusion.runs import predict as mean_of_members
+    from .windows import Wanted, over_time
 
+    want = Wanted(out, overlay, timeline, window, hop)
     loaded = [Run(path) for path in runs]
     found, failures = None, 0
     with TemporaryDirectory(prefix="avemo-") as scratch:
@@ -111,10 +150,20 @@ def predict(
             say_found(source, found)
             plan = plan_again(keys_of(loaded), detector, backbones, audio, device, segment_audio)
             source = store or Path(scratch) / "features"
-            failures = into_store(found, plan, source, workers)
-        with FeatureStore(source) as opened:
-            rows = choose(opened, found, split)
-            scores = mean_of_members(loaded, opened, rows, device)
+            if want:
+                scores, rows, failures = over_time(
+                    loaded, of_split(found, split), plan, want, source, device, workers
+                )
+            else:
+                failures = into_store(found, plan, source, workers)
+        elif want:
+            raise click.UsageError(
+                f"--overlay and --timeline need video clips, and {source} is a store; name a file or a folder"
+            )
+        if not want:
+            with FeatureStore(source) as opened:
+                rows = choose(opened, found, split)
+                scores = mean_of_members(loaded, opened, rows, device)
     scores.write(out)
     members = sum(run.members for run in loaded)
     tell(
@@ -173,6 +222,15 @@ def keys_of(runs: Sequence[Run]) -> dict[str, FeatureKey]:
                     "score the clips with each alone, and join the scores by avemo-fuse ensemble"
                 )
     return keys
+
+
+def of_split(found: Found, split: str | None) -> Found:
+    """The clips of one split, where one is named."""
+    clips = [clip for clip in found.clips if split in (None, clip.split)]
+    if not clips:
+        have = ", ".join(sorted({clip.split for clip in found.clips}))
+        raise click.UsageError(f"there are no clips of split {split!r}; the clips are of {have}")
+    return replace(found, clips=clips)
 
 
 def choose(store: FeatureStore, found: Found | None, split: str | None) -> list[Row]:

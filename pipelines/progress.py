@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,3 +16,20 @@ def progress_bar(work: Iterable[Any] | None = None, **settings: Any) -> tqdm:
     from tqdm import tqdm
 
     return tqdm(work, mininterval=0.2 if sys.stderr.isatty() else 10, **settings)
+
+
+@contextmanager
+def seconds_bar(step: str, total: float) -> Iterator[Callable[[float], None]]:
+    """A bar of the seconds of a recording, gone when the block ends; the block says how far it has come.
+
+    The rate is in real time: 2.00x is two seconds of the recording in a second.
+    """
+    shape = (
+        "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} s [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+    )
+    with progress_bar(desc=step, total=max(total, 0.01), unit="x", leave=False, bar_format=shape) as bar:
+
+        def reached(seconds: float) -> None:
+            bar.update(max(0.0, min(seconds, bar.total) - bar.n))
+
+        yield reached

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .cli import InputError
-from .progress import progress_bar
+from .progress import progress_bar, seconds_bar
 
 if TYPE_CHECKING:
     from ..cache.keys import FeatureKey
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .datasets import Found
 
 SHOWN = 20  # of the files that are left out
+LONG = 20.0  # seconds of a clip that has bars of its own
 
 
 def say_found(root: Path, found: Found) -> None:
@@ -58,13 +60,44 @@ def into_store(found: Found, plan: Plan, path: Path, workers: int) -> int:
     with FeatureStore(path, create=True) as store:
         run = Run(found.clips, plan, store, workers)
         _say_plan(plan, run, store, len(found.clips))
-        failures = _work(run, len(found.clips))
+        with _within(run):
+            failures = _work(run, len(found.clips))
         if found.markers:
             store.refresh()
             markers = MarkerRun(found.clips, found.markers, store)
             click.echo(f"facial markers; {len(markers.tasks)} of {len(found.markers)} clips to do")
             failures += _work(markers, len(found.markers))
     return failures
+
+
+@contextmanager
+def _within(run: Run) -> Iterator[None]:
+    """Where a single clip is to do, and a long one, a bar for each step of it."""
+    seconds = _seconds(run.tasks[0].clip.path) if len(run.tasks) == 1 else 0.0
+    if seconds < LONG:
+        yield
+        return
+    with ExitStack() as bars:
+        steps: dict[str, Callable[[float], None]] = {}
+
+        def on_frame(step: str, at: float) -> None:
+            if step not in steps:
+                bars.close()
+                steps[step] = bars.enter_context(seconds_bar(step, seconds))
+            steps[step](at)
+
+        run.on_frame = on_frame
+        yield
+
+
+def _seconds(path: str) -> float:
+    from ..extract.errors import ClipError
+    from ..extract.media import Media
+
+    try:
+        return Media(path).seconds()
+    except ClipError:
+        return 0.0  # told when it is extracted
 
 
 def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:

@@ -1,0 +1,40 @@
+"""Where the face is in every frame, by those frames that were looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+STEADY = 0.1  # overlap of two boxes of one face that moved; less is a cut to another
+
+
+class Boxes:
+    """The face's box between the frames in which it was looked for.
+
+    Between two boxes of one face it moves evenly. Next to a frame without a face, and between two boxes that
+    lie apart, each frame is as the nearest one that was looked at.
+
+    Args:
+        faces: ``times`` ``[T]`` rising seconds and ``box`` ``[T, 4]`` pixels, NaN where there is no face.
+    """
+
+    def __init__(self, faces: Mapping[str, np.ndarray]) -> None:
+        self._times, self._boxes = faces["times"], faces["box"].astype(np.float64)
+
+    def at(self, seconds: float) -> np.ndarray | None:
+        """``x0 y0 x1 y1``, or None where no face is."""
+        after = int(np.searchsorted(self._times, seconds))
+        before = max(0, after - 1)
+        after = min(after, len(self._times) - 1)
+        start, end = self._times[before], self._times[after]
+        share = float(np.clip((seconds - start) / (end - start), 0, 1)) if end > start else 0.0
+        a, b = self._boxes[before], self._boxes[after]
+        box = (1 - share) * a + share * b if _alike(a, b) else (a if share < 0.5 else b)
+        return None if np.isnan(box).any() else box
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> bool:
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    both = np.prod(np.clip(high - low, 0, None))  # NaN of what is not there, which is never more
+    return bool(both > STEADY * min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])))

@@ -1,0 +1,249 @@
+"""What an overlay shows: the picture with the face's box, beside or below it a bar a class, and time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Rectangle = tuple[int, int, int, int]
+"""``left, top, right, bottom`` in pixels, the latter two just outside."""
+Colour = tuple[int, int, int]
+
+# Okabe and Ito's, which colour-blind readers tell apart, light enough for a dark ground; then lighter ones.
+PALETTE: tuple[Colour, ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 178, 129),
+    (240, 228, 66),
+    (70, 105, 235),
+    (233, 108, 32),
+    (214, 135, 178),
+    (190, 190, 190),
+    (255, 214, 140),
+    (180, 220, 250),
+    (140, 220, 190),
+)
+GROUND, TRACK, INK, FAINT = (22, 24, 29), (52, 56, 65), (240, 240, 240), (165, 170, 180)
+SMALLEST = 240  # of a picture's shorter side; smaller ones are enlarged, so that the text beside them fits
+DIMMED = 0.35  # how bright the strip of time is where no face was seen
+
+
+def colour_of(number: int) -> Colour:
+    """The colour of the class with this place among the classes."""
+    return PALETTE[number % len(PALETTE)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are on the canvas, whose sides are even, as H.264 wants them.
+
+    Attributes:
+        size: ``(width, height)`` of the canvas.
+        picture: where the video's own picture is.
+        em: height of the text in pixels.
+        panel: where the class and the bars are: beside a wide picture, below a high one.
+        bars: the whole track of each class's bar: a probability of 1.
+        strip: where the strip of time is.
+    """
+
+    size: tuple[int, int]
+    picture: Rectangle
+    em: int
+    panel: Rectangle
+    bars: tuple[Rectangle, ...]
+    strip: Rectangle
+
+    @classmethod
+    def of(cls, width: int, height: int, classes: int) -> Layout:
+        """For pictures of ``width`` × ``height`` pixels and so many classes."""
+        scale = max(1.0, SMALLEST / min(width, height))
+        width, height = round(width * scale), round(height * scale)
+        em = max(12, round(min(width, height) / 26))
+        beside = width >= height
+        head, row = round(4.3 * em), round(2.15 * em)
+        needed = head + classes * row + em // 2
+        panel_width = 15 * em if beside else width
+        body = max(height, needed) if beside else height + needed
+        total = _even(width + panel_width if beside else width)
+        strip_height = 2 * em
+        full = _even(body + strip_height)
+        top = (body - height) // 2 if beside else 0
+        panel = (width, 0, total, body) if beside else (0, height, total, body)
+        spare = panel[3] - panel[1] - needed
+        row += min(spare // classes, em)  # a high panel spreads its bars, within reason
+        first = panel[1] + head
+        bars = tuple(
+            (panel[0] + em, y + round(1.35 * em), panel[2] - em, y + round(1.35 * em) + max(6, em // 2))
+            for y in range(first, first + classes * row, row)
+        )
+        picture = (0, top, width, top + height)
+        return cls((total, full), picture, em, panel, bars, (0, body + em // 2, total, full))
+
+    def bar(self, number: int, probability: float) -> Rectangle:
+        """The drawn part of a class's bar."""
+        left, top, right, bottom = self.bars[number]
+        return left, top, left + round(probability * (right - left)), bottom
+
+    def box(self, box: np.ndarray, shape: tuple[int, ...]) -> Rectangle:
+        """A face's ``x0 y0 x1 y1`` in a picture of ``shape`` (height, width, ...) on the canvas."""
+        left, top, right, bottom = self.picture
+        x, y = (right - left) / shape[1], (bottom - top) / shape[0]
+        x0, y0, x1, y1 = (np.asarray(box, float) * (x, y, x, y) + (left, top, left, top)).tolist()
+        clipped = max(left, x0), max(top, y0), min(right - 1, x1), min(bottom - 1, y1)
+        return round(clipped[0]), round(clipped[1]), round(clipped[2]), round(clipped[3])
+
+
+class Canvas:
+    """Draws frames. What does not change within a window is drawn once for it.
+
+    Args:
+        classes: their names.
+        values: ``[n, C]`` probabilities of the windows.
+        notes: what to say of each window.
+        has_face: ``[n]`` whether it has a face.
+        seconds: how long the video is.
+        window_at: the number of the window to show at each of some times in seconds.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        values: np.ndarray,
+        notes: Sequence[str],
+        has_face: np.ndarray,
+        seconds: float,
+        window_at: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        self._classes = classes
+        self._values = values
+        self._notes = notes
+        self._has_face = has_face
+        self._seconds = seconds
+        self._window_at = window_at
+        self._layout: Layout | None = None
+        self._ground = lru_cache(maxsize=2)(self._draw_ground)
+
+    def __call__(self, image: np.ndarray, box: np.ndarray | None, seconds: float) -> np.ndarray:
+        """One frame of the overlay, RGB ``[height, width, 3]``, of one size throughout.
+
+        Args:
+            image: RGB ``[H, W, 3]`` uint8; the first one's size decides the layout.
+            box: the face in it, ``x0 y0 x1 y1`` pixels, or None.
+            seconds: its time.
+        """
+        if self._layout is None:
+            self._layout = Layout.of(image.shape[1], image.shape[0], len(self._classes))
+        layout = self._layout
+        window = int(self._window_at(np.array(seconds)))
+        ground, tag = self._ground(layout, window)
+        canvas = ground.copy()
+        left, top, right, bottom = layout.picture
+        size = (right - left, bottom - top)
+        fits = (image.shape[1], image.shape[0]) == size
+        canvas[top:bottom, left:right] = image if fits else cv2.resize(image, size)
+        if box is not None:
+            self._draw_box(canvas, layout, layout.box(box, image.shape), tag, window)
+        self._draw_hand(canvas, layout, seconds / self._seconds)
+        return canvas
+
+    def _draw_box(
+        self, canvas: np.ndarray, layout: Layout, box: Rectangle, tag: np.ndarray, window: int
+    ) -> None:
+        x0, y0, x1, y1 = box
+        thick = max(2, layout.em // 8)
+        cv2.rectangle(canvas, (x0, y0), (x1, y1), (0, 0, 0), thick + 2)  # seen on any ground
+        cv2.rectangle(canvas, (x0, y0), (x1, y1), colour_of(int(self._values[window].argmax())), thick)
+        left, top, right, bottom = layout.picture
+        height, width = tag.shape[:2]
+        y = y0 - height if y0 - height >= top else min(y1, bottom - height)
+        x = max(left, min(x0, right - width))
+        if y >= top and width <= right - left:
+            canvas[y : y + height, x : x + width] = tag
+
+    def _draw_hand(self, canvas: np.ndarray, layout: Layout, share: float) -> None:
+        left, top, right, bottom = layout.strip
+        x = left + round(min(max(share, 0.0), 1.0) * (right - left - 1))
+        half = max(1, layout.em // 10)
+        canvas[top:bottom, max(left, x - half - 1) : x + half + 2] = 0
+        canvas[top:bottom, max(left, x - half) : x + half + 1] = INK
+
+    def _draw_ground(self, layout: Layout, window: int) -> tuple[np.ndarray, np.ndarray]:
+        """The canvas without its picture, and the tag of the face's box."""
+        values = self._values[window]
+        best = int(values.argmax())
+        name, certain = self._classes[best], f"{values[best]:.0%}"
+        page = Image.new("RGB", layout.size, GROUND)
+        draw = ImageDraw.Draw(page)
+        left, top, right, _ = layout.panel
+        em = layout.em
+        width = right - left - 2 * em
+        _write(draw, (left + em, top + em // 2), name, 1.7 * em, colour_of(best), width)
+        _write(draw, (left + em, top + round(2.5 * em)), self._notes[window], 0.9 * em, FAINT, width)
+        for number, (x0, y0, x1, y1) in enumerate(layout.bars):
+            ink = INK if number == best else FAINT
+            shown = f"{values[number]:.0%}"
+            room = width - _font(em).getlength(shown) - em // 2
+            above = y0 - round(1.35 * em)
+            _write(draw, (x0, above), self._classes[number], em, ink, room)
+            draw.text((x1, above), shown, ink, _font(em), anchor="ra")
+            draw.rectangle((x0, y0, x1 - 1, y1 - 1), TRACK)
+            filled = layout.bar(number, float(values[number]))
+            if filled[2] > filled[0]:
+                draw.rectangle((x0, y0, filled[2] - 1, y1 - 1), colour_of(number))
+        canvas = np.array(page)
+        x0, y0, x1, y1 = layout.strip
+        columns = self._window_at((np.arange(x1 - x0) + 0.5) / (x1 - x0) * self._seconds)
+        canvas[y0:y1, x0:x1] = strip_of_time(self._values[columns], self._has_face[columns], y1 - y0)
+        return canvas, _tag(f"{name} {certain}", em, colour_of(best))
+
+
+def strip_of_time(values: np.ndarray, faces: np.ndarray, height: int) -> np.ndarray:
+    """Probabilities over time as colours stacked in the order of the classes, the first on top.
+
+    Args:
+        values: ``[X, C]`` of each column.
+        faces: ``[X]``; columns without a face are darker.
+        height: in pixels.
+
+    Returns:
+        RGB ``[height, X, 3]``.
+    """
+    edges = np.cumsum(values, axis=1)[:, :-1]
+    levels = (np.arange(height) + 0.5) / height
+    numbers = (levels[:, None, None] > edges).sum(axis=2)
+    colours = np.array([colour_of(number) for number in range(values.shape[1])], float)
+    dimmed = np.where(faces, 1.0, DIMMED)[None, :, None]
+    return np.asarray(colours[numbers] * dimmed, dtype=np.uint8)
+
+
+def _tag(text: str, em: int, colour: Colour) -> np.ndarray:
+    font = _font(em)
+    left, _, right, _ = font.getbbox(text)
+    page = Image.new("RGB", (round(right - left) + em, round(1.5 * em)), colour)
+    ImageDraw.Draw(page).text((em // 2, page.height / 2), text, (0, 0, 0), font, anchor="lm")
+    return np.array(page)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: float, ink: Colour, width: float
+) -> None:
+    """Text no wider than ``width``: smaller where it must be, and cut off where that is not enough."""
+    fitted = size * min(1.0, width / max(1.0, _font(size).getlength(text)))
+    font = _font(max(fitted, 0.6 * size))
+    while text and font.getlength(text) > width + 1:
+        text = text.rstrip("…")[:-1] + "…" if len(text) > 2 else ""
+    draw.text(at, text, ink, font)
+
+
+@lru_cache(maxsize=16)
+def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(round(size))
+
+
+def _even(pixels: int) -> int:
+    return pixels + pixels % 2
