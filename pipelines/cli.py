@@ -64,7 +64,7 @@ class Command(click.Command):
             if asked:
                 click.echo(json.dumps(ctx.meta[RESULT], indent=2, ensure_ascii=False))
         except KeyboardInterrupt:
-            click.echo("\ninterrupted; the same command goes on where it stopped", err=True)
+            click.echo("\ninterrupted; what was kept is whole, and the same command goes on from there", err=True)
             code = INTERRUPTED
         except click.UsageError:
             raise
