@@ -42,6 +42,19 @@ setup(
         "avemo.extract.backbones",
         "avemo.fusion",
         "avemo.pipelines",
+        "avemo.pipelines.datasets",
+        "avemo.pipelines.demo",
+        "avemo.pipelines.doctor",
+        "avemo.pipelines.emotiw2019",
+        "avemo.pipelines.fuse",
+        "avemo.pipelines.interspeech2019",
+        "avemo.pipelines.overlay",
+        "avemo.pipelines.pictures",
+        "avemo.pipelines.pretrain",
+        "avemo.pipelines.preview",
+        "avemo.pipelines.report",
+        "avemo.pipelines.store",
+        "avemo.pipelines.weights",
         "avemo.pretrain",
     ],
     package_data={
@@ -74,7 +87,7 @@ setup(
         "console_scripts": [
             "avemo = avemo.pipelines.main:main",
             "avemo-extract = avemo.pipelines.extract:main",
-            "avemo-fuse = avemo.pipelines.fuse:main",
+            "avemo-fuse = avemo.pipelines.fuse.command:main",
         ]
     },
 )

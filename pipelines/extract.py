@@ -12,15 +12,15 @@ from click.core import ParameterSource
 
 from ..extract import DEFAULT_BACKBONE
 from .cli import command, json_result, keep_result
-from .dataset_found import count_of
-from .dataset_options import PATTERN_HELP, dataset_options, find_chosen
+from .datasets.found import count_of
+from .datasets.options import PATTERN_HELP, dataset_options, find_chosen
 from .stage_one import into_store, say_found
 from .table import aligned, records
 
 if TYPE_CHECKING:
     from ..cache.rows import Row
     from ..cache.store import FeatureStore
-    from .datasets import Found
+    from .datasets.find import Found
 
 PICTURE_OPTIONS = ("tta", "backbones", "detector", "max_frames")
 TTA = {"none": "none", "mean": "default", "meanstd": "default", "meanstd2": "wide"}

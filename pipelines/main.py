@@ -9,19 +9,28 @@ from .lazy import LazyGroup
 
 COMMANDS = {
     "extract": ("extract:main", "Clips to a store of features (also: avemo-extract)."),
-    "fuse": ("fuse:main", "A store to trained heads, scores and ensembles (also: avemo-fuse)."),
-    "emotiw2019": ("emotiw2019:emotiw2019", "AFEW to the whole ensemble of a 2019 challenge submission."),
-    "datasets": ("datasets_command:datasets", "Say which data sets are known, and check a folder of one."),
+    "fuse": ("fuse.command:main", "A store to trained heads, scores and ensembles (also: avemo-fuse)."),
+    "emotiw2019": (
+        "emotiw2019.command:emotiw2019",
+        "AFEW to the ensemble of a 2019 challenge submission.",
+    ),
+    "datasets": ("datasets.command:datasets", "Say which data sets are known, and check a folder of one."),
     "interspeech2019": (
-        "interspeech2019:interspeech2019",
+        "interspeech2019.command:interspeech2019",
         "Clips in segments, an LSTM over each: the tables of a 2019 paper.",
     ),
-    "preview": ("preview:preview", "Show which face was taken in each clip: contact sheets and a page."),
-    "store": ("store:store", "Look after a store: status, verify, import, merge, export."),
-    "pretrain": ("pretrain:pretrain", "Train a network on labelled pictures, recordings or their segments."),
-    "weights": ("weights:weights", "Find, fetch and check the weights of face networks."),
-    "doctor": ("doctor:doctor", "Say what this machine has, and what to do about what it has not."),
-    "demo": ("demo:demo", "Make a small set of talking-face clips to try everything on."),
+    "preview": (
+        "preview.command:preview",
+        "Show which face was taken in each clip, on contact sheets.",
+    ),
+    "store": ("store.command:store", "Look after a store: status, verify, import, merge, export."),
+    "pretrain": (
+        "pretrain.command:pretrain",
+        "Train a network on pictures, recordings or their segments.",
+    ),
+    "weights": ("weights.command:weights", "Find, fetch and check the weights of face networks."),
+    "doctor": ("doctor.command:doctor", "Say what this machine has, and what to do about what it has not."),
+    "demo": ("demo.command:demo", "Make a small set of talking-face clips to try everything on."),
 }
 
 

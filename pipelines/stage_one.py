@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..extract.marker_run import MarkerRun
     from ..extract.plan import Plan
     from ..extract.run import Run
-    from .datasets import Found
+    from .datasets.find import Found
 
 SHOWN = 20  # of the files that are left out
 LONG = 20.0  # seconds of a clip that has bars of its own

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 
 from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
-from avemo.pipelines.dataset_found import Found
-from avemo.pipelines.dataset_labels import NEAREST, read_labels
-from avemo.pipelines.datasets import DatasetError, find_clips
+from avemo.pipelines.datasets.find.find import DatasetError, find_clips
+from avemo.pipelines.datasets.find.found import Found
+from avemo.pipelines.datasets.find.labels import NEAREST, read_labels
 from avemo.pipelines.extract import main as extract
-from avemo.pipelines.fuse_cv import SESSION, sessions
+from avemo.pipelines.fuse.command.cv import SESSION, sessions
 
 
 @pytest.fixture(scope="session")

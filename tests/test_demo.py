@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from avemo.pipelines import demo_face, demo_voice
-from avemo.pipelines.demo import demo
-from avemo.pipelines.demo_expressions import EXPRESSIONS, MIRROR, displacements
-from avemo.pipelines.demo_face import FPS, HEIGHT, WIDTH
-from avemo.pipelines.demo_photo import LOWER_INNER, UPPER_INNER, inside, landmarks, photograph
-from avemo.pipelines.demo_set import DEMO_NOTE, claim, is_demo, make_clip, plan
+from avemo.pipelines.demo import face as demo_face
+from avemo.pipelines.demo import voice as demo_voice
+from avemo.pipelines.demo.command.command import demo
+from avemo.pipelines.demo.command.expressions import EXPRESSIONS, MIRROR, displacements
+from avemo.pipelines.demo.command.face import FPS, HEIGHT, WIDTH
+from avemo.pipelines.demo.command.photo import LOWER_INNER, UPPER_INNER, inside, landmarks, photograph
+from avemo.pipelines.demo.command.set import DEMO_NOTE, claim, is_demo, make_clip, plan
 
 pytest.importorskip("skimage", reason="needs scikit-image, whose photograph the demo set is made of")
 

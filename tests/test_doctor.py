@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner, Result
 
-from avemo.pipelines import doctor_checks
-from avemo.pipelines.doctor_checks import CHECKS, Finding
+from avemo.pipelines.doctor import checks as doctor_checks
+from avemo.pipelines.doctor.command.checks import CHECKS, Finding
 from avemo.pipelines.main import main
 
 

@@ -31,8 +31,8 @@ from avemo.fusion.heads import HEADS
 from avemo.fusion.runs import Run, predict
 from avemo.fusion.scores import Scores
 from avemo.pipelines.cli import command
-from avemo.pipelines.demo_set import DEMO_NOTE, claim
-from avemo.pipelines.fuse import main
+from avemo.pipelines.demo.command.set import DEMO_NOTE, claim
+from avemo.pipelines.fuse.command.command import main
 
 CLASSES = ("Angry", "Happy", "Sad")
 SPLITS = {"train": 12, "val": 6, "test": 3}
@@ -351,7 +351,7 @@ def test_ctrl_c_keeps_finished_members(store: Path, tmp_path: Path, workers: int
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to workers too
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 130
-        assert "interrupted; the same command goes on where it stopped" in errors
+        assert "interrupted; what is kept is whole, and the same command goes on from there" in errors
         assert "Traceback" not in errors
         wait_until(lambda: not group_exists(process.pid))
     finally:

@@ -16,14 +16,14 @@ from click.testing import CliRunner
 
 from avemo.extract.media import Frame, Media
 from avemo.extract.plan import Plan
-from avemo.pipelines import overlay
-from avemo.pipelines.datasets import find_clips
-from avemo.pipelines.demo_set import Shot
-from avemo.pipelines.demo_set import make_clip as make_demo_clip
-from avemo.pipelines.fuse import main
-from avemo.pipelines.overlay import write_overlay
-from avemo.pipelines.overlay_boxes import Boxes
-from avemo.pipelines.overlay_picture import Canvas, Layout, colour_of, strip_of_time
+from avemo.pipelines.datasets.find.find import find_clips
+from avemo.pipelines.demo.command.set import Shot
+from avemo.pipelines.demo.command.set import make_clip as make_demo_clip
+from avemo.pipelines.fuse.command.command import main
+from avemo.pipelines.overlay import video as overlay
+from avemo.pipelines.overlay.video.boxes import Boxes
+from avemo.pipelines.overlay.video.picture import Canvas, Layout, colour_of, strip_of_time
+from avemo.pipelines.overlay.video.video import write_overlay
 from avemo.pipelines.stage_one import into_store
 
 MakeClip = Callable[..., Path]

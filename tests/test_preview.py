@@ -24,9 +24,16 @@ from avemo.cache.store import FeatureStore
 from avemo.extract.align import CHIP_SIZE, compose, window_transform
 from avemo.extract.media import Media
 from avemo.pipelines.main import main
-from avemo.pipelines.preview_facts import Subject, TrackFacts, jumps, seconds_of, subject_of, track_facts
-from avemo.pipelines.preview_index import index
-from avemo.pipelines.preview_sheet import FACE, MARGIN, NO_FACE, POINT, SPEECH, TIMELINE, draw, strip
+from avemo.pipelines.preview.command.facts import (
+    Subject,
+    TrackFacts,
+    jumps,
+    seconds_of,
+    subject_of,
+    track_facts,
+)
+from avemo.pipelines.preview.command.index import index
+from avemo.pipelines.preview.command.sheet import FACE, MARGIN, NO_FACE, POINT, SPEECH, TIMELINE, draw, strip
 
 from .browsing import DESKTOP, PHONE, opened
 
@@ -65,8 +72,8 @@ def pixels(image: Image.Image, colour: str) -> int:
 def folder(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
     """Class folders with a face, the same without sound, nobody, sound alone, and a file that is no video."""
     pytest.importorskip("skimage", reason="needs scikit-image, whose photograph the demo set is made of")
-    from avemo.pipelines.demo_set import claim
-    from avemo.pipelines.demo_set import make_clip as make_demo_clip
+    from avemo.pipelines.demo.command.set import claim
+    from avemo.pipelines.demo.command.set import make_clip as make_demo_clip
 
     made = tmp_path_factory.mktemp("preview")
     shot = claim(made / "demo", 1, seed=3)[0]

@@ -24,14 +24,14 @@ from avemo.fusion.intervals import Interval, of_share
 from avemo.fusion.runs import Run
 from avemo.fusion.scores import Scores
 from avemo.fusion.training import Epoch
-from avemo.pipelines.demo_set import DEMO_NOTE, claim
-from avemo.pipelines.fuse import main
+from avemo.pipelines.demo.command.set import DEMO_NOTE, claim
+from avemo.pipelines.fuse.command.command import main
 from avemo.pipelines.page import Html, element, page, together
-from avemo.pipelines.published import AFEW_VALIDATION, published
-from avemo.pipelines.report_charts import bars, confusion
-from avemo.pipelines.report_clips import SURE, WRONG, choose
-from avemo.pipelines.report_figures import MOST_MOMENTS, MOST_POINTS, drawn, learning, looked_at, neighbours
-from avemo.pipelines.report_insight import MOST_CLIPS
+from avemo.pipelines.report.charts import bars, confusion
+from avemo.pipelines.report.clips import SURE, WRONG, choose
+from avemo.pipelines.report.figures import MOST_MOMENTS, MOST_POINTS, drawn, learning, looked_at, neighbours
+from avemo.pipelines.report.insight import MOST_CLIPS
+from avemo.pipelines.report.published import AFEW_VALIDATION, published
 
 from .browsing import DESKTOP, PHONE, opened
 

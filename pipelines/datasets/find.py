@@ -1,0 +1,184 @@
+"""From a folder, a pattern or a manifest to clips: which data set it is, and what of it cannot be used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from .folders import find_afew, find_class_folders, find_flat
+from .found import DatasetError, Found, NotThisDataset
+from .iemocap import EVERY, EXCITED, find_iemocap
+from .labels import with_labels
+from .manifest import read_manifest
+from .names import find_by_scheme
+from .scan import MEDIA_SUFFIXES, Tree, is_media, scan
+from .schemes import SCHEMES, Scheme
+
+__all__ = ["ADAPTERS", "DATASETS", "DatasetError", "Found", "NotThisDataset", "find_clips"]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A data set by name, an example of its layout, and what finds its clips or raises NotThisDataset.
+
+    ``find`` tells whether a folder is laid out so; ``take`` is for a folder of which the user says it.
+    """
+
+    name: str
+    layout: str
+    find: Callable[[Tree], Found]
+    take: Callable[[Tree], Found]
+
+
+def _adapter(name: str, layout: str, find: Callable[[Tree], Found]) -> Adapter:
+    return Adapter(name, layout, find, find)
+
+
+def _of_scheme(scheme: Scheme) -> Adapter:
+    find = partial(find_by_scheme, scheme=scheme)
+    return Adapter(scheme.name, scheme.example, find, partial(find, share=0))
+
+
+ADAPTERS = {
+    adapter.name: adapter
+    for adapter in (
+        _adapter("afew", "Train_AFEW/Happy/000046280.avi, Val_AFEW/…, Test_AFEW/000046280.avi", find_afew),
+        *map(_of_scheme, SCHEMES),
+        _adapter(
+            "iemocap",
+            "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav, … (improvised, not excited)",
+            find_iemocap,
+        ),
+        _adapter(
+            "iemocap-exc",
+            "the same, excited as happy",
+            partial(find_iemocap, protocol="improvised, excited as happy", labels=EXCITED),
+        ),
+        _adapter(
+            "iemocap-all",
+            "the same, excited as happy, scripted too",
+            partial(find_iemocap, protocol="all, excited as happy", labels=EXCITED, scripted=True),
+        ),
+        _adapter(
+            "iemocap-full",
+            "the same, every emotion as it is, scripted too",
+            partial(find_iemocap, protocol="all, every emotion", labels=EVERY, scripted=True),
+        ),
+        _adapter("folders", "Happy/one.mp4, Sad/two.mp4, or train/Happy/one.mp4, …", find_class_folders),
+        _adapter("flat", "one.mp4, two.mp4 (unlabelled)", find_flat),
+    )
+}
+"""The known data sets, in the order in which they are tried."""
+
+DATASETS = ("auto", *ADAPTERS)
+
+
+def find_clips(
+    root: Path,
+    dataset: str = "auto",
+    manifest: Path | None = None,
+    *,
+    pattern: str = "",
+    labels: Mapping[str, str] | None = None,
+    others: str = "keep",
+) -> Found:
+    """Find the clips below a folder, or those that a manifest lists.
+
+    Args:
+        root: a folder, or one media file (an unlabelled clip unless ``dataset`` or ``pattern`` says more).
+        dataset: one of :data:`DATASETS`; ``auto`` takes the first that fits.
+        manifest: a CSV that says what the clips are; its paths are relative to its own folder.
+        pattern: how folders and files are named, see :class:`.PathPattern`, in place of a data set.
+        labels, others: which classes are wanted, see :func:`.with_labels`.
+
+    Raises:
+        DatasetError: nothing to find, or a manifest or a pattern that cannot be used.
+        NotThisDataset: a folder that is not laid out as the ``dataset`` or ``pattern`` says.
+    """
+    return with_labels(_find(root, dataset, manifest, pattern), labels, others)
+
+
+def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> Found:
+    if dataset not in DATASETS:
+        raise DatasetError(f"no data set '{dataset}', expected one of {', '.join(DATASETS)}")
+    named = {"a manifest": manifest, f"the data set '{dataset}'": dataset != "auto", "a pattern": pattern}
+    given = [what for what, is_given in named.items() if is_given]
+    if len(given) > 1:
+        raise DatasetError(f"both {' and '.join(given[:2])} are named: leave one of them out")
+    if manifest is not None:
+        return read_manifest(manifest)
+    if pattern:
+        scheme = Scheme("", f"pattern {pattern}", pattern, pattern)
+        assert scheme.paths  # a pattern that is none is told before any folder is searched
+        return _taken(tree_of(root), _of_scheme(scheme))
+    tree = tree_of(root)
+    if dataset != "auto":
+        return _taken(tree, ADAPTERS[dataset])
+    if root.is_file():
+        return _taken(tree, ADAPTERS["flat"])
+    return _first_that_fits(tree)
+
+
+def find_files(files: Sequence[Path]) -> Found:
+    """These media files, unlabelled; where two have one name, a clip's id is its path.
+
+    Raises:
+        DatasetError: one is none.
+    """
+    paths = [PurePosixPath(tree.root) / tree.files[0] for tree in map(_tree_of_file, files)]
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    tree = Tree(root, list(dict.fromkeys(path.relative_to(root) for path in paths)), [])
+    return _taken(tree, ADAPTERS["flat"])
+
+
+def tree_of(root: Path) -> Tree:
+    """The media files below ``root``, at least one.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    if root.is_file():
+        return _tree_of_file(root)
+    if not root.is_dir():
+        raise DatasetError(f"'{root}' does not exist: name a folder of clips")
+    tree = scan(root)
+    if not tree.files:
+        unusable = "".join(f"; '{item.path}': {item.why}" for item in tree.left_out[:3])
+        layouts = "\n".join(f"  {adapter.name}: {adapter.layout}" for adapter in ADAPTERS.values())
+        raise DatasetError(
+            f"no clips in '{root}'{unusable}. Expected files ending in {_suffixes()}, laid out as\n"
+            f"{layouts}\nor named by --pattern, or listed by --manifest CSV"
+        )
+    return tree
+
+
+def _tree_of_file(file: Path) -> Tree:
+    if not is_media(file.name):
+        raise DatasetError(
+            f"'{file}' is not named like a video or a sound ({_suffixes()}): "
+            "name a folder or a clip, and a CSV by --manifest"
+        )
+    return Tree(file.absolute().parent, [PurePosixPath(file.name)], [])
+
+
+def _suffixes() -> str:
+    return " ".join(sorted(MEDIA_SUFFIXES))
+
+
+def _taken(tree: Tree, adapter: Adapter) -> Found:
+    try:
+        return replace(adapter.take(tree), name=adapter.name)
+    except NotThisDataset as error:
+        named = f" is not laid out as '{adapter.name}'" if adapter.name else ""
+        raise NotThisDataset(f"'{tree.root}'{named}: {error}") from error
+
+
+def _first_that_fits(tree: Tree) -> Found:
+    for adapter in ADAPTERS.values():
+        with suppress(NotThisDataset):
+            return replace(adapter.find(tree), name=adapter.name)
+    raise AssertionError("any folder fits 'flat'")

@@ -1,0 +1,150 @@
+"""What classes are called: seven emotions, other names for them, and what else corpora have."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from .folders import AFEW_CLASSES
+from .found import DatasetError, Found, count_of
+
+SYNONYMS = {
+    **dict.fromkeys(("anger", "angry", "ang"), "Angry"),
+    **dict.fromkeys(("disgust", "disgusted", "dis"), "Disgust"),
+    **dict.fromkeys(("afraid", "fear", "fearful", "scared", "fea"), "Fear"),
+    **dict.fromkeys(("happiness", "happy", "joy", "joyful", "hap"), "Happy"),
+    **dict.fromkeys(("neutral", "neutrality", "neu"), "Neutral"),
+    **dict.fromkeys(("sad", "sadness"), "Sad"),
+    **dict.fromkeys(("surprise", "surprised", "sur"), "Surprise"),
+}
+"""Name in small letters → the one of the seven that it is another name of."""
+
+NEAREST = {
+    **dict.fromkeys(("bored", "boredom"), "Neutral"),
+    **dict.fromkeys(("calm", "calmness"), "Neutral"),
+    **dict.fromkeys(("contempt", "contemptuous"), "Disgust"),
+    **dict.fromkeys(("amused", "amusement"), "Happy"),
+    **dict.fromkeys(("excited", "excitement"), "Happy"),
+    **dict.fromkeys(("frustrated", "frustration"), "Angry"),
+}
+"""Name in small letters of an emotion that is none of the seven → the one that ``map`` takes it for."""
+
+OTHERS = ("keep", "map", "drop")
+"""What to do with emotions that are none of the seven.
+
+``keep`` leaves all names as the corpus has them. ``map`` and ``drop`` leave nothing but the seven: other
+names for them (:data:`SYNONYMS`) are put right, and what is none of them is taken for the nearest
+(:data:`NEAREST`, by ``map`` alone) or left out.
+"""
+
+
+def read_labels(text: str) -> dict[str, str]:
+    """The classes that an option names: ``an=Angry,di=Disgust``, or a CSV or JSON file that says so.
+
+    A name without a class stands for itself. A CSV has a name and a class a line; JSON is one object.
+
+    Raises:
+        DatasetError: it cannot be understood.
+    """
+    if text.lower().endswith((".csv", ".json")):
+        pairs = _from_file(Path(text))
+    else:
+        pairs = [_pair(item) for item in text.split(",") if item.strip()]
+    labels: dict[str, str] = {}
+    for name, label in pairs:
+        if not name or not label:
+            raise DatasetError(f"labels '{text}': '{name}={label}' names nothing; expected NAME=CLASS")
+        if labels.setdefault(name.casefold(), label) != label:
+            raise DatasetError(f"labels '{text}': '{name}' is both {labels[name.casefold()]} and {label}")
+    if not labels:
+        raise DatasetError(f"labels '{text}' name no class; expected an=Angry,di=Disgust,…")
+    return labels
+
+
+def _pair(item: str) -> tuple[str, str]:
+    name, equals, label = item.partition("=")
+    return name.strip(), label.strip() if equals else name.strip()
+
+
+def _from_file(file: Path) -> list[tuple[str, str]]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"labels '{file}' cannot be read: {error}") from error
+    if file.suffix.lower() == ".csv":
+        try:
+            rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if any(row)]
+        except csv.Error as error:
+            raise DatasetError(f"labels '{file}' are no CSV: {error}") from error
+        wrong = next((row for row in rows if len(row) != 2), None)
+        if wrong is not None:
+            raise DatasetError(f"labels '{file}': '{','.join(wrong)}' is not a name and a class")
+        return [(name.strip(), label.strip()) for name, label in rows]
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        raise DatasetError(f"labels '{file}' are no JSON: {error}") from error
+    if not isinstance(table, dict) or not all(isinstance(label, str) for label in table.values()):
+        raise DatasetError(f'labels \'{file}\': expected one object, {{"an": "Angry", …}}')
+    return [(name.strip(), label.strip()) for name, label in table.items()]
+
+
+def with_labels(found: Found, labels: Mapping[str, str] | None = None, others: str = "keep") -> Found:
+    """Put the classes of what was found right; the notes tell what was changed and left out.
+
+    Args:
+        found: clips with the classes of their corpus.
+        labels: class in small letters → class wanted; clips of other classes are left out. None for all.
+        others: one of :data:`OTHERS`.
+
+    Raises:
+        DatasetError: no labelled clip is left.
+    """
+    found = _renamed(found, _one_case(found), "")
+    if labels is not None:
+        found = _renamed(found, lambda label: labels.get(label.casefold()), "which --labels does not name")
+    if others != "keep":
+        nearest = NEAREST if others == "map" else {}
+        found = _renamed(found, _one_of_seven(nearest), "which are none of the seven")
+    return found
+
+
+def _one_case(found: Found) -> Callable[[str], str]:
+    """Names that differ in the case of their letters are one: one of the seven, or the most common."""
+    counts = Counter(clip.label for clip in found.clips if clip.label)
+    spelt = {name.casefold(): name for name, _ in reversed(counts.most_common())}
+    spelt.update({name.casefold(): name for name in AFEW_CLASSES if name in counts})
+    return lambda label: spelt[label.casefold()]
+
+
+def _one_of_seven(nearest: Mapping[str, str]) -> Callable[[str], str | None]:
+    table = {**SYNONYMS, **nearest}
+    return lambda label: table.get(label.casefold())
+
+
+def _renamed(found: Found, name: Callable[[str], str | None], why: str) -> Found:
+    counts = Counter(clip.label for clip in found.clips if clip.label)
+    names = {label: name(label) for label in counts}
+    if counts and not any(names.values()):
+        raise DatasetError(f"no clip is left: the classes are {', '.join(sorted(counts))}, {why}")
+    changed = [f"{old} as {new}" for old, new in sorted(names.items()) if new and new != old]
+    gone = Counter({label: count for label, count in counts.items() if not names[label]})
+    notes = [f"classes taken: {', '.join(changed)}"] if changed else []
+    if gone:
+        told = ", ".join(f"{count} {label}" for label, count in gone.most_common())
+        notes.append(f"left out: {count_of(gone.total(), 'clip')} of classes {why} ({told})")
+    if not notes:
+        return found
+    clips = [
+        replace(clip, label=names[clip.label]) if clip.label else clip
+        for clip in found.clips
+        if not clip.label or names[clip.label]
+    ]
+    keys = {clip.key for clip in clips}
+    markers = {key: span for key, span in found.markers.items() if key in keys}
+    return replace(found, clips=clips, notes=[*found.notes, *notes], markers=markers)

@@ -1,0 +1,125 @@
+"""Labels that a corpus keeps in tables of its own beside its clips."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from .found import DatasetError, count_of
+from .scan import LeftOut, scan
+
+SUFFIXES = frozenset({".csv"})
+Key = tuple[str, ...]
+
+
+class Told(NamedTuple):
+    """What a row tells of its clip; ``label`` is as written."""
+
+    label: str
+    subject: str
+    line: int
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """A CSV for each split, with a line of column names first.
+
+    Attributes:
+        files: split → name of its CSV, anywhere in the corpus.
+        keys: placeholder of the pattern → column; together they say which clip a row is of.
+        label, subject: the columns that have them.
+    """
+
+    files: Mapping[str, str]
+    keys: Mapping[str, str]
+    label: str
+    subject: str
+
+    def key(self, values: Mapping[str, str]) -> Key:
+        """Of a clip, by what its path says."""
+        return tuple(_number(values[name]) for name in self.keys)
+
+
+class Labels:
+    """The rows of a corpus's tables, and what is wrong with them."""
+
+    def __init__(self, root: Path, table: LabelTable) -> None:
+        self.table = table
+        self.problems: list[LeftOut] = []
+        self.rows: dict[str, dict[Key, Told]] = {}
+        files = scan(root, SUFFIXES).files
+        for split, name in table.files.items():
+            file = next((file for file in files if file.name.casefold() == name.casefold()), None)
+            if file:
+                try:
+                    self.rows[split] = self._read(root, str(file))
+                except csv.Error as error:
+                    raise DatasetError(f"'{file}' is no CSV: {error}") from error
+
+    def _read(self, root: Path, name: str) -> dict[Key, Told]:
+        lines = csv.DictReader(io.StringIO(_text(root / name), newline=""), restval="")
+        wanted = [*self.table.keys.values(), self.table.label, self.table.subject]
+        absent = [column for column in wanted if column not in (lines.fieldnames or ())]
+        if absent:
+            raise DatasetError(
+                f"'{name}' has no column {', '.join(absent)}; its first line names "
+                f"{', '.join(lines.fieldnames or ['nothing'])}"
+            )
+        rows: dict[Key, Told] = {}
+        for row in lines:
+            key = tuple(_number(row[column]) for column in self.table.keys.values())
+            told = Told(row[self.table.label].strip(), row[self.table.subject].strip(), lines.line_num)
+            first = rows.setdefault(key, told)
+            if first[:2] != told[:2]:
+                reason = f"two rows of {name} tell differently of the same clip: the first is taken"
+                self.problems.append(LeftOut(name, reason, detail=f"lines {first.line} and {told.line}"))
+        return rows
+
+    def without_files(self, seen: Mapping[str, Iterable[Key]]) -> list[LeftOut]:
+        """Rows whose clips are not there, of splits of which some are; splits that are not there at all.
+
+        Args:
+            seen: split → keys of the clips that are there.
+        """
+        missing: list[LeftOut] = []
+        for split, rows in self.rows.items():
+            name = self.table.files[split]
+            if split not in seen:
+                whole = f"none of the {count_of(len(rows), 'clip')} that it lists is there"
+                missing.append(LeftOut(name, whole))
+                continue
+            there = set(seen[split])
+            missing += [
+                LeftOut(
+                    _named(self.table, key), f"is not there, and {name} lists it", detail=f"line {told.line}"
+                )
+                for key, told in rows.items()
+                if key not in there
+            ]
+        return missing
+
+
+def _named(table: LabelTable, key: Key) -> str:
+    return " ".join(f"{name} {value}" for name, value in zip(table.keys, key, strict=True))
+
+
+def _number(text: str) -> str:
+    """``"007"`` and ``"7"`` are one number."""
+    text = text.strip()
+    return str(int(text)) if text.isdecimal() else text
+
+
+def _text(file: Path) -> str:
+    """UTF-8 where it is that, else Windows-1252, as spreadsheets write it."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"'{file}' cannot be read: {error.strerror}") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")

@@ -1,0 +1,1 @@
+"""The demo set: one photograph moved by code, with a synthetic voice."""

@@ -1,0 +1,1 @@
+"""Commands over a feature store: train, cross-validate, score, ensemble, compare."""

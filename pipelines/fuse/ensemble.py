@@ -1,0 +1,330 @@
+"""``avemo-fuse ensemble``: many sets of scores to one prediction and a submission."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..cli import command, json_result, keep_result
+from ..table import aligned, records
+from .priors import EM, HELP, REESTIMATED, weighting
+
+if TYPE_CHECKING:
+    from ...fusion.cards import Card
+    from ...fusion.priors import Prior
+    from ...fusion.scores import Scores
+
+EXAMPLES = (
+    """
+\b
+Examples:
+  avemo-fuse ensemble runs/f-mean runs/f-meanstd --prior train --out ensemble
+  avemo-fuse ensemble a.csv b.csv --prior weights.csv --split test --out ensemble --zip MyTeam
+  avemo-fuse ensemble runs/fbp --temperature val --prior em --out ensemble
+
+"""
+    + HELP
+)
+
+ALL, VAL = "all", "val"
+ENSEMBLE = "ensemble.json"
+
+
+@dataclass(frozen=True)
+class Member:
+    """Scores that go into the ensemble; the card of the run that made them, where there is one, and the
+    splits that it was trained on."""
+
+    name: str
+    scores: Scores
+    card: Card | None = None
+    trained_on: tuple[str, ...] = ()
+
+    @property
+    def train_counts(self) -> Mapping[str, int] | None:
+        return self.card.facts.get("train_counts") if self.card else None
+
+    @property
+    def note(self) -> str:
+        """What must be said wherever its scores are shown."""
+        return (self.card.facts.get("demo") or "") if self.card else ""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What becomes of mean scores: a temperature, then a prior.
+
+    Attributes:
+        source: the prior's name.
+        prior: gives the prior for some calibrated scores, or None for none.
+        temperature: None to leave scores as they are.
+        by_val: whether one of the two comes of the labels of the split val.
+    """
+
+    source: str
+    prior: Callable[[Scores], Prior | None]
+    temperature: float | None
+    by_val: bool
+
+    def calibrated(self, scores: Scores) -> Scores:
+        """The scores at the temperature."""
+        from ...fusion.calibration import tempered
+
+        return scores if self.temperature is None else tempered(scores, self.temperature)
+
+    def weighted(self, scores: Scores, prior: Prior | None) -> Scores:
+        """Calibrated scores times the prior's weights."""
+        from ...fusion.priors import reweight
+
+        weighted = reweight(scores, prior.weights) if prior else scores
+        return weighted.marked(REESTIMATED) if self.source == EM else weighted
+
+
+@command("ensemble", epilog=EXAMPLES)
+@click.argument(
+    "members", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SCORES_OR_RUN..."
+)
+@click.option(
+    "--prior",
+    "source",
+    default="none",
+    show_default=True,
+    metavar="SOURCE",
+    help="none, train, val, em, emotiw2019 or a file of class weights; see below.",
+)
+@click.option(
+    "--temperature",
+    default="none",
+    show_default=True,
+    metavar="T",
+    help="Calibrate the mean scores before the prior: a number, or val to fit one on the labelled clips of "
+    "that split, which no member was trained on.",
+)
+@click.option(
+    "--counts",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="Training clips of each class (class,count), where the runs do not tell.",
+)
+@click.option("--split", metavar="NAME", help="Which clips; or all.  [default: test, else val, else all]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where scores.csv and submission.csv go; without it nothing is written.",
+)
+@click.option("--zip", "team", metavar="TEAM", help="Write TEAM.zip there too: a text file a clip.")
+@json_result
+def ensemble(
+    members: tuple[Path, ...],
+    source: str,
+    temperature: str,
+    counts: Path | None,
+    split: str | None,
+    out: Path | None,
+    team: str | None,
+) -> None:
+    """Average class scores, by the names of clips and classes.
+
+    Each SCORES_OR_RUN is a CSV of scores or the folder of a run.
+    """
+    if team and not out:
+        raise click.UsageError("--zip needs a folder to write to: add --out DIR")
+    from ...fusion.priors import counts_from_file
+
+    read = [read_member(path) for path in members]
+    train_counts = counts_from_file(counts) if counts else _train_counts(read, source)
+    val_counts = _val_counts(read) if source == VAL else None
+    prior, degree = weighting(source, train_counts, val_counts), _temperature(temperature, read)
+    finish = Finish(source, prior, degree, VAL in (source, temperature))
+    chosen = _of_split(read, split or _default_split(read))
+    final = _say_results(chosen, finish)
+    if not final.labelled.clips and _can_validate(read):
+        _say_results(_of_split(read, VAL), finish)
+    for note in sorted({member.note for member in read} - {""}):
+        click.echo(note)
+    if out:
+        _write(final, out, team)
+        _describe(chosen, finish, out)
+
+
+def _describe(members: Sequence[Member], finish: Finish, out: Path) -> None:
+    """Write what the scores in ``out`` were made of, for `avemo-fuse report`."""
+    from ...fusion.files import replacing
+
+    prior = finish.prior(finish.calibrated(_mean(members).scores))
+    told = {
+        "members": [member.name for member in members],
+        "trained_on": sorted({split for member in members for split in member.trained_on}),
+        "demo": next((member.note for member in members if member.note), ""),
+        "temperature": finish.temperature,
+        "prior": prior and {"source": finish.source, "note": prior.note, "weights": dict(prior.weights)},
+    }
+    with replacing(out / ENSEMBLE) as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def read_member(path: Path) -> Member:
+    """The scores of a file, or of all splits of a run folder."""
+    from ...fusion.scores import Scores, joined
+
+    if not path.is_dir():
+        return Member(str(path), Scores.read(path))
+    from ...fusion import cards
+
+    files = sorted(path.glob("scores*.csv"))
+    if not files:
+        raise click.UsageError(f"{path} holds no scores*.csv; name the folder of a run, or a CSV of scores")
+    scores = joined(map(Scores.read, files))
+    if not (path / cards.NAME).exists():
+        return Member(str(path), scores)
+    card = cards.read(path)
+    fitted = tuple(card.settings["fit_on"].split("+")) if "fit_on" in card.settings else ()
+    # where all clips are of one split, those were fitted, whatever it is called
+    return Member(str(path), scores, card, scores.splits if fitted and len(scores.splits) == 1 else fitted)
+
+
+def _train_counts(members: Sequence[Member], source: str) -> Mapping[str, int] | None:
+    """The class counts that all members share, where ``source`` asks for them."""
+    known = [member for member in members if member.train_counts]
+    if source not in ("train", EM) or not known:
+        return None
+    for member in known[1:]:
+        if member.train_counts != known[0].train_counts:
+            raise click.UsageError(
+                f"{known[0].name} and {member.name} were trained on different clips ({known[0].train_counts} "
+                f"and {member.train_counts}); say by --counts whose class counts to use"
+            )
+    return known[0].train_counts
+
+
+def _val_counts(members: Sequence[Member]) -> Mapping[str, int] | None:
+    """Labelled clips of each class in the split ``val``, where all members have it."""
+    if not all(VAL in member.scores.splits for member in members):
+        return None
+    mean = _mean(_of_split(members, VAL)).scores
+    counts = Counter(name for name in mean.truth if name)
+    return {name: counts[name] for name in mean.classes} if counts else None
+
+
+def _temperature(text: str, members: Sequence[Member]) -> float | None:
+    """The temperature that ``text`` asks for."""
+    from ...fusion.calibration import temperature
+
+    if text == "none":
+        return None
+    if text != VAL:
+        try:
+            return float(text)
+        except ValueError:
+            raise click.UsageError(f"--temperature {text!r}: none, val or a number expected") from None
+    if not _can_validate(members):
+        raise click.UsageError(
+            "--temperature val needs scores of the split val of every member, and none that was trained on "
+            "it; give a number, or none"
+        )
+    found = temperature(_mean(_of_split(members, VAL)).scores)
+    click.echo(f"temperature {found:.3f}, fitted on the labelled clips of val")
+    return found
+
+
+def _default_split(members: Sequence[Member]) -> str:
+    """Test, or else val, where all members that name splits have it; or else all clips."""
+    naming = [set(member.scores.splits) for member in members if any(member.scores.splits)]
+    common = set.intersection(*naming) if naming else set()
+    return next((name for name in ("test", "val") if name in common), ALL)
+
+
+def _can_validate(members: Sequence[Member]) -> bool:
+    """Whether all members score validation clips that none was trained on."""
+    return all(VAL in member.scores.splits and VAL not in member.trained_on for member in members)
+
+
+def _of_split(members: Sequence[Member], split: str) -> list[Member]:
+    """The members' clips of ``split``; scores that name no split are taken to be of it."""
+    if split == ALL:
+        return list(members)
+    return [replace(member, scores=select(member.scores, split)) for member in members]
+
+
+def select(scores: Scores, split: str) -> Scores:
+    """The clips of ``split``; all of them where no splits are named."""
+    return scores.select(split) if any(scores.splits) else scores.in_split(split)
+
+
+def _mean(members: Sequence[Member]) -> Member:
+    from ...fusion.ensemble import average
+
+    names = [member.name for member in members]
+    return Member(f"mean of {len(members)}", average([member.scores for member in members], names=names))
+
+
+def _say_results(members: Sequence[Member], finish: Finish) -> Scores:
+    """Tell the figures of members and mean, as they are and finished; the mean finished."""
+    mean = _mean(members)
+    calibrated = finish.calibrated(mean.scores)
+    prior = finish.prior(calibrated)
+    final = finish.weighted(calibrated, prior)
+    labelled = len(final.labelled.clips)
+    splits = ", ".join(final.splits) or "none named"
+    marks = f" ({final.marks_cell})" if final.marks else ""
+    click.echo(f"\nsplit {splits}: {len(final.clips)} clips, {labelled} of them labelled{marks}")
+    if prior:
+        weights = ", ".join(f"{name} {weight:.3f}" for name, weight in prior.weights.items())
+        keep_result(prior={"source": finish.source, "weights": dict(prior.weights)})
+        click.echo(f"prior {finish.source}: {prior.note}\n  weights {weights}")
+    seen = {split for member in members for split in member.trained_on} & {*final.splits}
+    if labelled and seen:
+        click.echo(
+            f"trained on {' and '.join(sorted(seen))}: figures over these clips tell nothing of others"
+        )
+    if labelled and finish.by_val and VAL in final.splits:
+        click.echo("prior or temperature come of the labels of these very clips: finished figures flatter")
+    if labelled:
+        header = ["", "accuracy", "UAR"] + (["with prior: accuracy", "UAR"] if prior else [])
+        rows = [
+            [member.name, *_figures(member.scores, mean.scores, finish, prior)] for member in [*members, mean]
+        ]
+        named = ["name", "accuracy", "uar", "accuracy_with_prior", "uar_with_prior"][: len(header)]
+        keep_result(figures={splits: records(named, rows)})
+        click.echo(aligned(header, rows))
+        click.echo(_calibration(mean.scores, final))
+    else:
+        click.echo("no true classes are known here, so no accuracy can be told")
+    return final
+
+
+def _figures(scores: Scores, known: Scores, finish: Finish, prior: Prior | None) -> list[float]:
+    """Accuracy and unweighted average recall against the true classes in ``known``, which has all of them."""
+    from ...fusion.metrics import summary
+
+    truth = dict(zip(known.clips, known.truth, strict=True))
+    scores = replace(scores, truth=tuple(truth[clip] for clip in scores.clips))
+    variants = [scores, finish.weighted(finish.calibrated(scores), prior)] if prior else [scores]
+    return [figure for found in map(summary, variants) for figure in (found.accuracy, found.uar)]
+
+
+def _calibration(before: Scores, after: Scores) -> str:
+    from ...fusion.calibration import BINS, expected_calibration_error
+
+    errors = [expected_calibration_error(scores) for scores in (before, after)]
+    changed = f", finished {errors[1]:.3f}" if after.values is not before.values else ""
+    return f"expected calibration error of the mean ({BINS} bins): {errors[0]:.3f}{changed}"
+
+
+def _write(scores: Scores, out: Path, team: str | None) -> None:
+    from ...fusion.submission import write_challenge_zip, write_submission
+
+    written = [write_challenge_zip(scores, out, team)] if team else []
+    written += [out / "submission.csv", out / "scores.csv"]
+    write_submission(scores, out / "submission.csv")
+    scores.write(out / "scores.csv")
+    keep_result(wrote=[str(path) for path in written])
+    for path in written:
+        click.echo(f"wrote {path}")

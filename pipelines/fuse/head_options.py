@@ -1,0 +1,186 @@
+"""The options of ``avemo-fuse train`` and ``cv`` that say which head is trained, and what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...fusion.features import Feature
+    from ...fusion.heads import EncoderSettings, HeadSettings
+
+HEAD_OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.option("--fusion", default="fbp", show_default=True, metavar="NAME",
+                 help="fbp, g-fbp, ag-fbp, m-fbp, am-fbp, concat, decision; segments (an LSTM over the "
+                 "frames of each segment of the sound); or one stream alone: audio, faces."),
+    click.option("--attention", metavar="NAME",
+                 help="self, relation, transformer or conv, over both streams.  [default: transformer; over "
+                 "the pictures of g-, ag-, m- and am-fbp conv]"),
+    click.option("--visual-attention", metavar="NAME", help="Another one over the pictures."),
+    click.option("--audio-attention", metavar="NAME", help="Another one over the sound."),
+    click.option("--lambda-visual", type=click.FloatRange(min=0), metavar="L",
+                 help="How far transformer and conv attention set frames apart; 0 is the mean.  "
+                 "[default: 1]"),
+    click.option("--lambda-audio", type=click.FloatRange(min=0), metavar="L",
+                 help="The same over the sound.  [default: 0.3 for g-, ag-, m- and am-fbp, else 1]"),
+    click.option("--audio-encoder", metavar="NAME[@WEIGHTS]",
+                 help="1d-abfcn or 2d-abfcn, trained with the head on spectrogram or logmel; WEIGHTS: an "
+                 "AlexNet's to start from.  [default: none]"),
+    click.option("--visual-encoder", metavar="NAME[@WEIGHTS]",
+                 help="The same over the pictures, trained with the head on markers.  [default: none]"),
+    click.option("--lrn/--no-lrn", default=None,
+                 help="Local response normalisation in the encoder.  [default: in 1d-abfcn]"),
+    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.3, show_default=True,
+                 metavar="SHARE"),
+    click.option("--hidden", type=click.IntRange(min=1), default=128, show_default=True, metavar="M",
+                 help="Reduced dimension of transformer attention, and of that of segments."),
+    click.option("--outputs", type=click.IntRange(min=1), default=128, show_default=True, metavar="O",
+                 help="Values of bilinear pooling over the whole clip."),
+    click.option("--factors", type=click.IntRange(min=1), default=4, show_default=True, metavar="K",
+                 help="Products summed for each of them."),
+    click.option("--bias/--no-bias", default=True, show_default=True,
+                 help="Whether bilinear pooling's projections have biases."),
+    click.option("--signed-sqrt", is_flag=True, help="Take the signed square root of pooled values."),
+    click.option("--ag-norm/--no-ag-norm", default=None,
+                 help="ag-fbp, am-fbp: divide the whole clip's pooling by its length; the adaption factors "
+                 "then act through the biases alone.  [default: no]"),
+    click.option("--trunks", type=click.IntRange(min=1), metavar="H",
+                 help="m-fbp, am-fbp: parts that a clip is cut into.  [default: 6]"),
+    click.option("--trunk-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S",
+                 help="Length of a part.  [default: the clip's own over H]"),
+    click.option("--trunk-outputs", type=click.IntRange(min=1), metavar="O",
+                 help="Values of bilinear pooling over the parts.  [default: 192]"),
+    click.option("--trunk-factors", type=click.IntRange(min=1), metavar="K",
+                 help="Products summed for each of them.  [default: 2]"),
+    click.option("--decision-weight", type=click.FloatRange(0, 1), metavar="W",
+                 help="decision: the weight of the sound's posteriors.  [default: 0.5]"),
+    click.option("--lstm", type=click.IntRange(min=1), metavar="N",
+                 help="segments: values of the LSTM's output.  [default: 128]"),
+    click.option("--dense", type=click.IntRange(min=0), metavar="N",
+                 help="segments: values of one more dense layer.  [default: 0, none]"),
+    click.option("--vote", metavar="KIND",
+                 help="segments: a clip's class by the majority of its segments, or by the mean of their "
+                 "posteriors.  [default: majority]"),
+)  # fmt: skip
+
+TRUNK_OPTIONS = {
+    "trunks": "count",
+    "trunk_seconds": "seconds",
+    "trunk_outputs": "outputs",
+    "trunk_factors": "factors",
+}
+SEGMENT_OPTIONS = ("lstm", "dense", "vote")
+ENCODED = {"audio": "spectrogram", "visual": "markers"}
+"""The feature of each stream that an encoder reads where none is named."""
+
+AS_THEY_ARE = (
+    "dropout",
+    "hidden",
+    "outputs",
+    "factors",
+    "bias",
+    "lambda_visual",
+    "lambda_audio",
+    "signed_sqrt",
+    "ag_norm",
+    "decision_weight",
+)
+
+
+def head_settings(options: Mapping[str, Any]) -> HeadSettings:
+    """The head that the options ask for; what they leave open is as in the head's paper.
+
+    Raises:
+        FusionError: there is no such head or attention, or it does not read something that is given.
+    """
+    from ...fusion.heads import SegmentSettings, TrunkSettings, settings_for
+
+    trunks = {
+        field: options[option] for option, field in TRUNK_OPTIONS.items() if options[option] is not None
+    }
+    segments = {name: options[name] for name in SEGMENT_OPTIONS if options[name] is not None}
+    given = {
+        "visual_attention": options["visual_attention"] or options["attention"],
+        "audio_attention": options["audio_attention"] or options["attention"],
+        "trunks": TrunkSettings(**trunks) if trunks else None,
+        "segments": SegmentSettings(**segments) if segments else None,
+        **{name: options[name] for name in AS_THEY_ARE},
+    }
+    return settings_for(options["fusion"], **{name: v for name, v in given.items() if v is not None})
+
+
+def encoders(
+    options: Mapping[str, Any], features: Mapping[str, Feature]
+) -> tuple[dict[str, EncoderSettings], dict[str, Mapping[str, Tensor]]]:
+    """The encoders that the options ask for, by their streams; and the tensors of the files that they name.
+
+    Args:
+        options: of the command.
+        features: what each stream that the head reads is read as.
+
+    Raises:
+        FusionError: that is nothing to be encoded.
+        WeightsError: a file cannot be read.
+    """
+    asked = {stream: options[f"{stream}_encoder"] for stream in ENCODED if options[f"{stream}_encoder"]}
+    if not asked and options["lrn"] is not None:
+        raise click.UsageError(
+            "--lrn and --no-lrn are about an encoder; name one by --audio-encoder or --visual-encoder"
+        )
+    settings, weights = {}, {}
+    for stream, text in asked.items():
+        name, _, file = text.partition("@")
+        channels = _channels(name, stream, features.get(stream), options["fusion"])
+        settings[stream], tensors = _encoder(name, channels, options["lrn"], file)
+        if file:
+            weights[stream] = tensors
+    return settings, weights
+
+
+def _channels(name: str, stream: str, feature: Feature | None, fusion: str) -> int:
+    """Channels of the feature that an encoder is to read."""
+    from ...fusion.errors import FusionError
+    from ...fusion.features import RECIPES
+
+    if feature is None:
+        what = {"audio": "sound", "visual": "pictures"}[stream]
+        raise FusionError(f"the fusion {fusion} reads no {what}, so there is nothing for {name}")
+    if not feature.recipe.channels:
+        able = " or ".join(r.name for r in RECIPES.values() if r.channels and r.modality == stream)
+        raise FusionError(
+            f"{name} reads pictures over time, and {feature.name} is none; use --{stream} {able}"
+        )
+    return feature.recipe.channels
+
+
+def _encoder(
+    name: str, channels: int, lrn: bool | None, file: str
+) -> tuple[EncoderSettings, Mapping[str, Tensor]]:
+    from ...fusion.heads import EncoderSettings
+
+    lrn = name == "1d-abfcn" if lrn is None else lrn
+    if not file:
+        return EncoderSettings(name, channels, lrn), {}
+    from ...extract.backbones.weights import load_state, weights_sha256
+
+    return EncoderSettings(name, channels, lrn, weights_sha256(file)), load_state(file)
+
+
+def path_of(head: HeadSettings, stream: str) -> str:
+    """What a stream goes through before it is fused."""
+    from ...fusion.heads import complete
+
+    segments = complete(head).segments
+    if segments is not None:
+        return {"visual": f"LSTM of {segments.lstm} over each segment", "audio": "a vector a segment"}[stream]
+    encoder, temperature, parts = head.encoder(stream), head.temperature(stream), []
+    if encoder:
+        begin = f"weights {encoder.weights[:8]}" if encoder.weights else "random weights"
+        parts.append(f"{encoder.name}{'' if encoder.lrn else ' without LRN'} from {begin}")
+    attention = f"attention {head.attention(stream)}"
+    parts.append(attention if temperature == 1 else f"{attention} with λ {temperature:g}")
+    return ", ".join(parts)

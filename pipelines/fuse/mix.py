@@ -1,0 +1,89 @@
+"""``avemo-fuse mix "2am-fbp + 4g-fbp"``: several heads of several kinds, trained and averaged."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..cli import command, keep_result, with_options_of
+from .options import FEATURES_HELP, demo_note, describe, tell
+from .train import begin, fill, report, state, train
+
+if TYPE_CHECKING:
+    from ...fusion.scores import Scores
+
+PART = re.compile(r"(\d*) *\*? *([a-z][a-z-]*)")
+PAPER = "2am-fbp + 4g-fbp"
+
+EXAMPLES = (
+    """
+\b
+Examples:
+  avemo-fuse mix "2am-fbp + 4g-fbp" --out runs/zhou2021
+  avemo-fuse mix "4g-fbp" --fit-on train+val --out runs/submission
+  avemo-fuse ensemble runs/zhou2021/scores-test.csv --prior train --out submission --zip MyTeam
+"""
+    + FEATURES_HELP
+)
+
+
+@with_options_of(train, without=("out", "fusion", "members", "grid", "choose"))
+@command("mix", epilog=EXAMPLES)
+@click.argument("heads", default=PAPER)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="runs/mix",
+    show_default=True,
+    metavar="DIR",
+    help="Gets a run for each kind of head, and scores-SPLIT.csv, the mean of all members.",
+)
+def mix(heads: str, out: Path, **options: Any) -> None:
+    """Train so many members of each kind of head, and average the scores of all.
+
+    HEADS says how many of which: "2am-fbp + 4g-fbp", the ensemble of zhou2021 (table V), is the default.
+    Each member counts alike. A mix that was stopped goes on with the same command.
+    """
+    from ...fusion.ensemble import average
+    from ...fusion.files import as_file_name
+
+    defaults = {"grid": None, "choose": "all"}
+    members: list[Scores] = []
+    prepared = None
+    for fusion, count in kinds(heads).items():
+        given = {**defaults, **options, "fusion": fusion, "members": count}
+        run, prepared, fit, watch = begin(out / fusion, options["fit_on"], given)
+        tell([*describe(prepared), ("fitted", f"{len(fit)} clips"), ("run", state(run))])
+        scores, _ = fill(run, prepared, fit, watch, options["workers"], options["stacked"])
+        members += scores
+    assert prepared is not None
+    mean = average(members)
+    for split in mean.splits:
+        mean.select(split).write(out / f"scores-{as_file_name(split)}.csv")
+    if "val" in mean.splits and options["fit_on"] == "train":
+        report(members, prepared, "val")
+    note = demo_note(prepared.rows)
+    click.echo(f"\n{note}" if note else "")
+    files = ", ".join(f"scores-{split}.csv" for split in mean.splits)
+    keep_result(out=str(out), members=len(members))
+    tell([("wrote", f"{out}: {files}, the mean of {len(members)} members")])
+
+
+def kinds(text: str) -> dict[str, int]:
+    """``2am-fbp + 4g-fbp`` as head → how many.
+
+    Raises:
+        UsageError: it is not of that form.
+    """
+    found: dict[str, int] = {}
+    for part in text.split("+"):
+        match = PART.fullmatch(part.strip())
+        if not match or match[1] == "0":
+            raise click.UsageError(
+                f"{part.strip()!r} in {text!r}: expected how many of which head, as in {PAPER!r}"
+            )
+        found[match[2]] = found.get(match[2], 0) + int(match[1] or 1)
+    return found

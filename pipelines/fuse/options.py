@@ -1,0 +1,239 @@
+"""What ``avemo-fuse train`` and ``cv`` share: their options, and how a store becomes a training corpus."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ... import __version__
+from ..demo.set import DEMO_NOTE, is_demo
+from ..progress import progress_bar
+from .grid_option import GRID_OPTIONS, grid_of
+from .head_options import ENCODED, HEAD_OPTIONS, encoders, head_settings, path_of
+
+if TYPE_CHECKING:
+    from ...cache.keys import FeatureKey
+    from ...cache.rows import Row
+    from ...cache.store import FeatureStore
+    from ...fusion.cards import Card
+    from ...fusion.corpus import Corpus
+    from ...fusion.features import Feature
+    from ...fusion.folds import Fold
+    from ...fusion.grid import Grid
+    from ...fusion.scores import Scores
+    from ...fusion.training import Plan
+
+FEATURES_HELP = """
+\b
+Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best it has):
+  visual  basic f-mean f-meanstd f-meanstd-2 f-normfft f-ar-mean:A+B markers
+  audio   alexnet functionals logmel logmel-stats mfcc-stats mfcc-vectors spectrogram
+          spectrogram-stats
+"""
+
+OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.option("--store", type=click.Path(path_type=Path), default="features", show_default=True,
+                 metavar="DIR", help="The feature store that avemo-extract made."),
+    click.option("--visual", default="auto", show_default=True, metavar="FEATURE",
+                 help="What the pictures are read as."),
+    click.option("--audio", default="auto", show_default=True, metavar="FEATURE",
+                 help="What the sound is read as."),
+    *HEAD_OPTIONS,
+    click.option("--members", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+                 help="Heads to train and average; member i has seed S + i."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S"),
+    click.option("--epochs", type=click.IntRange(min=1), default=200, show_default=True, metavar="N"),
+    click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, metavar="N"),
+    click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-4,
+                 show_default=True, metavar="RATE", help="Adam's learning rate."),
+    click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True,
+                 metavar="SHARE", help="Shrinks weights apart from the gradient; helps on few clips."),
+    *GRID_OPTIONS,
+    click.option("--device", default="auto", show_default=True, metavar="NAME",
+                 help="auto, cpu, cuda, cuda:1."),
+    click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
+                 help="Processes side by side.  [default: one a core where that pays]"),
+    click.option("--overwrite", is_flag=True, help="Replace a run of other settings in --out."),
+)  # fmt: skip
+
+
+def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command all :data:`OPTIONS`."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
+@dataclass
+class Prepared:
+    """A store read for training.
+
+    Attributes:
+        rows: the clips used.
+        features: ``visual``, ``audio`` or both, as the head needs.
+        keys: what each stream was extracted with.
+        corpus: their values, in the order of ``rows``.
+        plan: classes and settings.
+        grid: settings to combine instead of some of the plan's.
+        seeds: the first, and how many.
+    """
+
+    store: FeatureStore
+    rows: Sequence[Row]
+    features: Mapping[str, Feature]
+    keys: Mapping[str, FeatureKey]
+    corpus: Corpus
+    plan: Plan
+    grid: Grid
+    seeds: tuple[int, int]
+
+    def card(self, kind: str, fitted: Sequence[int], facts: Mapping[str, Any], **settings: Any) -> Card:
+        """What to write on the run's folder."""
+        from ...fusion.cards import Card, settings_of
+
+        labels = Counter(str(self.rows[i].clip.label) for i in fitted)
+        always = {
+            "avemo": __version__,
+            "command": sys.argv,
+            "store": str(self.store.path.absolute()),
+            "demo": demo_note(self.rows),
+            "clip_seconds": round(self.corpus.typical_seconds, 3),
+            "clips": Counter(row.clip.split for row in self.rows),
+            "without_face": [row.clip.key for row in self.rows if not row.has_face],
+            "train_counts": dict(sorted(labels.items())),
+        }
+        described = settings_of(
+            self.plan,
+            self.features,
+            self.keys,
+            self.corpus,
+            [self.rows[i] for i in fitted],
+            **settings,
+        )
+        return Card(kind, described, {**always, **facts})
+
+
+def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool = False) -> Prepared:
+    """Find and read the features that the options ask for.
+
+    Raises:
+        StoreError: the store cannot be read.
+        FusionError: there are no such features, heads or attentions, or no labelled clips.
+    """
+    from ...fusion.attention import attention_class
+    from ...fusion.corpus import load
+    from ...fusion.errors import FusionError
+    from ...fusion.features import AUDIO, VISUAL, find
+    from ...fusion.heads import build_head, head_class
+    from ...fusion.training import Plan, TrainingSettings
+
+    head = head_settings(options)
+    kind = head_class(head.fusion)
+    streams = kind.streams
+    for stream in streams:
+        attention_class(head.attention(stream))
+    rows = [row for row in store.rows if row.clip.label is not None or not labelled_only]
+    if not any(row.clip.label is not None for row in rows):
+        raise FusionError(
+            f"{store.path} has {len(store.rows)} clips and none of them is labelled; put clips in class "
+            "folders, or give avemo-extract a manifest with a label column"
+        )
+    wanted = dict(options)
+    for stream, feature in ENCODED.items():
+        if options[f"{stream}_encoder"] and options[stream] == "auto":
+            wanted[stream] = feature
+    features = {s: find(store, s, wanted[s], kind.reads.get(s, ())) for s in streams}
+    encoded, weights = encoders(options, features)
+    head = replace(head, visual_encoder=encoded.get(VISUAL), audio_encoder=encoded.get(AUDIO))
+    keys = {name: key for feature in features.values() for name, key in feature.keys(store, rows).items()}
+    corpus = load(store, features, rows)
+    training = TrainingSettings(
+        options["epochs"], options["batch"], options["learning_rate"], options["weight_decay"]
+    )
+    plan = Plan(corpus.classes, head, training, options["device"], weights)
+    dimensions = {stream: sequences.features for stream, sequences in corpus.streams.items()}
+    grid, seeds = grid_of(options["grid"], options["seed"], options["members"])
+    for each in grid.plans(plan):
+        build_head(each.head, dimensions, len(plan.classes), plan.weights)  # for its complaints
+    return Prepared(store, rows, features, keys, corpus, plan, grid, seeds)
+
+
+def describe(prepared: Prepared) -> list[tuple[str, str]]:
+    """What goes into training, as names and texts."""
+    counts = Counter(row.clip.split for row in prepared.rows)
+    head = prepared.plan.head
+    lines = [
+        ("clips", f"{len(prepared.rows)} ({', '.join(f'{name} {count}' for name, count in counts.items())})"),
+        ("classes", " ".join(prepared.plan.classes)),
+    ]
+    for stream, feature in prepared.features.items():
+        sequences = prepared.corpus.streams[stream]
+        lacking = int((sequences.lengths == 0).sum())
+        text = f"{feature.name}, {sequences.features} values, {path_of(head, stream)}"
+        lines.append((stream, text + (f"; {lacking} clips have none" if lacking else "")))
+        for name in feature.streams:
+            waiting = sum(name not in row.entries for row in prepared.rows)
+            imported = prepared.keys[name].settings.get("imported")
+            remedy = "avemo store import adds theirs" if imported else "run avemo-extract again to go on"
+            if waiting:
+                lines.append(("", f"{waiting} clips are not in {name} yet: {remedy}"))
+    lines.append(("fusion", head.fusion))
+    if prepared.grid.axes:
+        axes = ", ".join(f"{name} {len(values)}" for name, values in prepared.grid.axes.items())
+        lines.append(("grid", f"{len(prepared.grid.points)} points: {axes}"))
+    return lines
+
+
+def inner_folds(
+    fold: Fold, prepared: Prepared, count: int, seed: int, groups: Sequence[str | None] | None = None
+) -> list[Fold]:
+    """A fold's training clips divided once more: by whole ``groups``, or subjects if None, where all of them
+    are named; else stratified. At most ``count`` folds.
+
+    Raises:
+        FusionError: the clips are too few to divide once more.
+    """
+    from ...fusion.folds import group_k_fold, inside, k_fold
+
+    clips = [prepared.rows[i].clip for i in fold.train]
+    labels = [str(clip.label) for clip in clips]
+    own = [clip.subject for clip in clips] if groups is None else groups
+    if own and all(own) and len({*own}) > 1:
+        return inside(fold, group_k_fold(labels, own, min(count, len({*own})), seed))
+    fewest = min(labels.count(name) for name in {*labels})
+    return inside(fold, k_fold(labels, max(2, min(count, fewest)), seed))
+
+
+def tell(lines: Sequence[tuple[str, str]]) -> None:
+    """Print names and texts in two columns."""
+    for name, text in lines:
+        click.echo(f"{name:<12}{text}")
+
+
+def demo_note(rows: Sequence[Row]) -> str | None:
+    """What must stand beside every score on the demo set; None for other clips."""
+    folders = {Path(row.clip.path).parent for row in rows if row.clip.path}
+    return DEMO_NOTE if any(is_demo(folder) for folder in folders) else None
+
+
+def with_faces(scores: Scores, rows: Sequence[Row]) -> Scores | None:
+    """The labelled clips in which a face was found; None if that is all of them, or none."""
+    faces = {row.clip.key for row in rows if row.has_face}
+    labelled = scores.labelled
+    chosen = [i for i, clip in enumerate(labelled.clips) if clip in faces]
+    return labelled.take(chosen) if 0 < len(chosen) < len(labelled.clips) else None
+
+
+@contextmanager
+def epochs_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar of epochs; what it gives is told how many are done."""
+
+    with progress_bar(total=total, unit="epoch", disable=not total) as bar:
+        yield lambda done: bar.update(done - bar.n) and None

@@ -1,0 +1,243 @@
+"""``avemo-fuse predict``: scores of clips from trained runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+
+from ..cli import InputError, command
+from ..datasets.found import first_names
+from .options import demo_note, tell
+
+if TYPE_CHECKING:
+    from ...cache.keys import FeatureKey
+    from ...cache.rows import Row
+    from ...cache.store import FeatureStore
+    from ...fusion.runs import Run
+    from ..datasets.find import Found
+
+EXAMPLES = """
+\b
+Examples:
+  avemo-fuse predict runs/default features --out scores.csv --split test
+  avemo-fuse predict runs/f-mean runs/f-meanstd --store features --out scores.csv
+  avemo-fuse predict runs/default film.mp4 --out scores.csv
+  avemo-fuse predict runs/default films/*.mp4 --out scores.csv
+  avemo-fuse predict runs/default film.mp4 --overlay shown.mp4      # and shown.csv, shown.json
+  avemo-fuse predict runs/default films/*.mp4 --overlay shown/ --window 2 --hop 0.25
+  avemo-fuse predict runs/default talk.wav --timeline talk.csv
+  avemo-fuse predict runs/ir50 clips/ --backbone ir50@affectnet.pth --out scores.csv
+
+\b
+Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 130 interrupted.
+"""
+
+
+@command("predict", epilog=EXAMPLES)
+@click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN... [STORE|CLIPS...]"
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The feature store, where none follows the runs [default: features]; with clips, where their "
+    "features are kept [default: nowhere].",
+)
+@click.option("--split", metavar="NAME", help="Clips of one split only.  [default: all]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="scores.csv",
+    show_default=True,
+    metavar="CSV",
+    help="Where the scores go.",
+)
+@click.option(
+    "--overlay",
+    type=click.Path(path_type=Path),
+    metavar="MP4",
+    help="For clips: write the video, sound and all, with the face's box, the class and a bar a class, of "
+    "the window whose middle is nearest; beside it what --timeline writes. Of several clips: a folder.",
+)
+@click.option(
+    "--timeline",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="For clips: write probabilities over sliding windows, and beside it a JSON file that has the "
+    "face's boxes too. Of several clips: a folder.  [default: beside --overlay]",
+)
+@click.option(
+    "--window",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Seconds of a sliding window.  [default: as long as the runs' clips mostly were, or 3]",
+)
+@click.option(
+    "--hop",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Seconds from one window to the next.  [default: 0.5]",
+)
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    metavar="NAME@WEIGHTS",
+    help="For clips: the weights of a face network that the runs read. Repeatable.",
+)
+@click.option(
+    "--audio",
+    multiple=True,
+    metavar="NAME@WEIGHTS",
+    help="For clips: the weights of an audio network that the runs read. Repeatable.",
+)
+@click.option(
+    "--segment-audio",
+    multiple=True,
+    metavar="NAME@WEIGHTS",
+    help="For clips: the weights of an image network over segments of sound that the runs read. Repeatable.",
+)
+@click.option("--detector", metavar="NAME@FILE", help="For clips: the detector's file, where it has one.")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
+              help="For clips: processes side by side.  [default: one a core]")  # fmt: skip
+def predict(
+    paths: tuple[Path, ...],
+    store: Path | None,
+    split: str | None,
+    out: Path,
+    overlay: Path | None,
+    timeline: Path | None,
+    window: float | None,
+    hop: float | None,
+    backbones: tuple[str, ...],
+    audio: tuple[str, ...],
+    segment_audio: tuple[str, ...],
+    detector: str | None,
+    device: str,
+    workers: int,
+) -> int:
+    """Score the clips of STORE, or the video clips in CLIPS, with the mean of all members of each RUN.
+
+    The clips of a store must have been extracted with the settings that the runs were trained on; those in
+    a folder, or in files, are extracted so here. With --overlay or --timeline each video is scored over time
+    as well.
+    """
+    if (window or hop) and not (overlay or timeline):
+        raise click.UsageError("--window and --hop need --overlay MP4 or --timeline CSV to write to")
+    runs, files, source = divide(paths, store)
+    from ...cache.store import FeatureStore
+    from ...fusion.runs import Run
+    from ...fusion.runs import predict as mean_of_members
+    from ..overlay.windows import Wanted, over_time
+
+    want = Wanted(out, overlay, timeline, window, hop)
+    loaded = [Run(path) for path in runs]
+    found, failures = None, 0
+    with TemporaryDirectory(prefix="avemo-") as scratch:
+        if files or is_clips(source):
+            from ..datasets.find import find_clips, find_files
+            from ..stage_one import into_store, plan_again, say_found
+
+            found = find_files(files) if files else find_clips(source)
+            say_found(source, found)
+            plan = plan_again(keys_of(loaded), detector, backbones, audio, device, segment_audio)
+            source = store or Path(scratch) / "features"
+            if want:
+                scores, rows, failures = over_time(
+                    loaded, of_split(found, split), plan, want, source, device, workers
+                )
+            else:
+                failures = into_store(found, plan, source, workers)
+        elif want:
+            raise click.UsageError(
+                f"--overlay and --timeline need video clips, and {source} is a store; name a file or a folder"
+            )
+        if not want:
+            with FeatureStore(source) as opened:
+                rows = choose(opened, found, split)
+                scores = mean_of_members(loaded, opened, rows, device)
+    scores.write(out)
+    members = sum(run.members for run in loaded)
+    tell(
+        [
+            ("scored", f"clips: {len(rows)}; runs: {len(loaded)}; members averaged: {members}"),
+            ("wrote", str(out)),
+        ]
+    )
+    note = demo_note(rows)
+    if note:
+        click.echo(note)
+    return 1 if failures or (found and found.problems) else 0
+
+
+def divide(paths: Sequence[Path], store: Path | None) -> tuple[list[Path], list[Path], Path]:
+    """The runs among ``paths``; clips that are files; and what holds the clips: a folder of them, what those
+    files have in common, or a store, which is ``store`` or ``features`` where ``paths`` name none.
+    """
+    runs = [path for path in paths if (path / "run.json").exists()]
+    others = [path for path in paths if path not in runs]
+    files = [path for path in others if path.is_file()]
+    if files and len(files) == len(others):
+        others = [Path(os.path.commonpath([file.absolute() for file in files]))]
+    elif store and not any(map(is_clips, others)):
+        others.append(store)
+    if len(others) > 1:
+        raise click.UsageError(
+            f"{first_names(others)}: one store, one folder of clips or files expected; runs are folders "
+            "with a run.json"
+        )
+    if not runs:
+        raise click.UsageError(
+            f"{first_names(paths)}: no run among these (a folder with a run.json); avemo-fuse train makes one"
+        )
+    return runs, files, (others or [Path("features")])[0]
+
+
+def is_clips(path: Path) -> bool:
+    """Whether there is a file, or a folder that is no store."""
+    return path.exists() and not (path / "store.json").exists()
+
+
+def keys_of(runs: Sequence[Run]) -> dict[str, FeatureKey]:
+    """The keys of all streams that the runs read.
+
+    Raises:
+        InputError: two runs read a stream of different settings.
+    """
+    keys: dict[str, FeatureKey] = {}
+    for run in runs:
+        for stream, key in run.keys.items():
+            if keys.setdefault(stream, key) != key:
+                changes = "; ".join(keys[stream].differences(key))
+                raise InputError(
+                    f"{run.path} reads {stream!r} of other settings than the runs before it ({changes}); "
+                    "score the clips with each alone, and join the scores by avemo-fuse ensemble"
+                )
+    return keys
+
+
+def of_split(found: Found, split: str | None) -> Found:
+    """The clips of one split, where one is named."""
+    clips = [clip for clip in found.clips if split in (None, clip.split)]
+    if not clips:
+        have = ", ".join(sorted({clip.split for clip in found.clips}))
+        raise click.UsageError(f"there are no clips of split {split!r}; the clips are of {have}")
+    return replace(found, clips=clips)
+
+
+def choose(store: FeatureStore, found: Found | None, split: str | None) -> list[Row]:
+    """The clips to score: those found, or all that the store holds; of one split, where one is named."""
+    every = store.rows if found is None else [row for row in map(store.row, found.clips) if row]
+    rows = [row for row in every if split in (None, row.clip.split)]
+    if not rows:
+        have = ", ".join(sorted({row.clip.split for row in every})) or "no clips"
+        raise click.UsageError(f"{store.path} has no clips of split {split!r}; it has {have}")
+    return rows

@@ -1,0 +1,210 @@
+"""``avemo-fuse tables``: the papers' comparisons on a store of one's own, each row cross-validated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..cli import command, keep_result, with_options_of
+from ..table import aligned, markdown, records, write_csv
+from .cv import cross_validate, cv
+from .cv_results import Outcome, write
+from .options import tell
+
+if TYPE_CHECKING:
+    from ...fusion.significance import MatchedPair
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One of the papers' tables.
+
+    Attributes:
+        title: what it compares, and which table that is.
+        rows: name of each system → the options in which it differs.
+        baseline: the row that the others are tested against.
+        across: where the paper's table has columns: their names, and of each row what is left of its name.
+    """
+
+    title: str
+    rows: Mapping[str, Options]
+    baseline: str
+    across: Sequence[str] = field(default=())
+
+
+ATTENTIONS = ("self", "relation", "transformer")
+ENHANCED = ("f-mean", "f-meanstd", "f-meanstd-2", "f-normfft")
+ENCODER = {"fusion": "audio", "audio": "spectrogram"}
+
+RECIPES = {
+    "attention": Recipe(
+        "Attention over faces (down) and sound (across), with FBP (zhou2019, table 2)",
+        {
+            f"{visual} {audio}": {"fusion": "fbp", "visual_attention": visual, "audio_attention": audio}
+            for visual in ATTENTIONS
+            for audio in ATTENTIONS
+        },
+        "self self",
+        ATTENTIONS,
+    ),
+    "fusion": Recipe(
+        "Single streams and ways to fuse them (zhou2019 §3.3; zhou2021, tables II and VI)",
+        {name: {"fusion": name} for name in ("concat", "audio", "faces", "decision", "fbp", "g-fbp")},
+        "concat",
+    ),
+    "features": Recipe(
+        "Feature enhancement, with FBP (zhou2019, table 3)",
+        {name: {"fusion": "fbp", "visual": name} for name in ("basic", *ENHANCED)},
+        "basic",
+    ),
+    "family": Recipe(
+        "Factorized bilinear pooling and what is made of it (zhou2021, table IV)",
+        {
+            **{name: {"fusion": name} for name in ("g-fbp", "ag-fbp", "m-fbp", "am-fbp")},
+            "ag-fbp, divided by its length": {"fusion": "ag-fbp", "ag_norm": True},
+        },
+        "g-fbp",
+    ),
+    "encoders": Recipe(
+        "Audio networks trained on spectrograms, sound alone (zhou2021, table I)",
+        {
+            "1d-abfcn (no LRN)": {**ENCODER, "audio_encoder": "1d-abfcn", "lrn": False},
+            "1d-abfcn": {**ENCODER, "audio_encoder": "1d-abfcn", "lrn": True},
+            "2d-abfcn": {**ENCODER, "audio_encoder": "2d-abfcn"},
+        },
+        "1d-abfcn (no LRN)",
+    ),
+}
+
+EXAMPLES = """
+\b
+Examples:
+  avemo-fuse tables attention --members 10 --out tables
+  avemo-fuse tables family fusion --visual f-mean --members 10
+  avemo-fuse tables encoders --epochs 40 --members 3
+  avemo-fuse tables        all of them
+
+\b
+Tables:
+{}
+
+Each row is a run of `avemo-fuse cv` in DIR/runs, and one that two tables share is trained once. DIR gets
+NAME.md and NAME.csv: one member (mean ± standard deviation over seeds), all members averaged, and the
+matched-pair test on the errors of one member, averaged over all, against the row marked as the baseline.
+""".format("\n".join(f"  {name:<10}{recipe.title}" for name, recipe in RECIPES.items()))
+
+HEADER = (
+    "system",
+    "accuracy",
+    "UAR",
+    "averaged",
+    "UAR averaged",
+    "against baseline",
+    "one-tailed p",
+    "two-tailed p",
+)
+
+
+@with_options_of(cv, without=("out",))
+@command("tables", epilog=EXAMPLES)
+@click.argument("names", nargs=-1, type=click.Choice(list(RECIPES)), metavar="[NAME]...")
+@click.option("--out", type=click.Path(path_type=Path), default="tables", show_default=True, metavar="DIR",
+              help="Where the tables and their runs go.")  # fmt: skip
+def tables(names: Sequence[str], out: Path, **options: Any) -> None:
+    """Make the papers' tables of comparisons on the clips of a store, by cross-validation.
+
+    All rows share the options; what a row is about is its own, but for the backbone: --visual
+    f-mean:ferresnet makes all its features of ferresnet. A table that was stopped goes on with the same
+    command.
+    """
+    for name in names or RECIPES:
+        recipe = RECIPES[name]
+        outcomes = {}
+        for number, (row, own) in enumerate(recipe.rows.items(), 1):
+            click.echo(f"\n== {name}, {number} of {len(recipe.rows)}: {row}")
+            folder = out / "runs" / slug(own)
+            outcomes[row] = cross_validate(folder, joined(options, own))
+            write(outcomes[row], folder, None)
+        rows = [row_of(row, outcomes[row], outcomes[recipe.baseline]) for row in recipe.rows]
+        parts = [f"# {recipe.title}", markdown(HEADER, rows), footnote(outcomes[recipe.baseline], recipe)]
+        if recipe.across:
+            parts.insert(1, markdown(["accuracy", *recipe.across], across(recipe, outcomes)))
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        write_csv(out / f"{name}.csv", HEADER, rows)
+        keep_result(tables={name: records(HEADER, rows)})
+        click.echo(f"\n{recipe.title}\n{aligned(HEADER, rows)}\n{parts[-1]}")
+        tell([("wrote", f"{out / name}.md and .csv")])
+
+
+def joined(options: Options, own: Options) -> dict[str, Any]:
+    """All options of a row; its own feature is of the backbone that ``--visual FEATURE:BACKBONE`` names."""
+    _, colon, backbone = str(options["visual"]).partition(":")
+    features = {"visual": f"{own['visual']}{colon}{backbone}"} if "visual" in own else {}
+    return {**options, **own, **features}
+
+
+def slug(own: Options) -> str:
+    """A folder for the options of a row: ``fbp-self-relation``."""
+    words = [str(value) if not isinstance(value, bool) else f"{name}-{value}" for name, value in own.items()]
+    return re.sub(r"[^\w.-]+", "-", "-".join(words).lower())
+
+
+def row_of(name: str, outcome: Outcome, baseline: Outcome) -> list[object]:
+    """As under :data:`HEADER`."""
+    from ...fusion.metrics import summary
+
+    found = [summary(scores) for scores in outcome.members]
+    whole = summary(outcome.mean)
+    spread = [_spread([getattr(each, figure) for each in found]) for figure in ("accuracy", "uar")]
+    cells: list[object] = [name, *spread, whole.accuracy, whole.uar]
+    if outcome is baseline:
+        return [*cells, "baseline", None, None]
+    test = tested(baseline, outcome)
+    return [*cells, f"{test.difference:+.3f}", test.one_tailed, test.two_tailed]
+
+
+def tested(baseline: Outcome, outcome: Outcome) -> MatchedPair:
+    """The matched-pair test on the share of members that err on each clip."""
+    from ...fusion.comparison import errors, match
+    from ...fusion.significance import matched_pair
+
+    known = match(baseline.mean, outcome.mean).first
+    return matched_pair(errors(baseline.members, known), errors(outcome.members, known))
+
+
+def across(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> list[list[object]]:
+    """Mean accuracies in the paper's own shape."""
+    from ...fusion.metrics import summary
+
+    def mean(outcome: Outcome) -> float:
+        return sum(summary(scores).accuracy for scores in outcome.members) / len(outcome.members)
+
+    names = dict.fromkeys(row.removesuffix(f" {recipe.across[0]}") for row in recipe.rows if row.endswith(
+        f" {recipe.across[0]}"))  # fmt: skip
+    return [[name, *(mean(outcomes[f"{name} {column}"]) for column in recipe.across)] for name in names]
+
+
+def footnote(outcome: Outcome, recipe: Recipe) -> str:
+    """How the figures were made."""
+    members, clips = len(outcome.members), len(outcome.mean.labelled.clips)
+    marks = outcome.mean.marks_cell
+    return (
+        f"{clips} held-out clips of {len(outcome.design.folds)} folds, {members} members. Accuracy and UAR: "
+        f"one member, mean ± standard deviation over seeds; averaged: the scores of all {members}. Tests: "
+        f"matched pair against {recipe.baseline}, on the share of members that err on each clip."
+        + (f" {marks.capitalize()}." if marks else "")
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    from statistics import fmean, stdev
+
+    return f"{fmean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")

@@ -1,0 +1,1 @@
+"""The segment pipeline of priyasad2019, and its tables."""

@@ -1,0 +1,1 @@
+"""A video with what a run says of it drawn in."""

@@ -1,0 +1,1 @@
+"""Labelled pictures of faces, as their collections come."""

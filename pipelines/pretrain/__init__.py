@@ -1,0 +1,1 @@
+"""Training and judging networks on pictures, recordings and segments."""

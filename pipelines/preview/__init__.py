@@ -1,0 +1,1 @@
+"""Contact sheets of clips: which face was taken, and what was heard."""

@@ -1,0 +1,1 @@
+"""What came of runs, as one HTML page."""

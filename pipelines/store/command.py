@@ -1,0 +1,166 @@
+"""``avemo store``: looking after a feature store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..cli import InputError, command, json_instead
+from ..progress import progress_bar
+from .importing import import_
+
+if TYPE_CHECKING:
+    from ...cache.merge import Merge
+
+DEFAULT = Path("features")
+store_argument = click.argument("path", metavar="[STORE]", default=DEFAULT, type=click.Path(path_type=Path))
+
+
+@command("status")
+@store_argument
+@json_instead
+def status(path: Path, as_json: bool) -> None:
+    """Say what is in a store.
+
+    Clips, labels, faces, streams and failures of STORE (default: features).
+    """
+    from ...cache.store import FeatureStore
+    from .report import as_text, report
+
+    with FeatureStore(path) as store:
+        found = report(store)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else as_text(found))
+
+
+@command("verify")
+@store_argument
+@click.option("--drop", is_flag=True, help="Take damaged arrays off the books, to be extracted again.")
+def verify(path: Path, drop: bool) -> int:
+    """See whether a store is whole.
+
+    Reads every array of STORE (default: features) and compares its checksum.
+
+    \b
+    Exit code: 0 whole; 1 something is damaged, each named; 2 no such store.
+    """
+    from ...cache.checks import damaged
+    from ...cache.store import FeatureStore
+
+    with FeatureStore(path) as store:
+        found = []
+        for row, stream, problem in damaged(store):
+            found.append((row.clip, stream))
+            click.echo(f"{row.clip}, {stream}: {problem}", err=True)
+        if found and drop:
+            with store.writer() as writer:
+                for clip, stream in found:
+                    writer.drop(clip, [stream])
+    if not found:
+        click.echo(f"{path}: {len(store.rows)} clips, every array as it was written")
+        return 0
+    again = "avemo-extract, or avemo store import for what was imported, makes them anew"
+    remedy = again if drop else "--drop lets them be made anew"
+    click.echo(f"{path}: {len(found)} damaged streams{', dropped' if drop else ''}; {remedy}")
+    return 1
+
+
+@command("export")
+@click.argument("paths", metavar="[STORE] FILE.h5", nargs=-1, required=True, type=click.Path(path_type=Path))
+def export(paths: tuple[Path, ...]) -> None:
+    """Write a store into one file.
+
+    FILE.h5 gets all of STORE (default: features) and needs nothing beside it.
+    """
+    if len(paths) > 2:
+        raise click.UsageError(f"{len(paths)} paths given; [STORE] FILE.h5 expected")
+    from ...cache.checks import export as write
+    from ...cache.store import FeatureStore
+
+    source, target = (DEFAULT, *paths)[-2:]
+    with FeatureStore(source) as store:
+        count = write(store, target)
+    click.echo(f"wrote {target}: {count} clips")
+
+
+SHOWN = 5  # of what keeps stores apart
+
+MERGE_EXAMPLES = """
+\b
+Examples:
+  avemo store merge features machine1/features machine2/features
+  avemo store merge features more/features
+
+\b
+Exit code: 0 done; 1 done, but damaged arrays were left out, each named; 2 nothing was done, because of wrong
+arguments or stores that contradict each other; 130 interrupted: the same command goes on.
+"""
+
+
+@command("merge", epilog=MERGE_EXAMPLES)
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("stores", metavar="STORE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+def merge(out: Path, stores: tuple[Path, ...]) -> int:
+    """Bring stores together into one.
+
+    OUT, a new store or one to add to, gets all clips and features of each STORE. What is the same in several
+    is kept once. Where two tell of a clip in different ways (another file, label, or settings of extraction),
+    nothing is done, and the differences are named. Every array that is taken is checked.
+    """
+    named = [path.resolve() for path in (out, *stores)]
+    for i, path in enumerate(named):
+        if path in named[:i]:
+            raise click.UsageError(f"{(out, *stores)[i]} is named twice; each store is to be named once")
+    from ...cache.merge import Merge, contradictions, mixtures
+    from ...cache.store import FeatureStore
+
+    sources = [FeatureStore(path) for path in stores]
+    there = [FeatureStore(out)] if (out / "store.json").exists() else []
+    _refuse(list(contradictions([*there, *sources])))
+    target = FeatureStore(out, create=True)
+    damaged = []
+    for source in sources:
+        work = Merge(source, target)
+        click.echo(f"{source.path}: {len(source.rows)} clips, {work.clips} of them with something new")
+        _run(work)
+        damaged += work.damaged
+        target.refresh()
+    held = {(row.clip.key, stream) for row in target.rows for stream in row.entries if row.has(stream)}
+    lost = [damage for damage in damaged if (damage.clip.key, damage.stream) not in held]
+    for damage in lost:
+        click.echo(f"left out: {damage.clip}, {damage.stream}: {damage.reason}", err=True)
+    for text in mixtures(target):
+        click.echo(f"note: {text}", err=True)
+    left_out = f"; {len(lost)} damaged streams left out" if lost else ""
+    click.echo(f"{out}: {len(target.rows)} clips{left_out}; next: avemo store status {out}")
+    return 1 if lost else 0
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        lines = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
+        raise InputError(
+            f"these stores contradict each other, so nothing was done:{lines}{more}\n"
+            "extract these clips again with one choice of settings, give clips of the same name other ids in "
+            "a manifest, or keep the stores apart"
+        )
+
+
+def _run(work: Merge) -> None:
+    """Carry a merge out under a progress bar."""
+
+    with progress_bar(total=work.nbytes, unit="B", unit_scale=True, disable=not work.nbytes) as bar:
+        for done in work:
+            bar.update(done)
+
+
+store = click.Group(
+    "store",
+    commands=[status, verify, import_, merge, export],
+    help="Look after a feature store.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)

@@ -1,0 +1,193 @@
+"""``avemo store import``: per-frame features made elsewhere into a feature store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ...cache.clips import Clip
+from ..cli import InputError, command
+from ..datasets.found import ONLY_SPLIT, count_of
+from ..progress import progress_bar
+
+if TYPE_CHECKING:
+    from ...cache.arrays import Arrays
+    from ...cache.imports import Import, Matched
+    from ...cache.store import FeatureStore
+
+MAP_COLUMNS = ("file", "clip", "split", "label", "subject")
+
+EXAMPLES = """
+\b
+FEATURES is one of
+  a folder of .npy files, one a clip   fgnet/000046280.npy, fgnet/train/000046280.npy
+  an HDF5 file, a data set a clip      /000046280, /train/000046280
+  an .npz file, an array a clip        numpy.savez("fgnet.npz", **{"train/000046280": values})
+Each array is [frames, values]. A frame without a vector (no face, say) is a row of NaN; it is left out when
+the feature is read. A file's name is the clip's id; where two splits have the same id, a folder (group)
+called as the split tells them apart, or --map does: a CSV with the columns file, clip, and as needed split.
+
+\b
+Examples:
+  avemo store import fgnet/ --name fgnet --note "FG-Net, 1024 values"
+  avemo store import fgnet.h5 --store features --name fgnet --map clips.csv
+  avemo store import openface/ --name openface --frames any --fps 25
+  avemo store import videomae.npz --name videomae --frames one
+  avemo store import fgnet/ --name fgnet --store bare --map labels.csv --add-clips
+  avemo-fuse train --visual basic:fgnet
+
+\b
+Exit code: 0 done; 1 done, but some arrays could not be used, each named with its reason;
+2 wrong arguments or input; 130 interrupted: the same command goes on.
+"""
+
+
+@command("import", epilog=EXAMPLES)
+@click.argument("features", type=click.Path(path_type=Path))
+@click.option("--store", "path", type=click.Path(path_type=Path), default="features", show_default=True,
+              metavar="DIR", help="The feature store to add to.")  # fmt: skip
+@click.option("--name", required=True, metavar="NAME", help="What to call the features' backbone.")
+@click.option(
+    "--map",
+    "table",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="Which clip each file is of: columns file, clip and, as needed, split, label, subject.",
+)
+@click.option(
+    "--frames",
+    type=click.Choice(["same", "any", "one"]),
+    default="same",
+    show_default=True,
+    help="Vectors of a clip: as many as the frames that the store has of it; any number, at another rate; or "
+    "one, which may be given as [values].",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="RATE",
+    help="Vectors a second.  [default: the times of the store's frames, or evenly over them]",
+)
+@click.option("--note", metavar="TEXT", help="What made them; stays with the features and with every run.")
+@click.option("--replace", is_flag=True, help="Let them take the place of others of that name.")
+@click.option(
+    "--add-clips",
+    is_flag=True,
+    help="Make clips that the store lacks, of what the map says, and the store where there is none.",
+)
+def import_(
+    features: Path,
+    path: Path,
+    name: str,
+    table: Path | None,
+    frames: str,
+    fps: float | None,
+    note: str | None,
+    replace: bool,
+    add_clips: bool,
+) -> int:
+    """Put per-frame features made elsewhere into a store.
+
+    They become the statistic `basic` of a backbone called NAME, to train on as `--visual basic:NAME`. What
+    is stored already is not stored again.
+    """
+    if add_clips and table is None:
+        raise click.UsageError("--add-clips needs --map, a CSV that says which clips there are")
+    from ...cache.arrays import open_arrays
+    from ...cache.imports import Import, match, match_by_map
+    from ...cache.store import FeatureStore
+
+    wanted, problems = ({}, {}) if table is None else read_map(table)
+    with open_arrays(features) as arrays, FeatureStore(path, create=add_clips) as store:
+        clips = [row.clip for row in store.rows]
+        if table is None:
+            matched = match(arrays.names, clips)
+        else:
+            matched = match_by_map(arrays.names, wanted, clips, ONLY_SPLIT if add_clips else "")
+        matched.refused |= problems
+        _need_some(matched, arrays, store, table)
+        work = Import(store, arrays, matched, name, frames, fps, note, replace)
+        return _work(work, arrays, matched, store)
+
+
+def _need_some(matched: Matched, arrays: Arrays, store: FeatureStore, table: Path | None) -> None:
+    """Stop where no array is of any clip."""
+    if not matched.clips:
+        for name, reason in matched.refused.items():
+            click.echo(f"failed: {name}: {reason}", err=True)
+        clips = [row.clip for row in store.rows]
+        held = f"its clips are {_first(clips)}" if clips else "it has no clips yet"
+        remedy = "name them as the clips" if table is None else f"see to {table}"
+        raise InputError(
+            f"none of {count_of(len(arrays.names), 'array')} in {arrays.path} ({_first(arrays.names)}) is of "
+            f"a clip in {store.path}; {held}; {remedy}, or make clips of a --map with --add-clips"
+        )
+
+
+def read_map(table: Path) -> tuple[dict[str, Clip], dict[str, str]]:
+    """The clip of each file that a CSV lists, by the name of its array, and what is wrong with other rows.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    from ..datasets.manifest import table_rows
+
+    wanted: dict[str, Clip] = {}
+    problems: dict[str, str] = {}
+    for number, row in table_rows(table, MAP_COLUMNS):
+        name = row["file"].removesuffix(".npy").removeprefix("./").lstrip("/")
+        clip = Clip(row["clip"], row["split"], "", row["label"] or None, row["subject"] or None)
+        where = f"row {number} of {table.name}"
+        if row["surplus"]:
+            problems[where] = f"has more cells than the first line ('{row['surplus']}'): quote a comma's cell"
+        elif not name or not clip.id:
+            problems[where] = "names no file" if not name else f"names no clip for '{name}'"
+        elif wanted.setdefault(name, clip) != clip:
+            problems[where] = f"gives '{name}' to {clip.id}, and a row before to {wanted[name].id}"
+    return wanted, problems
+
+
+def _work(work: Import, arrays: Arrays, matched: Matched, store: FeatureStore) -> int:
+    """Carry an import out under a progress bar, and tell what became of it; the exit code."""
+
+    click.echo(
+        f"{arrays.path}: {count_of(len(arrays.names), 'array')}, {work.dimensions} values a vector; "
+        f"{store.path}: {count_of(len(store.rows), 'clip')}"
+    )
+    if work.dropped:
+        click.echo(f"other features of that name are dropped, of {count_of(len(work.dropped), 'clip')}")
+    stored = same = empty = 0
+    failures = [f"{name}: {reason}" for name, reason in matched.refused.items()]
+    with progress_bar(work, total=len(matched.clips), unit="clip") as bar:
+        for line in failures:
+            bar.write(f"failed: {line}", file=sys.stderr)
+        for taken in bar:
+            stored += taken.stored
+            same += not taken.stored and not taken.failure
+            empty += taken.empty
+            if taken.failure:
+                failures.append(taken.name)
+                bar.write(f"failed: {taken.clip} ({taken.name}): {taken.failure}", file=sys.stderr)
+    counts = {"imported": stored, "there already": same, "failed": len(failures)}
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    click.echo(f"{work.stream}: {told}" + (f"; {empty} without any vector" if empty else ""))
+    _tell_rest(matched.unknown, "array", f"of no clip in {store.path}")
+    _tell_rest(work.lacking, "clip", f"without an array in {arrays.path}")
+    if stored or same:
+        name = work.stream.rpartition("/")[0]
+        click.echo(f"next: avemo-fuse train --store {store.path} --visual basic:{name}")
+    return 1 if failures else 0
+
+
+def _tell_rest(rest: Sequence[object], noun: str, what: str) -> None:
+    if rest:
+        click.echo(f"{count_of(len(rest), noun)} {what}: {_first(rest)}", err=True)
+
+
+def _first(items: Sequence[object], count: int = 5) -> str:
+    more = f" and {len(items) - count} more" if len(items) > count else ""
+    return ", ".join(map(str, items[:count])) + more

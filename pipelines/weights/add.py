@@ -1,0 +1,136 @@
+"""A file of the user's into the folder of weights: read safely, recognised, and kept without any pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import safetensors.torch
+
+from ...extract.backbones import names, zoo
+from ...extract.backbones.onnx_net import NAME as ONNX
+from ...extract.backbones.weights import WeightsError, file_kind, load_state, weights_sha256
+from ...extract.backbones.weights_folder import Stored, folder, name_of, read_card
+from .check import Verdict, check
+
+CARD_FORMAT = 1
+
+
+def add(source: Path, wanted: str | None, licence: str | None) -> Stored:
+    """Put ``source`` into :func:`.weights_folder.folder`.
+
+    A checkpoint becomes ``ARCHITECTURE@TAG.safetensors`` with a card that says where it came from; files
+    of dlib and ONNX are copied.
+
+    Args:
+        wanted: ``ARCHITECTURE@TAG`` or ``ARCHITECTURE``; None for what the file is recognised as. Without
+            a tag it is that of the zoo for a file that the zoo knows, else the file's own name.
+        licence: to be noted on the card.
+
+    Raises:
+        WeightsError: the file is damaged, unsafe or of no network here, it is not what it was said to be,
+            or there are weights of that name already.
+    """
+    verdict = check(source)
+    if verdict.state != "ok":
+        raise WeightsError(f"{source}: {verdict.what}")
+    known = zoo.of_name(verdict.name) if verdict.name else None
+    architecture, tag = _identity(source, verdict, wanted, known)
+    name = name_of(architecture, tag) if tag else architecture
+    _not_another(source, name, known)
+    convert = file_kind(source) in ("torch", "safetensors")
+    if architecture == ONNX:
+        _alone(source)
+    target = folder() / _file_name(source, name, known, convert)
+    if target.exists():
+        raise WeightsError(f"{target} is there already: choose another name with --as, or delete it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        if convert:
+            state = {key: value.contiguous().clone() for key, value in load_state(source).items()}
+            safetensors.torch.save_file(state, partial)
+        else:
+            shutil.copyfile(source, partial)
+        _write_card(source, target, partial, architecture, verdict, licence)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Stored(name, target, "cached")
+
+
+def _identity(
+    source: Path, verdict: Verdict, wanted: str | None, known: zoo.WeightSet | None
+) -> tuple[str, str]:
+    """The architecture and the tag."""
+    architecture, _, tag = (wanted or "").partition("@")
+    fits = verdict.architectures
+    backbones = (*names(), ONNX)
+    if known is None and not set(fits) & set(backbones):
+        raise WeightsError(f"{source}: {verdict.what}, and no backbone: it is used where it lies")
+    if architecture and architecture not in backbones:
+        raise WeightsError(f"no backbone is called {architecture!r}: expected one of {', '.join(backbones)}")
+    if architecture and architecture not in fits:
+        raise WeightsError(f"{source}: not weights of {architecture}, but of {' or '.join(fits)}")
+    if not architecture and len(fits) != 1:
+        choice = " or ".join(f"--as {name}" for name in fits)
+        raise WeightsError(
+            f"{source}: fits {' and '.join(fits)}, which normalise a face differently: say which by {choice}"
+        )
+    architecture = architecture or fits[0]
+    if not tag and known is not None and known.architecture == architecture:
+        return architecture, known.tag
+    return architecture, tag or source.name.partition(".")[0].replace(" ", "-")
+
+
+def _file_name(source: Path, name: str, known: zoo.WeightSet | None, convert: bool) -> str:
+    if convert:
+        return f"{name}.safetensors"
+    if known is not None and known.name == name:
+        return known.files[0]  # what is known of an ONNX file goes by that
+    return f"{name}{source.suffix}"
+
+
+def _not_another(source: Path, name: str, known: zoo.WeightSet | None) -> None:
+    """Refuse the name of known weights for others."""
+    entry = zoo.of_name(name)
+    if entry is not None and entry.checksum and entry != known:
+        raise WeightsError(
+            f"{source}: {name} is the name of weights whose checksum is known, and it has another: "
+            f"choose another tag with --as {entry.architecture}@TAG"
+        )
+
+
+def _alone(source: Path) -> None:
+    """Refuse an ONNX file whose weights lie in other files, which it names and a copy would not find."""
+    from ...extract.backbones.onnx_net import open_onnx
+
+    if "+" in open_onnx(source)[2]:
+        raise WeightsError(
+            f"{source}: has its weights in files beside it; use it where it lies, as {ONNX}@{source}"
+        )
+
+
+def _write_card(
+    source: Path, target: Path, partial: Path, architecture: str, verdict: Verdict, licence: str | None
+) -> None:
+    card = target.with_suffix(".json")
+    if architecture == ONNX:
+        # It tells how faces go in, and nothing else may stand on it.
+        if source.with_suffix(".json").is_file():
+            shutil.copyfile(source.with_suffix(".json"), card)
+        return
+    entries = {
+        "format": CARD_FORMAT,
+        **read_card(source),
+        "architecture": architecture,
+        "source": source.name,
+        "source_sha256": verdict.sha256,
+        "sha256": weights_sha256(partial),
+    }
+    if licence:
+        entries["licence"] = licence
+    temporary = card.with_name(f"{card.name}.partial")
+    temporary.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(card)

@@ -1,0 +1,156 @@
+"""What is known of each set of weights, as records and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...extract.backbones import get, zoo
+from ...extract.backbones.onnx_net import NAME as ONNX
+from ...extract.backbones.onnx_net import read_onnx_card
+from ...extract.backbones.weights import WeightsError
+from ...extract.backbones.weights_folder import Stored, how_to_get, read_card, stored
+from ..table import aligned
+from .check import check, normalisation, preprocessing
+
+MISSING = "missing"
+_UNKNOWN = "not known"
+
+Record = dict[str, Any]
+
+
+def records() -> list[Record]:
+    """All weights that are known or here, in natural order of their names."""
+    here = {weights.name: weights for weights in stored()}
+    known = {entry.name: entry for entry in zoo.TABLE}
+    return [
+        _record(name, known.get(name), here.get(name)) for name in sorted({*known, *here}, key=zoo.natural)
+    ]
+
+
+def as_table(found: Sequence[Record]) -> str:
+    """A row each: what it was trained on, what goes in and comes out, whether it is here."""
+    header = ["name", "trained on", "classes", "input", "features", "here", "to get it"]
+    rows = [
+        [
+            record["name"],
+            record["trained_on"],
+            len(record["classes"]) or None,
+            record["input_size"] and f"{record['input_size']} {record['colour']}",
+            record["features"],
+            record["place"],
+            _way(record),
+        ]
+        for record in found
+    ]
+    return aligned(header, rows)
+
+
+def as_text(record: Record) -> str:
+    """All of one record, a line each."""
+    path = record["path"]
+    lines = {
+        "trained on": record["trained_on"],
+        "classes": ", ".join(record["classes"]) or "none known",
+        "input": record["preprocessing"],
+        "output": record["features"] and f"{record['features']} features, {record['layer']}",
+        "network": None if record["paper"] else record["network"],
+        "licence": record["licence"] or _UNKNOWN,
+        "paper": record["paper"],
+        "published at": record["page"],
+        "direct link": record["url"],
+        "file": " or ".join(record["files"]),
+        "checksum": record["checksum"] or _UNKNOWN,
+        "note": record["note"],
+        "use": record["use"],
+        "here": f"{path} ({record['place']})" if path else f"no: {record['how_to_get']}",
+    }
+    if path:
+        verdict = check(Path(path))
+        lines["SHA-256"] = verdict.sha256
+        lines["verdict"] = f"{verdict.state}: {verdict.what}"
+    shown = [(key, value) for key, value in lines.items() if value]
+    width = max(len(key) for key, _ in shown)
+    return "\n".join([record["name"], *(f"  {key:<{width}}  {value}" for key, value in shown)])
+
+
+def _record(name: str, entry: zoo.WeightSet | None, here: Stored | None) -> Record:
+    architecture = name.partition("@")[0]
+    card = _card(here)
+    return {
+        "name": name,
+        "architecture": architecture,
+        "kind": entry.kind if entry else "face network",
+        "trained_on": entry.trained_on if entry else f"your own: {card.get('source', '')}".rstrip(": "),
+        "classes": list(entry.classes if entry and entry.classes else card.get("classes", ())),
+        **_network(architecture, entry, here),
+        "licence": entry.licence if entry and entry.licence else card.get("licence") or _of_data(card),
+        "paper": entry.paper if entry else None,
+        "page": entry.page if entry else None,
+        "url": entry.url if entry else None,
+        "files": list(entry.files) if entry else [],
+        "checksum": entry.checksum if entry else None,
+        "note": entry.note if entry else "",
+        "use": _use(name, architecture, entry, here),
+        "how_to_get": how_to_get(entry) if entry and not here else None,
+        "place": here.place if here else MISSING,
+        "path": str(here.path) if here else None,
+    }
+
+
+def _of_data(card: Mapping[str, Any]) -> str | None:
+    """Under what the data are, of which a network of one's own was made."""
+    data = card.get("data")
+    licence = data.get("licence") if isinstance(data, dict) else None
+    return f"of the data: {licence}" if licence else None
+
+
+def _network(architecture: str, entry: zoo.WeightSet | None, here: Stored | None) -> Record:
+    """What goes in and comes out, as its network's spec says."""
+    unknown: Record = dict.fromkeys(("input_size", "colour", "preprocessing", "features", "layer", "network"))
+    if entry is not None and entry.kind != "face network":
+        return unknown
+    if architecture == ONNX:
+        # Its size and features are in the file alone, which need not be here.
+        try:
+            card = read_onnx_card(here.path if here else Path(entry.files[0] if entry else ""))
+        except WeightsError as error:
+            return {**unknown, "preprocessing": str(error)}
+        values = normalisation(card.colour, card.mean, card.std)
+        return {**unknown, "colour": card.colour, "preprocessing": f"{values}; the file tells its size"}
+    spec = get(architecture)
+    return {
+        "input_size": spec.input_size,
+        "colour": spec.colour,
+        "preprocessing": preprocessing(spec),
+        "features": spec.features,
+        "layer": spec.layer,
+        "network": spec.source,
+    }
+
+
+def _card(here: Stored | None) -> dict[str, Any]:
+    """What a card beside the file says; ``avemo weights verify`` tells of one that cannot be read."""
+    if here is None or here.architecture == ONNX:
+        return {}
+    try:
+        return read_card(here.path)
+    except WeightsError:
+        return {}
+
+
+def _use(name: str, architecture: str, entry: zoo.WeightSet | None, here: Stored | None) -> str | None:
+    if entry is None or entry.kind == "face network":
+        return f"--backbone {name}"
+    if entry.kind == "face detector":
+        return f"--detector {architecture}@{here.path if here else entry.files[0]}"
+    return None
+
+
+def _way(record: Record) -> str | None:
+    if record["path"]:
+        return None
+    if record["url"]:
+        return "fetch"
+    return "by hand" if record["files"] else "avemo pretrain"
