@@ -33,7 +33,12 @@ demo: install
 	cd $(DEMO) && $(BIN)/avemo-fuse ensemble run --prior train --out submission --zip demo
 	@echo "== the report"
 	cd $(DEMO) && $(BIN)/avemo-fuse report run
-	@echo "== done: $(DEMO)/submission/submission.csv, $(DEMO)/submission/demo.zip, $(DEMO)/run/report.html"
+	@echo "== which faces were taken"
+	cd $(DEMO) && $(BIN)/avemo preview features
+	@echo "== one clip, shown with what the ensemble says of it"
+	cd $(DEMO) && $(BIN)/avemo-fuse predict run $$(ls clips/Val_AFEW/Happy/*.mp4 | head -n 1) --window 0.6 --hop 0.1 \
+		--overlay overlay.mp4
+	@echo "== done, in $(DEMO): submission/submission.csv, submission/demo.zip, run/report.html, preview/index.html, overlay.mp4"
 
 docs: install
 	@echo "== building the site, the tutorial with it (minutes)"

@@ -24,7 +24,7 @@ PRETRAIN = ["lightning-fabric>=2.2"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.18"]
 VAD = ["silero-vad>=6.2.1", "onnxruntime>=1.18"]
 TIMM = ["timm>=1.0"]
-DOCS = ["sphinx>=7.4", "furo>=2024.8", "myst-nb>=1.1", "sphinx-click>=6", "matplotlib>=3.7"]
+DOCS = [*DEMO, "sphinx>=7.4", "furo>=2024.8", "myst-nb>=1.1", "sphinx-click>=6", "matplotlib>=3.7"]
 
 setup(
     name="avemo",

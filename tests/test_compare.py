@@ -19,7 +19,7 @@ from avemo.fusion.errors import FusionError
 from avemo.fusion.metrics import summary
 from avemo.fusion.scores import Scores
 from avemo.fusion.significance import matched_pair, mcnemar
-from avemo.pipelines.fuse.command.command import main
+from avemo.pipelines.fuse.command import main
 
 CLASSES = ("Angry", "Happy", "Sad")
 

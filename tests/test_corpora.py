@@ -15,10 +15,10 @@ import av
 import pytest
 from click.testing import CliRunner
 
-from avemo.pipelines.datasets.find.command import datasets
-from avemo.pipelines.datasets.find.find import ADAPTERS, DatasetError, find_clips
-from avemo.pipelines.datasets.find.found import Found
-from avemo.pipelines.datasets.find.published import PUBLISHED
+from avemo.pipelines.datasets.command import datasets
+from avemo.pipelines.datasets.find import ADAPTERS, DatasetError, find_clips
+from avemo.pipelines.datasets.found import Found
+from avemo.pipelines.datasets.published import PUBLISHED
 
 EACH_OF_SIX = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise")
 MELD_COLUMNS = (

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 
 from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
-from avemo.pipelines.datasets.find.find import DatasetError, find_clips
-from avemo.pipelines.datasets.find.found import Found
-from avemo.pipelines.datasets.find.labels import NEAREST, read_labels
+from avemo.pipelines.datasets.find import DatasetError, find_clips
+from avemo.pipelines.datasets.found import Found
+from avemo.pipelines.datasets.labels import NEAREST, read_labels
 from avemo.pipelines.extract import main as extract
-from avemo.pipelines.fuse.command.cv import SESSION, sessions
+from avemo.pipelines.fuse.cv import SESSION, sessions
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from avemo.cache.clips import Clip
-from avemo.pipelines.datasets.find.find import DatasetError, Found, NotThisDataset, find_clips
+from avemo.pipelines.datasets.find import DatasetError, Found, NotThisDataset, find_clips
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 

@@ -19,11 +19,11 @@ from click.testing import CliRunner
 
 from avemo.pipelines.demo import face as demo_face
 from avemo.pipelines.demo import voice as demo_voice
-from avemo.pipelines.demo.command.command import demo
-from avemo.pipelines.demo.command.expressions import EXPRESSIONS, MIRROR, displacements
-from avemo.pipelines.demo.command.face import FPS, HEIGHT, WIDTH
-from avemo.pipelines.demo.command.photo import LOWER_INNER, UPPER_INNER, inside, landmarks, photograph
-from avemo.pipelines.demo.command.set import DEMO_NOTE, claim, is_demo, make_clip, plan
+from avemo.pipelines.demo.command import demo
+from avemo.pipelines.demo.expressions import EXPRESSIONS, MIRROR, displacements
+from avemo.pipelines.demo.face import FPS, HEIGHT, WIDTH
+from avemo.pipelines.demo.photo import LOWER_INNER, UPPER_INNER, inside, landmarks, photograph
+from avemo.pipelines.demo.set import DEMO_NOTE, claim, is_demo, make_clip, plan
 
 pytest.importorskip("skimage", reason="needs scikit-image, whose photograph the demo set is made of")
 

@@ -25,8 +25,8 @@ from torch import nn
 
 from avemo.extract.backbones import get
 from avemo.pipelines.extract import main as avemo_extract
-from avemo.pipelines.fuse.command.command import COMMANDS as FUSE_COMMANDS
-from avemo.pipelines.fuse.command.command import main as avemo_fuse
+from avemo.pipelines.fuse.command import COMMANDS as FUSE_COMMANDS
+from avemo.pipelines.fuse.command import main as avemo_fuse
 from avemo.pipelines.main import COMMANDS
 from avemo.pipelines.main import main as avemo
 

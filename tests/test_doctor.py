@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from avemo.pipelines.doctor import checks as doctor_checks
-from avemo.pipelines.doctor.command.checks import CHECKS, Finding
+from avemo.pipelines.doctor.checks import CHECKS, Finding
 from avemo.pipelines.main import main
 
 

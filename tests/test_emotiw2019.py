@@ -22,12 +22,12 @@ from avemo.extract.plan import Plan
 from avemo.fusion.ensemble import average
 from avemo.fusion.runs import Run
 from avemo.fusion.scores import Scores
-from avemo.pipelines.datasets.find.find import find_clips
-from avemo.pipelines.datasets.find.folders import AFEW_CLASSES
-from avemo.pipelines.demo.command.set import DEMO_NOTE, claim, make
-from avemo.pipelines.emotiw2019.command.command import VIEW_SETS
-from avemo.pipelines.emotiw2019.command.results import Line, as_markdown
-from avemo.pipelines.fuse.command.priors import EMOTIW2019_TEST_COUNTS
+from avemo.pipelines.datasets.find import find_clips
+from avemo.pipelines.datasets.folders import AFEW_CLASSES
+from avemo.pipelines.demo.set import DEMO_NOTE, claim, make
+from avemo.pipelines.emotiw2019.command import VIEW_SETS
+from avemo.pipelines.emotiw2019.results import Line, as_markdown
+from avemo.pipelines.fuse.priors import EMOTIW2019_TEST_COUNTS
 from avemo.pipelines.main import main
 
 FEATURES = ["f-mean", "f-meanstd", "f-normfft", "f-meanstd-2", "f-ar-mean"]

@@ -17,7 +17,7 @@ from avemo.fusion.calibration import expected_calibration_error, temperature, te
 from avemo.fusion.metrics import summary
 from avemo.fusion.priors import reestimate, reweight
 from avemo.fusion.scores import Scores
-from avemo.pipelines.fuse.command.priors import REESTIMATED
+from avemo.pipelines.fuse.priors import REESTIMATED
 from avemo.pipelines.main import main
 from avemo.pipelines.table import aligned
 

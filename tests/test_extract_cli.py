@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from avemo.cache.store import VERSION, FeatureStore
 from avemo.pipelines.extract import main
-from avemo.pipelines.store.command.command import merge
+from avemo.pipelines.store.command import merge
 
 MakeClip = Callable[..., Path]
 HEAVY = ("torch", "torchvision", "cv2", "numpy", "h5py", "librosa", "dlib", "av", "sklearn", "joblib")

@@ -14,7 +14,7 @@ from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
 from avemo.fusion.features import find
 from avemo.pipelines.extract import main as extract
-from avemo.pipelines.fuse.command.command import main as fuse
+from avemo.pipelines.fuse.command import main as fuse
 
 CLASSES = ("Angry", "Happy", "Neutral", "Sad")
 ONE, TWO = "ir50@affectnet/default", "ir50@rafdb/default"

@@ -31,8 +31,8 @@ from avemo.fusion.heads import HEADS
 from avemo.fusion.runs import Run, predict
 from avemo.fusion.scores import Scores
 from avemo.pipelines.cli import command
-from avemo.pipelines.demo.command.set import DEMO_NOTE, claim
-from avemo.pipelines.fuse.command.command import main
+from avemo.pipelines.demo.set import DEMO_NOTE, claim
+from avemo.pipelines.fuse.command import main
 
 CLASSES = ("Angry", "Happy", "Sad")
 SPLITS = {"train": 12, "val": 6, "test": 3}
@@ -323,9 +323,9 @@ def test_exit_codes() -> None:
 
 
 def test_help_is_light_and_names_everything() -> None:
-    modules = "fuse, fuse_train, fuse_predict, fuse_cv"
+    modules = "command, train, predict, cv"
     heavy = "{'torch', 'numpy', 'h5py', 'sklearn', 'joblib', 'tqdm'}"
-    code = f"import sys; from avemo.pipelines import {modules}; assert not {heavy} & {{*sys.modules}}"
+    code = f"import sys; from avemo.pipelines.fuse import {modules}; assert not {heavy} & {{*sys.modules}}"
     subprocess.run([sys.executable, "-c", code], check=True)
     text = fuse("train", "--help").output
     assert all(name in text for name in (*HEADS, *ATTENTIONS, *RECIPES))

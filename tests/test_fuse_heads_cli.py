@@ -19,8 +19,8 @@ from avemo.cache.writer import Outcome
 from avemo.fusion.encoders import ENCODERS
 from avemo.fusion.heads import HEADS, build_head, settings_for
 from avemo.fusion.scores import Scores
-from avemo.pipelines.fuse.command.command import main
-from avemo.pipelines.fuse.command.tables import joined
+from avemo.pipelines.fuse.command import main
+from avemo.pipelines.fuse.tables import joined
 
 SOUND = {"window": 640, "hop": 160, "sample_rate": 16_000}
 QUICK = ("--epochs", 2, "--batch", 4, "--hidden", 4, "--outputs", 4, "--lr", 1e-3, "--device", "cpu")

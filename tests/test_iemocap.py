@@ -23,11 +23,11 @@ from avemo.fusion.encoders import EncoderSettings, build_encoder
 from avemo.fusion.errors import FusionError
 from avemo.fusion.features import RECIPES, find
 from avemo.pipelines.cli import InputError
-from avemo.pipelines.datasets.find.find import DatasetError, Found, NotThisDataset, find_clips
-from avemo.pipelines.datasets.find.iemocap import NO_RECORDING, OTHER_WEARS
+from avemo.pipelines.datasets.find import DatasetError, Found, NotThisDataset, find_clips
+from avemo.pipelines.datasets.iemocap import NO_RECORDING, OTHER_WEARS
 from avemo.pipelines.extract import main as extract_main
-from avemo.pipelines.fuse.command.command import main as fuse_main
-from avemo.pipelines.pretrain.command.recordings import find_recordings
+from avemo.pipelines.fuse.command import main as fuse_main
+from avemo.pipelines.pretrain.recordings import find_recordings
 from avemo.pipelines.stage_one import plan_again
 
 LENGTH, PAUSE = 0.9, 0.35  # seconds of a turn, and between two

@@ -19,8 +19,8 @@ from avemo.extract.clip import read_source
 from avemo.extract.plan import Plan
 from avemo.fusion.metrics import summary
 from avemo.fusion.scores import Scores
-from avemo.pipelines.datasets.find.find import find_clips
-from avemo.pipelines.interspeech2019.command.results import Result as Outcomes
+from avemo.pipelines.datasets.find import find_clips
+from avemo.pipelines.interspeech2019.results import Result as Outcomes
 from avemo.pipelines.main import main
 
 CLASSES = ("Angry", "Happy", "Sad")

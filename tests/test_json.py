@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from avemo.fusion.metrics import summary
 from avemo.fusion.scores import Scores
 from avemo.pipelines.extract import main as extract
-from avemo.pipelines.fuse.command.command import main as fuse
+from avemo.pipelines.fuse.command import main as fuse
 
 from .test_fuse_cli import QUICK, fill
 

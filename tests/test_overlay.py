@@ -16,14 +16,14 @@ from click.testing import CliRunner
 
 from avemo.extract.media import Frame, Media
 from avemo.extract.plan import Plan
-from avemo.pipelines.datasets.find.find import find_clips
-from avemo.pipelines.demo.command.set import Shot
-from avemo.pipelines.demo.command.set import make_clip as make_demo_clip
-from avemo.pipelines.fuse.command.command import main
+from avemo.pipelines.datasets.find import find_clips
+from avemo.pipelines.demo.set import Shot
+from avemo.pipelines.demo.set import make_clip as make_demo_clip
+from avemo.pipelines.fuse.command import main
 from avemo.pipelines.overlay import video as overlay
-from avemo.pipelines.overlay.video.boxes import Boxes
-from avemo.pipelines.overlay.video.picture import Canvas, Layout, colour_of, strip_of_time
-from avemo.pipelines.overlay.video.video import write_overlay
+from avemo.pipelines.overlay.boxes import Boxes
+from avemo.pipelines.overlay.picture import Canvas, Layout, colour_of, strip_of_time
+from avemo.pipelines.overlay.video import write_overlay
 from avemo.pipelines.stage_one import into_store
 
 MakeClip = Callable[..., Path]

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from avemo.pipelines.pictures.find.ferplus import FERPLUS_CLASSES, majority, shares
-from avemo.pipelines.pictures.find.find import NotThisLayout, find_pictures
+from avemo.pipelines.pictures.ferplus import FERPLUS_CLASSES, majority, shares
+from avemo.pipelines.pictures.find import NotThisLayout, find_pictures
 from avemo.pretrain.errors import PretrainError
 from avemo.pretrain.pictures import PictureSet
 

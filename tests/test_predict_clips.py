@@ -18,8 +18,8 @@ from avemo.extract.plan import Plan
 from avemo.fusion.runs import Run
 from avemo.fusion.scores import Scores
 from avemo.pipelines.cli import InputError
-from avemo.pipelines.datasets.find.find import find_clips
-from avemo.pipelines.fuse.command.command import main
+from avemo.pipelines.datasets.find import find_clips
+from avemo.pipelines.fuse.command import main
 from avemo.pipelines.stage_one import into_store, plan_again
 
 MakeClip = Callable[..., Path]

@@ -18,9 +18,9 @@ from avemo.extract.backbones import WeightsError, load_audio_backbone
 from avemo.extract.backbones.weights import load_state
 from avemo.fusion.batches import Padded
 from avemo.fusion.encoders import EncoderSettings, build_encoder
-from avemo.pipelines.datasets.find.found import DatasetError
+from avemo.pipelines.datasets.found import DatasetError
 from avemo.pipelines.main import main
-from avemo.pipelines.pretrain.command.recordings import find_recordings
+from avemo.pipelines.pretrain.recordings import find_recordings
 from avemo.pretrain.audio_card import read_audio, start_from, write_audio
 from avemo.pretrain.audio_changes import AudioChanges, disturbed, kept, stretch
 from avemo.pretrain.audio_inputs import INPUTS, input_named

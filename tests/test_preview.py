@@ -24,7 +24,7 @@ from avemo.cache.store import FeatureStore
 from avemo.extract.align import CHIP_SIZE, compose, window_transform
 from avemo.extract.media import Media
 from avemo.pipelines.main import main
-from avemo.pipelines.preview.command.facts import (
+from avemo.pipelines.preview.facts import (
     Subject,
     TrackFacts,
     jumps,
@@ -32,8 +32,8 @@ from avemo.pipelines.preview.command.facts import (
     subject_of,
     track_facts,
 )
-from avemo.pipelines.preview.command.index import index
-from avemo.pipelines.preview.command.sheet import FACE, MARGIN, NO_FACE, POINT, SPEECH, TIMELINE, draw, strip
+from avemo.pipelines.preview.index import index
+from avemo.pipelines.preview.sheet import FACE, MARGIN, NO_FACE, POINT, SPEECH, TIMELINE, draw, strip
 
 from .browsing import DESKTOP, PHONE, opened
 
@@ -72,8 +72,8 @@ def pixels(image: Image.Image, colour: str) -> int:
 def folder(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
     """Class folders with a face, the same without sound, nobody, sound alone, and a file that is no video."""
     pytest.importorskip("skimage", reason="needs scikit-image, whose photograph the demo set is made of")
-    from avemo.pipelines.demo.command.set import claim
-    from avemo.pipelines.demo.command.set import make_clip as make_demo_clip
+    from avemo.pipelines.demo.set import claim
+    from avemo.pipelines.demo.set import make_clip as make_demo_clip
 
     made = tmp_path_factory.mktemp("preview")
     shot = claim(made / "demo", 1, seed=3)[0]

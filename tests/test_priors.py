@@ -13,7 +13,7 @@ from avemo.fusion.errors import FusionError
 from avemo.fusion.metrics import summary
 from avemo.fusion.priors import counts_from_file, from_counts, from_file, reestimate, reweight
 from avemo.fusion.scores import Scores
-from avemo.pipelines.fuse.command.priors import EMOTIW2019_TEST_COUNTS, choose, weighting
+from avemo.pipelines.fuse.priors import EMOTIW2019_TEST_COUNTS, choose, weighting
 
 PRINTED = {
     "Angry": "0.15",

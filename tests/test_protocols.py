@@ -29,8 +29,8 @@ from avemo.fusion.normalisation import per_subject
 from avemo.fusion.scores import Scores
 from avemo.fusion.selection import WEIGHTS, Choice, Rule, choose, with_epochs, with_weight
 from avemo.fusion.training import Job, Plan, TrainingSettings, train
-from avemo.pipelines.fuse.command.command import main
-from avemo.pipelines.fuse.command.cv import DUPLICATES, NORMALISED, SAME_SUBJECTS, SESSION, sessions
+from avemo.pipelines.fuse.command import main
+from avemo.pipelines.fuse.cv import DUPLICATES, NORMALISED, SAME_SUBJECTS, SESSION, sessions
 
 CLASSES = ("Angry", "Happy", "Sad")
 NOBODY = np.array([], dtype=np.int64)

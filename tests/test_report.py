@@ -24,8 +24,8 @@ from avemo.fusion.intervals import Interval, of_share
 from avemo.fusion.runs import Run
 from avemo.fusion.scores import Scores
 from avemo.fusion.training import Epoch
-from avemo.pipelines.demo.command.set import DEMO_NOTE, claim
-from avemo.pipelines.fuse.command.command import main
+from avemo.pipelines.demo.set import DEMO_NOTE, claim
+from avemo.pipelines.fuse.command import main
 from avemo.pipelines.page import Html, element, page, together
 from avemo.pipelines.report.charts import bars, confusion
 from avemo.pipelines.report.clips import SURE, WRONG, choose

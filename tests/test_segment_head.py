@@ -34,7 +34,7 @@ from avemo.fusion.segments import (
     segments_of,
 )
 from avemo.fusion.training import Job, Plan, TrainingSettings
-from avemo.pipelines.fuse.command.command import main
+from avemo.pipelines.fuse.command import main
 
 SPANS = np.array([[0, 0.655], [0.3, 0.955], [0.6, 1.255]])
 

@@ -20,7 +20,7 @@ from avemo.fusion.heads import HEADS, EncoderSettings, HeadSettings, settings_fo
 from avemo.fusion.selection import Rule, choose, epochs_to_choose
 from avemo.fusion.stack import StackedAdamW, stackable, train_stack
 from avemo.fusion.training import Job, Plan, Trained, TrainingSettings, train
-from avemo.pipelines.fuse.command.grid_option import grid_of
+from avemo.pipelines.fuse.grid_option import grid_of
 
 CLASSES = ("Angry", "Happy", "Sad")
 NOBODY = np.array([], dtype=np.int64)

@@ -27,7 +27,7 @@ from avemo.cache.rows import Source
 from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
 from avemo.fusion.features import find
-from avemo.pipelines.fuse.command.command import main as fuse
+from avemo.pipelines.fuse.command import main as fuse
 from avemo.pipelines.main import main
 
 FACES = FeatureKey("faces", {"detector": "dlib"})

@@ -20,7 +20,7 @@ from avemo.extract.voice_activity import (
     load_voice_activity,
     speech_span,
 )
-from avemo.pipelines.demo.command.voice import PAUSE, cast, speak
+from avemo.pipelines.demo.voice import PAUSE, cast, speak
 
 RATE = 16_000
 

@@ -25,8 +25,8 @@ from avemo.extract.backbones import get, load_backbone
 from avemo.extract.backbones.weights import load_state, weights_sha256
 from avemo.pipelines.main import main
 from avemo.pipelines.weights import download as downloads
-from avemo.pipelines.weights.command.check import check
-from avemo.pipelines.weights.command.download import DownloadError, download
+from avemo.pipelines.weights.check import check
+from avemo.pipelines.weights.download import DownloadError, download
 
 MOBILEFACENET = "90a00ba1d8b0b688af3deb731ed53dca582e6106805d1bc3cfdef55f570493f4"
 

@@ -21,8 +21,8 @@ from avemo.extract.plan import Plan
 from avemo.extract.track import Track, Tracker
 from avemo.fusion.scores import Scores
 from avemo.fusion.windows import nearest_window, window_spans
-from avemo.pipelines.datasets.find.find import find_clips
-from avemo.pipelines.fuse.command.command import main
+from avemo.pipelines.datasets.find import find_clips
+from avemo.pipelines.fuse.command import main
 from avemo.pipelines.stage_one import into_store
 
 MakeClip = Callable[..., Path]
