@@ -234,7 +234,7 @@ def test_a_set_says_what_it_is(one_actor: Path, tmp_path: Path) -> None:
 def test_a_killed_run_is_completed_and_then_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     settings = [str(folder), "--clips-per-class", "1", "--workers", "1"]
-    code = "from avemo.pipelines.demo import demo; demo()"
+    code = "from avemo.pipelines.demo.command import demo; demo()"
     process = subprocess.Popen([sys.executable, "-c", code, *settings], start_new_session=True)
     deadline = time.monotonic() + 60
     while len(list(folder.rglob("*.mp4"))) < 3 and time.monotonic() < deadline:

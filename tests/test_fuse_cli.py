@@ -337,7 +337,7 @@ def test_help_is_light_and_names_everything() -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_keeps_finished_members(store: Path, tmp_path: Path, workers: int) -> None:
     run = tmp_path / "run"
-    code = "from avemo.pipelines.fuse import main; main()"
+    code = "from avemo.pipelines.fuse.command import main; main()"
     call = ["train", "--store", store, "--out", run, *QUICK, "--epochs", 300, "--members"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, call), "200", "--workers", str(workers)],
