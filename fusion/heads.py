@@ -1,9 +1,10 @@
 """Heads: the streams of a batch in, class logits out.
 
-A new head is a class with a ``name`` and the ``streams`` it reads, decorated with :func:`.head.register`
-and imported here. A clip that lacks a stream gives that stream's attention no frame and so a vector of
-zeros: a fused head then judges by the other stream (for bilinear pooling through the biases of its
-projections), and a head of the one missing stream by its class biases alone.
+A new head is a class with a ``name`` and the ``streams`` it reads, decorated with :func:`.head.register`,
+and imported here or in a file of the user's own (:mod:`.plugins`). A clip that lacks a stream gives that
+stream's attention no frame and so a vector of zeros: a fused head then judges by the other stream (for
+bilinear pooling through the biases of its projections), and a head of the one missing stream by its class
+biases alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .encoders import EncoderSettings
 from .errors import FusionError
 from .head import HEADS, Head
 from .head_settings import HeadSettings, SegmentSettings, TrunkSettings
+from .plugins import VARIABLE, load_plugins
 
 __all__ = [
     "HEADS",
@@ -57,7 +59,9 @@ def head_class(name: str) -> type[Head]:
         FusionError: there is none.
     """
     if name not in HEADS:
-        raise FusionError(f"there is no fusion {name!r}; there are {', '.join(HEADS)}")
+        raise FusionError(
+            f"there is no fusion {name!r}; there are {', '.join(HEADS)}, and those in files named by {VARIABLE}"
+        )
     return HEADS[name]
 
 
@@ -152,3 +156,6 @@ def settings_of_run(values: Mapping[str, Any], path: Path) -> HeadSettings:
 
 def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "version"}
+
+
+load_plugins()
