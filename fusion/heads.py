@@ -60,7 +60,7 @@ def head_class(name: str) -> type[Head]:
     """
     if name not in HEADS:
         raise FusionError(
-            f"there is no fusion {name!r}; there are {', '.join(HEADS)}, and those in files named by {VARIABLE}"
+            f"there is no fusion {name!r}; there are {', '.join(HEADS)}, and those in the files of {VARIABLE}"
         )
     return HEADS[name]
 
