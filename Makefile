@@ -47,7 +47,7 @@ docs: install
 
 test: install
 	@echo "== running the tests, the slow ones too"
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

@@ -80,6 +80,7 @@ setup(
             "mypy>=1.10",
             "ruff>=0.6",
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "playwright>=1.45",
         ],
     },

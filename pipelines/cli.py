@@ -65,7 +65,7 @@ class Command(click.Command):
                 click.echo(json.dumps(ctx.meta[RESULT], indent=2, ensure_ascii=False))
         except KeyboardInterrupt:
             click.echo(
-                "\ninterrupted; what was kept is whole, and the same command goes on from there", err=True
+                "\ninterrupted; what is kept is whole, and the same command goes on from there", err=True
             )
             code = INTERRUPTED
         except click.UsageError:
