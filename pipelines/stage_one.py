@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cli import InputError
+from .datasets.found import count_of
 from .progress import progress_bar, seconds_bar
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def say_found(root: Path, found: Found) -> None:
     listed = ", ".join(f"{count} {split}" for split, count in splits.items())
     spare = len(found.left_out) - len(found.problems)
     repeated = f"; {spare} files that only repeat them are passed over" if spare else ""
-    click.echo(f"{root}: {found.dataset}, {len(found.clips)} clips ({listed}){repeated}")
+    click.echo(f"{root}: {found.dataset}, {count_of(len(found.clips), 'clip')} ({listed}){repeated}")
     for note in found.notes:
         click.echo(note)
     for item in found.problems[:SHOWN]:
@@ -111,7 +112,8 @@ def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
     views = f"{networks} over {', '.join(plan.view_sets)} views" if networks else "face tracks and sound"
     views = views if plan.pictures else "sound alone"
     click.echo(
-        f"{views} on {plan.torch_device}; {len(run.tasks)} of {total} clips to do in {run.workers} processes"
+        f"{views} on {plan.torch_device}; {len(run.tasks)} of {total} clips to do in "
+        f"{run.workers} process{'es' if run.workers > 1 else ''}"
     )
 
 
