@@ -12,6 +12,7 @@ from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 WRONG_INPUT, INTERRUPTED = 2, 130
 PACKAGE = __name__.partition(".")[0]
@@ -79,6 +80,19 @@ class Command(click.Command):
                 raise
             raise InputError(str(error)) from error
         ctx.exit(code or 0)
+
+
+def refuse_given(names: Collection[str], why: str) -> None:
+    """See that none of these parameters of the command stands on its command line.
+
+    Raises:
+        click.UsageError: one does; it says ``why`` that cannot be, and which to leave out.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name in names:
+            raise click.UsageError(f"{why}; leave out {parameter.opts[0]}")
 
 
 def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:

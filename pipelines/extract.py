@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from ..extract import DEFAULT_BACKBONE
-from .cli import command, json_result, keep_result
+from .cli import command, json_result, keep_result, refuse_given
 from .datasets.found import count_of
 from .datasets.options import PATTERN_HELP, dataset_options, find_chosen
 from .stage_one import into_store, say_found
@@ -175,7 +175,8 @@ def main(
         found = found.part(*part)
     pictures = not found.markers
     if not pictures:
-        _refuse_picture_options(found)
+        why = f"{found.dataset} is read as sound and facial markers, without pictures"
+        refuse_given(PICTURE_OPTIONS, why)
     say_found(clips, found)
     from ..cache.store import FeatureStore
     from ..extract.plan import Plan
@@ -198,17 +199,6 @@ def main(
     with FeatureStore(store) as opened:
         _summarise(opened, found)
     return 1 if failures or found.problems else 0
-
-
-def _refuse_picture_options(found: Found) -> None:
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-        if given and parameter.name in PICTURE_OPTIONS:
-            raise click.UsageError(
-                f"{found.dataset} is read as sound and facial markers, without pictures; leave out "
-                f"{parameter.opts[0]}"
-            )
 
 
 def _summarise(store: FeatureStore, found: Found) -> None:

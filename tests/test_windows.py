@@ -13,7 +13,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
 from avemo.extract.backbones import get
 from avemo.extract.detect import Face
@@ -22,8 +21,9 @@ from avemo.extract.track import Track, Tracker
 from avemo.fusion.scores import Scores
 from avemo.fusion.windows import nearest_window, window_spans
 from avemo.pipelines.datasets.find import find_clips
-from avemo.pipelines.fuse.command import main
 from avemo.pipelines.stage_one import into_store
+
+from .test_predict_clips import call, fuse
 
 MakeClip = Callable[..., Path]
 QUICK = ("--epochs", 2, "--hidden", 4, "--outputs", 4, "--factors", 2, "--device", "cpu")
@@ -58,16 +58,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
         fuse("train", "--store", home / "features", "--out", home / fusion, "--fusion", fusion, *QUICK)
     fuse("train", "--store", home / "sparse", "--out", home / "sparse-faces", "--fusion", "faces", *QUICK)
     return home
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def fuse(*arguments: object) -> str:
-    result = call(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def predict(home: Path, run: str, *arguments: object) -> tuple[object, ...]:

@@ -17,6 +17,7 @@ from .options import (
     device_options,
     output_options,
     recipe_options,
+    renaming,
     speaker_options,
     together,
     with_defaults,
@@ -227,15 +228,11 @@ def _evaluate(options: Mapping[str, Any]) -> int:
 def _find(options: Mapping[str, Any]) -> RecordingSet:
     from .recordings import find_recordings
 
-    pairs = [text.partition("=") for text in options["rename"]]
-    wrong = [found for found, equals, wanted in pairs if not (found and equals and wanted)]
-    if wrong:
-        raise InputError(f"--rename {wrong[0]!r}: expected FOUND=WANTED, as anger=Angry")
     recordings = find_recordings(
         options["data"],
         options["layout"],
         subject_pattern=options["subject_pattern"],
-        rename={found: wanted for found, _, wanted in pairs},
+        rename=renaming(options["rename"]),
         without=options["without"],
     )
     count = len(recordings.recordings)

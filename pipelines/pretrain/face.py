@@ -17,6 +17,7 @@ from .options import (
     learning_rate,
     output_options,
     recipe_options,
+    renaming,
     together,
 )
 from .work import (
@@ -227,16 +228,12 @@ def _recipe(options: Mapping[str, Any], random: bool) -> Recipe:
 def _find(options: Mapping[str, Any]) -> PictureSet:
     from ..pictures.find import find_pictures
 
-    pairs = [text.partition("=") for text in options["rename"]]
-    wrong = [found for found, equals, wanted in pairs if not (found and equals and wanted)]
-    if wrong:
-        raise InputError(f"--rename {wrong[0]!r}: expected FOUND=WANTED, as anger=Angry")
     pictures = find_pictures(
         options["data"],
         options["layout"],
         votes=options["votes"],
         faces=options["faces"],
-        rename={found: wanted for found, _, wanted in pairs},
+        rename=renaming(options["rename"]),
         without=options["without"],
     )
     count, classes = len(pictures.pictures), ", ".join(pictures.classes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+
+from ..cli import InputError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -102,3 +104,18 @@ def learning_rate(options: Mapping[str, Any], random: bool) -> float:
         return float(options["lr"])
     usual = 0.05 if options["optimiser"] == "sgd" else 0.001
     return usual if random else usual / 10
+
+
+def renaming(texts: Iterable[str]) -> dict[str, str]:
+    """What ``--rename`` says: the name found → the one wanted.
+
+    Raises:
+        InputError: one is not of the form FOUND=WANTED.
+    """
+    names = {}
+    for text in texts:
+        found, equals, wanted = text.partition("=")
+        if not (found and equals and wanted):
+            raise InputError(f"--rename {text!r}: expected FOUND=WANTED, as anger=Angry")
+        names[found] = wanted
+    return names

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from ..cli import InputError, command, json_result, keep_result
+from ..cli import InputError, command, json_result, keep_result, refuse_given
 from ..datasets.options import PATTERN_HELP, dataset_options, find_chosen
 from ..stage_one import into_store, say_found
 from ..table import aligned
@@ -125,7 +124,7 @@ def preview(
     if is_store:
         if len(paths) > 1:
             raise click.UsageError(f"{paths[0]} is a store, which is shown alone; leave out {paths[1]}")
-        _refuse(OF_CLIPS, f"{paths[0]} is a store, whose tracks are shown as they are")
+        refuse_given(OF_CLIPS, f"{paths[0]} is a store, whose tracks are shown as they are")
     if is_store:
         problems, path, wanted = 0, paths[0], None
     else:
@@ -148,19 +147,6 @@ def _named(paths: Sequence[Path]) -> str:
     return f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else str(paths[0])
 
 
-def _refuse(options: Collection[str], why: str) -> None:
-    """See that none of these is given.
-
-    Raises:
-        click.UsageError: one is.
-    """
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-        if given and parameter.name in options:
-            raise click.UsageError(f"{why}; leave out {parameter.opts[0]}")
-
-
 def _found(paths: Sequence[Path], source: dict[str, Any]) -> Found:
     if len(paths) == 1:
         return find_chosen(paths[0], **source)
@@ -169,7 +155,7 @@ def _found(paths: Sequence[Path], source: dict[str, Any]) -> Found:
             raise InputError(f"'{path}' does not exist; name video files")
         if path.is_dir():
             raise InputError(f"'{path}' is a folder, one of several paths; name it alone, or files alone")
-    _refuse(OF_FOLDERS, "several files are shown as they are, unlabelled")
+    refuse_given(OF_FOLDERS, "several files are shown as they are, unlabelled")
     from ..datasets.find import find_files
 
     return find_files(paths)
