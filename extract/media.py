@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
+from .clock import Clock, start_of
 from .errors import ClipError
 
 SAMPLE_RATE = 16_000
@@ -53,6 +55,12 @@ class Media:
             self.frame_rate = float(pictures[0].average_rate or 0) if pictures else 0.0
             self.has_sound = bool(container.streams.audio)
 
+    @cached_property
+    def clock(self) -> Clock:
+        """The clip's time, which runs on where the file's own clock restarts; all packets are read for it."""
+        with self.opened() as container:
+            return Clock.of(container)
+
     def frames(self) -> Iterator[Frame]:
         """The frames in order of time, turned upright.
 
@@ -60,22 +68,20 @@ class Media:
         """
         chosen = self._chosen()
         decoded = 0
-        reached = 0.0
         with self.opened() as container:
             stream = _pictures(container)[0]
             stream.thread_count = 1  # clips are worked on side by side; a decoder's own threads would compete
             try:
-                for packet in container.demux():
-                    reached = max(reached, _end(packet, container))
+                for packet in self.clock.packets(container):
                     if packet.stream_index != stream.index:
                         continue
                     for frame in packet.decode():
                         if chosen is None or decoded in chosen:
-                            yield Frame(_time(frame, stream, container, decoded), _upright(frame))
+                            yield Frame(self._time(frame, stream, decoded), _upright(frame))
                         decoded += 1
             except FFmpegError as error:
                 self.warnings.append(f"breaks off after {decoded} frames ({error.strerror})")
-            promised = _promised_end(container)
+            promised, reached = _promised_end(container), self.clock.end
             if not self.warnings and reached < promised - max(0.5, 0.1 * promised):
                 self.warnings.append(f"cut short: it ends after {reached:.1f} of {promised:.1f} seconds")
 
@@ -101,19 +107,18 @@ class Media:
         """How long the clip is by its header; where that does not tell, by its packets."""
         with self.opened() as container:
             told = _promised_end(container)
-            if told:
-                return told
-            try:
-                return max((_end(packet, container) for packet in container.demux()), default=0.0)
-            except FFmpegError:
-                return 0.0
+        return self.clock.end if self.clock.restarts or not told else told
+
+    def _time(self, frame: av.VideoFrame, stream: VideoStream, number: int) -> float:
+        seconds = self.clock.seconds(frame)
+        return number / float(stream.average_rate or 25) if seconds is None else seconds
 
     def _chosen(self) -> set[int] | None:
         """Which frames to keep, counted from 0; None for all."""
         if self.max_frames is None:
             return None
         with self.opened() as container:
-            count = sum(1 for packet in container.demux(_pictures(container)[0]) if packet.size)
+            count = self.clock.counts[_pictures(container)[0].index]
         if count <= self.max_frames:
             return None
         return {int((i + 0.5) * count / self.max_frames) for i in range(self.max_frames)}
@@ -139,11 +144,6 @@ def _pictures(container: InputContainer) -> list[VideoStream]:
     return [stream for stream in container.streams.video if not stream.disposition & cover]
 
 
-def start_of(container: InputContainer) -> float:
-    """Seconds of the container's own clock at which a clip starts."""
-    return (container.start_time or 0) / av.time_base
-
-
 def _promised_end(container: InputContainer) -> float:
     """Seconds at which the clip ends by its header; 0 where that does not tell."""
     ends = [
@@ -157,19 +157,6 @@ def _promised_end(container: InputContainer) -> float:
         if stream.average_rate
     ]
     return max([*ends, *counted]) if ends else (container.duration or 0) / av.time_base
-
-
-def _end(packet: av.Packet, container: InputContainer) -> float:
-    """Seconds from the start of the clip to the end of what a packet holds; 0 where it does not tell."""
-    if packet.pts is None or packet.time_base is None:
-        return 0.0
-    return float((packet.pts + (packet.duration or 0)) * packet.time_base) - start_of(container)
-
-
-def _time(frame: av.VideoFrame, stream: VideoStream, container: InputContainer, number: int) -> float:
-    if frame.pts is None or frame.time_base is None:
-        return number / float(stream.average_rate or 25)
-    return float(frame.pts * frame.time_base) - start_of(container)
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:

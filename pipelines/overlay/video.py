@@ -13,8 +13,9 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from ...extract.clock import start_of
 from ...extract.errors import ClipError
-from ...extract.media import Frame, Media, start_of
+from ...extract.media import Frame, Media
 from ...fusion.files import replacing
 from ..cli import InputError
 
