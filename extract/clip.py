@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -76,8 +77,14 @@ class Result:
 
     @property
     def failure(self) -> str:
-        """Why the clip failed, or the empty string."""
-        return next((made.reason for made in self.streams.values() if made.status == "failed"), "")
+        """Why the clip failed, or the empty string; where a part of it failed, which streams that cost."""
+        costs: dict[str, list[str]] = {}
+        for stream, made in self.streams.items():
+            if made.status == "failed":
+                costs.setdefault(made.reason, []).append(stream)
+        if sum(map(len, costs.values())) == len(self.streams):
+            return "; ".join(costs)
+        return "; ".join(f"{reason} (no {', '.join(streams)})" for reason, streams in costs.items())
 
 
 def failed(task: Task, reason: str, source: Source | None = None) -> Result:
@@ -100,22 +107,32 @@ def extract_clip(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     started = time.perf_counter()
-    source = None
-    try:
+    result = Result(task)
+    with _cost(result, task.keys):
         media = Media(task.clip.path, plan.max_frames)
-        source = read_source(media.path)
-        result = Result(task, source)
+        result.source = read_source(media.path)
         _visual(plan, task, media, spool, result, on_frame)
         _sound(plan, task, media, spool, result)
         result.warnings = media.warnings
-    except (ClipError, OSError) as error:
-        result = failed(task, str(error), source)
-    except MemoryError:
-        result = failed(task, "out of memory; run with fewer --workers", source)
-    except Exception as error:  # a stranger's file may break any library in any way: it costs one clip
-        result = failed(task, f"{type(error).__name__}: {error}", source)
     result.seconds = time.perf_counter() - started
     return result
+
+
+@contextmanager
+def _cost(result: Result, streams: Iterable[str]) -> Iterator[None]:
+    """An error in this block fails those of ``streams`` that are not made yet, and nothing else."""
+    try:
+        yield
+    except (ClipError, OSError) as error:
+        reason = str(error)
+    except MemoryError:
+        reason = "out of memory; run with fewer --workers"
+    except Exception as error:  # a stranger's file may break any library in any way: it costs one clip
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        return
+    for stream in streams:
+        result.streams.setdefault(stream, Made("failed", reason))
 
 
 def read_source(path: Path) -> Source:
@@ -139,20 +156,21 @@ def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result, o
         result.notes.append("has no video stream; its faces are masked")
         result.streams.update({stream: Made("absent", "no video stream") for stream in streams})
         return
-    faces: Mapping[str, np.ndarray]
-    frames: Iterable[Frame]
-    if task.faces is None:
-        faces, frames = find_faces(plan, media, on_frame)
-    else:
-        faces, frames = task.faces, media.frames()
-    if not faces["has_face"].any():
-        result.notes.append(f"has no face in any of {len(faces['times'])} frames; whole frames are used")
-    if FACES in task.keys:
-        info = {"frames": len(faces["times"]), "faces": int(faces["has_face"].sum())}
-        result.streams[FACES] = Made(info=info, arrays=dict(faces))
-    if networks:
-        made = _features(plan, networks, faces["transform"], frames, spool, on_frame)
-        result.streams.update(made)
+    with _cost(result, streams):
+        faces: Mapping[str, np.ndarray]
+        frames: Iterable[Frame]
+        if task.faces is None:
+            faces, frames = find_faces(plan, media, on_frame)
+        else:
+            faces, frames = task.faces, media.frames()
+        if not faces["has_face"].any():
+            result.notes.append(f"has no face in any of {len(faces['times'])} frames; whole frames are used")
+        if FACES in task.keys:
+            info = {"frames": len(faces["times"]), "faces": int(faces["has_face"].sum())}
+            result.streams[FACES] = Made(info=info, arrays=dict(faces))
+        if networks:
+            made = _features(plan, networks, faces["transform"], frames, spool, on_frame)
+            result.streams.update(made)
 
 
 def find_faces(
@@ -270,25 +288,32 @@ def _sound(plan: Plan, task: Task, media: Media, spool: Path, result: Result) ->
     segments = [name for name in plan.segment_streams() if name in task.keys]
     if not (streams or segments):
         return
-    blocks = media.sound() if media.has_sound else iter(())
-    first = next((block for block in blocks if len(block)), None)
-    if first is None:
-        result.notes.append("has no sound; its audio is masked")
-        result.streams.update({stream: Made("absent", "no sound") for stream in [*streams, *segments]})
-        return
-    samples = gathered(chain([first], blocks), spool)
-    for stream, transform in _SPECTRA.items():
-        if stream in task.keys:
-            spectrum = gathered(transform(_pieces(samples)), spool)
-            result.streams[stream] = Made(arrays={stream: spectrum})
-    if DESCRIPTORS in task.keys:
-        result.streams[DESCRIPTORS] = Made(arrays=_described(samples, spool))
-    for network in networks:
-        spectrogram = np.concatenate(list(sound.spectrogram_blocks(_pieces(samples))))
-        vectors, times = network(spectrogram.T)
-        result.streams[network.label] = Made(arrays={"vectors": vectors.numpy(), "times": times.numpy()})
-    if segments:
-        _segments(plan, task, samples, spool, result)
+    with _cost(result, [*streams, *segments]):
+        blocks = media.sound() if media.has_sound else iter(())
+        first = next((block for block in blocks if len(block)), None)
+        if first is None:
+            result.notes.append("has no sound; its audio is masked")
+            result.streams.update({stream: Made("absent", "no sound") for stream in [*streams, *segments]})
+            return
+        samples = gathered(chain([first], blocks), spool)
+        for stream, transform in _SPECTRA.items():
+            if stream in task.keys:
+                with _cost(result, [stream]):
+                    spectrum = gathered(transform(_pieces(samples)), spool)
+                    result.streams[stream] = Made(arrays={stream: spectrum})
+        if DESCRIPTORS in task.keys:
+            with _cost(result, [DESCRIPTORS]):
+                result.streams[DESCRIPTORS] = Made(arrays=_described(samples, spool))
+        for network in networks:
+            with _cost(result, [network.label]):
+                spectrogram = np.concatenate(list(sound.spectrogram_blocks(_pieces(samples))))
+                vectors, times = network(spectrogram.T)
+                result.streams[network.label] = Made(
+                    arrays={"vectors": vectors.numpy(), "times": times.numpy()}
+                )
+        if segments:
+            with _cost(result, segments):
+                _segments(plan, task, samples, spool, result)
 
 
 _SPECTRA = {SPECTROGRAM: sound.spectrogram_blocks, LOG_MEL: sound.log_mel_blocks}

@@ -140,10 +140,9 @@ def _work(run: Run | MarkerRun, total: int) -> int:
 
 def _lines(result: Result) -> list[str]:
     clip = f"{result.task.clip} ({result.task.clip.path})"
-    if result.failure:
-        return [f"failed: {clip}: {result.failure}"]
+    failed = [f"failed: {clip}: {result.failure}"] if result.failure else []
     damaged = [f"damaged: {clip}: {warning}; what could be read is used" for warning in result.warnings]
-    return damaged + [f"note: {clip}: {note}" for note in result.notes]
+    return failed + damaged + [f"note: {clip}: {note}" for note in result.notes]
 
 
 def plan_again(
