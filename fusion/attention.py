@@ -28,6 +28,7 @@ class Attention(nn.Module):
         temperature: λ of those that are ``tempered``: 0 weighs all frames alike, more sets them apart.
 
     Attributes:
+        uses: the settings of a head that act in it, beside its own name and λ.
         out_features: D', values a clip.
         packed: compute scores of frames alone, since padding can be more than half of a batch. How many these
             are depends on the values of the mask, which the members of a stack do not share: see
@@ -39,6 +40,7 @@ class Attention(nn.Module):
 
     name: ClassVar[str]
     tempered: ClassVar[bool] = False
+    uses: ClassVar[frozenset[str]] = frozenset()
     packed: bool = True
     temperature: Tensor
 
@@ -79,6 +81,7 @@ class SelfAttention(Attention):
     """
 
     name = "self"
+    uses = frozenset({"dropout"})
 
     def __init__(
         self, features: int, dropout: float = 0.3, hidden: int = 128, temperature: float = 1.0
@@ -107,6 +110,7 @@ class RelationAttention(Attention):
     """
 
     name = "relation"
+    uses = frozenset({"dropout"})
 
     def __init__(
         self, features: int, dropout: float = 0.3, hidden: int = 128, temperature: float = 1.0
@@ -144,6 +148,7 @@ class TransformerAttention(Attention):
 
     name = "transformer"
     tempered = True
+    uses = frozenset({"hidden"})
 
     def __init__(
         self, features: int, dropout: float = 0.3, hidden: int = 128, temperature: float = 1.0

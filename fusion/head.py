@@ -11,7 +11,7 @@ from torch.nn import functional
 from .attention import Attention, attention_class
 from .batches import Batch, Padded
 from .encoders import ConvolutionalEncoder, build_encoder
-from .head_settings import HeadSettings
+from .head_settings import ALL, ATTENDING, OPTIONAL, HeadSettings
 
 
 class Head(nn.Module):
@@ -28,6 +28,7 @@ class Head(nn.Module):
         reads: names of the features that it can read of a stream, best first, where not any will do.
         preset: settings that its paper has and that are not the defaults.
         options: defaults of the settings that only some heads, and this one, read.
+        uses: the other settings that the head itself reads, for :meth:`acting`; None where it does not say.
         attends: whether it has encoders and attentions, for settings to be about.
         stackable: whether members can be trained as one, see :mod:`.stack`.
         cost: how many times longer than with most heads a clip takes, about.
@@ -39,12 +40,22 @@ class Head(nn.Module):
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     preset: ClassVar[Mapping[str, Any]] = {}
     options: ClassVar[Mapping[str, Any]] = {}
+    uses: ClassVar[frozenset[str] | None] = None
     attends: ClassVar[bool] = False
     stackable: ClassVar[bool] = True
     cost: ClassVar[int] = 1
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
         super().__init__()
+
+    @classmethod
+    def acting(cls, settings: HeadSettings) -> frozenset[str]:
+        """Names of the fields of :class:`.HeadSettings` that change what a head of ``settings`` computes: all
+        but those of :attr:`options`' kind that it lacks, for a head that does not say what it uses.
+        """
+        if cls.uses is not None:
+            return frozenset({"fusion", *cls.uses, *cls.options})
+        return ALL - (OPTIONAL - cls.options.keys()) - (frozenset() if cls.attends else ATTENDING)
 
     def start_from(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Give the encoders tensors to start from: stream → tensors by their names in their file.
@@ -87,6 +98,16 @@ class AttentiveHead(Head):
         self.encoders = nn.ModuleDict(encoders)
         self.attention = nn.ModuleDict(attentions)
         self.sizes = {stream: attention.out_features for stream, attention in attentions.items()}
+
+    @classmethod
+    def acting(cls, settings: HeadSettings) -> frozenset[str]:
+        acting = set(super().acting(settings))
+        for stream in cls.streams:
+            attention = attention_class(settings.attention(stream))
+            acting |= {f"{stream}_attention", f"{stream}_encoder", *attention.uses}
+            if attention.tempered:
+                acting.add(f"lambda_{stream}")
+        return frozenset(acting)
 
     def attention_over(self, stream: str) -> Attention:
         """The attention over ``visual`` or ``audio``."""

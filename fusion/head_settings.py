@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .encoders import EncoderSettings
@@ -124,3 +124,16 @@ _NESTED = {
     "trunks": TrunkSettings,
     "segments": SegmentSettings,
 }
+
+ALL = frozenset(field.name for field in fields(HeadSettings))
+OPTIONAL = frozenset({"trunks", "segments", "ag_norm", "decision_weight"})  # what only some heads read
+ATTENDING = frozenset(  # what only those with attention read
+    {
+        "visual_attention",
+        "audio_attention",
+        "lambda_visual",
+        "lambda_audio",
+        "visual_encoder",
+        "audio_encoder",
+    }
+)

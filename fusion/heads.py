@@ -9,7 +9,7 @@ biases alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from typing import Any
 from torch import Tensor
 
 from . import heads_bilinear, heads_joined, heads_segments  # noqa: F401 (they register their heads)
-from .attention import attention_class
+from .attention import ATTENTIONS, attention_class
 from .encoders import EncoderSettings
 from .errors import FusionError
+from .features import AUDIO, VISUAL
 from .head import HEADS, Head
-from .head_settings import HeadSettings, SegmentSettings, TrunkSettings
+from .head_settings import ATTENDING, OPTIONAL, HeadSettings, SegmentSettings, TrunkSettings
 from .plugins import VARIABLE, load_plugins
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "HeadSettings",
     "SegmentSettings",
     "TrunkSettings",
+    "acting",
     "build_head",
+    "check_acting",
     "complete",
     "described",
     "head_class",
@@ -40,15 +43,7 @@ __all__ = [
     "up_to_date",
 ]
 
-OPTIONAL = ("trunks", "segments", "ag_norm", "decision_weight")  # what only some heads read
-ATTENDING = (  # what only those with attention read
-    "visual_attention",
-    "audio_attention",
-    "lambda_visual",
-    "lambda_audio",
-    "visual_encoder",
-    "audio_encoder",
-)
+STREAMS = {VISUAL: "pictures", AUDIO: "sound"}
 NO_WEIGHTS: Mapping[str, Mapping[str, Tensor]] = {}
 
 
@@ -112,16 +107,60 @@ def complete(settings: HeadSettings) -> HeadSettings:
     """
     head = head_class(settings.fusion)
     options = head.options
-    for name in OPTIONAL:
-        if getattr(settings, name) is not None and name not in options:
-            readers = " and ".join(other.name for other in HEADS.values() if name in other.options)
-            raise FusionError(f"the fusion {settings.fusion} has no {name.replace('_', ' ')}; {readers} have")
+    for name in sorted(OPTIONAL - options.keys()):
+        if getattr(settings, name) is not None:
+            raise FusionError(_idle(settings, name))
     plain = HeadSettings()
-    for name in ATTENDING:
+    for name in sorted(ATTENDING):
         if not head.attends and getattr(settings, name) != getattr(plain, name):
-            raise FusionError(f"the fusion {settings.fusion} has no {name.replace('_', ' ')}; leave it out")
+            raise FusionError(_idle(settings, name))
     missing = {name: value for name, value in options.items() if getattr(settings, name) is None}
     return replace(settings, **missing)
+
+
+def acting(settings: HeadSettings) -> frozenset[str]:
+    """Names of the fields of ``settings`` that change what their head computes.
+
+    Raises:
+        FusionError: there is no such head or attention.
+    """
+    return head_class(settings.fusion).acting(settings)
+
+
+def check_acting(settings: HeadSettings, names: Iterable[str]) -> None:
+    """See that every one of ``names``, fields of ``settings``, is :func:`acting`.
+
+    Raises:
+        FusionError: one is not, and it says why; or there is no such head or attention.
+    """
+    found = acting(settings)
+    for name in names:
+        if name not in found:
+            raise FusionError(_idle(settings, name))
+
+
+def _idle(settings: HeadSettings, name: str) -> str:
+    """Why a setting does nothing, and what has it."""
+    head, text = head_class(settings.fusion), name.replace("_", " ")
+    if head.attends:
+        for stream, word in STREAMS.items():
+            own = f"lambda_{stream}"
+            if stream in name.split("_") and stream not in head.streams:
+                return f"the fusion {head.name} reads no {word}, so it has no {text}; leave it out"
+            if name == own:
+                able = [kind.name for kind in ATTENTIONS.values() if kind.tempered]
+                return f"{settings.attention(stream)} attention has no λ; {_have(able)}"
+        able = [kind.name for kind in ATTENTIONS.values() if name in kind.uses]
+        if able:
+            here = " and ".join(dict.fromkeys(settings.attention(stream) for stream in head.streams))
+            return f"{here} attention has no {text}; {_have(able)}"
+    readers = [other.name for other in HEADS.values() if name in other.acting(HeadSettings(other.name))]
+    return f"the fusion {head.name} has no {text}; {_have(readers)}"
+
+
+def _have(names: Sequence[str]) -> str:
+    *most, last = names or ["none"]
+    return f"{', '.join(most)} and {last} have" if most else f"{last} has"
 
 
 def described(settings: HeadSettings) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from .head import EmbeddingHead, register
 from .head_settings import HeadSettings, TrunkSettings
 from .trunks import cut
 
+POOLING = frozenset({"dropout", "bias", "signed_sqrt"})  # settings of any pooling
+GLOBAL = POOLING | {"outputs", "factors"}  # and of that of the whole clip
 AFEW = {"visual_attention": "conv", "lambda_audio": 0.3, "lambda_visual": 1.0}  # zhou2021 eq. 8-11, §IV
 
 
@@ -24,6 +26,7 @@ class BilinearHead(EmbeddingHead):
 
     name = "fbp"
     streams = (VISUAL, AUDIO)
+    uses = GLOBAL
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
         super().__init__(settings, features, classes)
@@ -110,6 +113,7 @@ class MultiLevelHead(TrunkHead):
 
     name = "m-fbp"
     preset = AFEW
+    uses = POOLING
     options: ClassVar[Mapping[str, Any]] = {"trunks": TrunkSettings()}
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
@@ -128,6 +132,7 @@ class AdaptiveMultiLevelHead(TrunkHead):
 
     name = "am-fbp"
     preset = AFEW
+    uses = GLOBAL
     options: ClassVar[Mapping[str, Any]] = {"ag_norm": False, "trunks": TrunkSettings()}
     adaptive = True
 

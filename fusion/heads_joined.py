@@ -19,6 +19,8 @@ from .head_settings import HeadSettings
 class JoinedHead(EmbeddingHead):
     """The attended streams side by side, dropout, a linear classifier."""
 
+    uses = frozenset({"dropout"})
+
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
         super().__init__(settings, features, classes)
         self.dropout = Dropout(settings.dropout)
@@ -64,6 +66,7 @@ class DecisionHead(AttentiveHead):
     name = "decision"
     streams = (VISUAL, AUDIO)
     options: ClassVar[Mapping[str, Any]] = {"decision_weight": 0.5}
+    uses = frozenset({"dropout"})
     weight: Tensor
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:

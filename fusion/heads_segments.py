@@ -75,6 +75,7 @@ class SegmentHead(Head):
         AUDIO: tuple(recipe.name for recipe in RECIPES.values() if recipe.segments)
     }
     options: ClassVar[Mapping[str, Any]] = {"segments": SegmentSettings()}
+    uses = frozenset({"dropout", "hidden"})
     stackable = False  # torch has no rule for stacking an LSTM
     cost = 10
 

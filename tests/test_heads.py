@@ -15,6 +15,7 @@ from torch import Tensor
 from avemo.fusion.attention import ATTENTIONS
 from avemo.fusion.batches import Batcher, Padded, Standardisation
 from avemo.fusion.corpus import Sequences
+from avemo.fusion.dropout import rekey
 from avemo.fusion.errors import FusionError
 from avemo.fusion.heads import (
     HEADS,
@@ -22,7 +23,9 @@ from avemo.fusion.heads import (
     Head,
     HeadSettings,
     TrunkSettings,
+    acting,
     build_head,
+    check_acting,
     complete,
     described,
     settings_for,
@@ -364,10 +367,62 @@ def test_what_a_head_does_not_read_is_refused() -> None:
         settings_for("fbp", trunks=TrunkSettings())
     with pytest.raises(FusionError, match="the fusion m-fbp has no ag norm; ag-fbp and am-fbp have"):
         settings_for("m-fbp", ag_norm=True)
-    with pytest.raises(FusionError, match="concat has no decision weight; decision have"):
+    with pytest.raises(FusionError, match="concat has no decision weight; decision has"):
         build_head(HeadSettings("concat", decision_weight=0.3), FEATURES, 3)
     with pytest.raises(FusionError, match="self attention has no λ"):
         build_head(settings_for("fbp", audio_attention="self", lambda_audio=0.3), FEATURES, 3)
+
+
+OTHER = {  # another value of each setting
+    "visual_attention": "relation", "audio_attention": "relation", "dropout": 0.7, "hidden": 6, "outputs": 8,
+    "factors": 3, "bias": False, "lambda_visual": 0.5, "lambda_audio": 0.5, "signed_sqrt": True,
+    "visual_encoder": EncoderSettings("1d-abfcn"), "audio_encoder": EncoderSettings("1d-abfcn"),
+    "trunks": TrunkSettings(2, outputs=5, factors=2), "ag_norm": True, "decision_weight": 0.75,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attention", tuple(ATTENTIONS))
+@pytest.mark.parametrize("name", NAMES)
+def test_a_head_says_which_settings_act_in_it(name: str, attention: str) -> None:
+    """A setting that is said to act changes loss or logits in training, or cannot be; any other nothing."""
+    batch, targets = batcher()(torch.arange(4)), torch.tensor([0, 1, 2, 0])
+
+    def said_of(settings: HeadSettings) -> list[float] | None:
+        torch.manual_seed(0)
+        try:
+            model = build_head(settings, FEATURES, 3).train()
+        except FusionError:
+            return None
+        rekey(model, 0, 0)
+        with torch.no_grad():
+            loss, logits = model.criterion(batch, targets)
+        return [loss.item(), *logits.flatten().tolist()]
+
+    given = {"trunks": TRUNKS} if "trunks" in HEADS[name].options else {}
+    plain = HeadSettings(name, attention, attention, hidden=5, outputs=7, factors=2, **given)  # type: ignore[arg-type]
+    before, said = said_of(plain), acting(plain) - {"fusion"}
+    changed = {n: said_of(replace(plain, **{n: value})) for n, value in OTHER.items()}  # type: ignore[arg-type]
+    assert before is not None
+    unlike = {n for n, value in changed.items() if value != before}
+    if attention == "relation":
+        unlike |= {f"{stream}_attention" for stream in HEADS[name].streams}
+    refused = {n for n in OTHER if changed[n] is None} - said
+    assert unlike - refused == said - {"segments"}
+
+
+def test_a_setting_that_does_nothing_is_refused_with_the_reason() -> None:
+    for settings, name, reason in (
+        (HeadSettings("concat"), "factors", "the fusion concat has no factors; fbp, g-fbp, ag-fbp and am-fbp"),
+        (HeadSettings("m-fbp"), "outputs", "the fusion m-fbp has no outputs; fbp"),
+        (HeadSettings("audio"), "visual_attention", "the fusion audio reads no pictures"),
+        (HeadSettings("fbp", "self", "conv"), "hidden", "self and conv attention has no hidden; transformer has"),
+        (HeadSettings("fbp", "self"), "lambda_visual", "self attention has no λ; transformer and conv have"),
+        (HeadSettings("segments"), "factors", "the fusion segments has no factors"),
+        (HeadSettings("segments"), "lambda_audio", "the fusion segments has no lambda audio"),
+    ):
+        with pytest.raises(FusionError, match=reason):
+            check_acting(settings, [name])
+    check_acting(HeadSettings("segments"), ["hidden", "dropout", "segments"])
 
 
 def test_settings_come_back_from_a_card() -> None:
