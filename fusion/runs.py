@@ -58,6 +58,7 @@ class Run:
             point comes first, then the second of each.
         members: how many there are, or will be.
         clip_seconds: how long its clips typically were; None where it does not know.
+        demo: whether it was trained on clips that avemo made itself.
 
     Raises:
         FusionError: it holds no run, or one that cannot be used here.
@@ -202,6 +203,7 @@ class Run:
         self.members = int(card.facts["members"])
         self.seed = int(settings["seed"])
         self.clip_seconds = float(card.facts.get("clip_seconds") or 0) or None
+        self.demo = bool(card.facts.get("demo"))
         self.plan = Plan(
             tuple(settings["classes"]),
             settings_of_run(settings["head"], self.path),

@@ -22,8 +22,9 @@ from avemo.pipelines.demo.set import make_clip as make_demo_clip
 from avemo.pipelines.fuse.command import main
 from avemo.pipelines.overlay import video as overlay
 from avemo.pipelines.overlay.boxes import Boxes
-from avemo.pipelines.overlay.picture import Canvas, Layout, colour_of, strip_of_time
+from avemo.pipelines.overlay.picture import FAINT, GROUND, Canvas, Colour, Layout, strip_of_time
 from avemo.pipelines.overlay.video import write_overlay
+from avemo.pipelines.palette import EMOTIONS, SPARE, class_colours, rgb
 from avemo.pipelines.stage_one import into_store
 
 MakeClip = Callable[..., Path]
@@ -55,21 +56,21 @@ def drawn(home: Path, film: Path, target: Path, *options: object) -> str:
     return fuse("predict", home / "run", film, *files, *options, "--device", "cpu", "--workers", 1)
 
 
-def length_of_bar(image: np.ndarray, layout: Layout, number: int) -> float:
+def length_of_bar(image: np.ndarray, layout: Layout, number: int, ink: Colour) -> float:
     """Pixels of a bar that are drawn: where its colour is nearer than its track's."""
     left, top, right, bottom = layout.bars[number]
     row = image[(top + bottom) // 2, left:right].astype(float)
-    track, colour = np.array((52, 56, 65)), np.array(colour_of(number))
+    track, colour = np.array((52, 56, 65)), np.array(ink)
     share = ((row - track) @ (colour - track)) / ((colour - track) @ (colour - track))
     return float((share > 0.5).sum())
 
 
-def box_in(image: np.ndarray, layout: Layout, number: int) -> np.ndarray | None:
+def box_in(image: np.ndarray, layout: Layout, ink: Colour) -> np.ndarray | None:
     """The box that is drawn: where straight lines of the class's colour are longest, longer than its tag is
     wide; None without any."""
     left, top, right, bottom = layout.picture
     ycc = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_RGB2YCrCb).astype(float)
-    colour = cv2.cvtColor(np.array([[colour_of(number)]], np.uint8), cv2.COLOR_RGB2YCrCb)[0, 0].astype(float)
+    colour = cv2.cvtColor(np.array([[ink]], np.uint8), cv2.COLOR_RGB2YCrCb)[0, 0].astype(float)
     near = (np.abs(ycc - colour) < (60, 34, 34)).all(axis=2)
     columns, rows = near.sum(axis=0), near.sum(axis=1)
     if columns.max() < 20:
@@ -92,15 +93,17 @@ def check(film: Path, target: Path) -> tuple[int, int]:
     height, width = originals[0].image.shape[:2]
     layout = Layout.of(width, height, len(classes))
     assert frames[0].image.shape[:2] == layout.size[::-1]
+    inks = [rgb(colour) for colour in class_colours(classes)]
     seen = missing = 0
     for frame in frames:
         row = rows[int(np.abs(spans.mean(axis=1) - frame.time).argmin())]
         for number, name in enumerate(classes):
             left, _, right, _ = layout.bars[number]
-            assert length_of_bar(frame.image, layout, number) == pytest.approx(
+            ink = inks[number] if row["has_face"] == "1" else FAINT
+            assert length_of_bar(frame.image, layout, number, ink) == pytest.approx(
                 float(row[name]) * (right - left), abs=2.5
             )
-        found = box_in(frame.image, layout, classes.index(row["class"]))
+        found = box_in(frame.image, layout, inks[classes.index(row["class"])])
         expected = Boxes({"times": times, "box": boxes}).at(frame.time)
         if expected is None:
             missing += 1
@@ -255,7 +258,9 @@ def test_everything_has_its_place(size: tuple[int, int], classes: int) -> None:
     assert min(layout.picture[2] - layout.picture[0], layout.picture[3] - layout.picture[1]) >= 240
     names = [f"a class of a long name, number {n}" for n in range(classes)]
     values = np.full((1, classes), 1 / classes)
-    draw = Canvas(names, values, ["no face"], np.array([True]), 2.0, lambda t: np.zeros(t.shape, int))
+    draw = Canvas(
+        names, values, ["no face"], np.array([True]), np.array([True]), 2.0, lambda t: np.zeros(t.shape, int)
+    )
     image = np.zeros((size[1], size[0], 3), np.uint8)
     whole = np.array([-5.0, -5.0, *size])
     assert draw(image, whole, 9.0).shape == (layout.size[1], layout.size[0], 3)
@@ -264,11 +269,12 @@ def test_everything_has_its_place(size: tuple[int, int], classes: int) -> None:
 
 def test_the_strip_of_time_is_in_proportion() -> None:
     values = np.array([[0.5, 0.3, 0.2], [0.0, 1.0, 0.0]])
-    strip = strip_of_time(values, np.array([True, False]), 100)
+    palette = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
+    strip = strip_of_time(values, np.array([True, False]), 100, palette)
     for number, pixels in enumerate((50, 30, 20)):
-        assert (strip[:, 0] == colour_of(number)).all(axis=1).sum() == pixels
+        assert (strip[:, 0] == palette[number]).all(axis=1).sum() == pixels
     assert len(np.unique(strip[:, 1], axis=0)) == 1
-    assert strip[0, 1].sum() < sum(colour_of(1)) / 2
+    assert strip[0, 1].sum() < sum(palette[1]) / 2
 
 
 def test_a_box_moves_evenly_between_frames_and_jumps_at_cuts() -> None:
@@ -282,3 +288,56 @@ def test_a_box_moves_evenly_between_frames_and_jumps_at_cuts() -> None:
     jump = Boxes({"times": np.array([0.0, 1.0]), "box": box[[0, 3]]})
     np.testing.assert_allclose(jump.at(0.4), box[0])
     np.testing.assert_allclose(jump.at(0.6), box[3])
+
+
+def luminance(colour: Colour) -> float:
+    """Relative luminance as WCAG 2 defines it."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (c / 255 for c in colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colour", [*EMOTIONS.values(), *SPARE])
+def test_a_class_can_be_told_on_paper_and_on_the_dark_ground(colour: str) -> None:
+    own, ground = luminance(rgb(colour)), luminance(GROUND)
+    assert (1.05 / (own + 0.05)) >= 3  # on white
+    assert ((own + 0.05) / (ground + 0.05)) >= 3
+
+
+def test_an_emotion_has_one_colour_whatever_the_others_are_and_however_it_is_spelt() -> None:
+    seven = ["Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise"]
+    whole = dict(zip(seven, class_colours(seven), strict=True))
+    assert len({*whole.values()}) == 7
+    assert class_colours(["Neutral", "Angry"]) == [whole["Neutral"], whole["Angry"]]
+    assert class_colours(["anger", "joy"]) == [whole["Angry"], whole["Happy"]]
+    others = class_colours(["bored", "Sad", "calm"])
+    assert (
+        others[1] == whole["Sad"] and len({*others}) == 3 and not {others[0], others[2]} & {*whole.values()}
+    )
+
+
+def canvas_of(has_face: bool, has_sound: bool, mark: str = "") -> np.ndarray:
+    flags = np.array([has_face]), np.array([has_sound])
+    values = np.array([[0.5, 0.3, 0.2]])
+    draw = Canvas(
+        ("Happy", "Neutral", "Sad"), values, [""], *flags, 1.0, lambda t: np.zeros(t.shape, int), mark
+    )
+    return draw(np.zeros((240, 320, 3), np.uint8), None, 0.5)
+
+
+def coloured(image: np.ndarray) -> int:
+    return int((image.max(axis=2).astype(int) - image.min(axis=2) > 40).sum())
+
+
+def test_without_a_face_nothing_is_announced_in_colour() -> None:
+    layout = Layout.of(320, 240, 3)
+    left, top, right, bottom = layout.panel
+    seen, heard, neither = (canvas_of(*flags) for flags in ((True, True), (False, True), (False, False)))
+    assert coloured(seen[top:bottom, left:right]) > 500
+    assert coloured(heard[top:bottom, left:right]) == coloured(neither[top:bottom, left:right]) == 0
+    assert (heard != neither).any()  # "sound only" where there is sound, "a guess" where there is none
+
+
+def test_a_run_of_the_demo_set_is_marked_in_the_picture() -> None:
+    plain, marked = canvas_of(True, True), canvas_of(True, True, "trained on the demo set")
+    left, top, right, bottom = Layout.of(320, 240, 3).picture
+    assert not plain[top:bottom, left:right].any() and marked[top:bottom, left:right].any()

@@ -23,6 +23,8 @@ DEMO_NOTE = (
     "Made on the demo set: one photograph moved by code, with a synthetic voice, not human emotion. "
     "A score on it says only that the pipeline works."
 )
+DEMO_MARK = "trained on the demo set: not human emotion"
+"""What must stand in every picture of what such a run says."""
 README = f"""\
 A demo set made by `avemo demo`
 ===============================

@@ -10,32 +10,15 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..palette import class_colours, rgb
+
 Rectangle = tuple[int, int, int, int]
 """``left, top, right, bottom`` in pixels, the latter two just outside."""
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's, which colour-blind readers tell apart, light enough for a dark ground; then lighter ones.
-PALETTE: tuple[Colour, ...] = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 178, 129),
-    (240, 228, 66),
-    (70, 105, 235),
-    (233, 108, 32),
-    (214, 135, 178),
-    (190, 190, 190),
-    (255, 214, 140),
-    (180, 220, 250),
-    (140, 220, 190),
-)
 GROUND, TRACK, INK, FAINT = (22, 24, 29), (52, 56, 65), (240, 240, 240), (165, 170, 180)
 SMALLEST = 240  # of a picture's shorter side; smaller ones are enlarged, so that the text beside them fits
 DIMMED = 0.35  # how bright the strip of time is where no face was seen
-
-
-def colour_of(number: int) -> Colour:
-    """The colour of the class with this place among the classes."""
-    return PALETTE[number % len(PALETTE)]
 
 
 @dataclass(frozen=True)
@@ -105,9 +88,11 @@ class Canvas:
         classes: their names.
         values: ``[n, C]`` probabilities of the windows.
         notes: what to say of each window.
-        has_face: ``[n]`` whether it has a face.
+        has_face, has_sound: ``[n]`` whether it has them. A window without a face is grey: what it shows is
+            not read off the picture.
         seconds: how long the video is.
         window_at: the number of the window to show at each of some times in seconds.
+        mark: a few words to stand in the picture throughout, if any.
     """
 
     def __init__(
@@ -116,10 +101,15 @@ class Canvas:
         values: np.ndarray,
         notes: Sequence[str],
         has_face: np.ndarray,
+        has_sound: np.ndarray,
         seconds: float,
         window_at: Callable[[np.ndarray], np.ndarray],
+        mark: str = "",
     ) -> None:
         self._classes = classes
+        self._colours = [rgb(colour) for colour in class_colours(classes)]
+        self._has_sound = has_sound
+        self._mark = mark
         self._values = values
         self._notes = notes
         self._has_face = has_face
@@ -148,6 +138,8 @@ class Canvas:
         canvas[top:bottom, left:right] = image if fits else cv2.resize(image, size)
         if box is not None:
             self._draw_box(canvas, layout, layout.box(box, image.shape), tag, window)
+        if self._mark:
+            self._draw_mark(canvas, layout)
         self._draw_hand(canvas, layout, seconds / self._seconds)
         return canvas
 
@@ -157,13 +149,29 @@ class Canvas:
         x0, y0, x1, y1 = box
         thick = max(2, layout.em // 8)
         cv2.rectangle(canvas, (x0, y0), (x1, y1), (0, 0, 0), thick + 2)  # seen on any ground
-        cv2.rectangle(canvas, (x0, y0), (x1, y1), colour_of(int(self._values[window].argmax())), thick)
+        cv2.rectangle(canvas, (x0, y0), (x1, y1), self._colour(window), thick)
         left, top, right, bottom = layout.picture
         height, width = tag.shape[:2]
         y = y0 - height if y0 - height >= top else min(y1, bottom - height)
         x = max(left, min(x0, right - width))
         if y >= top and width <= right - left:
             canvas[y : y + height, x : x + width] = tag
+
+    def _colour(self, window: int) -> Colour:
+        """The colour of what a window is told to be."""
+        return self._colours[int(self._values[window].argmax())] if self._has_face[window] else FAINT
+
+    def _heading(self, window: int) -> str:
+        if self._has_face[window]:
+            return self._classes[int(self._values[window].argmax())]
+        return "no face: sound only" if self._has_sound[window] else "no face, no sound: a guess"
+
+    def _draw_mark(self, canvas: np.ndarray, layout: Layout) -> None:
+        left, top, right, bottom = layout.picture
+        mark = _fitting_tag(self._mark, layout.em, FAINT, right - left)
+        height, width = mark.shape[:2]
+        if height <= bottom - top:
+            canvas[bottom - height : bottom, left : left + width] = mark
 
     def _draw_hand(self, canvas: np.ndarray, layout: Layout, share: float) -> None:
         left, top, right, bottom = layout.strip
@@ -182,10 +190,12 @@ class Canvas:
         left, top, right, _ = layout.panel
         em = layout.em
         width = right - left - 2 * em
-        _write(draw, (left + em, top + em // 2), name, 1.7 * em, colour_of(best), width)
+        size = (1.7 if self._has_face[window] else 1.2) * em
+        _write(draw, (left + em, top + em // 2), self._heading(window), size, self._colour(window), width)
         _write(draw, (left + em, top + round(2.5 * em)), self._notes[window], 0.9 * em, FAINT, width)
         for number, (x0, y0, x1, y1) in enumerate(layout.bars):
-            ink = INK if number == best else FAINT
+            seen = bool(self._has_face[window])
+            ink = INK if number == best and seen else FAINT
             shown = f"{values[number]:.0%}"
             room = width - _font(em).getlength(shown) - em // 2
             above = y0 - round(1.35 * em)
@@ -194,21 +204,26 @@ class Canvas:
             draw.rectangle((x0, y0, x1 - 1, y1 - 1), TRACK)
             filled = layout.bar(number, float(values[number]))
             if filled[2] > filled[0]:
-                draw.rectangle((x0, y0, filled[2] - 1, y1 - 1), colour_of(number))
+                colour = self._colours[number] if seen else FAINT
+                draw.rectangle((x0, y0, filled[2] - 1, y1 - 1), colour)
         canvas = np.array(page)
         x0, y0, x1, y1 = layout.strip
         columns = self._window_at((np.arange(x1 - x0) + 0.5) / (x1 - x0) * self._seconds)
-        canvas[y0:y1, x0:x1] = strip_of_time(self._values[columns], self._has_face[columns], y1 - y0)
-        return canvas, _tag(f"{name} {certain}", em, colour_of(best))
+        strip = strip_of_time(self._values[columns], self._has_face[columns], y1 - y0, self._colours)
+        canvas[y0:y1, x0:x1] = strip
+        return canvas, _tag(f"{name} {certain}", em, self._colour(window))
 
 
-def strip_of_time(values: np.ndarray, faces: np.ndarray, height: int) -> np.ndarray:
+def strip_of_time(
+    values: np.ndarray, faces: np.ndarray, height: int, palette: Sequence[Colour]
+) -> np.ndarray:
     """Probabilities over time as colours stacked in the order of the classes, the first on top.
 
     Args:
         values: ``[X, C]`` of each column.
         faces: ``[X]``; columns without a face are darker.
         height: in pixels.
+        palette: the colour of each class.
 
     Returns:
         RGB ``[height, X, 3]``.
@@ -216,7 +231,7 @@ def strip_of_time(values: np.ndarray, faces: np.ndarray, height: int) -> np.ndar
     edges = np.cumsum(values, axis=1)[:, :-1]
     levels = (np.arange(height) + 0.5) / height
     numbers = (levels[:, None, None] > edges).sum(axis=2)
-    colours = np.array([colour_of(number) for number in range(values.shape[1])], float)
+    colours = np.array(palette, float)
     dimmed = np.where(faces, 1.0, DIMMED)[None, :, None]
     return np.asarray(colours[numbers] * dimmed, dtype=np.uint8)
 
@@ -225,8 +240,21 @@ def _tag(text: str, em: int, colour: Colour) -> np.ndarray:
     font = _font(em)
     left, _, right, _ = font.getbbox(text)
     page = Image.new("RGB", (round(right - left) + em, round(1.5 * em)), colour)
-    ImageDraw.Draw(page).text((em // 2, page.height / 2), text, (0, 0, 0), font, anchor="lm")
+    ImageDraw.Draw(page).text((em // 2, page.height / 2), text, _ink_on(colour), font, anchor="lm")
     return np.array(page)
+
+
+def _fitting_tag(text: str, em: int, colour: Colour, width: int) -> np.ndarray:
+    """A tag no wider than ``width``: smaller where it must be."""
+    tag = _tag(text, em, colour)
+    return tag if tag.shape[1] <= width else _tag(text, max(1, em * width // tag.shape[1]), colour)[:, :width]
+
+
+def _ink_on(colour: Colour) -> Colour:
+    """Black or white, whichever is easier to read on a colour (by WCAG's relative luminance)."""
+    linear = [(value / 255) ** 2.2 for value in colour]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return (0, 0, 0) if luminance > 0.18 else (255, 255, 255)
 
 
 def _write(

@@ -16,6 +16,7 @@ import numpy as np
 
 from ... import __version__
 from ..cli import InputError
+from ..demo.set import DEMO_MARK
 from ..fuse.options import demo_note, tell
 from ..progress import progress_bar, seconds_bar
 from ..stage_one import into_store
@@ -101,6 +102,7 @@ def over_time(
     judges = Judges(runs, device)
     window = want.window or max((run.clip_seconds or 0 for run in runs), default=0) or SECONDS
     hop = want.hop or HOP
+    mark = DEMO_MARK if any(run.demo for run in runs) else ""
     work, scores, rows, failures = Work(), [], [], 0
     with work.on(FEATURES):
         for each, clips in _plans(plan, found.clips, window):
@@ -127,7 +129,7 @@ def over_time(
             )
             if OVERLAY in files:
                 with work.on(DRAWN):
-                    failures += _overlay(store, row, timeline, files[OVERLAY])
+                    failures += _overlay(store, row, timeline, files[OVERLAY], mark)
     if work.video:
         click.echo(work.table())
     return joined(scores), rows, failures
@@ -260,7 +262,7 @@ def _faces(store: FeatureStore, row: Row) -> list[dict[str, Any]]:
     ]
 
 
-def _overlay(store: FeatureStore, row: Row, timeline: Timeline, target: Path) -> int:
+def _overlay(store: FeatureStore, row: Row, timeline: Timeline, target: Path, mark: str) -> int:
     """Write the overlay of a clip; 1 where it cannot be made."""
     from ...extract.errors import ClipError
     from .video import write_overlay
@@ -269,7 +271,7 @@ def _overlay(store: FeatureStore, row: Row, timeline: Timeline, target: Path) ->
         if not row.has("faces"):
             raise ClipError("it has no pictures to draw on")
         with seconds_bar(DRAWN, timeline.seconds) as reached:
-            film = write_overlay(Path(row.clip.path), target, _drawing(store, row, timeline), reached)
+            film = write_overlay(Path(row.clip.path), target, _drawing(store, row, timeline, mark), reached)
     except ClipError as error:
         click.echo(f"no overlay: {row.clip.path}: {error}", err=True)
         return 1
@@ -279,7 +281,7 @@ def _overlay(store: FeatureStore, row: Row, timeline: Timeline, target: Path) ->
     return 0
 
 
-def _drawing(store: FeatureStore, row: Row, timeline: Timeline) -> Draw:
+def _drawing(store: FeatureStore, row: Row, timeline: Timeline, mark: str) -> Draw:
     """What draws a clip's frames: with the window whose middle is nearest."""
     from ...fusion.windows import nearest_window
     from .boxes import Boxes
@@ -291,7 +293,9 @@ def _drawing(store: FeatureStore, row: Row, timeline: Timeline) -> Draw:
         timeline.values,
         timeline.notes(),
         timeline.has_face,
+        timeline.has_sound,
         timeline.seconds,
         partial(nearest_window, timeline.spans),
+        mark,
     )
     return lambda frame: canvas(frame.image, boxes.at(frame.time), frame.time)

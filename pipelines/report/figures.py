@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..page import Html, element
+from ..palette import class_colours
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +22,9 @@ if TYPE_CHECKING:
 Figure = Mapping[str, Any]
 """``data`` and ``layout`` as Plotly has them, ``height`` in pixels."""
 
-# Okabe & Ito 2008, grey for black and a darker yellow: told apart by colour-blind readers, on white and black
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8a8a", "#a89c00")
+BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#8a8a8a"
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "pentagon", "triangle-down",
            "hexagram", "hourglass")  # fmt: skip
-BLUE, VERMILLION = COLOURS[:2]
 MOST_POINTS, MOST_MEMBERS, MOST_MOMENTS = 200, 20, 400  # of a curve: more cannot be seen
 UNKNOWN = "no true class known"
 
@@ -86,7 +85,7 @@ def reliability(bins: Sequence[Bin]) -> Figure:
         "marker": {"symbol": "line-ew-open", "size": 16, "color": VERMILLION, "line": {"width": 3}},
         "hovertemplate": "mean score %{y:.1%}<extra></extra>",
     }
-    diagonal = _line([0, 1], [0, 1], "as many right as claimed", "#8a8a8a", 1.5, "dot")
+    diagonal = _line([0, 1], [0, 1], "as many right as claimed", GREY, 1.5, "dot")
     share = {"range": [0, 1], "tickformat": ".0%"}
     layout = {
         "xaxis": {**share, "title": {"text": "highest score"}},
@@ -133,12 +132,13 @@ def neighbours(
 ) -> Figure:
     """Clips in a plane ``[N, 2]``, coloured and shaped by true class; hollow where predicted wrong."""
     data = []
+    colours = class_colours(classes)
     for place, name in enumerate([*classes, None]):
         own = [i for i, known in enumerate(truth) if known == name]
         if not own:
             continue
         symbol = SYMBOLS[place % len(SYMBOLS)] if name else "circle"
-        colour = COLOURS[place % len(COLOURS)] if name else "#8a8a8a"
+        colour = colours[place] if name else GREY
         wrong = [i for i in own if name is not None and predicted[i] != name]
         for hollow, some in ((False, [i for i in own if i not in {*wrong}]), (True, wrong)):
             data.append(
@@ -208,7 +208,7 @@ def looked_at(
         what, colour = ("faces", BLUE) if name == "visual" else ("sound", VERMILLION)
         layout[key] |= {"title": {"text": what}, "rangemode": "tozero", "nticks": 4}
         data.append(_weights(given, what, colour, axis))
-        data.append(_line([0, seconds], [1, 1], "all alike", "#8a8a8a", 1, "dot") | {"yaxis": axis})
+        data.append(_line([0, seconds], [1, 1], "all alike", GREY, 1, "dot") | {"yaxis": axis})
         data[-1]["hoverinfo"] = "skip"
         if not len(given.weights):
             layout["annotations"].append(
