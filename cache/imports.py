@@ -76,15 +76,18 @@ def match(names: Iterable[str], clips: Sequence[Clip]) -> Matched:
     """Find the clip of each array by its name.
 
     A name is a clip's id, or ends in it after folders (groups); a folder called as a split says that the
-    clip is of that split.
+    clip is of that split. A name without other folders may be the last part of an id that is a path.
     """
-    by_id = _by_id(clips)
+    by_id, by_last = _by_id(clips), _by_last_part(clips)
     splits = {split.casefold() for split in (*SPLITS, *(clip.split for clip in clips))}
     matched = Matched()
     for name in names:
         parts = name.split("/")
         ends = (("/".join(parts[i:]), parts[:i]) for i in range(len(parts)))
-        found = next(((by_id[end], folders) for end, folders in ends if end in by_id), ((), ()))
+        found = next(((by_id[end], folders) for end, folders in ends if end in by_id), None)
+        if found is None:
+            only_splits = all(folder.casefold() in splits for folder in parts[:-1])
+            found = (by_last.get(parts[-1], []) if only_splits else [], parts[:-1])
         named = splits.intersection(folder.casefold() for folder in found[1])
         matched.take(name, [clip for clip in found[0] if not named or clip.split.casefold() in named])
     return matched.without_doubles()
@@ -102,7 +105,8 @@ def match_by_map(
         new_in: the split of clips that the store lacks, where the map names none; empty: only those that
             it holds are taken.
     """
-    by_id, by_key = _by_id(clips), {clip.key: clip for clip in clips}
+    by_id = {**_by_last_part(clips), **_by_id(clips)}
+    by_key = {clip.key: clip for clip in clips}
     matched = Matched()
     for name in names:
         clip = wanted.get(name)
@@ -318,6 +322,14 @@ class Import:
 def _is_same(entry: Entry, outcome: Outcome) -> bool:
     stored = {name: ref.checksum for name, ref in entry.arrays.items()}
     return stored == {name: checksum(array) for name, array in outcome.arrays.items()}
+
+
+def _by_last_part(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
+    """Clips by the name of their file, where their ids are paths."""
+    found = defaultdict(list)
+    for clip in clips:
+        found[clip.id.rpartition("/")[2]].append(clip)
+    return dict(found)
 
 
 def _by_id(clips: Iterable[Clip]) -> dict[str, list[Clip]]:

@@ -155,6 +155,8 @@ class FeatureStore:
             self.keys[record["digest"]] = FeatureKey(record["stream"], record["settings"])
         elif kind == "clip":
             self._take_clip(record)
+        elif kind == "remove":
+            self._rows.pop((record["split"], record["id"]), None)
         elif kind == "drop":
             row = self._rows.get((record["split"], record["id"]))
             for stream in record["streams"] if row else ():

@@ -18,7 +18,7 @@ import numpy as np
 from . import journal
 from .clips import Clip
 from .keys import FeatureKey
-from .rows import Entry, Source
+from .rows import Entry, Row, Source
 from .shards import Shard
 
 STALE_SECONDS = 24 * 3600
@@ -96,6 +96,15 @@ class StoreWriter:
         self._record(
             kind="clip", clip=asdict(clip), source=asdict(source) if source else None, streams=streams
         )
+
+    def rename(self, row: Row, clip: Clip) -> None:
+        """Keep all that is stored of a clip under another id or split; its arrays stay where they are."""
+        self.adopt(clip, row.source, row.entries)
+        self.remove(row.clip)
+
+    def remove(self, clip: Clip) -> None:
+        """Take a clip off the books, with all that is stored of it; its arrays stay in their shards."""
+        self._record(kind="remove", split=clip.split, id=clip.id)
 
     def drop(self, clip: Clip, streams: list[str]) -> None:
         """Take streams of a clip off the books, so that they are extracted again."""

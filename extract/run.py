@@ -6,8 +6,8 @@ import os
 import shutil
 import signal
 import tempfile
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Run:
         plan: the settings.
         store: what is there already is not made again.
         workers: processes side by side; 0 for one a core (on a GPU at most four).
+        rename: keep what is stored of a file under another id or split, under the one that it has now.
 
     Raises:
         ExtractError: the plan asks for something that there is not.
@@ -47,20 +48,33 @@ class Run:
     Attributes:
         tasks: clips with the streams that they still lack.
         renewed: stored clips whose label, subject or path the manifest now gives differently.
+        renamed: stored clips whose files now have another id or split, with the clips that they are now.
+        twice: stored clips whose files are stored under the id that they have now, too.
         on_frame: is called as the work on a clip goes on, where one process is enough; may be set.
         changes: why streams that are stored must be made again: ``stream: setting: old / new``.
     """
 
-    def __init__(self, clips: Iterable[Clip], plan: Plan, store: FeatureStore, workers: int = 0) -> None:
+    def __init__(
+        self,
+        clips: Iterable[Clip],
+        plan: Plan,
+        store: FeatureStore,
+        workers: int = 0,
+        rename: bool = False,
+    ) -> None:
         self.plan = plan
         self.on_frame: OnFrame = unwatched
         self.keys = plan.keys()
         self._store = store
         self.tasks: list[Task] = []
         self.renewed: list[Clip] = []
+        self.renamed: list[tuple[Row, Clip]] = []
+        self.twice: list[Clip] = []
         self.changes: dict[str, list[str]] = {}
+        clips = list(clips)
+        former = self._former(clips) if rename else {}
         for clip in clips:
-            self._consider(clip)
+            self._consider(clip, former.get(clip.path, []))
         self.tasks.sort(key=lambda task: _size(task.clip.path), reverse=True)  # no long clip at the very end
         self.workers = max(1, min(workers or _default_workers(plan), len(self.tasks)))
         self.threads = max(1, usable_cores() // self.workers)
@@ -73,6 +87,10 @@ class Run:
         spool = Path(tempfile.mkdtemp(prefix="spool-", dir=self._store.path))
         try:
             with self._store.writer() as writer:
+                for row, clip in self.renamed:
+                    writer.rename(row, clip)
+                for clip in self.twice:
+                    writer.remove(clip)
                 for clip in self.renewed:
                     writer.add(clip, None, {})
                 for result in self._results(spool):
@@ -81,8 +99,25 @@ class Run:
         finally:
             shutil.rmtree(spool, ignore_errors=True)
 
-    def _consider(self, clip: Clip) -> None:
+    def _former(self, clips: Sequence[Clip]) -> dict[str, list[Row]]:
+        """By path, what is stored of the files of ``clips`` under ids that none of ``clips`` has.
+
+        A label is not given up for an unlabelled clip.
+        """
+        keys, by_path = {clip.key for clip in clips}, {clip.path: clip for clip in clips}
+        found: dict[str, list[Row]] = defaultdict(list)
+        for row in self._store.rows:
+            clip = by_path.get(row.clip.path)
+            if clip and row.clip.key not in keys and (clip.label or not row.clip.label):
+                found[clip.path].append(row)
+        return found
+
+    def _consider(self, clip: Clip, former: Sequence[Row]) -> None:
         row = self._store.row(clip)
+        if row is None and former:
+            row, *former = former
+            self.renamed.append((row, clip))
+        self.twice += [other.clip for other in former]
         if row is None or not _same_file(row, clip):
             self.tasks.append(Task(clip, self.keys))
             return
@@ -94,7 +129,7 @@ class Run:
         if missing:
             faces = None if FACES in missing or not row.has(FACES) else self._store.read(row, FACES)
             self.tasks.append(Task(clip, missing, faces))
-        elif row.clip != clip:
+        elif row.clip.key == clip.key and row.clip != clip:
             self.renewed.append(clip)
 
     def _results(self, spool: Path) -> Iterator[Result]:

@@ -59,7 +59,7 @@ def into_store(found: Found, plan: Plan, path: Path, workers: int) -> int:
 
     plan.keys()  # what cannot be used is told before there is a store
     with FeatureStore(path, create=True) as store:
-        run = Run(found.clips, plan, store, workers)
+        run = Run(found.clips, plan, store, workers, rename=not found.one_by_one)
         _say_plan(plan, run, store, len(found.clips))
         with _within(run):
             failures = _work(run, len(found.clips))
@@ -103,6 +103,17 @@ def _seconds(path: str) -> float:
 
 def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
     """Print what is about to be done, and why stored streams are made again."""
+    if run.renamed:
+        row, clip = run.renamed[0]
+        click.echo(
+            f"{count_of(len(run.renamed), 'clip')} stored under another id or split, and renamed: "
+            f"the file of {row.clip} is {clip} now{_more(run.renamed)}"
+        )
+    if run.twice:
+        click.echo(
+            f"{count_of(len(run.twice), 'clip')} stored twice; removed under the older id: "
+            f"{run.twice[0]}{_more(run.twice)}"
+        )
     for stream, differences in run.changes.items():
         click.echo(f"{stream} is stored with other settings ({'; '.join(differences)}): making it again")
     if not run.tasks:
@@ -115,6 +126,10 @@ def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
         f"{views} on {plan.torch_device}; {len(run.tasks)} of {total} clips to do in "
         f"{run.workers} process{'es' if run.workers > 1 else ''}"
     )
+
+
+def _more(items: Sequence[object]) -> str:
+    return f", and {len(items) - 1} more" if len(items) > 1 else ""
 
 
 def _work(run: Run | MarkerRun, total: int) -> int:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -120,22 +121,35 @@ class TestClassFolders:
     def test_without_splits(self, tmp_path: Path) -> None:
         found = find_clips(grow(tmp_path, "joy/a 10.mp4", "joy/a 2.mp4", "très triste/ü.MKV"))
         assert found.dataset == "class folders (2 classes)"
-        assert keys(found) == ["all/a 2", "all/a 10", "all/ü"]
-        assert labels(found) == {"a 2": "joy", "a 10": "joy", "ü": "très triste"}
+        assert keys(found) == ["all/joy/a 2", "all/joy/a 10", "all/très triste/ü"]
+        assert labels(found) == {"joy/a 2": "joy", "joy/a 10": "joy", "très triste/ü": "très triste"}
 
     def test_with_splits_inside_one_outer_folder(self, tmp_path: Path) -> None:
         files = ["set/train/joy/a.mp4", "set/train/rage/b.mp4", "set/Validation/joy/c.mp4", "set/test/d.mp4"]
         found = find_clips(grow(tmp_path, *files))
         assert found.counts == {"train": {"joy": 1, "rage": 1}, "val": {"joy": 1}, "test": {"unlabelled": 1}}
 
-    def test_names_that_repeat_in_a_split_become_paths(self, tmp_path: Path) -> None:
-        grow(tmp_path, "train/joy/1.mp4", "train/rage/1.mp4", "train/rage/2.mp4", "val/joy/1.mp4")
-        assert keys(find_clips(tmp_path)) == [
-            "train/train/joy/1",
-            "train/train/rage/1",
-            "train/train/rage/2",
-            "val/1",
-        ]
+    def test_an_id_is_the_path_without_the_folder_of_the_split(self, tmp_path: Path) -> None:
+        files = ["train/joy/1.mp4", "train/rage/1.mp4", "train/rage/2.b.mp4", "val/joy/1.mp4", "test/3.mp4"]
+        found = find_clips(grow(tmp_path, *files))
+        assert keys(found) == ["train/joy/1", "train/rage/1", "train/rage/2.b", "val/joy/1", "test/3"]
+        assert keys(find_clips(grow(tmp_path / "outer", *(f"set/{file}" for file in files))))[0] == (
+            "train/set/joy/1"
+        )
+
+    @pytest.mark.parametrize("layout", ["auto", "flat", "manifest"])
+    def test_no_other_file_has_a_part_in_an_id(self, tmp_path: Path, layout: str) -> None:
+        """All subsets of a folder, with and without names that repeat: a path has one id in all of them."""
+        files = ["joy/a.mp4", "joy/b.mp4", "rage/a.mp4", "rage/c.mp4", "fear/d.mp4", "fear/d.wav"]
+        ids: dict[str, set[str]] = {}
+        for number, some in enumerate(combinations(files, 4)):
+            root = grow(tmp_path / f"{number}/set", *some)
+            if layout == "manifest":
+                (root / "clips.csv").write_text("path\n" + "\n".join(some) + "\n")
+            manifest = root / "clips.csv" if layout == "manifest" else None
+            for clip in find_clips(root, "flat" if layout == "flat" else "auto", manifest).clips:
+                ids.setdefault(clip.path.removeprefix(f"{root}/"), set()).add(clip.id)
+        assert ids == {file: {file.partition(".")[0]} for file in files}
 
     def test_a_sound_beside_its_video_is_left_out(self, tmp_path: Path) -> None:
         found = find_clips(grow(tmp_path, "joy/1.mp4", "joy/1.flac", "rage/2.wav"))
@@ -195,7 +209,7 @@ class TestManifest:
         text += f'Happy,"videos/a b.mp4",p1,train,2,x\n\n,{elsewhere},,,\n'
         found = find_clips(tmp_path, manifest=self.write(tmp_path, text, "utf-8-sig"))
         assert found.clips == [
-            Clip("a b", "train", str(tmp_path / "videos/a b.mp4"), "Happy", "p1", "2"),
+            Clip("videos/a b", "train", str(tmp_path / "videos/a b.mp4"), "Happy", "p1", "2"),
             Clip("c", "all", str(elsewhere)),
         ]
         assert found.dataset == "manifest clips.csv"
@@ -210,10 +224,13 @@ class TestManifest:
         assert found.clips[0].path == str(tmp_path / "set/videos/a.mp4")
 
     def test_ids(self, tmp_path: Path) -> None:
-        grow(tmp_path, "x/1.mp4", "y/1.mp4", "z/2.mp4")
-        rows = "x/1.mp4,\ny/1.mp4,\nz/2.mp4,two\nx/1.mp4,two\n"
-        found = find_clips(tmp_path, manifest=self.write(tmp_path, f"path,id\n{rows}"))
-        assert keys(found) == ["all/x/1", "all/y/1", "all/two"]
+        grow(tmp_path, "x/1.mp4", "y/1.mp4", "z/2.mp4", "outside/3.mp4")
+        rows = "x/1.mp4,\ny/1.mp4,\nz/2.mp4,two\nx/1.mp4,two\n../outside/3.mp4,\n"
+        (tmp_path / "table").mkdir()
+        for name in "xyz":
+            (tmp_path / name).rename(tmp_path / "table" / name)
+        found = find_clips(tmp_path, manifest=self.write(tmp_path / "table", f"path,id\n{rows}"))
+        assert keys(found) == ["all/x/1", "all/y/1", "all/two", "all/outside/3"]
         assert "'z/2.mp4' has the id 'two' in split 'all' too" in reason(found, "x/1.mp4")
 
     def test_bad_rows_are_left_out_by_number(self, tmp_path: Path) -> None:
@@ -293,7 +310,7 @@ class TestFolders:
         (root / "gone.mp4").symlink_to("nowhere.mp4")
         (root / "fear").symlink_to(grow(tmp_path / "outside", "c.mp4"))
         found = find_clips(root)
-        assert labels(found) == {"a": "joy", "b": "rage", "c": "fear"}
+        assert labels(found) == {"joy/a": "joy", "rage/b": "rage", "fear/c": "fear"}
         assert reason(found, "again") == "a link to a folder that is searched already (set)"
         assert reason(found, "gone.mp4").startswith("not a file: a link to nothing")
         assert len(found.left_out) == 3

@@ -115,6 +115,40 @@ def test_a_new_label_is_taken_over(clips: list[Clip], tmp_path: Path) -> None:
     assert store.rows[0].has("ferresnet/none")
 
 
+def test_ids_of_before_are_renamed_and_nothing_is_made_again(clips: list[Clip], tmp_path: Path) -> None:
+    store = extract(clips, tmp_path / "s")
+    now = [Clip(f"Happy/{clip.id}", clip.split, clip.path, "Happy") for clip in clips]
+    assert len(Run(now, QUICK, store).tasks) == len(clips)  # files named one by one say nothing of ids
+    run = Run(now, QUICK, store, rename=True)
+    assert (run.tasks, run.renewed, run.twice) == ([], [], [])
+    assert [clip for _, clip in run.renamed] == now
+    list(run)
+    with FeatureStore(tmp_path / "s") as reopened:
+        assert [row.clip for row in reopened.rows] == now
+        assert all(row.source for row in reopened.rows)
+        renamed = {row.clip.path: reopened.read(row, "ferresnet/none")["basic"] for row in reopened.rows}
+    for row in extract(clips, tmp_path / "fresh").rows:
+        assert row.has("ferresnet/none") and row.clip.path in renamed
+    assert not Run(now, QUICK, FeatureStore(tmp_path / "s"), rename=True).renamed
+
+
+def test_a_clip_stored_under_both_ids_is_kept_once(clips: list[Clip], tmp_path: Path) -> None:
+    now = [Clip(f"Happy/{clip.id}", "train", clip.path, "Happy") for clip in clips[:2]]
+    moved = Clip(clips[2].id, "val", clips[2].path, "Happy")
+    store = extract([*clips[:3], *now], tmp_path / "s")
+    run = Run([*now, moved], QUICK, store, rename=True)
+    assert (run.twice, [clip for _, clip in run.renamed]) == (clips[:2], [moved])
+    list(run)
+    store.refresh()
+    assert {row.clip.key for row in store.rows} == {clip.key for clip in (*now, moved)}
+
+
+def test_a_label_is_not_given_up_for_an_unlabelled_name(clips: list[Clip], tmp_path: Path) -> None:
+    store = extract(clips[:1], tmp_path / "s")
+    run = Run([Clip("other", "all", clips[0].path)], QUICK, store, rename=True)
+    assert not run.renamed and len(run.tasks) == 1
+
+
 def test_a_changed_file_is_made_again(make_clip: MakeClip, tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mp4", 4)
     clip = Clip("a", "train", str(path))

@@ -208,6 +208,12 @@ def test_matching_names() -> None:
         "b/one": in_folders[1],
         "all/a/one": in_folders[0],
     }
+    assert match(["one"], in_folders).refused.keys() == {"one"}
+    in_classes = [Clip("Happy/one", "train"), Clip("Sad/two", "train")]
+    assert match(["train/one", "Happy/two", "feats/Sad/two"], in_classes).clips == {
+        "train/one": in_classes[0],
+        "feats/Sad/two": in_classes[1],
+    }
 
 
 def test_names_of_two_clips_and_clips_of_two_names_are_refused_with_the_remedy(

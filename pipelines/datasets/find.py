@@ -119,7 +119,7 @@ def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> Foun
     if dataset != "auto":
         return _taken(tree, ADAPTERS[dataset])
     if root.is_file():
-        return _taken(tree, ADAPTERS["flat"])
+        return replace(_taken(tree, ADAPTERS["flat"]), one_by_one=True)
     return _first_that_fits(tree)
 
 
@@ -132,7 +132,13 @@ def find_files(files: Sequence[Path]) -> Found:
     paths = [PurePosixPath(tree.root) / tree.files[0] for tree in map(_tree_of_file, files)]
     root = Path(os.path.commonpath([path.parent for path in paths]))
     tree = Tree(root, list(dict.fromkeys(path.relative_to(root) for path in paths)), [])
-    return _taken(tree, ADAPTERS["flat"])
+    found = replace(_taken(tree, ADAPTERS["flat"]), one_by_one=True)
+    names = [Path(clip.path).stem for clip in found.clips]
+    if len({*names}) < len(names):
+        return found
+    return replace(
+        found, clips=[replace(clip, id=name) for clip, name in zip(found.clips, names, strict=True)]
+    )
 
 
 def tree_of(root: Path) -> Tree:

@@ -17,8 +17,8 @@ from .found import (
     clip_at,
     count_of,
     first_names,
-    ids_from_paths,
     one_per_id,
+    path_id,
 )
 from .scan import LeftOut, Tree
 
@@ -101,14 +101,19 @@ def _why_not_afew(place: Place) -> str:
 
 
 def find_class_folders(tree: Tree) -> Found:
-    """``<Class>/<clip>``, with or without folders train, val and test above; a test part may be flat."""
+    """``<Class>/<clip>``, with or without folders train, val and test above; a test part may be flat.
+
+    The id of a clip is its path below the root without the folder of its split and the suffix.
+    """
     outer = _shared_folders(tree.files)
     clips: list[Clip] = []
     refused: list[tuple[PurePosixPath, str]] = []
     for file in tree.files:
         split, folders = _split_and_rest(file.parts[outer:-1])
         if len(folders) == 1 or (not folders and split == "test"):
-            clips.append(clip_at(tree.root, file, split, folders[0] if folders else None))
+            own = PurePosixPath(*file.parts[:outer], *folders, file.name)
+            label = folders[0] if folders else None
+            clips.append(Clip(path_id(own), split, f"{tree.root}/{file}", label))
         else:
             refused.append((file, "deeper than a class folder" if folders else "not in a class folder"))
     classes = {clip.label for clip in clips if clip.label}
@@ -118,7 +123,7 @@ def find_class_folders(tree: Tree) -> Found:
             "expected two or more folders <Class>/<clip>, with or without train, val and test above; "
             f"found {first_names(odd)}"
         )
-    kept, twice = one_per_id(ids_from_paths(clips, tree.root), tree.root)
+    kept, twice = one_per_id(clips, tree.root)
     dataset = f"class folders ({len(classes)} classes)"
     return Found(kept, dataset, [*tree.left_out, *_by_folder(refused), *twice])
 
@@ -153,9 +158,9 @@ def empty_class_folders(clips: Iterable[Clip]) -> list[Path]:
 
 
 def find_flat(tree: Tree) -> Found:
-    """Every media file, unlabelled."""
-    clips = [clip_at(tree.root, file, ONLY_SPLIT) for file in tree.files]
-    kept, twice = one_per_id(ids_from_paths(clips, tree.root), tree.root)
+    """Every media file, unlabelled; its id is its path below the root without the suffix."""
+    clips = [Clip(path_id(file), ONLY_SPLIT, f"{tree.root}/{file}") for file in tree.files]
+    kept, twice = one_per_id(clips, tree.root)
     return Found(kept, "unlabelled clips (no data set recognised)", [*tree.left_out, *twice])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,7 +41,8 @@ class Found:
 
     ``dataset`` is what people call it, ``name`` what ``--dataset`` does, if it has such a name. ``notes``
     tell of clips that the data set's usual protocol leaves out. ``markers`` says by :attr:`.Clip.key` where
-    facial markers are, for a data set of sound and markers, without pictures.
+    facial markers are, for a data set of sound and markers, without pictures. ``one_by_one`` tells that the
+    files themselves were named, not a folder that says how they are called.
     """
 
     clips: list[Clip]
@@ -49,6 +51,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
     markers: Mapping[tuple[str, str], MarkerSpan] = field(default_factory=dict)
     name: str = ""
+    one_by_one: bool = False
 
     @property
     def problems(self) -> list[LeftOut]:
@@ -86,8 +89,22 @@ class Found:
 def clip_at(
     root: Path, file: PurePosixPath, split: str, label: str | None = None, subject: str | None = None
 ) -> Clip:
-    """The clip of a file below ``root``, with the file's name for an id."""
+    """The clip of a file below ``root``, with the file's name for an id.
+
+    For data sets whose names are unique within a split; others take :func:`path_id`.
+    """
     return Clip(file.stem, split, f"{root}/{file}", label, subject)
+
+
+def path_id(path: PurePosixPath) -> str:
+    """The id of a clip by its own path, without the suffix.
+
+    Nothing else may decide it: an id that depended on the other files of a folder would change with them,
+    and a store would take the same clips in again under their new ids. What leads out of a folder (``..``)
+    is left out.
+    """
+    whole = PurePosixPath(posixpath.normpath(path.with_suffix("")))
+    return "/".join(part for part in whole.parts if part not in ("/", ".."))
 
 
 class Copy(NamedTuple):
@@ -148,17 +165,6 @@ def _same_content(one: str, other: str) -> bool:
 
 def _split_order(split: str) -> tuple[int, str]:
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
-
-
-def ids_from_paths(clips: Sequence[Clip], root: Path) -> list[Clip]:
-    """Where ids repeat in a split, all of that split take their path below ``root`` without its suffix."""
-    times = Counter(clip.key for clip in clips)
-    ambiguous = {split for (split, _), count in times.items() if count > 1}
-    return [replace(clip, id=_path_id(clip, root)) if clip.split in ambiguous else clip for clip in clips]
-
-
-def _path_id(clip: Clip, root: Path) -> str:
-    return str(PurePosixPath(below(root, clip.path)).with_suffix("")).lstrip("/")
 
 
 def below(root: Path, path: str) -> str:

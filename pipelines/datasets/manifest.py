@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ...cache.clips import Clip
-from .found import ONLY_SPLIT, DatasetError, Found, ids_from_paths, one_per_id
+from .found import ONLY_SPLIT, DatasetError, Found, one_per_id, path_id
 from .scan import LeftOut
 
 COLUMNS = ("path", "split", "label", "subject", "session", "id")
@@ -18,24 +18,18 @@ def read_manifest(manifest: Path) -> Found:
     """The clips of a CSV in UTF-8 whose first line names the columns, :data:`COLUMNS` or some of them.
 
     ``path`` is absolute or relative to the CSV's folder; ``split`` is ``all`` where empty; ``label``,
-    ``subject`` and ``session`` may be empty; ``id`` is the file's name where empty, or its path if names
-    repeat in a split.
-    Clips stay in the order of their rows; a row that cannot be used is left out with its line number.
+    ``subject`` and ``session`` may be empty; where ``id`` is empty, it is the path as written, without its
+    suffix. Clips stay in the order of their rows; a row that cannot be used is left out with its line number.
     """
     folder = manifest.absolute().parent
     clips: list[Clip] = []
-    unnamed: list[int] = []
     left_out: list[LeftOut] = []
     for number, row in table_rows(manifest, COLUMNS):
         problem = _problem(row, folder)
         if problem:
             left_out.append(LeftOut(row["path"], problem, detail=f"row {number} of {manifest.name}"))
             continue
-        if not row["id"]:
-            unnamed.append(len(clips))
         clips.append(_clip(row, folder))
-    for i, clip in zip(unnamed, ids_from_paths([clips[i] for i in unnamed], folder), strict=True):
-        clips[i] = clip
     kept, twice = one_per_id(clips, folder)
     if not kept:
         first = f"; '{left_out[0].path}': {left_out[0].why}" if left_out else ""
@@ -93,7 +87,7 @@ def _problem(row: dict[str, str], folder: Path) -> str | None:
 def _clip(row: dict[str, str], folder: Path) -> Clip:
     path = folder / row["path"]
     return Clip(
-        id=row["id"] or path.stem,
+        id=row["id"] or path_id(PurePosixPath(path.as_posix().removeprefix(f"{folder.as_posix()}/"))),
         split=row["split"] or ONLY_SPLIT,
         path=str(path),
         label=row["label"] or None,
