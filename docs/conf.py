@@ -61,6 +61,8 @@ nitpick_ignore_regex = [
 suppress_warnings = ["ref.python"]  # two rooms may have a class of one name
 
 html_theme = "furo"
+html_static_path = ["assets"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False

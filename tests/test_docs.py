@@ -342,8 +342,12 @@ def test_every_module_is_on_a_page(room: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_the_site_in_a_browser(site: Path, browser: Browser, size: tuple[int, int]) -> None:
-    for page in ("index", "start", "method", "tutorial", "reference/avemo-fuse", "api/heads", "performance"):
+    pages = ("index", "start", "method", "tutorial", "reference/avemo-fuse", "api/heads", "performance",
+             "results", "reproduce")  # fmt: skip
+    for page in pages:
         with opened(browser, site / f"{page}.html", size) as shown:
             assert shown.locator("article h1").count() >= 1
             pictures = shown.locator("article img").evaluate_all("all => all.map(one => one.naturalWidth)")
             assert all(width > 0 for width in pictures)
+            cut = "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.innerText)"
+            assert shown.locator("article pre").evaluate_all(cut) == []
