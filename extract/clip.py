@@ -166,7 +166,9 @@ def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result, o
         if not faces["has_face"].any():
             result.notes.append(f"has no face in any of {len(faces['times'])} frames; whole frames are used")
         if FACES in task.keys:
-            info = {"frames": len(faces["times"]), "faces": int(faces["has_face"].sum())}
+            info: dict[str, Any] = {"frames": len(faces["times"]), "faces": int(faces["has_face"].sum())}
+            if media.changes:
+                info["pictures"] = media.changes
             result.streams[FACES] = Made(info=info, arrays=dict(faces))
         if networks:
             made = _features(plan, networks, faces["transform"], frames, spool, on_frame)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -37,12 +37,14 @@ class Clock:
         end: seconds since then at which the last packet ends.
         restarts: how often the clock restarts.
         counts: packets of each stream, by its index.
+        paces: seconds from one packet to the next in streams without stamps, as raw H.264 is.
     """
 
     start: float = 0.0
     end: float = 0.0
     restarts: int = 0
     counts: Counter[int] = field(default_factory=Counter)
+    paces: dict[int, float] = field(default_factory=dict)
     _offsets: list[float] = field(default_factory=lambda: [0.0])
 
     @classmethod
@@ -51,13 +53,20 @@ class Clock:
         clock = cls(start=start_of(container))
         parts = [_Part()]
         watch = _Watch(container)
+        stamped: set[int] = set()
+        unstamped: defaultdict[int, float] = defaultdict(float)
         try:
             for packet in container.demux():
-                if packet.size:
-                    clock.counts[packet.stream_index] += 1
                 number = watch.part(packet)
+                if not packet.size or packet.is_discard:  # before or behind an edit: decoded, but not shown
+                    continue
+                clock.counts[packet.stream_index] += 1
                 parts.extend(_Part() for _ in range(len(parts), number + 1))
-                if packet.pts is not None:
+                if packet.dts is not None:
+                    stamped.add(packet.stream_index)
+                if packet.pts is None:
+                    unstamped[packet.stream_index] += length_of(packet)
+                else:
                     begin = float(packet.pts * packet.time_base)
                     part = parts[number]
                     part.start = min(part.start, begin)
@@ -65,6 +74,9 @@ class Clock:
         except FFmpegError:
             pass  # whoever decodes meets it again, and tells
         clock._join([part for part in parts if part.end > float("-inf")])
+        clock.end = max([clock.end, *unstamped.values()])
+        raw = unstamped.keys() - stamped
+        clock.paces = {stream: unstamped[stream] / clock.counts[stream] for stream in raw}
         return clock
 
     def packets(self, container: InputContainer) -> Iterator[av.Packet]:

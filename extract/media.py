@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,9 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from .clock import Clock, start_of
+from .deinterlace import Timed, deinterlaced
 from .errors import ClipError
+from .pictures import describe, picture
 
 SAMPLE_RATE = 16_000
 
@@ -41,6 +44,10 @@ class Media:
         path: any file that FFmpeg reads.
         max_frames: at most so many frames, spread evenly over the clip.
 
+    Attributes:
+        warnings: what was wrong with the file, as far as it was read.
+        changes: what was done to its pictures beyond decoding, such as ``deinterlaced``.
+
     Raises:
         ClipError: by every method, when the file cannot be opened at all.
     """
@@ -49,10 +56,12 @@ class Media:
         self.path = Path(path)
         self.max_frames = max_frames
         self.warnings: list[str] = []
+        self.changes: list[str] = []
+        self._lost = 0
         with self.opened() as container:
             pictures = _pictures(container)
-            self.has_video = bool(pictures)
-            self.frame_rate = float(pictures[0].average_rate or 0) if pictures else 0.0
+            self.has_video = pictures is not None
+            self.frame_rate = float(pictures.average_rate or 0) if pictures else 0.0
             self.has_sound = bool(container.streams.audio)
 
     @cached_property
@@ -62,28 +71,51 @@ class Media:
             return Clock.of(container)
 
     def frames(self) -> Iterator[Frame]:
-        """The frames in order of time, turned upright.
+        """The frames in order of time, as a player shows them (:mod:`.pictures`).
 
-        A clip that breaks off keeps the frames before the break, and :attr:`warnings` say so.
+        What cannot be decoded is skipped, and :attr:`warnings` say so.
         """
-        chosen = self._chosen()
-        decoded = 0
         with self.opened() as container:
-            stream = _pictures(container)[0]
-            stream.thread_count = 1  # clips are worked on side by side; a decoder's own threads would compete
+            stream = _pictures(container)
+            if stream is None or stream.codec_context is None:
+                raise ClipError("its pictures are of a codec that FFmpeg does not know; convert the file")
+            self._note_changes(describe(stream))
+            wanted = iter(self._chosen(stream))
+            upcoming = next(wanted, None)
+            for number, (time, frame) in enumerate(deinterlaced(self._decoded(container, stream))):
+                if upcoming is not None and number + self._lost >= upcoming:
+                    yield Frame(time, picture(frame, stream))
+                    upcoming = next(wanted, None)
+
+    def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[Timed]:
+        """Every frame that can be decoded with its time; what cannot is skipped, counted and told."""
+        stream.thread_count = 1  # clips are worked on side by side; a decoder's own threads would compete
+        number = self._lost = 0
+        packets = self.clock.packets(container)
+        while True:
             try:
-                for packet in self.clock.packets(container):
-                    if packet.stream_index != stream.index:
-                        continue
-                    for frame in packet.decode():
-                        if chosen is None or decoded in chosen:
-                            yield Frame(self._time(frame, stream, decoded), _upright(frame))
-                        decoded += 1
+                packet = next(packets, None)
             except FFmpegError as error:
-                self.warnings.append(f"breaks off after {decoded} frames ({error.strerror})")
-            promised, reached = _promised_end(container), self.clock.end
-            if not self.warnings and reached < promised - max(0.5, 0.1 * promised):
-                self.warnings.append(f"cut short: it ends after {reached:.1f} of {promised:.1f} seconds")
+                self.warn(f"breaks off after {number} frames ({error.strerror})")
+                break
+            if packet is None:
+                self._tell_cut(container)
+                break
+            if packet.stream_index != stream.index:
+                continue
+            try:
+                frames = packet.decode()
+            except FFmpegError:
+                self._lost += bool(packet.size)
+                continue
+            for frame in frames:
+                if frame.interlaced_frame:
+                    self._note_changes(["deinterlaced"])
+                yield self._time(frame, stream, number), frame
+                number += 1
+        if self._lost:
+            count = self.clock.counts[stream.index]
+            self.warn(f"{self._lost} of {count} pictures are damaged and cannot be decoded")
 
     def sound(self) -> Iterator[np.ndarray]:
         """The sound as blocks of float32 samples in [-1, 1], mono, 16 kHz."""
@@ -111,17 +143,30 @@ class Media:
 
     def _time(self, frame: av.VideoFrame, stream: VideoStream, number: int) -> float:
         seconds = self.clock.seconds(frame)
-        return number / float(stream.average_rate or 25) if seconds is None else seconds
+        if seconds is None:
+            pace = self.clock.paces.get(stream.index)
+            return number * pace if pace else number / float(stream.average_rate or 25)
+        return seconds
 
-    def _chosen(self) -> set[int] | None:
-        """Which frames to keep, counted from 0; None for all."""
-        if self.max_frames is None:
-            return None
-        with self.opened() as container:
-            count = self.clock.counts[_pictures(container)[0].index]
-        if count <= self.max_frames:
-            return None
-        return {int((i + 0.5) * count / self.max_frames) for i in range(self.max_frames)}
+    def _chosen(self, stream: VideoStream) -> Iterable[int]:
+        """Which frames to keep, counted from 0."""
+        count = self.clock.counts[stream.index]
+        if self.max_frames is None or count <= self.max_frames:
+            return itertools.count()
+        return [int((i + 0.5) * count / self.max_frames) for i in range(self.max_frames)]
+
+    def _tell_cut(self, container: InputContainer) -> None:
+        promised, reached = _promised_end(container), self.clock.end
+        if reached < promised - max(0.5, 0.1 * promised):
+            self.warn(f"cut short: it ends after {reached:.1f} of {promised:.1f} seconds")
+
+    def _note_changes(self, changes: Iterable[str]) -> None:
+        self.changes += [change for change in changes if change not in self.changes]
+
+    def warn(self, text: str) -> None:
+        """Add to :attr:`warnings`, once however often the file is read."""
+        if text not in self.warnings:
+            self.warnings.append(text)
 
     def opened(self) -> InputContainer:
         """The file as PyAV sees it, to be closed by the caller."""
@@ -138,10 +183,14 @@ class Media:
             raise ClipError(f"not a video or sound that FFmpeg reads ({what}); replace it") from error
 
 
-def _pictures(container: InputContainer) -> list[VideoStream]:
-    """The video streams that move: a song's cover is none."""
+def _pictures(container: InputContainer) -> VideoStream | None:
+    """The video stream that FFmpeg itself would show, of those that move: a song's cover is none."""
     cover = av.stream.Disposition.attached_pic
-    return [stream for stream in container.streams.video if not stream.disposition & cover]
+    moving = [stream for stream in container.streams.video if not stream.disposition & cover]
+    best = container.streams.best("video")
+    return next((stream for stream in moving if best is not None and stream.index == best.index), None) or (
+        moving[0] if moving else None
+    )
 
 
 def _promised_end(container: InputContainer) -> float:
@@ -151,15 +200,7 @@ def _promised_end(container: InputContainer) -> float:
         for stream in container.streams
         if stream.duration and stream.time_base
     ]
-    counted = [
-        float(stream.frames / stream.average_rate)  # of a cut AVI, FFmpeg tells the shorter duration
-        for stream in _pictures(container)
-        if stream.average_rate
-    ]
-    return max([*ends, *counted]) if ends else (container.duration or 0) / av.time_base
-
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """The picture as a camera's owner held it: the container's rotation applied."""
-    image = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))
+    stream = _pictures(container)
+    if stream is not None and stream.average_rate and container.format.name == "avi":
+        ends.append(float(stream.frames / stream.average_rate))  # FFmpeg shortens the duration of a cut one
+    return max(ends) if ends else (container.duration or 0) / av.time_base

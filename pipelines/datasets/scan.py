@@ -10,12 +10,18 @@ from typing import NamedTuple
 
 from ...cache.order import natural
 
-SOUND_SUFFIXES = frozenset({".flac", ".m4a", ".mp3", ".ogg", ".wav"})
+SOUND_SUFFIXES = frozenset(
+    {
+        *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp2"),
+        *(".mp3", ".mpa", ".oga", ".ogg", ".opus", ".spx", ".w64", ".wav", ".wma"),
+    }
+)
 VIDEO_SUFFIXES = frozenset(
     {
-        *(".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov"),
-        *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".rm", ".rmvb", ".ts", ".vob"),
-        *(".webm", ".wmv"),
+        *(".264", ".265", ".3g2", ".3gp", ".3gpp", ".asf", ".avc", ".avi", ".divx", ".dv", ".f4v", ".flv"),
+        *(".gif", ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg"),
+        *(".mjpg", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nut", ".ogm"),
+        *(".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"),
     }
 )
 MEDIA_SUFFIXES = SOUND_SUFFIXES | VIDEO_SUFFIXES

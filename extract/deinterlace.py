@@ -1,0 +1,73 @@
+"""Interlaced video to whole pictures, by FFmpeg's own filter."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import av
+from av.error import BlockingIOError, EOFError
+from av.filter import Graph
+
+Timed = tuple[float, av.VideoFrame]
+
+# One picture out for each in; those that are not marked as interlaced pass through untouched.
+FILTER, SETTINGS = "bwdif", "mode=send_frame:parity=auto:deint=interlaced"
+
+
+def deinterlaced(frames: Iterable[Timed]) -> Iterator[Timed]:
+    """The same number of frames at the same times; those marked as interlaced are made whole.
+
+    A frame that is marked shows two moments, one in its even lines and one in its odd ones. Nothing is done
+    until the first such frame.
+    """
+    filters: _Filters | None = None
+    for time, frame in frames:
+        if filters is None and not frame.interlaced_frame:
+            yield time, frame
+            continue
+        if filters is not None and not filters.fits(frame):
+            yield from filters.rest()
+            filters = None
+        filters = filters or _Filters(frame)
+        yield from filters.put(time, frame)
+    if filters is not None:
+        yield from filters.rest()
+
+
+class _Filters:
+    """A filter graph for frames of one size and format; it looks one frame ahead."""
+
+    def __init__(self, frame: av.VideoFrame) -> None:
+        self._shape = _shape(frame)
+        self._times: deque[float] = deque()
+        self._graph = Graph()
+        source = self._graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+        )
+        self._graph.link_nodes(source, self._graph.add(FILTER, SETTINGS), self._graph.add("buffersink"))
+        self._graph.configure()
+
+    def fits(self, frame: av.VideoFrame) -> bool:
+        return _shape(frame) == self._shape
+
+    def put(self, time: float, frame: av.VideoFrame) -> Iterator[Timed]:
+        self._times.append(time)
+        self._graph.vpush(frame)
+        yield from self._pulled()
+
+    def rest(self) -> Iterator[Timed]:
+        self._graph.vpush(None)
+        yield from self._pulled()
+
+    def _pulled(self) -> Iterator[Timed]:
+        while self._times:
+            try:
+                frame = self._graph.vpull()
+            except (BlockingIOError, EOFError):  # it wants another frame first, or is empty
+                return
+            yield self._times.popleft(), frame
+
+
+def _shape(frame: av.VideoFrame) -> tuple[int, int, str]:
+    return frame.width, frame.height, frame.format.name

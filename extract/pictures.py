@@ -1,0 +1,53 @@
+"""From a decoded frame to the picture that a viewer sees: standard range, square pixels, upright."""
+
+from __future__ import annotations
+
+import av
+import cv2
+import numpy as np
+from av.video.stream import VideoStream
+
+from .hdr import HLG, PQ, standard_range
+
+NEARLY_SQUARE = 0.01  # a difference of aspect that nobody sees: encoders round, and a resize blurs
+WIDEST = 4.0  # beyond it a pixel's aspect is a broken header
+
+
+def picture(frame: av.VideoFrame, stream: VideoStream) -> np.ndarray:
+    """RGB ``[H, W, 3]`` uint8, as a player shows a frame of ``stream``."""
+    transfer = stream.codec_context.color_trc
+    if transfer in (PQ, HLG):
+        image = standard_range(frame, transfer)
+    else:
+        image = frame.to_ndarray(format="rgb24")
+    return _upright(_square(image, pixel_aspect(stream)), frame.rotation)
+
+
+def pixel_aspect(stream: VideoStream) -> float:
+    """Width of a pixel over its height; 1 where the file does not tell, or tells what cannot be."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    possible = 1 / WIDEST <= aspect <= WIDEST
+    return aspect if possible and abs(aspect - 1) > NEARLY_SQUARE else 1.0
+
+
+def describe(stream: VideoStream) -> list[str]:
+    """What :func:`picture` changes in frames of ``stream``, for the store."""
+    transfer = {PQ: "PQ", HLG: "HLG"}.get(stream.codec_context.color_trc)
+    told = [f"tone-mapped from {transfer}"] if transfer else []
+    if pixel_aspect(stream) != 1:
+        told.append(f"pixels of {stream.sample_aspect_ratio} made square")
+    return told
+
+
+def _square(image: np.ndarray, aspect: float) -> np.ndarray:
+    """The side that is shown too short is stretched, so that nothing is lost."""
+    if aspect == 1:
+        return image
+    height, width = image.shape[:2]
+    size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _upright(image: np.ndarray, degrees: int) -> np.ndarray:
+    """The picture as a camera's owner held it: the container's rotation applied."""
+    return np.ascontiguousarray(np.rot90(image, round(degrees / 90) % 4))
