@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 
+from . import durable
 from .errors import StoreError
 from .rows import Row
+from .shards import reason
 from .store import FeatureStore
 
 
@@ -37,19 +38,15 @@ def export(store: FeatureStore, path: Path) -> int:
     """
     if not store.rows:
         raise StoreError(f"{store.path} holds no clips yet, so there is nothing to export")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with h5py.File(temporary, "w") as file:
+        with durable.replacing(path) as temporary, h5py.File(temporary, "w") as file:
             keys = file.create_group("keys")
             for digest, key in store.keys.items():
                 keys.attrs[digest] = json.dumps({"stream": key.stream, "settings": dict(key.settings)})
             for row in store.rows:
                 _export_row(store, row, file.create_group(f"clips/{row.clip.split}/{row.clip.id}"))
-        temporary.replace(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    except (OSError, RuntimeError, ValueError) as error:  # on a full disk h5py raises any of these
+        raise StoreError(f"cannot write {path}: {reason(error)}") from error
     return len(store.rows)
 
 

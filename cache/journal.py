@@ -1,42 +1,124 @@
 """Append-only JSON-lines journals: what a store holds, told by those who wrote it.
 
-Each writer has a journal of its own; readers take the union, ordered by time. A line is appended and
-synced only after the shard it speaks of is in place, so a torn last line (power cut, full disk) costs
-nothing that was promised.
+Each writer has a journal of its own. A line is appended and synced only after the shard that it speaks of is
+in place, so a torn last line (power cut, full disk) costs nothing that was promised.
+
+Order needs no clock. Within a journal it is that of the lines. A journal begins with what its writer found
+of the other journals when it was opened, as numbers of lines, so a record follows those lines and no others
+of theirs. Two records of which neither follows the other are concurrent. Journals written before there was
+such a beginning have only the time of each record, and precede the others.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import durable
+
 Record = dict[str, Any]
+OPENING = "writer"
+"""The kind of the record that a journal begins with."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A record's place among all.
+
+    Attributes:
+        journal: the file's name.
+        line: from 1.
+        seen: journal → how many of its lines the writer had found; None where only times are known.
+        order: sorts records so that each comes after those that it follows.
+    """
+
+    journal: str
+    line: int
+    seen: Mapping[str, int] | None
+    order: tuple[int, float, str, int]
+
+    def follows(self, other: Stamp) -> bool:
+        """Whether the writer knew of ``other``."""
+        if self.journal == other.journal:
+            return self.line > other.line
+        if self.seen is None:
+            return other.seen is None and self.order > other.order
+        return other.line <= self.seen.get(other.journal, 0)
+
+    def __str__(self) -> str:
+        return f"{self.journal}, line {self.line}"
+
+
+@dataclass(frozen=True)
+class Senseless:
+    """A line of a journal that makes no sense, and why."""
+
+    journal: str
+    line: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.journal}, line {self.line} makes no sense ({self.why})"
+
+
+def opening(folder: Path) -> Record:
+    """What a new journal in ``folder`` begins with."""
+    seen = {path.name: path.read_bytes().count(b"\n") for path in sorted(folder.glob("*.jsonl"))}
+    return {"time": time.time_ns(), "kind": OPENING, "seen": seen}
+
+
+def seen_at(opening: Record) -> dict[str, int] | None:
+    """Journal → number of lines in what a journal begins with; None where that makes no sense."""
+    seen = opening.get("seen")
+    return seen if isinstance(seen, dict) and all(isinstance(n, int) for n in seen.values()) else None
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
     """Append ``records`` to the journal at ``path`` and sync it to disk."""
     text = "".join(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n" for record in records)
-    with path.open("ab") as file:
-        file.write(text.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    durable.append(path, text.encode(errors="surrogatepass"))  # names of files need not be text
 
 
-def read_all(folder: Path) -> list[Record]:
-    """All records of all journals in ``folder``, oldest first."""
-    records = [record for path in sorted(folder.glob("*.jsonl")) for record in _read(path)]
-    return sorted(records, key=lambda record: record.get("time", 0))
+def read_all(folder: Path) -> tuple[list[tuple[Stamp, Record]], list[Senseless]]:
+    """All records of all journals in ``folder``, ordered, and the lines that are none."""
+    records: list[tuple[Stamp, Record]] = []
+    senseless: list[Senseless] = []
+    for path in sorted(folder.glob("*.jsonl")):
+        found = list(_read(path))
+        lines = [(number, line) for number, line in found if isinstance(line, dict)]
+        senseless += [Senseless(path.name, number, line) for number, line in found if isinstance(line, str)]
+        records += _stamped(path.name, lines)
+    return sorted(records, key=lambda pair: pair[0].order), senseless
 
 
-def _read(path: Path) -> Iterator[Record]:
+def _read(path: Path) -> Iterator[tuple[int, Record | str]]:
+    """Each line's number and record, or what is wrong with it."""
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             try:
                 record = json.loads(line)
-            except ValueError:  # a torn line: its shard was never promised
+            except (ValueError, RecursionError) as error:
+                if line.endswith(b"\n"):  # else torn: its shard was never promised
+                    yield number, str(error)
                 continue
-            if isinstance(record, dict):
-                yield record
+            yield number, record if isinstance(record, dict) else "not an object"
+
+
+def _stamped(journal: str, lines: list[tuple[int, Record]]) -> Iterator[tuple[Stamp, Record]]:
+    openings = (seen_at(record) for _, record in lines if record.get("kind") == OPENING)
+    seen = next((seen for seen in openings if seen is not None), None)
+    if seen is None:
+        latest = 0.0
+        for number, record in lines:
+            at = record.get("time")
+            latest = max(latest, at) if isinstance(at, (int, float)) else latest  # clocks step back
+            yield Stamp(journal, number, None, (0, latest, journal, number)), record
+        return
+    # Who found a line found all that its writer had found too, and so more lines in all than that one.
+    before = sum(seen.values())
+    for number, record in lines:
+        yield Stamp(journal, number, seen, (1, before + number, journal, number)), record

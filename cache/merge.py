@@ -8,7 +8,6 @@ again: what the target has is not taken twice.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,14 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .clips import Clip
+from .durable import copy, discard, put, temporary
 from .errors import MixedKeysError, StoreError
 from .keys import FeatureKey
-from .rows import Entry, Row
-from .shards import ShardReader, copy, sync
+from .rows import RANK, Entry, Row
+from .shards import ShardReader, cannot_write
 from .store import FeatureStore
 from .writer import Outcome, StoreWriter
 
-RANK = {"ok": 0, "absent": 1, "failed": 2}
 WORTH_COPYING = 0.5
 """Of a shard's bytes; where less is wanted, those arrays are written anew instead."""
 
@@ -156,23 +155,19 @@ class Merge:
             return self._whole(shard, wanted)
         if not self._worth_copying(shard, wanted):
             return set()
-        temporary = place.with_name(f".{shard}.{os.getpid()}.tmp")
+        unfinished = temporary(place)
         try:
-            copy(self._source.path / "shards" / shard, temporary)
-            whole = self._whole(temporary.name, wanted)
+            copy(self._source.path / "shards" / shard, unfinished)
+            whole = self._whole(unfinished.name, wanted)
             if whole:
-                temporary.rename(place)
-                sync(place.parent)
+                put(unfinished, place)
             return whole
         except OSError as error:
             if error.errno == errno.EIO:  # the source's disk is failing: what can be read of it is
                 return set()
-            raise StoreError(
-                f"cannot write {place}: {error}. What was stored before is whole; free some space and run "
-                "the same command again to go on."
-            ) from error
+            raise cannot_write(place, error) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            discard(unfinished)
 
     def _worth_copying(self, shard: str, wanted: Wanted) -> bool:
         try:

@@ -10,6 +10,9 @@ from .clips import Clip
 from .keys import FeatureKey
 from .shards import ArrayRef
 
+RANK = {"ok": 0, "absent": 1, "failed": 2}
+"""The statuses of an outcome, the most useful first."""
+
 
 @dataclass(frozen=True)
 class Source:

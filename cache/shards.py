@@ -8,7 +8,7 @@ synced and renamed, so a file with a shard's name is always whole.
 from __future__ import annotations
 
 import os
-import shutil
+import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 import xxhash
 
+from . import durable
 from .errors import StoreError
 
 BLOCK_BYTES = 8 << 20
@@ -68,6 +69,11 @@ class Shard:
         self._parts: dict[str, list[np.ndarray]] = defaultdict(list)
         self._rows: dict[str, int] = defaultdict(int)
 
+    @property
+    def arrays(self) -> int:
+        """How many were taken in, those without a single value too."""
+        return sum(map(len, self._parts.values()))
+
     def add(self, dataset: str, array: np.ndarray) -> ArrayRef:
         """Take ``array`` ``[T, ...]`` in; it is read again when the shard is written."""
         if array.ndim == 0:
@@ -91,9 +97,8 @@ class Shard:
         Raises:
             StoreError: the disk is full or cannot be written; nothing stored before is touched.
         """
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
         try:
-            with h5py.File(temporary, "w") as file:
+            with durable.replacing(self.path) as temporary, h5py.File(temporary, "w") as file:
                 for name, parts in self._parts.items():
                     shape = (self._rows[name], *parts[0].shape[1:])
                     data = file.create_dataset(name, shape=shape, dtype=parts[0].dtype)
@@ -101,15 +106,22 @@ class Shard:
                     for block in (block for part in parts for block in blocks(part)):
                         data[row : row + len(block)] = block
                         row += len(block)
-            sync(temporary)
-            temporary.rename(self.path)
-            sync(self.path.parent)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StoreError(
-                f"cannot write {self.path}: {error}. What was stored before is whole; "
-                "free some space and run the same command again to go on."
-            ) from error
+        except (OSError, RuntimeError) as error:  # on a full disk h5py raises either
+            raise cannot_write(self.path, error) from error
+
+
+def cannot_write(path: Path, error: Exception) -> StoreError:
+    """What to say where a store's disk is full, or fails."""
+    return StoreError(
+        f"cannot write {path}: {reason(error)}. What was stored before is whole; "
+        "free some space and run the same command again to go on."
+    )
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be written, in one line; h5py's own words are many, and lack the system's."""
+    number = getattr(error, "errno", None) or next(iter(re.findall(r"errno = (\d+)", str(error))), None)
+    return os.strerror(int(number)) if number else " ".join(str(error).split())
 
 
 class ShardReader:
@@ -128,7 +140,7 @@ class ShardReader:
         """
         try:
             array = self._dataset(ref)[ref.start : ref.stop]
-        except (OSError, KeyError, ValueError) as error:
+        except READING as error:
             raise StoreError(f"{ref.shard} cannot be read ({error}); {_REMEDY}") from error
         if checksum(array) != ref.checksum:
             raise StoreError(
@@ -144,7 +156,7 @@ class ShardReader:
         """
         try:
             dataset = self._dataset(ref)
-        except (OSError, KeyError, ValueError) as error:
+        except READING as error:
             raise StoreError(f"{ref.shard} cannot be read ({error}); {_REMEDY}") from error
         return (ref.stop - ref.start) * dataset.dtype.itemsize * prod(dataset.shape[1:])
 
@@ -160,23 +172,31 @@ class ShardReader:
         self._open.move_to_end(ref.shard)
         file, datasets = self._open[ref.shard]
         if ref.dataset not in datasets:
-            datasets[ref.dataset] = file[ref.dataset]
+            datasets[ref.dataset] = own_dataset(file, ref.dataset)
         return datasets[ref.dataset]
 
 
+def own_dataset(file: Any, name: str) -> Any:
+    """A data set of plain values in ``file`` itself.
+
+    Raises:
+        KeyError: there is none.
+        ValueError: it is a link, or its values are in other files or are no plain values.
+    """
+    group = file
+    for part in name.split("/"):
+        link = group.get(part, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{name} is a link, and a shard's arrays are its own")
+        group = group[part]
+    if not isinstance(group, h5py.Dataset) or group.dtype.hasobject:
+        raise ValueError(f"{name} is no array of plain values")
+    if group.is_virtual or group.external:
+        raise ValueError(f"{name} has its values in other files, and a shard's arrays are its own")
+    return group
+
+
+READING = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What h5py raises on a file that is damaged, or was made to be."""
+
 _REMEDY = "`avemo store verify --drop` takes its clips off the books, so that they are extracted again."
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy a file; after this returns the copy survives a power cut."""
-    shutil.copyfile(source, target)
-    sync(target)
-
-
-def sync(path: Path) -> None:
-    """Force a file's or folder's bytes to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

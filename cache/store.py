@@ -19,13 +19,14 @@ from types import TracebackType
 
 import numpy as np
 
-from . import journal
+from . import durable, journal
 from .clips import Clip
 from .errors import MixedKeysError, StoreError
 from .keys import FeatureKey
+from .ledger import Ledger
 from .order import natural
-from .rows import Entry, Row, Source
-from .shards import ArrayRef, ShardReader
+from .rows import Row
+from .shards import ShardReader
 from .writer import StoreWriter
 
 FORMAT = "avemo feature store"
@@ -42,6 +43,10 @@ class FeatureStore:
     Raises:
         StoreError: there is no store, or one of another version.
 
+    Attributes:
+        keys: all that streams were made with, by digest.
+        senseless: lines of the journals that make no sense; whatever they told is not in the store.
+
     Example:
         >>> store = FeatureStore("features")                          # doctest: +SKIP
         >>> row = store.rows[0]                                       # doctest: +SKIP
@@ -52,8 +57,6 @@ class FeatureStore:
         self.path = Path(path)
         self._check_format(create)
         self._reader = ShardReader(self.path / "shards")
-        self.keys: dict[str, FeatureKey] = {}
-        self._rows: dict[tuple[str, str], Row] = {}
         self.refresh()
 
     def __enter__(self) -> FeatureStore:
@@ -139,58 +142,15 @@ class FeatureStore:
 
     def refresh(self) -> None:
         """Read the journals again."""
-        self.keys.clear()
-        self._rows.clear()
-        for record in journal.read_all(self.path / "journal"):
-            try:
-                self._take(record)
-            except (KeyError, TypeError, ValueError) as error:
-                raise StoreError(
-                    f"a journal of {self.path} has a line that makes no sense: {error!r}"
-                ) from error
-
-    def _take(self, record: journal.Record) -> None:
-        kind = record["kind"]
-        if kind == "key":
-            self.keys[record["digest"]] = FeatureKey(record["stream"], record["settings"])
-        elif kind == "clip":
-            self._take_clip(record)
-        elif kind == "remove":
-            self._rows.pop((record["split"], record["id"]), None)
-        elif kind == "drop":
-            row = self._rows.get((record["split"], record["id"]))
-            for stream in record["streams"] if row else ():
-                row.entries.pop(stream, None)  # type: ignore[union-attr]
-
-    def _take_clip(self, record: journal.Record) -> None:
-        clip = Clip(**record["clip"])
-        source = Source(**record["source"]) if record["source"] else None
-        row = self._rows.setdefault(clip.key, Row(clip))
-        row.clip = clip
-        if row.source and source and row.source.sha256 != source.sha256:
-            row.entries.clear()  # the file is another one now
-        row.source = source or row.source
-        for stream, entry in record["streams"].items():
-            row.entries[stream] = Entry(
-                self.keys[entry["digest"]],
-                entry["status"],
-                entry["reason"],
-                entry["info"],
-                {name: ArrayRef(*ref) for name, ref in entry["arrays"].items()},
-            )
+        ledger = Ledger(*journal.read_all(self.path / "journal"))
+        self.keys, self._rows, self.senseless = ledger.keys, ledger.rows, ledger.senseless
 
     def _check_format(self, create: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"{self.path} is a file, and a store is a folder; name another one")
         card = self.path / "store.json"
         if create and not card.exists():
-            if self.path.is_dir() and any(self.path.iterdir()):
-                raise StoreError(
-                    f"{self.path} is a folder with other things in it; name an empty or a new folder"
-                )
-            for folder in ("journal", "shards"):
-                (self.path / folder).mkdir(parents=True, exist_ok=True)
-            card.write_text(json.dumps({"format": FORMAT, "version": VERSION}) + "\n")
+            self._create(card)
         try:
             found = json.loads(card.read_text())
         except FileNotFoundError:
@@ -207,3 +167,23 @@ class FeatureStore:
                 f"{self.path} is a store of version {found.get('version')}, and this avemo reads version "
                 f"{VERSION}; use the avemo that wrote it, or extract into a new folder"
             )
+
+    def _create(self, card: Path) -> None:
+        """Make an empty store. There is one from the moment on when the card is in place, and a process that
+        does the same at the same time, or was killed while it did, does no harm."""
+        folders = [self.path / name for name in ("journal", "shards")]
+        found = [path for folder in (self.path, *folders) for path in folder.glob("*")]
+        others = [path for path in found if path not in folders and not path.name.startswith(".")]
+        if others and not card.exists():
+            raise StoreError(
+                f"{self.path} is a folder with other things in it; name an empty or a new folder"
+            )
+        try:
+            for folder in folders:
+                durable.make_folder(folder)
+            with durable.replacing(card) as temporary:
+                temporary.write_text(json.dumps({"format": FORMAT, "version": VERSION}) + "\n")
+        except OSError as error:
+            raise StoreError(
+                f"cannot make a store at {self.path}: {error}; name a folder that can be written"
+            ) from error

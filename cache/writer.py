@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from . import journal
+from . import durable, journal
 from .clips import Clip
 from .keys import FeatureKey
 from .rows import Entry, Row, Source
-from .shards import Shard
+from .shards import Shard, cannot_write
 
 STALE_SECONDS = 24 * 3600
 
@@ -58,9 +59,11 @@ class StoreWriter:
         self._count = 0
         self._shard: Shard | None = None
         self._started = 0.0
-        for leftover in self._shards.glob(".*.tmp"):
-            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
-                leftover.unlink(missing_ok=True)
+        self._opening = [journal.opening(self._journal.parent)]
+        for leftover in (*path.glob(".*.tmp"), *self._shards.glob(".*.tmp")):
+            with suppress(FileNotFoundError):  # its writer was only slow
+                if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                    durable.discard(leftover)
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -110,12 +113,24 @@ class StoreWriter:
         """Take streams of a clip off the books, so that they are extracted again."""
         self._record(kind="drop", split=clip.split, id=clip.id, streams=streams)
 
+    def pass_over(self, line: journal.Senseless) -> None:
+        """Note that a line of a journal which makes no sense is known."""
+        self._record(kind="pass", journal=line.journal, line=line.line)
+
     def flush(self) -> None:
-        """Write the shard in flight and journal what it holds."""
-        if self._shard is not None and self._shard.nbytes:
+        """Write the shard in flight and journal what it holds.
+
+        Raises:
+            StoreError: the disk is full or cannot be written. What is in flight is kept, for another try.
+        """
+        if self._shard is not None and self._shard.arrays:
             self._shard.write()
         if self._records:
-            journal.append(self._journal, self._records)
+            try:
+                journal.append(self._journal, [*self._opening, *self._records])
+            except OSError as error:
+                raise cannot_write(self._journal, error) from error
+            self._opening = []
         self._shard, self._records = None, []
 
     def _placed(self, outcome: Outcome) -> Entry:

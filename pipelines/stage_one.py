@@ -14,6 +14,7 @@ import click
 from .cli import InputError
 from .datasets.found import count_of
 from .progress import progress_bar, seconds_bar
+from .stores import open_store
 
 if TYPE_CHECKING:
     from ..cache.keys import FeatureKey
@@ -53,12 +54,11 @@ def into_store(found: Found, plan: Plan, path: Path, workers: int) -> int:
         ExtractError: the plan asks for something that there is not.
         StoreError: ``path`` is no store and cannot become one.
     """
-    from ..cache.store import FeatureStore
     from ..extract.marker_run import MarkerRun
     from ..extract.run import Run
 
     plan.keys()  # what cannot be used is told before there is a store
-    with FeatureStore(path, create=True) as store:
+    with open_store(path, create=True) as store:
         run = Run(found.clips, plan, store, workers, rename=not found.one_by_one)
         _say_plan(plan, run, store, len(found.clips))
         with _within(run):

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ..cache import durable
 from ..extract.backbones import BackboneSpec, WeightsError, get
 from ..extract.backbones.weights import CLASS_LAYER, load_into, load_state, weights_sha256
 from ..extract.backbones.weights_folder import find
@@ -62,8 +63,8 @@ def write_tensors(
     safetensors.torch.save_file(stored, partial, metadata=metadata)
     written = {"format": FORMAT, **card, "sha256": weights_sha256(partial)}
     partial_card.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
-    partial_card.replace(path.with_suffix(".json"))
+    durable.put(partial, path)
+    durable.put(partial_card, path.with_suffix(".json"))
     return written
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import xxhash
 from filelock import FileLock
 
+from ..cache import durable
 from .errors import PretrainError
 from .pictures import Picture
 
@@ -130,9 +131,8 @@ class RowsOnDisk(Rows):
             file.flush()
             os.fsync(file.fileno())
         progress = {"done": self.done, "failures": list(self.failures.items())}
-        partial = self._folder / "progress.partial"
-        partial.write_text(json.dumps(progress), encoding="utf-8")
-        partial.replace(self._folder / "progress.json")
+        with durable.replacing(self._folder / "progress.json") as unfinished:
+            unfinished.write_text(json.dumps(progress), encoding="utf-8")
         self._saved = time.monotonic()
 
     def _recall(self) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..cache import durable
 from .classifier import Classifier
 from .errors import PretrainError
 from .recipe import Recipe
@@ -138,7 +139,7 @@ class Training:
         partial = self._file.with_suffix(".partial")
         self._fabric.save(partial, self._state())
         if self._fabric.is_global_zero:
-            partial.replace(self._file)
+            durable.put(partial, self._file)
         self._fabric.barrier()
 
     def _state(self) -> dict[str, Any]:

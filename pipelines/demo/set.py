@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...cache import durable
 from ..datasets.folders import AFEW_CLASSES
 
 KIND, VERSION, MARKER = "avemo-demo", 1, "avemo-demo.json"
@@ -116,7 +117,7 @@ def make_clip(folder: Path, shot: Shot) -> None:
     unfinished = path.with_suffix(".part")
     film = demo_face.perform(actor, shot.emotion, opening, rng)
     write_film(unfinished, film, demo_face.FPS, sound, demo_voice.RATE)
-    unfinished.replace(path)
+    durable.put(unfinished, path)
 
 
 def make(folder: Path, shots: list[Shot], workers: int) -> Iterator[None]:
@@ -144,6 +145,5 @@ def _read_marker(folder: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, text: str) -> None:
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    with durable.replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli import command, json_result
+from ..stores import open_store
 from .cv_results import Outcome, show, write
 from .options import (
     FEATURES_HELP,
@@ -148,10 +149,9 @@ def cross_validate(out: Path, options: Mapping[str, Any]) -> Outcome:
         StoreError: the store cannot be read.
         FusionError: options that cannot be used, or ``out`` holds another run.
     """
-    from ...cache.store import FeatureStore
     from ...fusion.crossvalidation import CrossValidation
 
-    with FeatureStore(options["store"]) as store:
+    with open_store(options["store"]) as store:
         prepared = prepare(store, options, labelled_only=True)
         folds = divide(options["folds"], clips_of(prepared), options["session_pattern"], options["seed"])
         marks = check(folds, prepared, options)

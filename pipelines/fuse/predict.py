@@ -13,6 +13,7 @@ import click
 
 from ..cli import InputError, command
 from ..datasets.found import first_names
+from ..stores import open_store
 from .options import demo_note, tell
 
 if TYPE_CHECKING:
@@ -133,7 +134,6 @@ def predict(
     if (window or hop) and not (overlay or timeline):
         raise click.UsageError("--window and --hop need --overlay MP4 or --timeline CSV to write to")
     runs, files, source = divide(paths, store)
-    from ...cache.store import FeatureStore
     from ...fusion.runs import Run
     from ...fusion.runs import predict as mean_of_members
     from ..overlay.windows import Wanted, over_time
@@ -161,7 +161,7 @@ def predict(
                 f"--overlay and --timeline need video clips, and {source} is a store; name a file or a folder"
             )
         if not want:
-            with FeatureStore(source) as opened:
+            with open_store(source) as opened:
                 rows = choose(opened, found, split)
                 scores = mean_of_members(loaded, opened, rows, device)
     scores.write(out)

@@ -124,6 +124,8 @@ def tables(names: Sequence[str], out: Path, **options: Any) -> None:
     f-mean:ferresnet makes all its features of ferresnet. A table that was stopped goes on with the same
     command.
     """
+    from ...fusion.files import replacing
+
     for name in names or RECIPES:
         recipe = RECIPES[name]
         outcomes = {}
@@ -136,8 +138,8 @@ def tables(names: Sequence[str], out: Path, **options: Any) -> None:
         parts = [f"# {recipe.title}", markdown(HEADER, rows), footnote(outcomes[recipe.baseline], recipe)]
         if recipe.across:
             parts.insert(1, markdown(["accuracy", *recipe.across], across(recipe, outcomes)))
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        with replacing(out / f"{name}.md") as temporary:
+            temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
         write_csv(out / f"{name}.csv", HEADER, rows)
         keep_result(tables={name: records(HEADER, rows)})
         click.echo(f"\n{recipe.title}\n{aligned(HEADER, rows)}\n{parts[-1]}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli import command, json_result, keep_result
+from ..stores import open_store
 from ..table import aligned, records
 from .options import (
     FEATURES_HELP,
@@ -91,11 +92,10 @@ def begin(out: Path, fit_on: str, options: Mapping[str, Any]) -> tuple[Run, Prep
         StoreError: the store cannot be read.
         FusionError: options that cannot be used, or ``out`` holds another run.
     """
-    from ...cache.store import FeatureStore
     from ...fusion.corpus import fitted_and_watched
     from ...fusion.runs import Run
 
-    with FeatureStore(options["store"]) as store:
+    with open_store(options["store"]) as store:
         prepared = prepare(store, options)
         fit, watch = fitted_and_watched(prepared.corpus, fit_on)
         seed, members = prepared.seeds

@@ -11,6 +11,7 @@ import click
 
 from ..cli import InputError, command, json_result, keep_result
 from ..progress import progress_bar
+from ..stores import open_store
 from .options import (
     chosen_subjects,
     device_options,
@@ -200,11 +201,10 @@ def _pack(
         InputError: a class that is left out is not there, fewer than two are, or there are others than the
             ``classes`` of ``weights``.
     """
-    from ...cache.store import FeatureStore
     from ...extract.plan import SEGMENTS
     from ...pretrain.segment_samples import pack_segments
 
-    with FeatureStore(options["store"]) as store:
+    with open_store(options["store"]) as store:
         labels = {row.clip.label for row in store.rows if row.clip.label is not None}
         for name in options["without"]:
             if name not in labels:

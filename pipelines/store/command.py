@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..cli import InputError, command, json_instead
 from ..progress import progress_bar
+from ..stores import open_store
 from .importing import import_
 
 if TYPE_CHECKING:
+    from ...cache.clips import Clip
     from ...cache.merge import Merge
+    from ...cache.store import FeatureStore
 
 DEFAULT = Path("features")
 store_argument = click.argument("path", metavar="[STORE]", default=DEFAULT, type=click.Path(path_type=Path))
@@ -28,21 +32,24 @@ def status(path: Path, as_json: bool) -> None:
 
     Clips, labels, faces, streams and failures of STORE (default: features).
     """
-    from ...cache.store import FeatureStore
     from .report import as_text, report
 
-    with FeatureStore(path) as store:
+    with open_store(path) as store:
         found = report(store)
     click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else as_text(found))
 
 
 @command("verify")
 @store_argument
-@click.option("--drop", is_flag=True, help="Take damaged arrays off the books, to be extracted again.")
-def verify(path: Path, drop: bool) -> int:
+@click.option(
+    "--drop", is_flag=True, help="Take damaged arrays off the books, to be extracted again; pass over lines."
+)
+@json_instead
+def verify(path: Path, drop: bool, as_json: bool) -> int:
     """See whether a store is whole.
 
-    Reads every array of STORE (default: features) and compares its checksum.
+    Reads every array of STORE (default: features) and compares its checksum. Lines of its journals that
+    make no sense are named too; what they told is not in the store.
 
     \b
     Exit code: 0 whole; 1 something is damaged, each named; 2 no such store.
@@ -53,19 +60,44 @@ def verify(path: Path, drop: bool) -> int:
     with FeatureStore(path) as store:
         found = []
         for row, stream, problem in damaged(store):
-            found.append((row.clip, stream))
+            found.append((row.clip, stream, problem))
             click.echo(f"{row.clip}, {stream}: {problem}", err=True)
-        if found and drop:
+        for line in store.senseless:
+            click.echo(f"{line}", err=True)
+        if drop and (found or store.senseless):
             with store.writer() as writer:
-                for clip, stream in found:
+                for clip, stream, _ in found:
                     writer.drop(clip, [stream])
-    if not found:
-        click.echo(f"{path}: {len(store.rows)} clips, every array as it was written")
-        return 0
+                for line in store.senseless:
+                    writer.pass_over(line)
+    if as_json:
+        click.echo(json.dumps(_verified(store, found, drop), indent=2, ensure_ascii=False))
+    else:
+        click.echo(_verdict(path, len(store.rows), len(found), len(store.senseless), drop))
+    return 1 if found or store.senseless else 0
+
+
+def _verdict(path: Path, clips: int, streams: int, lines: int, dropped: bool) -> str:
+    if not streams and not lines:
+        return f"{path}: {clips} clips, every array as it was written"
+    counts = [f"{streams} damaged streams"] * bool(streams) + [f"{lines} senseless lines"] * bool(lines)
     again = "avemo-extract, or avemo store import for what was imported, makes them anew"
-    remedy = again if drop else "--drop lets them be made anew"
-    click.echo(f"{path}: {len(found)} damaged streams{', dropped' if drop else ''}; {remedy}")
-    return 1
+    remedy = again if dropped else "--drop lets them be made anew"
+    return f"{path}: {' and '.join(counts)}{', dropped' if dropped else ''}; {remedy}"
+
+
+def _verified(store: FeatureStore, found: Sequence[tuple[Clip, str, str]], dropped: bool) -> dict[str, Any]:
+    return {
+        "store": str(store.path),
+        "clips": len(store.rows),
+        "whole": not found and not store.senseless,
+        "damaged": [
+            {"split": clip.split, "clip": clip.id, "stream": stream, "problem": problem}
+            for clip, stream, problem in found
+        ],
+        "senseless": [asdict(line) for line in store.senseless],
+        "dropped": dropped,
+    }
 
 
 @command("export")
@@ -132,11 +164,14 @@ def merge(out: Path, stores: tuple[Path, ...]) -> int:
     lost = [damage for damage in damaged if (damage.clip.key, damage.stream) not in held]
     for damage in lost:
         click.echo(f"left out: {damage.clip}, {damage.stream}: {damage.reason}", err=True)
+    senseless = [(source.path, line) for source in sources for line in source.senseless]
+    for path, line in senseless:
+        click.echo(f"left out: {path}: {line}", err=True)
     for text in mixtures(target):
         click.echo(f"note: {text}", err=True)
     left_out = f"; {len(lost)} damaged streams left out" if lost else ""
     click.echo(f"{out}: {len(target.rows)} clips{left_out}; next: avemo store status {out}")
-    return 1 if lost else 0
+    return 1 if lost or senseless else 0
 
 
 def _refuse(problems: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import h5py
 
 from ...cache.keys import FeatureKey
 from ...cache.rows import Entry, Row
+from ...cache.shards import READING, own_dataset
 from ...cache.store import FeatureStore
 from ..table import aligned
 
@@ -100,8 +101,9 @@ def _row_bytes(store: FeatureStore) -> dict[tuple[str, str], int]:
         try:
             with h5py.File(store.path / "shards" / shard, "r") as file:
                 for name in names:
-                    sizes[shard, name] = file[name].dtype.itemsize * prod(file[name].shape[1:])
-        except (OSError, KeyError):  # `verify` tells of these
+                    dataset = own_dataset(file, name)
+                    sizes[shard, name] = dataset.dtype.itemsize * prod(dataset.shape[1:])
+        except READING:  # `verify` tells of these
             continue
     return sizes
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import safetensors.torch
 
+from ...cache import durable
 from ...extract.backbones import names, zoo
 from ...extract.backbones.onnx_net import NAME as ONNX
 from ...extract.backbones.weights import WeightsError, file_kind, load_state, weights_sha256
@@ -46,17 +47,13 @@ def add(source: Path, wanted: str | None, licence: str | None) -> Stored:
     if target.exists():
         raise WeightsError(f"{target} is there already: choose another name with --as, or delete it")
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.partial")
-    try:
+    with durable.replacing(target) as partial:
         if convert:
             state = {key: value.contiguous().clone() for key, value in load_state(source).items()}
             safetensors.torch.save_file(state, partial)
         else:
             shutil.copyfile(source, partial)
         _write_card(source, target, partial, architecture, verdict, licence)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
     return Stored(name, target, "cached")
 
 
@@ -119,7 +116,8 @@ def _write_card(
     if architecture == ONNX:
         # It tells how faces go in, and nothing else may stand on it.
         if source.with_suffix(".json").is_file():
-            shutil.copyfile(source.with_suffix(".json"), card)
+            with durable.replacing(card) as unfinished:
+                shutil.copyfile(source.with_suffix(".json"), unfinished)
         return
     entries = {
         "format": CARD_FORMAT,
@@ -131,6 +129,5 @@ def _write_card(
     }
     if licence:
         entries["licence"] = licence
-    temporary = card.with_name(f"{card.name}.partial")
-    temporary.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(card)
+    with durable.replacing(card) as unfinished:
+        unfinished.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

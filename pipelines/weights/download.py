@@ -15,6 +15,7 @@ from pathlib import Path
 import filelock
 
 from ... import __version__
+from ...cache import durable
 
 ATTEMPTS = 5
 TIMEOUT_SECONDS = 30
@@ -83,7 +84,7 @@ def download(
         except Exception:
             _throw_away(partial)
             raise
-        partial.replace(target)
+        durable.put(partial, target)
         _throw_away(partial)
 
 
