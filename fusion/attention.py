@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .dropout import Dropout, places
+from .dropout import Dropout, optional, places
 from .errors import FusionError
 
 
@@ -23,12 +23,14 @@ class Attention(nn.Module):
 
     Args:
         features: D.
-        dropout: share of the values that a weight is computed from that are dropped in training.
+        dropout: share of the values that a weight is computed from that are dropped in training; the values
+            that are summed are whole.
         hidden: m, the reduced dimension of transformer attention.
         temperature: λ of those that are ``tempered``: 0 weighs all frames alike, more sets them apart.
 
     Attributes:
-        uses: the settings of a head that act in it, beside its own name and λ.
+        uses: the settings of a head that act in it, beside its own name, λ and ``attention_dropout``.
+        drops: whether its dropout is the head's where none is given for attentions.
         out_features: D', values a clip.
         packed: compute scores of frames alone, since padding can be more than half of a batch. How many these
             are depends on the values of the mask, which the members of a stack do not share: see
@@ -41,6 +43,7 @@ class Attention(nn.Module):
     name: ClassVar[str]
     tempered: ClassVar[bool] = False
     uses: ClassVar[frozenset[str]] = frozenset()
+    drops: ClassVar[bool] = False
     packed: bool = True
     temperature: Tensor
 
@@ -82,6 +85,7 @@ class SelfAttention(Attention):
 
     name = "self"
     uses = frozenset({"dropout"})
+    drops = True
 
     def __init__(
         self, features: int, dropout: float = 0.3, hidden: int = 128, temperature: float = 1.0
@@ -111,6 +115,7 @@ class RelationAttention(Attention):
 
     name = "relation"
     uses = frozenset({"dropout"})
+    drops = True
 
     def __init__(
         self, features: int, dropout: float = 0.3, hidden: int = 128, temperature: float = 1.0
@@ -155,9 +160,13 @@ class TransformerAttention(Attention):
     ) -> None:
         super().__init__(features, dropout, hidden, temperature)
         self.score = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
+        self.dropout = optional(dropout)
 
     def weigh(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return f, masked_softmax(self.temperature * self.spread(self.score(self.frames(f, mask)), mask), mask)
+        frames = self.frames(f, mask)
+        if self.dropout is not None:
+            frames = self.dropout(frames, self.frames(places(f), mask))
+        return f, masked_softmax(self.temperature * self.spread(self.score(frames), mask), mask)
 
 
 class ConvolutionAttention(Attention):
@@ -181,11 +190,13 @@ class ConvolutionAttention(Attention):
         self.out_features = -(-features // self.kernel)
         self.reduce = nn.Linear(self.kernel, 1)
         self.score = nn.Sequential(nn.Tanh(), nn.Linear(self.out_features, 1, bias=False))
+        self.dropout = optional(dropout)
 
     def weigh(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         padded = functional.pad(f, (0, self.kernel * self.out_features - f.shape[-1]))
         reduced = self.reduce(padded.reshape(*f.shape[:-1], self.out_features, self.kernel)).squeeze(-1)
-        return reduced, masked_softmax(self.temperature * self.score(reduced).squeeze(-1), mask)
+        seen = reduced if self.dropout is None else self.dropout(reduced)
+        return reduced, masked_softmax(self.temperature * self.score(seen).squeeze(-1), mask)
 
 
 ATTENTIONS: dict[str, type[Attention]] = {

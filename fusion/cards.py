@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def settings_of(
         "features": inputs,
         "keys": {name: key.digest for name, key in keys.items()},
         "head": described(plan.head),
-        "training": asdict(plan.training),
+        "training": plan.training.described(),
         "fitted_clips": _digest(fitted),
         **more,
     }

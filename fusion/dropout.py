@@ -47,6 +47,13 @@ class Dropout(nn.Module):
         return torch.where(dropped, 0, x / (1 - self.share))
 
 
+def optional(share: float) -> Dropout | None:
+    """A dropout where there is a share to drop; dropouts are numbered, so one of none would move the others'
+    draws.
+    """
+    return Dropout(share) if share > 0 else None
+
+
 def places(x: Tensor) -> Tensor:
     """Numbers of the rows of ``[N, D]`` or ``[N, T, D]``: ``[N]`` or ``[N, T]`` int32."""
     clips = torch.arange(x.shape[0], dtype=torch.int32, device=x.device) * ROW

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from .attention import Attention, attention_class
 from .batches import Batch, Padded
+from .dropout import optional
 from .encoders import ConvolutionalEncoder, build_encoder
 from .head_settings import ALL, ATTENDING, OPTIONAL, HeadSettings
 
@@ -91,7 +92,10 @@ class AttentiveHead(Head):
         widths = {**features, **{stream: encoder.out_features for stream, encoder in encoders.items()}}
         attentions = {
             stream: attention_class(settings.attention(stream))(
-                widths[stream], settings.dropout, settings.hidden, settings.temperature(stream)
+                widths[stream],
+                self._attention_dropout(settings, stream),
+                settings.hidden,
+                settings.temperature(stream),
             )
             for stream in self.streams
         }
@@ -99,12 +103,18 @@ class AttentiveHead(Head):
         self.attention = nn.ModuleDict(attentions)
         self.sizes = {stream: attention.out_features for stream, attention in attentions.items()}
 
+    @staticmethod
+    def _attention_dropout(settings: HeadSettings, stream: str) -> float:
+        if settings.attention_dropout is not None:
+            return settings.attention_dropout
+        return settings.dropout if attention_class(settings.attention(stream)).drops else 0.0
+
     @classmethod
     def acting(cls, settings: HeadSettings) -> frozenset[str]:
         acting = set(super().acting(settings))
         for stream in cls.streams:
             attention = attention_class(settings.attention(stream))
-            acting |= {f"{stream}_attention", f"{stream}_encoder", *attention.uses}
+            acting |= {f"{stream}_attention", f"{stream}_encoder", "attention_dropout", *attention.uses}
             if attention.tempered:
                 acting.add(f"lambda_{stream}")
         return frozenset(acting)
@@ -143,13 +153,20 @@ class EmbeddingHead(AttentiveHead):
     adaptive: ClassVar[bool] = False
     classify: nn.Linear
 
+    def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
+        super().__init__(settings, features, classes)
+        self.classifier_dropout = optional(settings.classifier_dropout or 0.0)
+
     def embed(self, batch: Batch) -> Tensor:
         """``[N, E]``, what the classifier reads."""
         raise NotImplementedError
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits ``[N, C]``."""
-        return cast(Tensor, self.classify(self.embed(batch)))
+        embedding = self.embed(batch)
+        if self.classifier_dropout is not None:
+            embedding = self.classifier_dropout(embedding)
+        return cast(Tensor, self.classify(embedding))
 
 
 HEADS: dict[str, type[Head]] = {}

@@ -54,13 +54,18 @@ class SegmentSettings:
 class HeadSettings:
     """Everything about a head but its inputs and classes.
 
-    ``trunks``, ``segments``, ``ag_norm`` and ``decision_weight`` are read by some heads only. In these, None
-    stands for the head's own default; in the others nothing else is taken.
+    Some heads only read ``trunks``, ``whole``, ``segments``, ``ag_norm``, ``classifier_dropout`` and
+    ``decision_weight``. In these, None stands for the head's own default; the others take nothing else.
 
     Attributes:
         fusion: name in :data:`.heads.HEADS`.
         visual_attention, audio_attention: names in :data:`.attention.ATTENTIONS`.
-        dropout: share dropped in training, in attention, pooling and classifier.
+        dropout: share dropped in training, where the papers have it: of the products that bilinear pooling
+            sums (zhou2019, fig. 2), of what other heads classify, and of the frames that self and relation
+            attention compute their weights from (the code of zhou2019's authors).
+        attention_dropout: the share in any attention; None for ``dropout`` in self and relation attention,
+            and none in transformer and conv attention, of which the papers say nothing.
+        classifier_dropout: of bilinear heads: the share of the pooled values, none if None.
         hidden: m of zhou2019 eq. (5), and of priyasad2019 eq. (5).
         outputs, factors: O and K of factorized bilinear pooling (zhou2021 §IV: 128 and 4).
         bias: whether its projections have biases.
@@ -68,6 +73,7 @@ class HeadSettings:
         signed_sqrt: whether pooled values have their signed square root taken.
         visual_encoder, audio_encoder: what is trained before a stream's attention, if anything.
         trunks: of heads that cut a clip into trunks.
+        whole: of M-FBP: whether G-FBP of the whole clip stands beside what its trunks give.
         segments: of the head that reads segments.
         ag_norm: of heads with adaption factors: whether the whole clip's pooling is divided by its length.
         decision_weight: of decision fusion: the weight of the sound, 0 to 1; 1 less that is the pictures'.
@@ -87,9 +93,12 @@ class HeadSettings:
     visual_encoder: EncoderSettings | None = None
     audio_encoder: EncoderSettings | None = None
     trunks: TrunkSettings | None = None
+    whole: bool | None = None
     segments: SegmentSettings | None = None
     ag_norm: bool | None = None
     decision_weight: float | None = None
+    attention_dropout: float | None = None
+    classifier_dropout: float | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> HeadSettings:
@@ -126,7 +135,9 @@ _NESTED = {
 }
 
 ALL = frozenset(field.name for field in fields(HeadSettings))
-OPTIONAL = frozenset({"trunks", "segments", "ag_norm", "decision_weight"})  # what only some heads read
+OPTIONAL = frozenset(  # what only some heads read
+    {"trunks", "whole", "segments", "ag_norm", "classifier_dropout", "decision_weight"}
+)
 ATTENDING = frozenset(  # what only those with attention read
     {
         "visual_attention",
@@ -135,5 +146,6 @@ ATTENDING = frozenset(  # what only those with attention read
         "lambda_audio",
         "visual_encoder",
         "audio_encoder",
+        "attention_dropout",
     }
 )

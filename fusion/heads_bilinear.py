@@ -27,6 +27,7 @@ class BilinearHead(EmbeddingHead):
     name = "fbp"
     streams = (VISUAL, AUDIO)
     uses = GLOBAL
+    options: ClassVar[Mapping[str, Any]] = {"classifier_dropout": 0.0}
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
         super().__init__(settings, features, classes)
@@ -61,7 +62,7 @@ class AdaptiveHead(BilinearHead):
 
     name = "ag-fbp"
     preset = AFEW
-    options: ClassVar[Mapping[str, Any]] = {"ag_norm": False}
+    options: ClassVar[Mapping[str, Any]] = {"ag_norm": False, "classifier_dropout": 0.0}
     adaptive = True
 
     def fuse(self, audio: Tensor, visual: Tensor) -> Tensor:
@@ -109,21 +110,40 @@ class TrunkHead(EmbeddingHead):
 
 @register
 class MultiLevelHead(TrunkHead):
-    """M-FBP: the sum of each trunk's own pooling, divided by its length (zhou2021 eq. 19)."""
+    """M-FBP: the sum of each trunk's own pooling, divided by its length (zhou2021 eq. 19).
+
+    The paper has two readings. Eq. 19 is of trunks alone, and AM-FBP "combines" it with the whole clip's; but
+    M-FBP is also "in addition to G-FBP" (§III-E) and has "both global-trunk and intra-trunk data" (§IV-D).
+    ``whole`` is the second reading: z of G-FBP, then that of the trunks, as in AM-FBP. Eq. 19 is the default.
+    """
 
     name = "m-fbp"
     preset = AFEW
     uses = POOLING
-    options: ClassVar[Mapping[str, Any]] = {"trunks": TrunkSettings()}
+    options: ClassVar[Mapping[str, Any]] = {
+        "trunks": TrunkSettings(),
+        "whole": False,
+        "classifier_dropout": 0.0,
+    }
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
         super().__init__(settings, features, classes)
-        self.classify = nn.Linear(self.trunks.outputs, classes)
+        self.pool = global_pooling(settings, self.sizes) if settings.whole else None
+        own = settings.outputs if settings.whole else 0
+        self.classify = nn.Linear(own + self.trunks.outputs, classes)
+
+    @classmethod
+    def acting(cls, settings: HeadSettings) -> frozenset[str]:
+        return super().acting(settings) | (GLOBAL if settings.whole else frozenset())
 
     def embed(self, batch: Batch) -> Tensor:
-        """z ``[N, O]``."""
+        """z of the trunks ``[N, O']``, after that of the whole clip if ``whole``, ``[N, O + O']``."""
         vectors, present = self.attend_trunks(batch)
-        return cast(Tensor, self.trunk_pool(vectors[AUDIO], vectors[VISUAL], present))
+        trunks = cast(Tensor, self.trunk_pool(vectors[AUDIO], vectors[VISUAL], present))
+        if self.pool is None:
+            return trunks
+        whole = self.pool(vectors[AUDIO].sum(dim=1), vectors[VISUAL].sum(dim=1))
+        return torch.cat([whole, trunks], dim=-1)
 
 
 @register
@@ -133,7 +153,11 @@ class AdaptiveMultiLevelHead(TrunkHead):
     name = "am-fbp"
     preset = AFEW
     uses = GLOBAL
-    options: ClassVar[Mapping[str, Any]] = {"ag_norm": False, "trunks": TrunkSettings()}
+    options: ClassVar[Mapping[str, Any]] = {
+        "ag_norm": False,
+        "trunks": TrunkSettings(),
+        "classifier_dropout": 0.0,
+    }
     adaptive = True
 
     def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:

@@ -43,9 +43,9 @@ SHARE = 0.5  # of a GPU's free memory
 def stackable(corpus: Corpus, tasks: Sequence[Task]) -> list[list[int]]:
     """Places of the tasks that can be trained as one, in groups.
 
-    These fit and watch the same clips for as many epochs in batches of one size, and their heads compute the
-    same with tensors of the same shapes. Learning rate, weight decay, λ, dropout and the weight of decision
-    fusion may differ.
+    These fit and watch the same clips for as many epochs in batches of one size and halve their learning
+    rates together, and their heads compute the same with tensors of the same shapes. Learning rate, weight
+    decay, λ, dropout and the weight of decision fusion may differ.
     """
     groups: dict[object, list[int]] = {}
     shapes: dict[Plan, object] = {}
@@ -138,6 +138,8 @@ class _Stack:
         step = 0
         with one_thread():
             for number in range(1, plan.training.epochs + 1):
+                if number - 1 == plan.training.halve_after:
+                    optimiser.halve()
                 shuffled = torch.stack([torch.randperm(len(fit), generator=order) for order in self.orders])
                 fitted = self._fit_epoch(fit[shuffled.to(self.device)], optimiser, step)
                 step += -(-len(fit) // plan.training.batch)
@@ -225,6 +227,11 @@ class StackedAdamW:
         self.rates = [_along(p, learning_rates) for p in parameters]
         kept = [1 - rate * decay for rate, decay in zip(learning_rates, weight_decays, strict=True)]
         self.kept = [_along(p, kept) for p in parameters]
+
+    def halve(self) -> None:
+        """Halve the learning rates."""
+        self.rates = [rate / 2 for rate in self.rates]
+        self.kept = [(1 + kept) / 2 for kept in self.kept]
 
     @torch.no_grad()
     def step(self, gradients: list[Tensor]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +26,31 @@ class TrainingSettings:
     """How a head is trained: Adam on cross-entropy (zhou2021 §IV); the last epoch is the member.
 
     ``weight_decay`` shrinks the weights by that share of the learning rate at each step, apart from the
-    gradient; the papers have none.
+    gradient; the papers have none. After ``halve_after`` epochs, if any, the learning rate is halved, once:
+    after 50 in zhou2021 §IV-A (fig. 5), which does not say it of the fused systems.
     """
 
     epochs: int = 200
     batch: int = 64
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
+    halve_after: int | None = None
+
+    def check(self) -> None:
+        """See that ``halve_after`` comes before the last epoch.
+
+        Raises:
+            FusionError: it does not.
+        """
+        if self.halve_after is not None and self.halve_after >= self.epochs:
+            raise FusionError(
+                f"the learning rate cannot be halved after epoch {self.halve_after} of {self.epochs}; halve "
+                "it earlier, or train for more epochs"
+            )
+
+    def described(self) -> dict[str, Any]:
+        """As JSON values, without what is None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -127,6 +146,9 @@ def train(corpus: Corpus, plan: Plan, job: Job, on_epoch: Callable[[int], None])
             head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         for number in range(1, settings.epochs + 1):
+            if number - 1 == settings.halve_after:
+                for group in optimiser.param_groups:
+                    group["lr"] /= 2
             shuffled = fit[torch.randperm(len(fit), generator=order).to(device)]
             batches = torch.split(shuffled, settings.batch)
             fitted = _fit_epoch(head, batcher, targets, batches, optimiser, job.seed, step)

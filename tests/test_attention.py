@@ -29,6 +29,20 @@ def clips(features: int = D) -> tuple[Tensor, Tensor]:
     return torch.randn(N, T, features, dtype=torch.float64) * mask[..., None], mask
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_dropout_touches_what_weights_are_computed_of_and_not_what_is_summed(name: str) -> None:
+    f, mask = clips()
+    attention = module(name).train()
+    dropped, (vectors, weights) = attention(f, mask), attention.weigh(f, mask)
+    attention.eval()
+    assert not torch.allclose(dropped, attention(f, mask))
+    if name != "relation":  # half of whose vectors are a weighted mean themselves
+        torch.testing.assert_close(vectors, attention.weigh(f, mask)[0])
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(N, dtype=torch.float64))
+    none = attention_class(name)(D, dropout=0.0, hidden=HIDDEN).double()
+    torch.testing.assert_close(none.train()(f, mask), none.eval()(f, mask))
+
+
 def dot(weights: Tensor, vector: list[float]) -> float:
     return sum(w * x for w, x in zip(weights.tolist(), vector, strict=True))
 

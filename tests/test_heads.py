@@ -218,6 +218,43 @@ def test_m_fbp_of_one_trunk_is_g_fbp() -> None:
     torch.testing.assert_close(one(batch), whole(batch), rtol=0, atol=1e-12)
 
 
+def test_m_fbp_with_the_whole_clip_is_g_fbp_beside_its_trunks() -> None:
+    """The reading of zhou2021 §IV-D, "both global-trunk and intra-trunk data"."""
+    batch = doubled(batcher()(torch.arange(4)))
+    both, parts, whole = head("m-fbp", whole=True).double(), head("m-fbp").double(), head("g-fbp").double()
+    for model in (parts, whole):
+        for name, value in model.state_dict().items():
+            if not name.startswith("classify."):
+                both.state_dict()[name].copy_(value)
+    for name, value in whole.state_dict().items():
+        if name.startswith("attention."):
+            parts.state_dict()[name].copy_(value)
+    expected = torch.cat([whole.embed(batch), parts.embed(batch)], dim=1)
+    torch.testing.assert_close(both.embed(batch), expected, rtol=0, atol=1e-12)
+    assert both(batch).shape == (4, 3)
+
+
+def test_dropout_is_where_it_is_said_to_be() -> None:
+    batch = batcher()(torch.tensor([0, 3]))
+
+    def differs(name: str, **settings: object) -> bool:
+        model = head(name, **settings).train()
+        return not torch.equal(model(batch), model.eval()(batch))
+
+    assert not differs("fbp", dropout=0.0)
+    assert differs("fbp", dropout=0.9)
+    for share in ("attention_dropout", "classifier_dropout"):
+        assert differs("fbp", dropout=0.0, **{share: 0.9})
+        assert not differs("fbp", dropout=0.0, **{share: 0.0})
+    model = head("fbp", dropout=0.9).train()  # transformer attention has none of its own accord
+    trained = model.attend(batch)
+    for stream, vector in model.eval().attend(batch).items():
+        torch.testing.assert_close(trained[stream], vector)
+    own = head("fbp", "self", dropout=0.9).train()
+    given = head("fbp", "self", dropout=0.9, attention_dropout=0.0).train()
+    assert not torch.allclose(own.attend(batch)["visual"], given.attend(batch)["visual"])
+
+
 @pytest.mark.parametrize("attention", tuple(ATTENTIONS))
 def test_the_vectors_of_all_trunks_sum_to_the_whole_clips(attention: str) -> None:
     model, batch = head("am-fbp", attention).double(), doubled(batcher()(torch.arange(4)))
@@ -378,6 +415,7 @@ OTHER = {  # another value of each setting
     "factors": 3, "bias": False, "lambda_visual": 0.5, "lambda_audio": 0.5, "signed_sqrt": True,
     "visual_encoder": EncoderSettings("1d-abfcn"), "audio_encoder": EncoderSettings("1d-abfcn"),
     "trunks": TrunkSettings(2, outputs=5, factors=2), "ag_norm": True, "decision_weight": 0.75,
+    "attention_dropout": 0.5, "classifier_dropout": 0.5, "whole": True,
 }  # fmt: skip
 
 
@@ -412,18 +450,10 @@ def test_a_head_says_which_settings_act_in_it(name: str, attention: str) -> None
 
 def test_a_setting_that_does_nothing_is_refused_with_the_reason() -> None:
     for settings, name, reason in (
-        (
-            HeadSettings("concat"),
-            "factors",
-            "the fusion concat has no factors; fbp, g-fbp, ag-fbp and am-fbp",
-        ),
-        (HeadSettings("m-fbp"), "outputs", "the fusion m-fbp has no outputs; fbp"),
+        (HeadSettings("concat"), "factors", "the fusion concat has no factors; fbp, g-fbp, ag-fbp and am-"),
+        (HeadSettings("m-fbp"), "outputs", "the fusion m-fbp pools no whole clip; set its trunk_outputs"),
         (HeadSettings("audio"), "visual_attention", "the fusion audio reads no pictures"),
-        (
-            HeadSettings("fbp", "self", "conv"),
-            "hidden",
-            "self and conv attention has no hidden; transformer has",
-        ),
+        (HeadSettings("fbp", "self", "conv"), "hidden", "self and conv attention has no hidden; transformer"),
         (HeadSettings("fbp", "self"), "lambda_visual", "self attention has no λ; transformer and conv have"),
         (HeadSettings("segments"), "factors", "the fusion segments has no factors"),
         (HeadSettings("segments"), "lambda_audio", "the fusion segments has no lambda audio"),

@@ -16,7 +16,7 @@ from avemo.fusion.dropout import Dropout, keys, places, rekey
 from avemo.fusion.errors import FusionError
 from avemo.fusion.folds import Fold, inside, k_fold
 from avemo.fusion.grid import Grid
-from avemo.fusion.heads import HEADS, EncoderSettings, HeadSettings, settings_for
+from avemo.fusion.heads import HEADS, EncoderSettings, HeadSettings, TrunkSettings, settings_for
 from avemo.fusion.selection import Rule, choose, epochs_to_choose
 from avemo.fusion.stack import StackedAdamW, stackable, train_stack
 from avemo.fusion.training import Job, Plan, Trained, TrainingSettings, train
@@ -96,6 +96,21 @@ def test_stacked_members_are_what_each_is_alone(fusion: str, attention: str) -> 
         tasks.append((replace(plan(), head=head, training=training), job(seed)))
     assert stackable(data, tasks) == [[*range(5)]]
     assert_alike(*alone_and_together(data, tasks, at_once=3), tolerance=2e-5)
+
+
+@pytest.mark.parametrize("fusion", ("fbp", "m-fbp"))
+def test_stacked_members_drop_and_halve_as_each_does_alone(fusion: str) -> None:
+    data = corpus()
+    more = {"whole": True} if fusion == "m-fbp" else {}
+    head = settings_for(
+        fusion, hidden=8, outputs=8, factors=2, attention_dropout=0.4, classifier_dropout=0.3, **more
+    )
+    training = [TrainingSettings(4, 8, 1e-2, 0.2 * seed, halve_after=2) for seed in range(3)]
+    tasks = [(replace(plan(), head=head, training=each), job(i)) for i, each in enumerate(training)]
+    assert stackable(data, tasks) == [[0, 1, 2]]
+    assert_alike(*alone_and_together(data, tasks, at_once=3), tolerance=2e-5)
+    never = (replace(plan(), head=head, training=replace(training[0], halve_after=None)), job())
+    assert len(stackable(data, [tasks[0], never])) == 2
 
 
 @pytest.mark.parametrize("encoder", ("1d-abfcn", "2d-abfcn"))
@@ -195,6 +210,32 @@ def test_a_grid_is_all_combinations() -> None:
     assert len({*plans}) == 6
     assert [(p.head.lambda_audio, p.training.epochs) for p in plans[:4]] == [(0, 1), (0, 2), (0, 3), (0.5, 1)]
     assert Grid({}).plans(plan()) == [plan()]
+
+
+def test_a_grid_of_trunks_sets_theirs() -> None:
+    grid = Grid({"trunk_factors": (1, 2), "trunks": (3,)})
+    whole = replace(plan(), head=settings_for("m-fbp", trunks=TrunkSettings(outputs=5)))
+    grid.check(whole.head)
+    assert [p.head.trunks for p in grid.plans(whole)] == [TrunkSettings(3, 5, 1), TrunkSettings(3, 5, 2)]
+    assert grid.plans(plan())[1].head.trunks == TrunkSettings(3, factors=2)
+
+
+def test_a_grid_of_what_does_nothing_is_refused() -> None:
+    for fusion, axes, why in (
+        (
+            "concat",
+            {"factors": (2, 4)},
+            "factors in the grid does nothing: the fusion concat has no factors; fbp",
+        ),
+        ("m-fbp", {"factors": (2, 4)}, "set its trunk_factors"),
+        ("fbp", {"trunk_factors": (2, 4)}, "the fusion fbp has no trunks; m-fbp and am-fbp have"),
+        ("g-fbp", {"decision_weight": (0, 1)}, "no decision weight"),
+        ("audio", {"lambda_visual": (0, 1)}, "reads no pictures"),
+    ):
+        with pytest.raises(FusionError, match=why):
+            Grid(axes).check(settings_for(fusion))  # type: ignore[arg-type]
+    Grid({"factors": (2, 4)}).check(settings_for("m-fbp", whole=True))
+    Grid({"learning_rate": (0.1,), "dropout": (0.1,), "epochs": (3,)}).check(settings_for("audio"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,13 @@ import pytest
 import torch
 
 from avemo.cache.clips import Clip
+from avemo.fusion.batches import Batch
 from avemo.fusion.cards import Card, claim
 from avemo.fusion.corpus import Corpus, Sequences, fitted_and_watched
 from avemo.fusion.crossvalidation import CrossValidation, Design
 from avemo.fusion.errors import FusionError
 from avemo.fusion.folds import Fold
-from avemo.fusion.heads import HEADS, HeadSettings
+from avemo.fusion.heads import HEADS, Head, HeadSettings
 from avemo.fusion.members import train_all
 from avemo.fusion.selection import Choice
 from avemo.fusion.training import Job, Plan, Trained, TrainingSettings, resolve_device, train
@@ -39,6 +42,32 @@ def corpus(clips: int = 30, noise: float = 0.5) -> Corpus:
     splits = ["train" if i < clips * 2 / 3 else "val" for i in range(clips)]
     names = zip(splits, labels, strict=True)
     return Corpus(tuple(Clip(str(i), split, label=label) for i, (split, label) in enumerate(names)), streams)
+
+
+class LinearHead(Head):
+    """Its loss is its one weight."""
+
+    name = "linear-of-tests"
+    streams = ("visual",)
+
+    def __init__(self, settings: HeadSettings, features: Mapping[str, int], classes: int) -> None:
+        super().__init__(settings, features, classes)
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.classes = classes
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return self.weight.expand(len(batch["visual"].mask), self.classes)
+
+    def criterion(self, batch: Batch, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.weight, self(batch)
+
+
+LINEAR = HeadSettings(LinearHead.name)
+
+
+@pytest.fixture(autouse=True)
+def linear_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(HEADS, LinearHead.name, LinearHead)
 
 
 def plan(epochs: int = 3, fusion: str = "fbp", **training: float) -> Plan:
@@ -124,6 +153,28 @@ def test_clips_that_are_not_fitted_leave_no_trace() -> None:
     first, second = (train(d, plan(), Job(0, fit, NOBODY), silent) for d in (data, other))
     for name, values in state(first).items():
         np.testing.assert_array_equal(values, state(second)[name])
+
+
+def test_the_learning_rate_is_halved_once_after_so_many_epochs() -> None:
+    """Of a loss that is linear in one weight, Adam's step is the learning rate (Kingma and Ba, §2.1)."""
+    data = corpus(3)
+    steps = {}
+    for halve_after in (None, 2):
+        settings = TrainingSettings(5, 64, 0.01, halve_after=halve_after)
+        weights = []
+        for epochs in range(1, 6):
+            part = replace(settings, epochs=epochs)
+            trained = train(data, replace(plan(), head=LINEAR, training=part), job(data), silent)
+            weights.append(trained.member.head.state_dict()["weight"].item())
+        steps[halve_after] = np.diff([0, *weights])
+    np.testing.assert_allclose(np.abs(steps[None]), 0.01, rtol=1e-5)
+    np.testing.assert_allclose(np.abs(steps[2]), [0.01, 0.01, 0.005, 0.005, 0.005], rtol=1e-5)
+
+
+def test_a_halving_after_the_last_epoch_is_refused() -> None:
+    with pytest.raises(FusionError, match="halved after epoch 50 of 50"):
+        TrainingSettings(50, halve_after=50).check()
+    TrainingSettings(51, halve_after=50).check()
 
 
 def test_history_is_of_all_epochs() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -297,7 +296,9 @@ def card_of(prepared: Prepared, design: Design, marks: Sequence[str], options: M
     selection = {"of": design.chosen, "by": options["select_by"], "inner_folds": options["inner_folds"]}
     if options["halving"]:
         selection["halving"] = True
-    plans = [{"head": described(plan.head), "training": asdict(plan.training)} for plan in design.candidates]
+    plans = [
+        {"head": described(plan.head), "training": plan.training.described()} for plan in design.candidates
+    ]
     settings = {
         "seed": design.seeds[0],
         "folds": options["folds"],

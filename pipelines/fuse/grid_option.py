@@ -63,8 +63,9 @@ def _values(text: str, part: str) -> list[Decimal]:
 GRID_OPTIONS: tuple[Any, ...] = (
     click.option("--grid", metavar="TEXT",
                  help='Combinations of values: "lambda_a=0:1:0.1, lr=1e-4|1e-3, seed=0:4". Of lambda_a, '
-                 "lambda_v, lr, weight_decay, dropout, hidden, outputs, factors, decision_weight, epochs and "
-                 "batch; seed stands for --members."),
+                 "lambda_v, lr, weight_decay, halve_after, dropout, attention_dropout, classifier_dropout, "
+                 "hidden, outputs, factors, trunks, trunk_outputs, trunk_factors, decision_weight, epochs "
+                 "and batch; seed stands for --members."),
     click.option("--stacked/--no-stacked", default=None,
                  help="Train members whose tensors have the same shapes as one model.  [default: on a GPU]"),
 )  # fmt: skip

@@ -35,7 +35,13 @@ HEAD_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--lrn/--no-lrn", default=None,
                  help="Local response normalisation in the encoder.  [default: in 1d-abfcn]"),
     click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.3, show_default=True,
-                 metavar="SHARE"),
+                 metavar="SHARE", help="Share of values dropped in training: of the products in bilinear "
+                 "pooling, of what other heads classify, and in self and relation attention."),
+    click.option("--attention-dropout", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
+                 help="Another share in attention, of what its weights are computed from.  [default: that of "
+                 "--dropout in self and relation attention, 0 in transformer and conv]"),
+    click.option("--classifier-dropout", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
+                 help="Bilinear heads: share of the pooled values, before the classifier.  [default: 0]"),
     click.option("--hidden", type=click.IntRange(min=1), default=128, show_default=True, metavar="M",
                  help="Reduced dimension of transformer attention, and of that of segments."),
     click.option("--outputs", type=click.IntRange(min=1), default=128, show_default=True, metavar="O",
@@ -52,6 +58,9 @@ HEAD_OPTIONS: tuple[Callable[..., Any], ...] = (
                  help="m-fbp, am-fbp: parts that a clip is cut into.  [default: 6]"),
     click.option("--trunk-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S",
                  help="Length of a part.  [default: the clip's own over H]"),
+    click.option("--whole/--no-whole", default=None,
+                 help="m-fbp: put the pooling of the whole clip (g-fbp) beside that of its parts.  "
+                 "[default: no]"),
     click.option("--trunk-outputs", type=click.IntRange(min=1), metavar="O",
                  help="Values of bilinear pooling over the parts.  [default: 192]"),
     click.option("--trunk-factors", type=click.IntRange(min=1), metavar="K",
@@ -88,6 +97,9 @@ AS_THEY_ARE = (
     "signed_sqrt",
     "ag_norm",
     "decision_weight",
+    "attention_dropout",
+    "classifier_dropout",
+    "whole",
 )
 
 

@@ -55,6 +55,8 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
                  show_default=True, metavar="RATE", help="Adam's learning rate."),
     click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True,
                  metavar="SHARE", help="Shrinks weights apart from the gradient; helps on few clips."),
+    click.option("--halve-after", type=click.IntRange(min=1), metavar="N",
+                 help="Halve the learning rate after N epochs, as zhou2021 does after 50.  [default: never]"),
     *GRID_OPTIONS,
     click.option("--device", default="auto", show_default=True, metavar="NAME",
                  help="auto, cpu, cuda, cuda:1."),
@@ -155,12 +157,18 @@ def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool
     keys = {name: key for feature in features.values() for name, key in feature.keys(store, rows).items()}
     corpus = load(store, features, rows)
     training = TrainingSettings(
-        options["epochs"], options["batch"], options["learning_rate"], options["weight_decay"]
+        options["epochs"],
+        options["batch"],
+        options["learning_rate"],
+        options["weight_decay"],
+        options["halve_after"],
     )
     plan = Plan(corpus.classes, head, training, options["device"], weights)
     dimensions = {stream: sequences.features for stream, sequences in corpus.streams.items()}
     grid, seeds = grid_of(options["grid"], options["seed"], options["members"])
+    grid.check(head)
     for each in grid.plans(plan):
+        each.training.check()
         build_head(each.head, dimensions, len(plan.classes), plan.weights)  # for its complaints
     return Prepared(store, rows, features, keys, corpus, plan, grid, seeds)
 
