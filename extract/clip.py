@@ -114,6 +114,7 @@ def extract_clip(
         _visual(plan, task, media, spool, result, on_frame)
         _sound(plan, task, media, spool, result)
         result.warnings = media.warnings
+        result.notes += media.notes
     result.seconds = time.perf_counter() - started
     return result
 

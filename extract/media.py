@@ -18,9 +18,8 @@ from av.video.stream import VideoStream
 from .clock import Clock, start_of
 from .deinterlace import Timed, deinterlaced
 from .errors import ClipError
+from .heard import Sound, sound_stream
 from .pictures import describe, picture
-
-SAMPLE_RATE = 16_000
 
 # Titles and the like come in any encoding; from version 19 on PyAV bears that by itself.
 _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -47,6 +46,7 @@ class Media:
     Attributes:
         warnings: what was wrong with the file, as far as it was read.
         changes: what was done to its pictures beyond decoding, such as ``deinterlaced``.
+        notes: what was done about a sound that is unusual, but whole.
 
     Raises:
         ClipError: by every method, when the file cannot be opened at all.
@@ -57,12 +57,13 @@ class Media:
         self.max_frames = max_frames
         self.warnings: list[str] = []
         self.changes: list[str] = []
+        self.notes: list[str] = []
         self._lost = 0
         with self.opened() as container:
             pictures = _pictures(container)
             self.has_video = pictures is not None
             self.frame_rate = float(pictures.average_rate or 0) if pictures else 0.0
-            self.has_sound = bool(container.streams.audio)
+            self.has_sound = sound_stream(container) is not None
 
     @cached_property
     def clock(self) -> Clock:
@@ -118,22 +119,14 @@ class Media:
             self.warn(f"{self._lost} of {count} pictures are damaged and cannot be decoded")
 
     def sound(self) -> Iterator[np.ndarray]:
-        """The sound as blocks of float32 samples in [-1, 1], mono, 16 kHz."""
-        with self.opened() as container:
-            stream = container.streams.audio[0]
-            stream.thread_count = 1
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-            try:
-                for number, frame in enumerate(container.decode(stream)):
-                    if number == 0 and frame.time is not None:
-                        lead = round((frame.time - start_of(container)) * SAMPLE_RATE)
-                        yield np.zeros(max(0, lead), np.float32)
-                    for piece in resampler.resample(frame):
-                        yield piece.to_ndarray()[0]
-                for piece in resampler.resample(None):
-                    yield piece.to_ndarray()[0]
-            except FFmpegError as error:
-                self.warnings.append(f"the sound breaks off ({error.strerror})")
+        """The sound from the start of the clip as blocks of float32 samples, mono, 16 kHz; see :mod:`.heard`.
+
+        Full scale is 1, which lossy sound may overshoot a little.
+
+        Raises:
+            ClipError: none of it can be decoded, or it is far from [-1, 1].
+        """
+        return Sound(self.opened, self.clock, self.warn, self.note).blocks()
 
     def seconds(self) -> float:
         """How long the clip is by its header; where that does not tell, by its packets."""
@@ -167,6 +160,11 @@ class Media:
         """Add to :attr:`warnings`, once however often the file is read."""
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def note(self, text: str) -> None:
+        """Add to :attr:`notes`, once however often the file is read."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def opened(self) -> InputContainer:
         """The file as PyAV sees it, to be closed by the caller."""

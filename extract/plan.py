@@ -15,6 +15,7 @@ from .backbones.audio import AudioBackbone, load_audio_backbone
 from .descriptors import DESCRIPTOR_SETTINGS
 from .detect import load_detector
 from .errors import ExtractError
+from .heard import SETTINGS as HEARD
 from .segments import segment_settings, vector_settings
 from .sound import LOG_MEL_SETTINGS, SPECTROGRAM_SETTINGS
 from .track import SETTINGS as TRACK_SETTINGS
@@ -108,11 +109,11 @@ class Plan:
         if unknown:
             raise ExtractError(f"there is no view set {unknown[0]!r}; there are {', '.join(VIEW_SETS)}")
         keys = self._seen() if self.pictures else {}
-        keys[SPECTROGRAM] = SPECTROGRAM_SETTINGS.settings()
-        keys[LOG_MEL] = LOG_MEL_SETTINGS.settings()
-        keys[DESCRIPTORS] = DESCRIPTOR_SETTINGS.settings()
+        keys[SPECTROGRAM] = {**HEARD, **SPECTROGRAM_SETTINGS.settings()}
+        keys[LOG_MEL] = {**HEARD, **LOG_MEL_SETTINGS.settings()}
+        keys[DESCRIPTORS] = {**HEARD, **DESCRIPTOR_SETTINGS.settings()}
         for audio in self.audio_networks():
-            keys[audio.label] = {**SPECTROGRAM_SETTINGS.settings(), **audio.settings()}
+            keys[audio.label] = {**HEARD, **SPECTROGRAM_SETTINGS.settings(), **audio.settings()}
         if self.segments or self.segment_audio:
             keys.update(self._spoken())
         return {stream: FeatureKey(stream, settings) for stream, settings in keys.items()}
@@ -134,11 +135,11 @@ class Plan:
     def _spoken(self) -> dict[str, dict[str, Any]]:
         """Settings of the streams that are made of segments."""
         voice = self.voice()
-        settings = {SEGMENTS: segment_settings(voice)}
+        settings = {SEGMENTS: {**HEARD, **segment_settings(voice)}}
         for network in self.segment_networks():
             if segment_stream(network) in settings:
                 raise _asked_twice(network)
-            settings[segment_stream(network)] = vector_settings(network, voice)
+            settings[segment_stream(network)] = {**HEARD, **vector_settings(network, voice)}
         return settings
 
 

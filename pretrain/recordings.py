@@ -13,7 +13,8 @@ import numpy as np
 import xxhash
 
 from ..extract.errors import ClipError
-from ..extract.media import SAMPLE_RATE, Media
+from ..extract.heard import SAMPLE_RATE
+from ..extract.media import Media
 from .errors import PretrainError
 from .packed import grouped
 from .pictures import Skipped

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from avemo.extract.errors import ClipError
-from avemo.extract.media import SAMPLE_RATE, Media
+from avemo.extract.heard import SAMPLE_RATE
+from avemo.extract.media import Media
 
 MakeClip = Callable[..., Path]
 

@@ -12,6 +12,8 @@ import pytest
 
 from avemo.cache.clips import Clip
 from avemo.extract.clip import Result, Task, extract_clip
+from avemo.extract.errors import ClipError
+from avemo.extract.heard import SAMPLE_RATE
 from avemo.extract.media import Media
 from avemo.extract.plan import Plan
 
@@ -48,9 +50,11 @@ def write_sound(
         for start, samples in pieces:
             for at in range(0, np.atleast_2d(samples).shape[1], rate // 50):
                 block = np.atleast_2d(samples)[:, at : at + rate // 50]
-                if kind == "s16":
-                    block = (block * 32768).round().clip(-32768, 32767).astype(np.int16)
-                if kind in ("flt", "s16"):
+                if kind[0] in "us":
+                    whole = np.iinfo(f"int{kind.strip('usp')}")
+                    block = (block * -float(whole.min)).round().clip(whole.min, whole.max).astype(whole.dtype)
+                    block = (block.view(np.uint8) ^ 128) if kind[0] == "u" else block
+                if not stream.codec_context.format.is_planar:
                     block = block.T.reshape(1, -1)
                 frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format=kind, layout=layout)
                 frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
@@ -99,7 +103,7 @@ def test_sound_that_is_no_number_leaves_the_faces(tmp_path: Path) -> None:
     samples[20_000] = np.nan
     result = extracted(write_sound(tmp_path / "a.mkv", (0.0, samples), pictures=25), tmp_path)
     assert statuses(result) == dict.fromkeys(SOUND, "failed") | dict.fromkeys(SEEN, "ok")
-    assert "nan" in result.failure
+    assert "no finite numbers" in result.failure
     assert "spectrogram" in result.failure and "faces" not in result.failure
 
 
@@ -124,3 +128,178 @@ def test_a_descriptor_that_breaks_costs_itself_alone(
     result = extracted(make_clip(tmp_path / "a.mkv", 5), tmp_path)
     assert {stream for stream, status in statuses(result).items() if status == "failed"} == {"descriptors"}
     assert result.failure == "LinAlgError: singular (no descriptors)"
+
+
+def test_a_gap_is_filled_with_silence(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.mkv", (0.0, tone(1.0)), (2.0, tone(1.0, 880)), pictures=75)
+    media = Media(path)
+    samples = np.concatenate(list(media.sound()))
+    assert len(samples) == pytest.approx(3 * SAMPLE_RATE, abs=5)
+    assert not samples[round(1.01 * SAMPLE_RATE) : round(1.99 * SAMPLE_RATE)].any()
+    second = samples[2 * SAMPLE_RATE + 800 : 3 * SAMPLE_RATE - 800]
+    assert np.abs(np.fft.rfft(second)).argmax() * SAMPLE_RATE / len(second) == pytest.approx(880, abs=2)
+    assert media.notes == ["has a gap of 1.00 seconds in its sound, filled with silence"]
+    assert media.warnings == []
+
+
+def test_small_gaps_add_up(tmp_path: Path) -> None:
+    """Each is too small to fill at once; what comes after is never more than 0.1 s early."""
+    pieces = [(0.18 * n, tone(0.14, 200.0 + 50 * n)) for n in range(20)]
+    samples = heard(write_sound(tmp_path / "a.mkv", *pieces))
+    assert len(samples) / SAMPLE_RATE == pytest.approx(19 * 0.18 + 0.14, abs=0.1)
+
+
+def test_what_overlaps_is_heard_once(tmp_path: Path) -> None:
+    """The packets of 0.7 to 1.0 s last twice as long as their stamps say."""
+    doubled = [(0.7 + 0.01 * n, tone(0.02, 880)) for n in range(30)]
+    path = write_sound(tmp_path / "a.mkv", (0.0, tone(0.7)), *doubled, (1.0, tone(1.0)), pictures=50)
+    media = Media(path)
+    samples = np.concatenate(list(media.sound()))
+    assert len(samples) / SAMPLE_RATE == pytest.approx(2, abs=0.1)  # 0.1 s off is let pass
+    assert "overlap" in media.notes[0] and "0.2" in media.notes[0]
+
+
+def test_a_jump_of_hours_is_not_believed(tmp_path: Path) -> None:
+    media = Media(write_sound(tmp_path / "a.mkv", (0.0, tone(1.0)), (50_000.0, tone(1.0)), pictures=50))
+    assert sum(map(len, media.sound())) == pytest.approx(2 * SAMPLE_RATE, abs=5)
+    assert "jump by 49999 seconds" in media.warnings[0]
+
+
+def test_recordings_joined_are_heard_one_after_the_other(tmp_path: Path) -> None:
+    parts = []
+    for number, hertz in enumerate((440.0, 880.0)):
+        path = tmp_path / f"{number}.ts"
+        write_sound(path, (0.0, tone(1.0, hertz)), codec="mp2", pictures=25)
+        parts.append(path.read_bytes())
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(parts))
+    samples = heard(path)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(2.0, abs=0.15)  # a codec's delay each
+    for start, hertz in ((0.2, 440), (1.3, 880)):
+        piece = samples[round(start * SAMPLE_RATE) :][: SAMPLE_RATE // 2]
+        assert np.abs(np.fft.rfft(piece)).argmax() * 2 == pytest.approx(hertz, abs=4)
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le", "pcm_s32le", "pcm_u8"])
+def test_stereo_of_one_sound_is_that_sound_to_the_last_bit(tmp_path: Path, codec: str) -> None:
+    rng = np.random.default_rng(0)
+    sound = (rng.integers(-128, 128, RATE) / 128).astype(np.float32)  # which all of these formats hold
+    mono = heard(write_sound(tmp_path / "m.wav", (0.0, sound), codec=codec))
+    both = heard(write_sound(tmp_path / "s.wav", (0.0, np.stack([sound] * 2)), codec=codec, layout="stereo"))
+    np.testing.assert_array_equal(both, mono)
+
+
+def test_stereo_is_the_mean_of_its_channels(tmp_path: Path) -> None:
+    """Resampling is linear, so each channel may be resampled by itself, as a file of its own."""
+    left, right = tone(1.0, 300.0), tone(1.0, 1100.0, 0.3)
+    both = heard(write_sound(tmp_path / "s.wav", (0.0, np.stack([left, right])), layout="stereo"))
+    one, other = (heard(write_sound(tmp_path / f"{n}.wav", (0.0, s))) for n, s in enumerate((left, right)))
+    np.testing.assert_allclose(both, (one + other) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layout", "front"),
+    [("2.1", [0, 1]), ("quad", [0, 1]), ("5.1", [0, 1, 2]), ("7.1", [0, 1, 2]), ("hexadecagonal", [0, 1, 2])],
+)
+def test_surround_is_the_mean_of_its_front_channels(tmp_path: Path, layout: str, front: list[int]) -> None:
+    channels = len(av.AudioLayout(layout).channels)
+    sounds = np.stack([tone(0.5, 200.0 + 90 * n, 0.9) for n in range(channels)])
+    ours = heard(write_sound(tmp_path / "a.wav", (0.0, sounds), layout=layout))
+    mono = heard(write_sound(tmp_path / "m.wav", (0.0, sounds[front].mean(0))))
+    np.testing.assert_allclose(ours, mono, atol=1e-6)
+    assert np.abs(ours).max() <= 0.9
+
+
+def test_six_channels_without_names_are_taken_for_5_1(tmp_path: Path) -> None:
+    """As FFmpeg does; Matroska does not keep the names of uncompressed channels."""
+    sounds = np.stack([tone(0.5, 200.0 + 90 * n, 0.9) for n in range(6)])
+    named, unnamed = (
+        write_sound(tmp_path / f"a.{suffix}", (0.0, sounds), layout="5.1") for suffix in ("wav", "mkv")
+    )
+    np.testing.assert_allclose(heard(unnamed), heard(named), atol=1e-6)
+
+
+def test_channels_in_opposite_phase_are_not_silence(tmp_path: Path) -> None:
+    sound = tone(1.0)
+    path = write_sound(tmp_path / "a.wav", (0.0, np.stack([0.8 * sound, -sound])), layout="stereo")
+    media = Media(path)
+    samples = np.concatenate(list(media.sound()))
+    np.testing.assert_array_equal(samples, heard(write_sound(tmp_path / "m.wav", (0.0, -sound))))
+    assert media.notes == [
+        "has channels of sound that cancel out (opposite phase); the loudest one is used alone"
+    ]
+
+
+@pytest.mark.parametrize("right", [0.0, 0.4])
+def test_channels_that_only_differ_do_not_count_as_opposite(tmp_path: Path, right: float) -> None:
+    channels = np.stack([tone(1.0), tone(1.0, 650.0, right)])
+    media = Media(write_sound(tmp_path / "a.wav", (0.0, channels), layout="stereo"))
+    list(media.sound())
+    assert media.notes == []
+
+
+def test_a_format_that_changes_midway(tmp_path: Path) -> None:
+    """As broadcasts do: AC-3 in stereo, then in mono at another rate."""
+    sound = tone(1.0, 440.0)
+    write_sound(tmp_path / "a.ac3", (0.0, np.stack([sound] * 2)), codec="ac3", layout="stereo")
+    write_sound(tmp_path / "b.ac3", (0.0, tone(1.0, 440.0, rate=32_000)), codec="ac3", rate=32_000)
+    path = tmp_path / "c.ac3"
+    path.write_bytes((tmp_path / "a.ac3").read_bytes() + (tmp_path / "b.ac3").read_bytes())
+    result = extracted(path, tmp_path)
+    assert result.failure == ""
+    samples = heard(path)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(2.0, abs=0.15)
+    for start in (0.3, 1.3):
+        piece = samples[round(start * SAMPLE_RATE) :][: SAMPLE_RATE // 2]
+        assert np.abs(np.fft.rfft(piece)).argmax() * 2 == pytest.approx(440, abs=4)
+        assert np.abs(piece).max() == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_default_sound_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("pcm_f32le", rate=SAMPLE_RATE, layout="mono") for _ in range(2)]
+        for stream, default in zip(streams, (False, True), strict=True):
+            stream.disposition = av.stream.Disposition.default if default else av.stream.Disposition(0)
+        for stream, hertz in zip(streams, (300.0, 900.0), strict=True):
+            samples = tone(1.0, hertz, rate=SAMPLE_RATE)[None]
+            frame = av.AudioFrame.from_ndarray(samples, format="flt", layout="mono")
+            frame.sample_rate, frame.pts = SAMPLE_RATE, 0
+            container.mux(stream.encode(frame))
+    with av.open(str(path)) as container:
+        assert [bool(s.disposition & av.stream.Disposition.default) for s in container.streams] == [
+            False,
+            True,
+        ]
+    assert np.abs(np.fft.rfft(heard(path)[:SAMPLE_RATE])).argmax() == 900
+
+
+def test_damaged_packets_of_sound_cost_themselves(tmp_path: Path) -> None:
+    whole = write_sound(tmp_path / "a.mkv", (0.0, tone(2.0)), codec="mp2")
+    path = remuxed(whole, tmp_path / "b.mkv", lambda packet, n: [garbage(packet) if 20 <= n < 40 else packet])
+    media = Media(path)
+    samples = np.concatenate(list(media.sound()))
+    assert len(samples) == pytest.approx(len(heard(whole)), abs=10)  # their time is silence
+    assert "of sound cannot be decoded" in media.warnings[0]
+
+
+def test_sound_of_which_nothing_can_be_decoded_failed(tmp_path: Path) -> None:
+    whole = write_sound(tmp_path / "a.mkv", (0.0, tone(1.0)), codec="mp2", pictures=25)
+    path = remuxed(
+        whole,
+        tmp_path / "b.mkv",
+        lambda packet, _: [garbage(packet) if packet.stream.type == "audio" else packet],
+    )
+    result = extracted(path, tmp_path)
+    assert statuses(result) == dict.fromkeys(SOUND, "failed") | dict.fromkeys(SEEN, "ok")
+    assert "none of it can be decoded" in result.failure
+
+
+@pytest.mark.parametrize(
+    ("height", "message"), [(np.nan, "no finite"), (np.inf, "no finite"), (32767, "up to 16384")]
+)
+def test_sound_that_is_far_from_full_scale_is_refused(tmp_path: Path, height: float, message: str) -> None:
+    samples = tone(1.0)
+    samples[2000:4000] *= height
+    with pytest.raises(ClipError, match=message):
+        heard(write_sound(tmp_path / "a.wav", (0.0, samples)))

@@ -18,7 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ...extract.align import CHIP_SIZE, compose, window_transform
 from ...extract.errors import ClipError
-from ...extract.media import SAMPLE_RATE, Media
+from ...extract.heard import SAMPLE_RATE
+from ...extract.media import Media
 from ...extract.voice_activity import EnergyShare
 from ...extract.warp import warp
 from ..frame_pictures import frames_at

@@ -1,0 +1,212 @@
+"""The sound of a clip as one channel at 16 kHz, every sample where its time stamp says.
+
+Gaps are filled with silence, what comes twice is left out, packets that cannot be decoded are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from .clock import Clock
+from .errors import ClipError
+from .mono import Mixer, Samples, channels_of, is_mono, mono_frame
+
+SAMPLE_RATE = 16_000
+SETTINGS = {"sound.channel": "mean of the front ones", "sound.gaps": "silence"}
+"""Names what changes the samples, for the keys of all that is made of them."""
+
+DRIFT = (
+    0.1  # seconds that sound may be off its time stamps; ffmpeg's own filter fills gaps from there on, too
+)
+LONGEST_GAP = 3600.0  # seconds; a longer one is a broken time stamp
+LOUDEST = 8.0  # lossy sound overshoots full scale a little, never by 18 dB
+BLOCK = 10 * SAMPLE_RATE
+
+Tell = Callable[[str], None]
+
+
+def sound_stream(container: InputContainer) -> AudioStream | None:
+    """The sound that FFmpeg itself would play: the default one, of the same programme as the pictures."""
+    best = container.streams.best("audio", related=container.streams.best("video"))
+    return next((s for s in container.streams.audio if best is None or s.index == best.index), None)
+
+
+class Sound:
+    """Decodes the sound of a file.
+
+    Args:
+        opened: opens the file anew.
+        clock: of the file.
+        warn: is told what is damaged.
+        note: is told what was done about a sound that is unusual, but whole.
+    """
+
+    def __init__(self, opened: Callable[[], InputContainer], clock: Clock, warn: Tell, note: Tell) -> None:
+        self._opened = opened
+        self._clock = clock
+        self._warn, self._note = warn, note
+        self._lost = 0
+        self._broken = ""
+
+    def blocks(self) -> Iterator[Samples]:
+        """Float32 samples from the start of the clip on, full scale being 1.
+
+        Raises:
+            ClipError: nothing can be decoded, or the samples are not finite or far above full scale.
+        """
+        timeline = _Timeline()
+        resampler = _Resampler()
+        mixer: Mixer | None = None
+        for frame in self._frames():
+            silence, skipped = timeline.place(self._clock.seconds(frame), frame)
+            if silence:
+                yield from resampler.rest()
+                yield from _silence(silence)
+            if mixer is None and not is_mono(frame):
+                mixer = self._mixer()
+            mixed = mixer(frame) if mixer else frame
+            if skipped:
+                mixed = mono_frame(channels_of(mixed)[0, skipped:], frame.sample_rate)
+            if mixed.samples:
+                yield from resampler(mixed)
+        yield from resampler.rest()
+        if timeline.end is None and (self._lost or self._broken):
+            raise ClipError("has sound, but none of it can be decoded; replace the file")
+        self._tell(timeline)
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        """Every frame that can be decoded; what cannot is skipped and counted."""
+        self._lost, self._broken = 0, ""
+        with self._opened() as container:
+            stream = sound_stream(container)
+            if stream is None:
+                return
+            if stream.codec_context is None:
+                raise ClipError("its sound is of a codec that this FFmpeg does not know; convert the file")
+            stream.thread_count = 1  # clips are worked on side by side
+            try:
+                for packet in self._clock.packets(container):
+                    if packet.stream_index == stream.index:
+                        yield from self._decoded(packet)
+            except FFmpegError as error:
+                self._broken = str(error.strerror)
+
+    def _decoded(self, packet: av.Packet) -> list[av.AudioFrame]:
+        try:
+            return [frame for frame in packet.decode() if isinstance(frame, av.AudioFrame) and frame.samples]
+        except FFmpegError:
+            self._lost += bool(packet.size)
+            return []
+
+    def _mixer(self) -> Mixer:
+        """How the channels are mixed, for which all of the sound is decoded once more."""
+        mixer = Mixer(Sound(self._opened, self._clock, self._warn, self._note)._frames())
+        if mixer.cancelled:
+            self._note(
+                "has channels of sound that cancel out (opposite phase); the loudest one is used alone"
+            )
+        return mixer
+
+    def _tell(self, timeline: _Timeline) -> None:
+        if self._broken:
+            self._warn(f"the sound breaks off after {timeline.end or 0:.1f} seconds ({self._broken})")
+        if self._lost:
+            packets = "packet" if self._lost == 1 else "packets"
+            self._warn(f"{self._lost} {packets} of sound cannot be decoded, being damaged")
+        if timeline.jumps:
+            seconds = max(timeline.jumps)
+            self._warn(f"the time stamps of the sound jump by {seconds:.0f} seconds, which is not believed")
+        if timeline.gaps:
+            self._note(f"has {_counted(timeline.gaps, 'gap')} in its sound, filled with silence")
+        if timeline.overlaps:
+            self._note(f"has {_counted(timeline.overlaps, 'overlap')} in its sound, heard once")
+
+
+class _Timeline:
+    """Where the sound ends so far, in seconds of the clip, and where its time stamps were off that.
+
+    Attributes:
+        end: None before the first frame.
+        gaps, overlaps, jumps: seconds of each.
+    """
+
+    def __init__(self) -> None:
+        self.end: float | None = None
+        self.gaps: list[float] = []
+        self.overlaps: list[float] = []
+        self.jumps: list[float] = []
+        self._last: float | None = None
+
+    def place(self, stamp: float | None, frame: av.AudioFrame) -> tuple[int, int]:
+        """How much silence comes before a frame, and how many of its first samples are left out."""
+        first, end = self.end is None, self.end or 0.0
+        believed = stamp is not None and stamp != self._last  # some programs stamp all alike
+        self._last = stamp
+        late = stamp - sum(self.jumps) - end if believed and stamp is not None else 0.0
+        silence = skipped = 0
+        if late > LONGEST_GAP:
+            self.jumps.append(late)
+        elif late > (0.0 if first else DRIFT):
+            silence = round(late * SAMPLE_RATE)
+            end += late
+            if not first:
+                self.gaps.append(late)
+        elif late < -DRIFT:
+            skipped = min(round(-late * frame.sample_rate), frame.samples)
+            if not (self.overlaps and skipped == frame.samples):
+                self.overlaps.append(0.0)
+            self.overlaps[-1] += skipped / frame.sample_rate
+        self.end = end + (frame.samples - skipped) / frame.sample_rate
+        return silence, skipped
+
+
+class _Resampler:
+    """To 16 kHz, also where the format of the sound changes midway."""
+
+    def __init__(self) -> None:
+        self._format: tuple[str, int] | None = None
+        self._resampler: av.AudioResampler | None = None
+
+    def __call__(self, frame: av.AudioFrame) -> Iterator[Samples]:
+        """What a frame of one channel completes."""
+        its = (frame.format.name, frame.sample_rate)
+        if its != self._format:
+            yield from self.rest()
+        if self._resampler is None:
+            self._format = its
+            self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        yield from map(_usable, self._resampler.resample(frame))
+
+    def rest(self) -> Iterator[Samples]:
+        """What is left of the sound so far; after it, another begins."""
+        if self._resampler is not None:
+            yield from map(_usable, self._resampler.resample(None))
+        self._resampler = None
+
+
+def _usable(frame: av.AudioFrame) -> Samples:
+    samples: Samples = frame.to_ndarray()[0]
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not np.isfinite(peak):
+        raise ClipError("has sound with samples that are no finite numbers; decode it again, or replace it")
+    if peak > LOUDEST:
+        raise ClipError(f"has sound of up to {peak:.0f}, expected [-1, 1]: divide it and write it again")
+    return samples
+
+
+def _silence(samples: int) -> Iterator[Samples]:
+    """In blocks, so that memory does not grow with it."""
+    for start in range(0, samples, BLOCK):
+        yield np.zeros(min(BLOCK, samples - start), np.float32)
+
+
+def _counted(seconds: list[float], what: str) -> str:
+    if len(seconds) == 1:
+        return f"{'an' if what == 'overlap' else 'a'} {what} of {seconds[0]:.2f} seconds"
+    return f"{len(seconds)} {what}s of {sum(seconds):.2f} seconds together"
