@@ -89,17 +89,17 @@ class Sound:
                 return
             if stream.codec_context is None:
                 raise ClipError("its sound is of a codec that this FFmpeg does not know; convert the file")
-            stream.thread_count = 1  # clips are worked on side by side
+            stream.codec_context.thread_count = 1  # clips are worked on side by side
             try:
                 for packet in self._clock.packets(container):
                     if packet.stream_index == stream.index:
-                        yield from self._decoded(packet)
+                        yield from self._decoded(stream, packet)
             except FFmpegError as error:
                 self._broken = str(error.strerror)
 
-    def _decoded(self, packet: av.Packet) -> list[av.AudioFrame]:
+    def _decoded(self, stream: AudioStream, packet: av.Packet) -> list[av.AudioFrame]:
         try:
-            return [frame for frame in packet.decode() if isinstance(frame, av.AudioFrame) and frame.samples]
+            return [frame for frame in stream.decode(packet) if frame.samples]
         except FFmpegError:
             self._lost += bool(packet.size)
             return []
