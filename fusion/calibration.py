@@ -77,10 +77,10 @@ def temperature(scores: Scores) -> float:
     are all right, or scores tell nothing.
 
     Args:
-        scores: of clips that were not trained on; those without a true class are passed over.
+        scores: of clips that were not trained on; those without a true class or scores are passed over.
 
     Raises:
-        FusionError: no clip has a true class.
+        FusionError: no clip has both.
     """
     known = _known(scores)
     truth = np.array([scores.classes.index(str(name)) for name in known.truth])
@@ -128,9 +128,10 @@ def tempered_by_others(parts: Sequence[Scores]) -> list[tuple[float, Scores]]:
 
 def _known(scores: Scores) -> Scores:
     known = scores.labelled
+    known = known.take(np.flatnonzero(known.scored).tolist())
     if not known.clips:
         raise FusionError(
-            f"none of the {len(scores.clips)} clips has a known class, so scores cannot be held against it"
+            f"none of the {len(scores.clips)} clips has a known class and scores to hold against it"
         )
     return known
 

@@ -13,7 +13,7 @@ from ..cache.rows import Row
 from ..cache.store import FeatureStore
 from .errors import FusionError
 from .features import AUDIO, VISUAL, Feature, Vectors
-from .scores import Scores
+from .scores import FAILED, NO_FACE, NO_SOUND, OK, Scores
 from .segments import Segments, nearest, segments_of
 
 
@@ -63,11 +63,15 @@ class Corpus:
         streams: ``visual``, ``audio`` or both.
         segments: which frames of the visual stream are each segment of the sound, where that is cut into
             segments.
+        status: what each clip has, as :class:`.Scores` say it; empty where it is not known.
+        empty: indices of the clips that have nothing to score.
     """
 
     clips: tuple[Clip, ...]
     streams: Mapping[str, Sequences]
     segments: Segments | None = None
+    status: tuple[str, ...] = ()
+    empty: tuple[int, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -96,9 +100,15 @@ class Corpus:
         return np.array([places.get(clip.label or "", -1) for clip in self.clips], dtype=np.int64)
 
     def scores(self, classes: Sequence[str], values: np.ndarray) -> Scores:
-        """Probabilities ``[N, C]`` with the names of clips and classes; a foreign class counts as unknown."""
+        """Probabilities ``[N, C]`` with the names of clips and classes; a foreign class counts as unknown.
+
+        What a head says of a clip that has nothing to score is left out.
+        """
         truth = tuple(clip.label if clip.label in classes else None for clip in self.clips)
-        return Scores(tuple(clip.key for clip in self.clips), tuple(classes), values, truth)
+        values = values.copy()
+        values[list(self.empty)] = np.nan
+        keys = tuple(clip.key for clip in self.clips)
+        return Scores(keys, tuple(classes), values, truth, status=self.status)
 
 
 def fitted_and_watched(corpus: Corpus, fit_on: str) -> tuple[np.ndarray, np.ndarray]:
@@ -143,6 +153,18 @@ class Source(Protocol):
         for (imported features, markers), there is one in all.
         """
 
+    @property
+    def seen(self) -> bool:
+        """Whether its face was found in any frame, or not looked for."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether its sound is digital silence."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether something of it could not be read."""
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -161,6 +183,18 @@ class Whole:
     def has_face(self, times: np.ndarray) -> np.ndarray:
         faces = faces_of(self.store, self.row)
         return np.ones(len(times), dtype=bool) if faces is None else faces.near(times)
+
+    @property
+    def seen(self) -> bool:
+        return self.row.has_face or not self.row.has("faces")
+
+    @property
+    def silent(self) -> bool:
+        return is_silent(self.store, self.row)
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.row.failures) or not self.row.entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +219,18 @@ def faces_of(store: FeatureStore, row: Row) -> Faces | None:
         return None
     arrays = store.read(row, "faces", ["times", "has_face"])
     return Faces(arrays["times"], arrays["has_face"])
+
+
+def is_silent(store: FeatureStore, row: Row) -> bool:
+    """Whether a clip's sound is digital silence: its log-Mel values are all at the floor.
+
+    Raises:
+        StoreError: an array is damaged.
+    """
+    if not row.has("logmel"):
+        return False
+    log_mel = store.read(row, "logmel", ["logmel"])["logmel"]
+    return bool(len(log_mel)) and float(np.ptp(log_mel[:, 0])) == 0.0
 
 
 def load(
@@ -232,9 +278,32 @@ def gathered(
     segments = None
     if VISUAL in features and AUDIO in features and features[AUDIO].recipe.segments:
         frames = np.split(timed[VISUAL].times, timed[VISUAL].starts[1:])
-        clips = zip(sources, frames, spans[AUDIO], strict=True)
-        segments = Segments.of([segments_of(at, source.has_face(at), cut) for source, at, cut in clips])
-    return Corpus(tuple(source.clip for source in sources), timed, segments)
+        cuts = zip(sources, frames, spans[AUDIO], strict=True)
+        segments = Segments.of([segments_of(at, source.has_face(at), cut) for source, at, cut in cuts])
+    given = {name: timed[name].lengths > 0 for name in timed}
+    found = [
+        _outcome(source, {name: bool(has[i]) for name, has in given.items()})
+        for i, source in enumerate(sources)
+    ]
+    empty = tuple(i for i, (_, is_empty) in enumerate(found) if is_empty)
+    clips = tuple(source.clip for source in sources)
+    return Corpus(clips, timed, segments, tuple(status for status, _ in found), empty)
+
+
+def _outcome(source: Source, given: Mapping[str, bool]) -> tuple[str, bool]:
+    """A clip's status for a head of these streams, true where it has vectors; and whether it has nothing to
+    score.
+
+    Faces alone are scored on whole frames where no face is found, as in the papers; with the sound, a clip
+    that has neither a face nor a sound is not.
+    """
+    lacking = [NO_FACE] if VISUAL in given and not (given[VISUAL] and source.seen) else []
+    if AUDIO in given and (not given[AUDIO] or source.silent):
+        lacking.append(NO_SOUND)
+    if not any(given.values()) and source.failed:
+        return FAILED, True
+    empty = len(lacking) == len(given) and (AUDIO in given or not any(given.values()))
+    return ", ".join(lacking) or OK, empty
 
 
 def end_of(times: np.ndarray) -> float:

@@ -92,6 +92,11 @@ def alike(prints: Sequence[np.ndarray | None]) -> Iterator[tuple[int, int]]:
             yield places[start + int(first)], places[start + int(second)]
 
 
+def content_of(row: Row) -> str:
+    """What tells a clip's file from others: the start of its SHA-256; the clip's name where none is known."""
+    return row.source.sha256[:16] if row.source else str(row.clip)
+
+
 def check_no_copies(folds: Iterable[Fold], found: Sequence[Recording], clips: Sequence[str]) -> None:
     """See that no recording is both trained and tested on.
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from .errors import FusionError
-from .scores import Scores, check_same_classes
+from .scores import Scores, check_same_classes, joined_status
 
 
 def average(
     members: Sequence[Scores], weights: Sequence[float] | None = None, names: Sequence[str] = ()
 ) -> Scores:
     """The weighted mean of M members' probabilities, clips and classes matched by name.
+
+    A clip that some members could not score has the mean of the others.
 
     Clips and classes of the result are in sorted order and sums are taken in order of size, so the order
     of members changes no bit of it.
@@ -40,8 +42,13 @@ def average(
         _check_same_clips(names[0], members[0], name, member)
     aligned = [_aligned(member, clips, classes) for member in members]
     values = np.stack([share * member.values for share, member in zip(shares, aligned, strict=True)])
+    mean = np.sort(values, axis=0).sum(axis=0)
+    given = shares @ np.stack([member.scored for member in aligned])  # the weight of those that score a clip
+    some = np.isnan(mean).any(axis=1) & (given > 0)
+    mean[some] = np.nansum(np.sort(values[:, some], axis=0), axis=0) / given[some, None]
     marks = tuple(mark for member in members for mark in member.marks)
-    return Scores(clips, classes, np.sort(values, axis=0).sum(axis=0), known_classes(aligned), marks)
+    status = tuple(map(joined_status, zip(*(member.status for member in aligned), strict=True)))
+    return Scores(clips, classes, mean, known_classes(aligned), marks, status)
 
 
 def _shares(count: int, weights: Sequence[float] | None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,10 @@ def group_k_fold(
     if k == count:  # the division is fixed, and the folds have names
         return leave_one_out(groups, clips, what)
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
-    parts = splitter.split(np.zeros(len(labels)), list(labels), list(groups))
+    with warnings.catch_warnings():
+        # of a class with fewer clips than folds; whoever makes the folds tells which lack it
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        parts = list(splitter.split(np.zeros(len(labels)), list(labels), list(groups)))
     return [Fold(str(i), train, test) for i, (train, test) in enumerate(parts, start=1)]
 
 
@@ -139,8 +143,8 @@ def check_disjoint(folds: Iterable[Fold], subjects: Sequence[str | None]) -> Non
     for fold, names in shared_subjects(folds, subjects).items():
         raise FusionError(
             f"fold {fold} trains and tests on the same subject: {', '.join(names[:3])}"
-            f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}; use --folds subject or "
-            "group-kfold:K, or --allow-same-subjects for figures that are marked so"
+            f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}; divide by whole subjects (avemo-fuse"
+            " cv --folds subject or group-kfold:K), or give --allow-same-subjects for figures marked so"
         )
 
 

@@ -81,16 +81,19 @@ def reestimate(
     training shares: overconfident ones lead it astray, so calibrate them first.
 
     Args:
-        scores: ``[N, C]`` of the clips in question; true classes are not looked at.
+        scores: ``[N, C]`` of the clips in question; true classes are not looked at, nor clips without scores.
         training: clips, or their share, of each class that was trained on.
         tolerance: at rest, no share changes by more in an iteration.
         most_iterations: where to give up.
 
     Raises:
-        FusionError: the classes differ, one was never trained on, or most clips have hard scores (one 1 and
-            otherwise 0), which no prior can move.
+        FusionError: the classes differ, one was never trained on, no clip has scores, or most have hard ones
+            (one 1 and otherwise 0), which no prior can move.
     """
     check_same_classes(scores.classes, list(training))
+    scores = scores.take(np.flatnonzero(scores.scored).tolist())
+    if not scores.clips:
+        raise FusionError("no clip has scores, so no prior can be re-estimated from them")
     empty = [name for name in scores.classes if not training[name] > 0]
     if empty:
         raise FusionError(f"no training clips of {', '.join(empty)}, so its prior cannot be re-estimated")

@@ -59,6 +59,8 @@ class Run:
         members: how many there are, or will be.
         clip_seconds: how long its clips typically were; None where it does not know.
         demo: whether it was trained on clips that avemo made itself.
+        marks: what must be said of its scores of validation clips.
+        fitted: what it was trained on, see :func:`.duplicates.content_of`; None where it does not know.
 
     Raises:
         FusionError: it holds no run, or one that cannot be used here.
@@ -192,16 +194,19 @@ class Run:
         mean = average(members)
         for split in mean.splits:
             name = as_file_name(split)
+            marks = self.marks if split == "val" else ()
             for number, scores in enumerate(members):
-                scores.select(split).write(self.path / f"member-{number:03d}-{name}.csv")
+                scores.select(split).marked(*marks).write(self.path / f"member-{number:03d}-{name}.csv")
             written[split] = self.path / f"scores-{name}.csv"
-            mean.select(split).write(written[split])
+            mean.select(split).marked(*marks).write(written[split])
         return written
 
     def _take(self, card: Card) -> None:
         settings = card.settings
         self.members = int(card.facts["members"])
         self.seed = int(settings["seed"])
+        self.marks = tuple(card.facts.get("marks", ()))
+        self.fitted = frozenset(card.facts["fitted"]) if "fitted" in card.facts else None
         self.clip_seconds = float(card.facts.get("clip_seconds") or 0) or None
         self.demo = bool(card.facts.get("demo"))
         self.plan = Plan(

@@ -9,16 +9,17 @@ from pathlib import Path
 
 from .errors import FusionError
 from .files import replacing
-from .scores import CLIP, LABEL, MARKS, Scores
+from .scores import CLIP, GUESS, LABEL, MARKS, STATUS, Scores
 
 UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f]|\.\.|^\.|^$')
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold: the same scores give the same bytes
 
 
 def write_submission(scores: Scores, path: Path) -> None:
-    """Write ``clip,label,<class>...``: the predicted class of each clip and its probabilities.
+    """Write ``clip,label,status,guess,<class>...``: the predicted class of each clip and its probabilities.
 
-    Marked scores have one more column, ``marks``.
+    ``guess`` is ``yes`` where a clip has no scores, so that its label is a guess; see
+    :attr:`.Scores.predicted`. Marked scores have one more column, ``marks``.
 
     Raises:
         FusionError: two clips share an id, or the file cannot be written.
@@ -27,9 +28,11 @@ def write_submission(scores: Scores, path: Path) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         marks = [scores.marks_cell] if scores.marks else []
-        table.writerow([CLIP, LABEL, *([MARKS] if marks else []), *scores.classes])
-        for (_, clip), label, row in zip(scores.clips, scores.predicted, scores.values.tolist(), strict=True):
-            table.writerow([clip, label, *marks, *row])
+        table.writerow([CLIP, LABEL, STATUS, GUESS, *([MARKS] if marks else []), *scores.classes])
+        guesses = ["" if scored else "yes" for scored in scores.scored]
+        rows = zip(scores.clips, scores.predicted, scores.status, guesses, scores.cells, strict=True)
+        for (_, clip), label, status, guess, row in rows:
+            table.writerow([clip, label, status, guess, *marks, *row])
 
 
 def write_challenge_zip(scores: Scores, folder: Path, team: str) -> Path:

@@ -12,14 +12,14 @@ is looked for (segments) in the recording, not in the window.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..cache.clips import Clip
 from ..cache.rows import Row
 from ..cache.store import FeatureStore
-from .corpus import Source, end_of, faces_of, gathered
+from .corpus import Source, end_of, faces_of, gathered, is_silent
 from .ensemble import average
 from .features import VISUAL, Feature, Stored, Vectors
 from .runs import Run
@@ -68,6 +68,8 @@ class Recording:
         seconds: how long it is, by its last frame and the last of its sound.
         sound_seconds: where its sound ends; 0 without any.
         faces: where its main face was found; None where it has no pictures.
+        silent: whether its sound is digital silence.
+        failed: whether something of it could not be read.
 
     Raises:
         StoreError: an array is damaged.
@@ -81,6 +83,8 @@ class Recording:
         self.max_frames = max_frames
         self._stored = {feature: feature.stored(store, row) for feature in {*features}}
         self.faces = faces_of(store, row)
+        self.silent = is_silent(store, row)
+        self.failed = bool(row.failures) or not row.entries
         self.sound_seconds = _sound_seconds(row)
         self.seconds = max(self.sound_seconds, end_of(self.faces.times) if self.faces else 0.0)
 
@@ -149,6 +153,18 @@ class Part:
         faces = self.recording.faces
         return np.ones(len(times), dtype=bool) if faces is None else faces.near(times + self.zero)
 
+    @property
+    def seen(self) -> bool:
+        return self.recording.faces is None or self.recording.seen(self)
+
+    @property
+    def silent(self) -> bool:
+        return self.recording.silent
+
+    @property
+    def failed(self) -> bool:
+        return self.recording.failed
+
 
 class Judges:
     """All members of some runs, loaded once.
@@ -169,8 +185,13 @@ class Judges:
         self.classes = tuple(sorted(runs[0].plan.classes))
         self.features = {feature for run in runs for feature in run.features.values()}
 
-    def scores(self, sources: Sequence[Source]) -> Scores:
+    def scores(self, sources: Sequence[Source], leave_empty: bool = True) -> Scores:
         """The mean of all members, classes matched by name; clips sorted by theirs.
+
+        Args:
+            sources: the clips, or parts of one.
+            leave_empty: whether those that have nothing to score get no scores; else what the heads say of
+                nothing.
 
         Raises:
             FusionError: the runs' classes differ, or a value is not finite.
@@ -178,13 +199,14 @@ class Judges:
         parts = []
         for run, members in self._panels:
             corpus = gathered(run.features, sources, run.dimensions)
+            corpus = corpus if leave_empty else replace(corpus, empty=())
             parts += [corpus.scores(run.plan.classes, m.predict(corpus, self._device)) for m in members]
         return average(parts)
 
     def over_time(self, parts: Sequence[Part]) -> Iterator[np.ndarray]:
         """Probabilities ``[n, C]`` of windows in their order, some at a time."""
         for first in range(0, len(parts), AT_ONCE):
-            yield self.scores(parts[first : first + AT_ONCE]).values
+            yield self.scores(parts[first : first + AT_ONCE], leave_empty=False).values
 
 
 def _middles(stored: Stored) -> np.ndarray:

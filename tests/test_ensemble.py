@@ -48,6 +48,25 @@ def test_the_order_of_members_changes_no_bit() -> None:
         assert again.values.tobytes() == first.values.tobytes()
 
 
+def test_a_clip_that_some_members_cannot_score_has_the_mean_of_the_others() -> None:
+    members = [replace(member(seed), status=("ok",) * len(CLIPS)) for seed in range(3)]
+    for number in (0, 1, 2):
+        values, status = members[number].values.copy(), list(members[number].status)
+        for clip in (CLIPS[2], *(() if number == 1 else (CLIPS[5],))):
+            place = members[number].clips.index(clip)
+            values[place], status[place] = np.nan, "failed" if number else "no sound"
+        members[number] = replace(members[number], values=values, status=tuple(status))
+    found = average(members, [1.0, 2.0, 3.0])
+    assert not found.scored[found.clips.index(CLIPS[2])]
+    for name in CLASSES:
+        assert value(found, CLIPS[5], name) == pytest.approx(value(members[1], CLIPS[5], name), rel=1e-14)
+    assert {clip: found.status[i] for i, clip in enumerate(found.clips)} == {
+        **dict.fromkeys(CLIPS, "ok"),
+        CLIPS[2]: "no sound",
+        CLIPS[5]: "no sound",
+    }
+
+
 def test_one_member_is_itself() -> None:
     found = average([member(1)])
     assert all(value(found, clip, name) == value(member(1), clip, name) for clip in CLIPS for name in CLASSES)

@@ -74,7 +74,7 @@ def test_the_way_out_of_shared_subjects_is_named() -> None:
     subjects = [*"abcd"] * 2
     assert shared_subjects(folds, subjects) == {"1": ["a", "b", "c", "d"]}
     with pytest.raises(
-        FusionError, match=r"a, b, c and 1 more; use .*group-kfold:K, or --allow-same-subjects"
+        FusionError, match=r"a, b, c and 1 more; .*group-kfold:K\), or give --allow-same-subjects"
     ):
         check_disjoint(folds, subjects)
 

@@ -62,7 +62,8 @@ def fill(
                 }
                 label = None if split == "test" else CLASSES[kind]
                 place = str(clips / f"{i}.mp4") if clips else ""
-                writer.add(Clip(f"{i}", split, place, label, subject=f"s{i // 3 % 3}"), None, streams)
+                subject = f"s{i // 6}" if split == "train" else "s2"
+                writer.add(Clip(f"{i}", split, place, label, subject=subject), None, streams)
     return path
 
 
@@ -155,7 +156,10 @@ def test_predict_averages_the_members_of_all_runs(store: Path, tmp_path: Path) -
         Scores.read(tmp_path / name).values
         for name in ("one/member-000-val.csv", "one/member-001-val.csv", "two/member-000-val.csv")
     ]
-    np.testing.assert_allclose(Scores.read(out).select("val").values, np.mean(parts, axis=0), atol=1e-12)
+    found = Scores.read(out).select("val")
+    np.testing.assert_allclose(found.values, np.nanmean(parts, axis=0), atol=1e-12)
+    assert np.isnan(parts[2][1]).all()  # a clip without sound, to a head of sound
+    assert found.status == ("ok", "no sound", "no face", "ok", "ok", "ok")
 
 
 def test_a_second_run_trains_nothing_and_a_missing_member_alone(store: Path, tmp_path: Path) -> None:

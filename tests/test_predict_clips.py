@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -125,6 +126,62 @@ def test_the_file_of_weights_that_is_needed_is_named(home: Path, tmp_path: Path)
     assert f"weights_sha256: {digest} / {hashlib.sha256(other.read_bytes()).hexdigest()}" in text
     renamed = tmp_path / "other.pt"
     assert f"given: mobilefacenet@{renamed}" in refused("--backbone", f"mobilefacenet@{renamed}")
+
+
+def test_labelled_folders_are_known_by_the_runs_own_classes(
+    home: Path, tmp_path: Path, make_clip: MakeClip
+) -> None:
+    """``happiness/`` is the runs' ``Happy``; what they were trained on is told apart."""
+    for name, own in {"happiness": "Happy", "sad": "Sad", "boredom": "Sad"}.items():
+        (tmp_path / f"clips/{name}").mkdir(parents=True)
+        make_clip(tmp_path / f"clips/{name}/{name}.mp4", tone=300.0)
+        if name != "boredom":
+            (tmp_path / f"clips/{name}/known.mp4").write_bytes(
+                (home / f"clips/{own}/{own}0.mp4").read_bytes()
+            )
+    arguments = predict(
+        home / "sound", tmp_path / "clips", "--dataset", "folders", "--out", tmp_path / "s.csv"
+    )
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "classes taken: happiness as Happy, sad as Sad" in result.stdout
+    assert "1 clip labelled boredom, which the runs do not know (their classes: Happy, Sad)" in result.stderr
+    scores = Scores.read(tmp_path / "s.csv")
+    assert sorted(map(str, scores.truth)) == ["Happy", "Happy", "None", "Sad", "Sad"]
+    fresh = scores.take([i for i, (_, name) in enumerate(scores.clips) if "known" not in name]).labelled
+    right = sum(a == b for a, b in zip(fresh.truth, fresh.predicted, strict=True))
+    assert result.stdout.splitlines()[-1] == f"accuracy {right / 2:.3f}  UAR {right / 2:.3f}"
+    assert "all (trained on)      2" in result.stdout
+    mapped = json.loads(call(*arguments, "--labels", "boredom=Sad,happiness=Happy,sad", "--json").stdout)
+    assert [line["clips"] for line in mapped["figures"]] == [3, 2]
+    assert {*mapped} >= {"accuracy", "uar", "out", "clips", "members"}
+
+
+def test_what_cannot_be_scored_is_no_prediction(home: Path, tmp_path: Path, make_clip: MakeClip) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "broken.mp4").write_text("no film")
+    (folder / "fine.mp4").write_bytes((home / "clips/Sad/Sad0.mp4").read_bytes())
+    black = [np.zeros((48, 64, 3), np.uint8)] * 5
+    make_clip(folder / "mute.mp4", pictures=black, sound=False)
+    make_clip(folder / "silent.mp4", pictures=black, tone=0.0)
+    network = f"mobilefacenet@{home / 'face.pt'}"
+    result = call(*predict(home / "run", folder, "--backbone", network, "--out", tmp_path / "s.csv"))
+    assert result.exit_code == 1
+    assert "3 clips without scores (1 failed, 2 no face, no sound)" in result.stdout
+    scores = Scores.read(tmp_path / "s.csv")
+    assert {clip: status for (_, clip), status in zip(scores.clips, scores.status, strict=True)} == {
+        "broken": "failed",
+        "fine": "no face",
+        "mute": "no face, no sound",
+        "silent": "no face, no sound",
+    }
+    assert scores.scored.tolist() == [clip == "fine" for _, clip in scores.clips]
+    assert ",failed,,\n" in (tmp_path / "s.csv").read_text()
+    out = tmp_path / "ensemble"
+    output = fuse("ensemble", tmp_path / "s.csv", tmp_path / "s.csv", "--temperature", 2, "--out", out)
+    assert "3 clips without scores" in output
+    assert (out / "submission.csv").read_text().count(",yes,") == 3
 
 
 def test_a_broken_clip_is_told_and_costs_only_itself(home: Path, tmp_path: Path) -> None:

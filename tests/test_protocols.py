@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,10 @@ from avemo.fusion.scores import Scores
 from avemo.fusion.selection import WEIGHTS, Choice, Rule, choose, with_epochs, with_weight
 from avemo.fusion.training import Job, Plan, TrainingSettings, train
 from avemo.pipelines.fuse.command import main
-from avemo.pipelines.fuse.cv import DUPLICATES, NORMALISED, SAME_SUBJECTS, SESSION, sessions
+from avemo.pipelines.fuse.cv import NORMALISED, SESSION, sessions
+from avemo.pipelines.fuse.leaks import DUPLICATES, SAME_SUBJECTS, TOLERATED, check
+from avemo.pipelines.report.command import read as report_read
+from avemo.pipelines.report.command import render as report_of
 
 CLASSES = ("Angry", "Happy", "Sad")
 NOBODY = np.array([], dtype=np.int64)
@@ -292,7 +296,8 @@ def filled(path: Path, clips: Mapping[str, Mapping[str, object]]) -> Path:
             }
             source = Source(str(about.get("file", name)), 1, 1)
             subject = about.get("subject", f"s{number // 3 % 3}")
-            clip = Clip(identity, split or "all", label=CLASSES[number % 3], subject=subject and str(subject))
+            label = str(about.get("label", CLASSES[number % 3]))
+            clip = Clip(identity, split or "all", label=label, subject=subject and str(subject))
             writer.add(clip, source, streams)
     return path
 
@@ -356,6 +361,76 @@ def test_a_copied_recording_is_refused_and_marked_if_allowed(tmp_path: Path) -> 
     same = filled(tmp_path / "same", {**clips, "8": {"voice": 6}})  # both of one subject: in no two parts
     output = done(same, tmp_path / "other", "--folds", "subject", "--allow-duplicates")
     assert DUPLICATES not in output
+
+
+def train_on(store: Path, out: Path, *more: object) -> Result:
+    call = ("train", "--store", store, "--out", out, "--fusion", "faces", *QUICK, *more)
+    return CliRunner().invoke(main, [str(word) for word in call])
+
+
+def test_training_refuses_what_cross_validation_does(plain: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = train_on(plain, out)
+    assert result.exit_code == 2 and not out.exists()
+    assert "trains and tests on the same subject: s1, s2" in result.stderr
+    result = train_on(plain, out, "--allow-same-subjects")
+    assert result.exit_code == 0, result.output
+    assert f"on val ({SAME_SUBJECTS})" in result.stdout
+    assert Scores.read(out / "scores-val.csv").marks == (SAME_SUBJECTS,)
+    assert Scores.read(out / "scores-train.csv").marks == ()
+    assert json.loads((out / "run.json").read_text())["marks"] == [SAME_SUBJECTS]
+    assert report_of([report_read(out)]).count(SAME_SUBJECTS) >= 1
+
+    clips: dict[str, dict[str, object]] = {
+        f"{'train' if i < 6 else 'val'}/{i}": {"subject": None} for i in range(9)
+    }
+    clips["val/7"] = {"subject": None, "file": "train/1"}
+    store = filled(tmp_path / "copied", clips)
+    result = train_on(store, tmp_path / "copies")
+    assert result.exit_code == 2 and not (tmp_path / "copies").exists()
+    assert "trains on train/1 and tests on val/7, which are the same file" in result.stderr
+    result = train_on(store, tmp_path / "copies", "--allow-duplicates")
+    assert f"on val ({DUPLICATES})" in result.stdout
+    assert "9 of 9 clips name no subject" in result.stderr
+
+
+def test_few_copies_in_a_split_that_came_so_are_told_and_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AFEW itself has two in 383; its figures are of all clips."""
+    clips: dict[str, dict[str, object]] = {
+        f"{'train' if i < 2 else 'val'}/{i}": {"subject": None} for i in range(102)
+    }
+    clips["val/9"]["file"] = "train/1"
+    folds = [Fold("val", np.arange(2), np.arange(2, 102))]
+    with FeatureStore(filled(tmp_path / "features", clips)) as store:
+        assert check(folds, store, store.rows, False, False, TOLERATED) == [DUPLICATES]
+        assert (
+            "copies of 1 clip of val are trained on (val/9: train/1, the same file)"
+            in capsys.readouterr().err
+        )
+        with pytest.raises(FusionError, match="--allow-duplicates"):
+            check(folds, store, store.rows, False, False)
+        clips["val/8"]["file"] = "train/0"
+    with FeatureStore(filled(tmp_path / "more", clips)) as store, pytest.raises(FusionError):
+        check(folds, store, store.rows, False, False, TOLERATED)
+
+
+def test_a_class_that_a_fold_lacks_is_named(tmp_path: Path) -> None:
+    """And scikit-learn's bare warning of a class with fewer clips than folds does not pass through."""
+    clips: dict[str, dict[str, object]] = {f"all/{i}": {"subject": f"s{i % 4}"} for i in range(12)}
+    for i, about in enumerate(clips.values()):
+        about["label"] = "Sad" if i == 3 else CLASSES[i // 4 % 2]  # only s3 is ever sad
+    store = filled(tmp_path / "features", clips)
+    for folds, name in (("subject", "s3"), ("group-kfold:2", r"\d")):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = cv(store, tmp_path / folds, "--folds", folds)
+        assert result.exit_code == 0, result.output
+        told = f"fold {name} trains on no clip of Sad: its 1 clip of that class cannot be recognised"
+        assert re.search(told, result.stderr)
+        assert re.search(told, (tmp_path / folds / "results.md").read_text())
+        assert not [str(warning.message) for warning in caught if "populated" in str(warning.message)]
 
 
 def test_subjects_on_both_sides_are_refused_and_marked_if_allowed(plain: Path, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def fill(
                     ),
                 }
                 label = None if split == "test" else classes[i % 3]
-                writer.add(Clip(f"{i}", split, clips, label, f"s{i % 2}"), None, streams)
+                writer.add(Clip(f"{i}", split, clips, label, f"{split}{i % 2}"), None, streams)
     return path
 
 

@@ -35,7 +35,7 @@ def test_the_csv_is_lossless(tmp_path: Path) -> None:
 def test_marks_stay_with_scores(tmp_path: Path) -> None:
     scores = some().marked("transductive: by x", "b")
     scores.write(tmp_path / "s.csv")
-    assert (tmp_path / "s.csv").read_text().splitlines()[0] == "clip,split,truth,marks,Angry,Happy,Sad"
+    assert (tmp_path / "s.csv").read_text().splitlines()[0] == "clip,split,truth,status,marks,Angry,Happy,Sad"
     back = Scores.read(tmp_path / "s.csv")
     assert back.marks == scores.marks == ("b", "transductive: by x")
     assert back.classes == CLASSES and back.values.tobytes() == scores.values.tobytes()
@@ -43,6 +43,26 @@ def test_marks_stay_with_scores(tmp_path: Path) -> None:
         assert other.marks == scores.marks
     assert joined([back, some(split="test").marked("c")]).marks == ("b", "c", "transductive: by x")
     assert some().marks == ()
+
+
+def test_a_clip_without_scores_has_empty_cells_and_a_guess(tmp_path: Path) -> None:
+    values = np.array([[0.1, 0.6, 0.3], [np.nan] * 3, [0.5, 0.3, 0.2]])
+    clips, status = (("val", "a"), ("val", "b"), ("val", "c")), ("ok", "failed", "no face")
+    scores = Scores(clips, CLASSES, values, ("Happy", "Happy", None), status=status)
+    scores.write(tmp_path / "s.csv")
+    assert (tmp_path / "s.csv").read_text().splitlines()[2] == "b,val,Happy,failed,,,"
+    back = Scores.read(tmp_path / "s.csv")
+    np.testing.assert_array_equal(back.values, values)
+    assert back.status == status and back.scored.tolist() == [True, False, True]
+    assert back.predicted == ("Happy", "Happy", "Angry")  # the mean of the others is highest for Happy
+    assert back.unscored.clips == (("val", "b"),)
+    assert joined([back, some(split="test")]).status == (*status, *[""] * 5)
+    for changed in (back.take([2, 1]), back.reorder(CLASSES[::-1]).take([2, 1]), back.labelled):
+        assert "failed" in changed.status
+    for wrong in ("b,val,,ok,,,", "b,val,,,,,", "b,val,,failed,0.5,,"):
+        (tmp_path / "w.csv").write_text(f"clip,split,truth,status,Angry,Happy,Sad\n{wrong}\n")
+        with pytest.raises(FusionError, match="'' is no number"):
+            Scores.read(tmp_path / "w.csv")
 
 
 def test_columns_are_found_by_name(tmp_path: Path) -> None:

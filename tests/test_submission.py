@@ -26,12 +26,25 @@ def test_the_csv_has_the_label_and_every_score(tmp_path: Path) -> None:
     write_submission(scores, tmp_path / "out/submission.csv")
     with (tmp_path / "out/submission.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["clip", "label", *CLASSES]
+    assert header == ["clip", "label", "status", "guess", *CLASSES]
     assert [row[0] for row in rows] == ["000046280", "12", "a b"]
     for row, values in zip(rows, scores.values, strict=True):
         assert row[1] == CLASSES[int(np.argmax(values))]
-        assert [float(cell) for cell in row[2:]] == values.tolist()
+        assert [float(cell) for cell in row[4:]] == values.tolist()
     assert Scores.read(tmp_path / "out/submission.csv").values.tobytes() == scores.values.tobytes()
+
+
+def test_a_guess_is_said_to_be_one(tmp_path: Path) -> None:
+    values = np.array([[0.1, 0.6, 0.3], [np.nan] * 3])
+    scores = Scores((("test", "a"), ("test", "b")), CLASSES, values, (None, None), status=("ok", "failed"))
+    write_submission(scores, tmp_path / "s.csv")
+    assert (tmp_path / "s.csv").read_text().splitlines()[1:] == [
+        "a,Happy,ok,,0.1,0.6,0.3",
+        "b,Happy,failed,yes,,,",
+    ]
+    with zipfile.ZipFile(write_challenge_zip(scores, tmp_path, "T")) as archive:
+        assert archive.read("b.txt") == b"Happy"
+    assert Scores.read(tmp_path / "s.csv").status == ("ok", "failed")
 
 
 def test_the_zip_has_a_class_name_a_clip_and_nothing_else(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +112,19 @@ def with_labels(found: Found, labels: Mapping[str, str] | None = None, others: s
         nearest = NEAREST if others == "map" else {}
         found = _renamed(found, _one_of_seven(nearest), "which are none of the seven")
     return found
+
+
+def same_class(label: str, classes: Iterable[str]) -> str | None:
+    """The one of ``classes`` that ``label`` names: as it is spelt, in other case, or by another name for one
+    of the seven; None where there is none, or more than one."""
+    classes = list(classes)
+    if label in classes:
+        return label
+    for key in (str.casefold, lambda name: SYNONYMS.get(name.casefold(), name)):
+        found = [name for name in classes if key(name) == key(label)]
+        if len(found) == 1:
+            return found[0]
+    return None
 
 
 def _one_case(found: Found) -> Callable[[str], str]:

@@ -68,6 +68,9 @@ def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+DATASET_OPTIONS = ("dataset", "pattern", "manifest", "labels", "other_labels")
+
+
 def find_chosen(
     root: Path, dataset: str, pattern: str, manifest: Path | None, labels: str, other_labels: str
 ) -> Found:

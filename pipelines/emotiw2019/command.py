@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...extract import DEFAULT_BACKBONE
-from ..cli import command
+from ..cli import command, json_result, keep_result
 from ..demo.set import DEMO_NOTE, is_demo
+from ..fuse.leaks import allow_duplicates
 from ..fuse.priors import choose
 from ..stage_one import into_store, say_found
-from ..table import aligned
-from .results import HEADER, PAPER, results, write
+from ..table import aligned, records
+from .results import HEADER, PAPER, RAW, results, write
 
 if TYPE_CHECKING:
     from ...fusion.priors import Prior
@@ -107,7 +108,9 @@ the paper's), submission.csv, scores.csv, and with --zip the challenge's zip.
     metavar="N",
     help="Processes side by side.  [default: one a core where that pays]",
 )
+@allow_duplicates
 @click.option("--overwrite", is_flag=True, help="Replace runs of other settings in DIR.")
+@json_result
 @click.pass_context  # fmt: skip
 def emotiw2019(
     context: click.Context,
@@ -155,11 +158,14 @@ def emotiw2019(
     click.echo("\n== 3 of 3: heads to a submission")
     context.invoke(ensemble, members=tuple(runs.values()), source=prior, out=out, team=team)
     weights = _prior(prior, runs)
-    notes = _notes(labels, audio, weights, fit_on, is_demo(afew_dir))
+    notes = [*_notes(labels, audio, weights, fit_on, is_demo(afew_dir)), *_marks(runs)]
     lines = results(runs, weights, validated=_validated(found, fit_on))
     written = write(lines, notes, out)
     click.echo("\n" + "\n".join(notes) + "\n\n" + aligned(HEADER, [line.cells for line in lines]))
     click.echo(f"wrote {' and '.join(map(str, written))}")
+    rows = [[line.name, line.clips, line.accuracy, line.uar, line.paper] for line in lines]
+    folders = {name: str(path) for name, path in runs.items()}
+    keep_result(results=records(RAW, rows), notes=notes, runs=folders)
     return 1 if failures or found.problems else 0
 
 
@@ -198,6 +204,14 @@ def _notes(
     if fit_on != "train":
         notes.append("Trained on the validation clips too, so there is nothing to validate on.")
     return [*notes, DEMO_NOTE] if demo else notes
+
+
+def _marks(runs: Mapping[str, Path]) -> list[str]:
+    """What must stand beside the figures of validation clips."""
+    from ...fusion import cards
+
+    marks = {mark for path in runs.values() for mark in cards.read(path).facts.get("marks", ())}
+    return [f"{mark.capitalize()}." for mark in sorted(marks)]
 
 
 def _validated(found: Found, fit_on: str) -> bool:

@@ -31,6 +31,7 @@ PAPER = {
 }
 PAPER_ENSEMBLE = 0.655  # table 4, submission 5; "class weight in all submissions"
 HEADER = ("model", "clips", "accuracy", "UAR", "zhou2019")
+RAW = ("model", "clips", "accuracy", "uar", "zhou2019_accuracy")
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,7 @@ def write(lines: Sequence[Line], notes: Sequence[str], folder: Path) -> list[Pat
     page, table = folder / "results.md", folder / "results.csv"
     with replacing(page) as temporary:
         temporary.write_text(as_markdown(lines, notes), encoding="utf-8")
-    header = ("model", "clips", "accuracy", "uar", "zhou2019_accuracy")
-    write_csv(table, header, [[line.name, line.clips, line.accuracy, line.uar, line.paper] for line in lines])
+    write_csv(table, RAW, [[line.name, line.clips, line.accuracy, line.uar, line.paper] for line in lines])
     return [page, table]
 
 

@@ -13,6 +13,7 @@ import click
 from ..cli import command, json_result
 from ..stores import open_store
 from .cv_results import Outcome, show, write
+from .leaks import allow_duplicates, allow_same_subjects, check, unlearnt
 from .options import (
     FEATURES_HELP,
     Prepared,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from ...fusion.folds import Fold
 
 NORMALISED = "transductive: normalised by subject"
-SAME_SUBJECTS = "same subjects in training and test"
-DUPLICATES = "duplicate recordings in training and test"
 SESSION = r"[Ss]es(?:sion)?[-_ ]?\d+"
 
 EXAMPLES = (
@@ -115,14 +114,8 @@ with all tables, and the same as CSV: results.csv (members), tables/*.csv.
     help="subject: bring each subject's features to zero mean and unit variance by all clips of "
     "that subject, unlabelled, those under test too. Transductive: results are marked so.",
 )
-@click.option(
-    "--allow-same-subjects", is_flag=True, help="Allow subjects on both sides of a fold; results are marked."
-)
-@click.option(
-    "--allow-duplicates",
-    is_flag=True,
-    help="Allow copies of a recording on both sides of a fold; results are marked.",
-)
+@allow_same_subjects
+@allow_duplicates
 @training_options
 @click.option("--out", type=click.Path(path_type=Path), default="runs/cv", show_default=True, metavar="DIR",
               help="Where the held-out scores and tables go.")  # fmt: skip
@@ -153,7 +146,11 @@ def cross_validate(out: Path, options: Mapping[str, Any]) -> Outcome:
     with open_store(options["store"]) as store:
         prepared = prepare(store, options, labelled_only=True)
         folds = divide(options["folds"], clips_of(prepared), options["session_pattern"], options["seed"])
-        marks = check(folds, prepared, options)
+        allowed = options["allow_same_subjects"], options["allow_duplicates"]
+        marks = check(folds, store, prepared.rows, *allowed)
+    notes = list(unlearnt(folds, clips_of(prepared)))
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     if options["normalise"] == "subject":
         from ...fusion.normalisation import per_subject
 
@@ -168,7 +165,7 @@ def cross_validate(out: Path, options: Mapping[str, Any]) -> Outcome:
         choices = run.choose(prepared.corpus, design, options["workers"], progress)
     with epochs_bar(sum(choices[fold].epochs for fold, _ in run.missing(design))) as progress:
         members = run.run(prepared.corpus, design, choices, options["workers"], progress, options["stacked"])
-    return Outcome(members, design, choices, prepared.rows)
+    return Outcome(members, design, choices, prepared.rows, notes)
 
 
 def clips_of(prepared: Prepared) -> list[Clip]:
@@ -218,33 +215,6 @@ def sessions(clips: Sequence[Clip], pattern: str) -> list[str | None]:
     found = (compiled.search(str(clip)) for clip in clips)
     named = ((match[1] if compiled.groups else match[0]) if match else None for match in found)
     return [(stored and clip.session) or name for clip, name in zip(clips, named, strict=True)]
-
-
-def check(folds: Sequence[Fold], prepared: Prepared, options: Mapping[str, Any]) -> list[str]:
-    """See that no subject and no recording is on both sides of a fold; what was allowed is told by marks.
-
-    Raises:
-        FusionError: there is one, and it was not allowed.
-    """
-    from ...fusion.duplicates import check_no_copies, copies_across, recordings
-    from ...fusion.folds import check_disjoint, shared_subjects
-
-    clips = clips_of(prepared)
-    subjects = [clip.subject for clip in clips]
-    if not options["allow_same_subjects"]:
-        check_disjoint(folds, subjects)
-    unnamed = sum(not subject for subject in subjects)
-    if unnamed:
-        click.echo(
-            f"note: {unnamed} of {len(clips)} clips name no subject, so it cannot be told whether people in "
-            "training and test are the same",
-            err=True,
-        )
-    found = recordings(prepared.store, prepared.rows)
-    if not options["allow_duplicates"]:
-        check_no_copies(folds, found, [str(clip) for clip in clips])
-    marks = [SAME_SUBJECTS] if shared_subjects(folds, subjects) else []
-    return marks + ([DUPLICATES] if any(copies_across(fold, found) for fold in folds) else [])
 
 
 def design_of(folds: Sequence[Fold], prepared: Prepared, options: Mapping[str, Any]) -> Design:

@@ -12,7 +12,7 @@ import click
 
 from ..cli import keep_result
 from ..table import aligned, markdown, records, write_csv
-from .options import tell, with_faces
+from .options import tell, unscored_note, with_faces
 
 if TYPE_CHECKING:
     from ...cache.rows import Row
@@ -89,12 +89,14 @@ RAW = [
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """Held-out scores of each member, and how they were made; ``choices`` are of the folds."""
+    """Held-out scores of each member, and how they were made; ``choices`` are of the folds, ``notes`` what
+    whoever reads the figures should know."""
 
     members: Sequence[Scores]
     design: Design
     choices: Sequence[Choice]
     rows: Sequence[Row]
+    notes: Sequence[str] = ()
 
     @cached_property
     def mean(self) -> Scores:
@@ -214,6 +216,9 @@ def write(outcome: Outcome, out: Path, note: str | None) -> None:
     outcome.mean.write(out / "scores.csv")
     marks = outcome.mean.marks_cell
     parts = ["# Cross-validation" + (f" ({marks})" if marks else ""), *([note] if note else [])]
+    parts += [f"Note: {told}." for told in outcome.notes]
+    unscored = unscored_note(outcome.mean)
+    parts += [f"{unscored.capitalize()}."] if unscored else []
     for table in tables(outcome):
         header, rows = table.raw or (table.header, table.rows)
         file = out / "results.csv" if table.name == "members" else out / "tables" / f"{table.name}.csv"
@@ -244,6 +249,9 @@ def show(outcome: Outcome, out: Path, note: str | None) -> None:
             ("wrote", f"{out}: scores.csv, scores of each member, results.md, and its tables as CSV"),
         ]
     )
+    unscored = unscored_note(outcome.mean)
+    if unscored:
+        click.echo(unscored)
     if note:
         click.echo(note)
     final = figures(outcome.mean)

@@ -13,6 +13,7 @@ import click
 
 from ..cli import command, json_result, keep_result
 from ..table import aligned, records
+from .options import unscored_note
 from .priors import EM, HELP, REESTIMATED, weighting
 
 if TYPE_CHECKING:
@@ -286,6 +287,9 @@ def _say_results(members: Sequence[Member], finish: Finish) -> Scores:
         )
     if labelled and finish.by_val and VAL in final.splits:
         click.echo("prior or temperature come of the labels of these very clips: finished figures flatter")
+    note = unscored_note(final)
+    if note:
+        click.echo(note)
     if labelled:
         header = ["", "accuracy", "UAR"] + (["with prior: accuracy", "UAR"] if prior else [])
         rows = [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ... import __version__
+from ..datasets.found import count_of
 from ..demo.set import DEMO_NOTE, is_demo
 from ..progress import progress_bar
 from .grid_option import GRID_OPTIONS, grid_of
@@ -99,6 +100,7 @@ class Prepared:
     def card(self, kind: str, fitted: Sequence[int], facts: Mapping[str, Any], **settings: Any) -> Card:
         """What to write on the run's folder."""
         from ...fusion.cards import Card, settings_of
+        from ...fusion.duplicates import content_of
 
         labels = Counter(str(self.rows[i].clip.label) for i in fitted)
         always = {
@@ -110,6 +112,7 @@ class Prepared:
             "clips": Counter(row.clip.split for row in self.rows),
             "without_face": [row.clip.key for row in self.rows if not row.has_face],
             "train_counts": dict(sorted(labels.items())),
+            "fitted": sorted({content_of(self.rows[i]) for i in fitted}),
         }
         described = settings_of(
             self.plan,
@@ -237,6 +240,21 @@ def with_faces(scores: Scores, rows: Sequence[Row]) -> Scores | None:
     labelled = scores.labelled
     chosen = [i for i, clip in enumerate(labelled.clips) if clip in faces]
     return labelled.take(chosen) if 0 < len(chosen) < len(labelled.clips) else None
+
+
+def unscored_note(scores: Scores) -> str | None:
+    """What to say of clips that have nothing to score; None without any."""
+    without = scores.unscored
+    if not without.clips:
+        return None
+    counts = ", ".join(f"{count} {status}" for status, count in Counter(without.status).items())
+    names = ", ".join("/".join(clip) for clip in without.clips[:3])
+    names += f" and {len(without.clips) - 3} more" if len(without.clips) > 3 else ""
+    guess = scores.predicted[scores.scored.tolist().index(False)]
+    return (
+        f"note: {count_of(len(without.clips), 'clip')} without scores ({counts}): {names}; counted as "
+        f"{guess}, a guess: the class most probable over the others"
+    )
 
 
 @contextmanager

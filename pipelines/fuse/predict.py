@@ -7,20 +7,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import InputError, command
-from ..datasets.found import first_names
+from ..cli import InputError, command, json_result, keep_result
+from ..datasets.found import count_of, first_names
+from ..datasets.options import PATTERN_HELP, dataset_options, find_chosen
 from ..stores import open_store
-from .options import demo_note, tell
+from ..table import aligned, records
+from .leaks import known_to
+from .options import demo_note, tell, unscored_note
 
 if TYPE_CHECKING:
     from ...cache.keys import FeatureKey
     from ...cache.rows import Row
     from ...cache.store import FeatureStore
     from ...fusion.runs import Run
+    from ...fusion.scores import Scores
     from ..datasets.find import Found
 
 EXAMPLES = """
@@ -34,13 +38,15 @@ Examples:
   avemo-fuse predict runs/default films/*.mp4 --overlay shown/ --window 2 --hop 0.25
   avemo-fuse predict runs/default talk.wav --timeline talk.csv
   avemo-fuse predict runs/ir50 clips/ --backbone ir50@affectnet.pth --out scores.csv
+  avemo-fuse predict runs/default crema/ --dataset crema-d --out scores.csv
+  avemo-fuse predict runs/default clips/ --pattern '{actor}-{emotion}' --labels 'an=Angry,sa=Sad'
 
 \b
 Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 130 interrupted.
 """
 
 
-@command("predict", epilog=EXAMPLES)
+@command("predict", epilog=EXAMPLES + PATTERN_HELP)
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN... [STORE|CLIPS...]"
 )
@@ -51,6 +57,7 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
     help="The feature store, where none follows the runs [default: features]; with clips, where their "
     "features are kept [default: nowhere].",
 )
+@dataset_options
 @click.option("--split", metavar="NAME", help="Clips of one split only.  [default: all]")
 @click.option(
     "--out",
@@ -109,6 +116,7 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
               help="For clips: processes side by side.  [default: one a core]")  # fmt: skip
+@json_result
 def predict(
     paths: tuple[Path, ...],
     store: Path | None,
@@ -124,12 +132,14 @@ def predict(
     detector: str | None,
     device: str,
     workers: int,
+    **dataset: Any,
 ) -> int:
     """Score the clips of STORE, or the video clips in CLIPS, with the mean of all members of each RUN.
 
     The clips of a store must have been extracted with the settings that the runs were trained on; those in
     a folder, or in files, are extracted so here. With --overlay or --timeline each video is scored over time
-    as well.
+    as well. Where labels are known, the last line is accuracy and unweighted average recall over the labelled
+    clips that no RUN was trained on.
     """
     if (window or hop) and not (overlay or timeline):
         raise click.UsageError("--window and --hop need --overlay MP4 or --timeline CSV to write to")
@@ -143,10 +153,11 @@ def predict(
     found, failures = None, 0
     with TemporaryDirectory(prefix="avemo-") as scratch:
         if files or is_clips(source):
-            from ..datasets.find import find_clips, find_files
+            from ..datasets.find import find_files
             from ..stage_one import into_store, plan_again, say_found
 
-            found = find_files(files) if files else find_clips(source)
+            one = files[0] if files else source
+            found = find_files(files) if len(files) > 1 else find_chosen(one, **dataset)
             say_found(source, found)
             plan = plan_again(keys_of(loaded), detector, backbones, audio, device, segment_audio)
             source = store or Path(scratch) / "features"
@@ -164,6 +175,8 @@ def predict(
             with open_store(source) as opened:
                 rows = choose(opened, found, split)
                 scores = mean_of_members(loaded, opened, rows, device)
+        scores = with_truth(scores, rows)
+        trained = known_to(loaded, rows, source)
     scores.write(out)
     members = sum(run.members for run in loaded)
     tell(
@@ -172,10 +185,63 @@ def predict(
             ("wrote", str(out)),
         ]
     )
-    note = demo_note(rows)
-    if note:
+    keep_result(out=str(out), clips=len(rows), members=members)
+    for note in filter(None, (unscored_note(scores), demo_note(rows))):
         click.echo(note)
+    report(scores, trained)
     return 1 if failures or (found and found.problems) else 0
+
+
+def with_truth(scores: Scores, rows: Sequence[Row]) -> Scores:
+    """The scores with each clip's class as the runs call it; what they do not know is told.
+
+    A label in other case, or another name for one of the seven emotions, is the runs' own class.
+    """
+    from ..datasets.labels import same_class
+
+    labels = {row.clip.key: row.clip.label for row in rows}
+    names = {label: same_class(label, scores.classes) for label in {*labels.values()} if label is not None}
+    taken = [f"{old} as {new}" for old, new in sorted(names.items()) if new not in (None, old)]
+    foreign = sorted(old for old, new in names.items() if new is None)
+    if taken:
+        click.echo(f"classes taken: {', '.join(taken)}")
+    if foreign:
+        count = sum(label in foreign for label in labels.values())
+        click.echo(
+            f"note: {count_of(count, 'clip')} labelled {', '.join(foreign)}, which the runs do not know "
+            f"(their classes: {', '.join(scores.classes)}), counted as unlabelled; --labels 'NAME=CLASS' "
+            "or --other-labels map says what they are",
+            err=True,
+        )
+    truth = tuple(names.get(labels[clip] or "") for clip in scores.clips)
+    return replace(scores, truth=truth)
+
+
+def report(scores: Scores, trained: set[tuple[str, str]]) -> None:
+    """Print accuracy and unweighted average recall of the labelled clips, those that were ``trained`` on
+    apart."""
+    from ...fusion.metrics import summary
+
+    known = scores.labelled
+    sets = [(split, known.select(split)) for split in known.splits]
+    fresh = [i for i, clip in enumerate(known.clips) if clip not in trained]
+    lines: list[tuple[str, Scores]] = []
+    for split, own in sets:
+        for fitted in (False, True):
+            part = [i for i, clip in enumerate(own.clips) if (clip in trained) == fitted]
+            name = f"{split} (trained on)" if fitted else split
+            lines += [(name, own.take(part))] if part else []
+    if not lines:
+        return
+    rows = [[name, found.clips, found.accuracy, found.uar] for name, own in lines for found in [summary(own)]]
+    click.echo("\n" + aligned(["labelled clips", "clips", "accuracy", "UAR"], rows))
+    keep_result(figures=records(["name", "clips", "accuracy", "uar"], rows))
+    if not fresh:
+        click.echo("the runs were trained on all of these clips: the figures tell nothing of others")
+        return
+    final = summary(known.take(fresh))
+    keep_result(accuracy=final.accuracy, uar=final.uar)
+    click.echo(f"accuracy {final.accuracy:.3f}  UAR {final.uar:.3f}")
 
 
 def divide(paths: Sequence[Path], store: Path | None) -> tuple[list[Path], list[Path], Path]:

@@ -12,6 +12,7 @@ import click
 from ..cli import command, json_result, keep_result
 from ..stores import open_store
 from ..table import aligned, records
+from .leaks import TOLERATED, allow_duplicates, allow_same_subjects, check, unlearnt
 from .options import (
     FEATURES_HELP,
     Prepared,
@@ -22,6 +23,7 @@ from .options import (
     prepare,
     tell,
     training_options,
+    unscored_note,
     with_faces,
 )
 
@@ -57,6 +59,8 @@ Examples:
     show_default=True,
     help="train+val, as for a submission, leaves no clips to validate on.",
 )
+@allow_same_subjects
+@allow_duplicates
 @click.option(
     "--choose",
     type=click.Choice(["all", "best", "halving"]),
@@ -90,21 +94,30 @@ def begin(out: Path, fit_on: str, options: Mapping[str, Any]) -> tuple[Run, Prep
 
     Raises:
         StoreError: the store cannot be read.
-        FusionError: options that cannot be used, or ``out`` holds another run.
+        FusionError: options that cannot be used, a subject or a recording is fitted and watched, or ``out``
+            holds another run.
     """
     from ...fusion.corpus import fitted_and_watched
+    from ...fusion.folds import Fold
     from ...fusion.runs import Run
 
     with open_store(options["store"]) as store:
         prepared = prepare(store, options)
         fit, watch = fitted_and_watched(prepared.corpus, fit_on)
+        marks: list[str] = []
+        if len(watch):
+            folds = [Fold("val", fit, watch)]
+            allowed = options["allow_same_subjects"], options["allow_duplicates"]
+            marks = check(folds, store, prepared.rows, *allowed, tolerated=TOLERATED)
+            for note in unlearnt(folds, prepared.corpus.clips):
+                click.echo(f"note: {note}", err=True)
         seed, members = prepared.seeds
         points = len(prepared.grid.points)
         chosen = options["choose"] if points > 1 and options["choose"] != "all" else None
         card = prepared.card(
             "train",
             fit.tolist(),
-            {"members": members if chosen else members * points},
+            {"members": members if chosen else members * points, "marks": marks},
             seed=seed,
             fit_on=fit_on,
             grid=dict(prepared.grid.axes) or None,
@@ -178,6 +191,7 @@ def report(members: Sequence[Scores], prepared: Prepared, split: str, run: Run |
     chosen = [scores.select(split).labelled for scores in members]
     figures = [summary(scores) for scores in chosen]
     mean = average(chosen)
+    marks = f" ({'; '.join(run.marks)})" if run and run.marks else ""
     seen = with_faces(mean, prepared.rows)
     together = [("ensemble", mean), *([("ensemble, clips with a face", seen)] if seen else [])]
     whole = [(name, summary(scores)) for name, scores in together]
@@ -192,8 +206,12 @@ def report(members: Sequence[Scores], prepared: Prepared, split: str, run: Run |
     else:
         whole = [*((f"member {number}", figure) for number, figure in enumerate(figures)), *whole]
     rows = [[name, figure.clips, figure.accuracy, figure.uar] for name, figure in whole]
+    keep_result(marks=list(run.marks) if run else [])
     keep_result(figures={split: records(["name", "clips", "accuracy", "uar"], rows)})
-    click.echo("\n" + aligned([f"on {split}", "clips", "accuracy", "UAR"], rows))
+    click.echo("\n" + aligned([f"on {split}{marks}", "clips", "accuracy", "UAR"], rows))
+    note = unscored_note(mean)
+    if note:
+        click.echo(note)
 
 
 def _mean(figures: Sequence[Summary], name: str) -> float:

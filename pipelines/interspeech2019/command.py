@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...extract import DEFAULT_BACKBONE
-from ..cli import InputError, command
+from ..cli import InputError, command, json_result, keep_result
 from ..datasets.options import PATTERN_HELP, dataset_options, find_chosen
 from ..demo.set import DEMO_NOTE, is_demo
 from ..fuse.cv import SESSION, cross_validate, cv, divide
 from ..fuse.cv_results import show
 from ..fuse.cv_results import write as write_folds
+from ..fuse.leaks import allow_duplicates
 from ..stage_one import into_store, say_found
-from .results import CORPORA, Result, as_text, file_name, write
+from .results import CORPORA, Result, as_text, file_name, rows_of, write
 
 if TYPE_CHECKING:
     from ...extract.plan import Plan
@@ -124,11 +125,7 @@ confusion matrix for each (confusion-subject.csv).
     metavar="N",
     help="At most N frames of each clip, spread evenly.  [default: all]",
 )
-@click.option(
-    "--allow-duplicates",
-    is_flag=True,
-    help="Allow copies of a recording on both sides of a fold; results are marked.",
-)
+@allow_duplicates
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1.")
 @click.option(
     "--workers",
@@ -138,6 +135,7 @@ confusion matrix for each (confusion-subject.csv).
     help="Processes side by side.  [default: one a core where that pays]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace cross-validations of other settings in DIR.")
+@json_result
 def interspeech2019(
     data: Path,
     out: Path,
@@ -204,6 +202,7 @@ def interspeech2019(
     written = write(results, notes, out)
     click.echo("\n" + "\n\n".join(map(as_text, results)))
     click.echo("\n" + "\n".join(notes) + f"\nwrote {', '.join(map(str, written))}")
+    keep_result(results=rows_of(results), notes=list(notes), wrote=[str(path) for path in written])
     return 1 if failures or found.problems else 0
 
 

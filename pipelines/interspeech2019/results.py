@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..table import aligned, markdown, write_csv
+from ..table import aligned, markdown, records, write_csv
 
 if TYPE_CHECKING:
     from ...fusion.metrics import Summary
@@ -40,6 +40,7 @@ PUBLISHED = {  # --folds, without its number → data set, whose, accuracy from 
 TITLES = {"subject": "Leave one subject out (table 1)", "kfold": "{} folds (table 2)"}
 OURS = "avemo"
 HEADER = ("data set", "refs.", "accuracy", "UAR", "clips")
+RAW = ("folds", "data_set", "reference", "accuracy", "uar", "clips", "marks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,19 +132,23 @@ def write(results: Sequence[Result], notes: Sequence[str], folder: Path) -> list
         ]
     with replacing(page) as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    header = ("folds", "data_set", "reference", "accuracy", "uar", "clips", "marks")
-    rows = [
-        [result.folds, *line, result.scores.marks_cell if line[1] == OURS else ""]
-        for result in results
-        for line in result.lines
-    ]
-    write_csv(table, header, rows)
+    write_csv(table, RAW, [list(row.values()) for row in rows_of(results)])
     written = [page, table]
     for result in results:
         names, shares = result.confusion
         written.append(folder / f"confusion-{result.name}.csv")
         write_csv(written[-1], ["true", *names[1:]], shares)
     return written
+
+
+def rows_of(results: Sequence[Result]) -> list[dict[str, object]]:
+    """All lines of all tables, under the names of :data:`RAW`."""
+    rows = [
+        [result.folds, *line, result.scores.marks_cell if line[1] == OURS else ""]
+        for result in results
+        for line in result.lines
+    ]
+    return records(RAW, rows)
 
 
 def _percent(share: object) -> str | None:

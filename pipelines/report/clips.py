@@ -66,14 +66,18 @@ class Film:
 
 def choose(scores: Scores) -> tuple[list[Choice], int]:
     """The clips whose true class has the least score, then the surest one right a class; and how many of all
-    are wrong. Of clips whose class is not known, the surest of each predicted class."""
+    are wrong. Of clips whose class is not known, the surest of each predicted class. Clips without scores are
+    counted, not shown."""
     places = {name: place for place, name in enumerate(scores.classes)}
     every = [
         Choice(clip, "", truth, name, float(row.max()), None if truth is None else float(row[places[truth]]))
-        for clip, truth, name, row in zip(
-            scores.clips, scores.truth, scores.predicted, scores.values, strict=True
+        for clip, truth, name, row, scored in zip(
+            scores.clips, scores.truth, scores.predicted, scores.values, scores.scored, strict=True
         )
+        if scored
     ]
+    guesses = scores.predicted
+    unscored = [i for i in (~scores.scored).nonzero()[0] if scores.truth[i] not in (None, guesses[i])]
     wrong = [each for each in every if each.of_truth is not None and each.predicted != each.truth]
     others = [each for each in every if each.truth in (None, each.predicted)]
     best: dict[str, Choice] = {}
@@ -82,7 +86,8 @@ def choose(scores: Scores) -> tuple[list[Choice], int]:
     sure = sorted(best.values(), key=lambda choice: -choice.score)[:SURE]
     worst = sorted(wrong, key=lambda choice: choice.of_truth or 0.0)[:WRONG]
     told = [_because(each, "most wrong") for each in worst]
-    return told + [_because(each, "surest right" if each.truth else "surest") for each in sure], len(wrong)
+    count = len(wrong) + len(unscored)
+    return told + [_because(each, "surest right" if each.truth else "surest") for each in sure], count
 
 
 def film(store: FeatureStore, row: Row) -> Film:

@@ -1,0 +1,118 @@
+"""The one check that nobody and no recording is both trained and tested on, wherever scores are reported."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..datasets.found import count_of
+
+if TYPE_CHECKING:
+    from ...cache.clips import Clip
+    from ...cache.rows import Row
+    from ...cache.store import FeatureStore
+    from ...fusion.folds import Fold
+    from ...fusion.runs import Run
+
+SAME_SUBJECTS = "same subjects in training and test"
+DUPLICATES = "duplicate recordings in training and test"
+TOLERATED = 0.01
+"""The share of a split's clips that may be copies of fitted ones: AFEW itself has a few, and its published
+figures are of all its clips. They are told, and the figures are marked."""
+
+allow_same_subjects = click.option(
+    "--allow-same-subjects",
+    is_flag=True,
+    help="Allow subjects in training and test; results are marked.",
+)
+allow_duplicates = click.option(
+    "--allow-duplicates",
+    is_flag=True,
+    help="Allow copies of a recording in training and test; results are marked.",
+)
+
+
+def check(
+    folds: Sequence[Fold],
+    store: FeatureStore,
+    rows: Sequence[Row],
+    same_subjects: bool,
+    duplicates: bool,
+    tolerated: float = 0.0,
+) -> list[str]:
+    """See that no subject and no recording is on both sides of a fold; what is allowed is told by marks.
+
+    Args:
+        folds: indices into ``rows``.
+        store, rows: the clips.
+        same_subjects, duplicates: whether these are allowed.
+        tolerated: the share of a fold's tested clips that may be copies all the same.
+
+    Raises:
+        FusionError: there is one, and it was not allowed.
+    """
+    from ...fusion.duplicates import check_no_copies, copies_across, recordings
+    from ...fusion.folds import check_disjoint, shared_subjects
+
+    clips = [row.clip for row in rows]
+    subjects = [clip.subject for clip in clips]
+    if not same_subjects:
+        check_disjoint(folds, subjects)
+    used = sorted({int(i) for fold in folds for i in (*fold.train, *fold.test)})
+    unnamed = sum(not subjects[i] for i in used)
+    if unnamed:
+        click.echo(
+            f"note: {unnamed} of {len(used)} clips name no subject, so it cannot be told whether people in "
+            "training and test are the same",
+            err=True,
+        )
+    found = recordings(store, rows)
+    copies = {fold.name: copies_across(fold, found) for fold in folds}
+    for fold in folds:
+        across = copies[fold.name]
+        if across and not duplicates and len(across) > tolerated * len(fold.test):
+            check_no_copies([fold], found, [str(clip) for clip in clips])
+        if across and tolerated:
+            first, second, recording = across[0]
+            click.echo(
+                f"note: copies of {count_of(len(across), 'clip')} of {fold.name} are trained on "
+                f"({clips[second]}: {clips[first]}, {recording.seen}); figures are marked",
+                err=True,
+            )
+    marks = [SAME_SUBJECTS] if shared_subjects(folds, subjects) else []
+    return marks + ([DUPLICATES] if any(copies.values()) else [])
+
+
+def known_to(runs: Sequence[Run], rows: Sequence[Row], store: Path) -> set[tuple[str, str]]:
+    """The clips that one of ``runs`` was trained on: files of the same bytes; for runs of earlier versions,
+    which do not know their files, the clips of the fitted splits, if ``store`` is the one of the training."""
+    from ...fusion import cards
+    from ...fusion.duplicates import content_of
+
+    known: set[tuple[str, str]] = set()
+    for run in runs:
+        card = cards.read(run.path)
+        same_store = str(store.absolute()) == card.facts.get("store")
+        splits = card.settings["fit_on"].split("+") if same_store and run.fitted is None else []
+        if splits and len(card.facts.get("clips", ())) == 1:
+            splits = list(card.facts["clips"])  # the only split is fitted, whatever it is called
+        for row in rows:
+            if row.clip.label and (content_of(row) in (run.fitted or ()) or row.clip.split in splits):
+                known.add(row.clip.key)
+    return known
+
+
+def unlearnt(folds: Sequence[Fold], clips: Sequence[Clip]) -> Iterator[str]:
+    """Which classes each fold tests on and lacks in training, and what that does to their clips."""
+    for fold in folds:
+        trained = {clips[i].label for i in fold.train}
+        lacking = Counter(str(clips[i].label) for i in fold.test if clips[i].label not in trained | {None})
+        for name, count in sorted(lacking.items()):
+            yield (
+                f"fold {fold.name} trains on no clip of {name}: its {count_of(count, 'clip')} of that class "
+                "cannot be recognised, and will count as wrong"
+            )
