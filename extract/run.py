@@ -16,10 +16,11 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ..cache.clips import Clip
 from ..cache.keys import FeatureKey
-from ..cache.rows import Row
+from ..cache.rows import Row, Source
 from ..cache.store import FeatureStore
 from ..cache.writer import Outcome, StoreWriter
 from .clip import Made, OnFrame, Result, Task, extract_clip, failed, read_source, unwatched
+from .errors import ExtractError
 from .plan import FACES, Plan
 from .spool import OnDisk
 
@@ -41,15 +42,19 @@ class Run:
         store: what is there already is not made again.
         workers: processes side by side; 0 for one a core (on a GPU at most four).
         rename: keep what is stored of a file under another id or split, under the one that it has now.
+        replace: let other files with other labels take the place of stored clips of the same id.
 
     Raises:
-        ExtractError: the plan asks for something that there is not.
+        ExtractError: the plan asks for something that there is not, or an id that is stored now names
+            another file with another label.
 
     Attributes:
         tasks: clips with the streams that they still lack.
         renewed: stored clips whose label, subject or path the manifest now gives differently.
         renamed: stored clips whose files now have another id or split, with the clips that they are now.
         twice: stored clips whose files are stored under the id that they have now, too.
+        replaced: stored clips whose files are others now, each with the clip that it is now.
+        gone: stored clips whose files are not there; what is stored of them is kept.
         on_frame: is called as the work on a clip goes on, where one process is enough; may be set.
         changes: why streams that are stored must be made again: ``stream: setting: old / new``.
     """
@@ -61,6 +66,7 @@ class Run:
         store: FeatureStore,
         workers: int = 0,
         rename: bool = False,
+        replace: bool = False,
     ) -> None:
         self.plan = plan
         self.on_frame: OnFrame = unwatched
@@ -70,11 +76,16 @@ class Run:
         self.renewed: list[Clip] = []
         self.renamed: list[tuple[Row, Clip]] = []
         self.twice: list[Clip] = []
+        self.replaced: list[tuple[Clip, Clip]] = []
+        self.gone: list[Clip] = []
+        self._touched: dict[Clip, Source] = {}
         self.changes: dict[str, list[str]] = {}
         clips = list(clips)
         former = self._former(clips) if rename else {}
         for clip in clips:
             self._consider(clip, former.get(clip.path, []))
+        if not replace:
+            self._refuse_others()
         self.tasks.sort(key=lambda task: _size(task.clip.path), reverse=True)  # no long clip at the very end
         self.workers = max(1, min(workers or _default_workers(plan), len(self.tasks)))
         self.threads = max(1, usable_cores() // self.workers)
@@ -91,8 +102,8 @@ class Run:
                     writer.rename(row, clip)
                 for clip in self.twice:
                     writer.remove(clip)
-                for clip in self.renewed:
-                    writer.add(clip, None, {})
+                for clip in dict.fromkeys((*self.renewed, *self._touched)):
+                    writer.add(clip, self._touched.get(clip), {})
                 for result in self._results(spool):
                     self._store_result(writer, result)
                     yield result
@@ -118,10 +129,23 @@ class Run:
             row, *former = former
             self.renamed.append((row, clip))
         self.twice += [other.clip for other in former]
-        if row is None or not _same_file(row, clip):
+        if row is None or row.source is None:
             self.tasks.append(Task(clip, self.keys))
             return
-        missing = {stream: key for stream, key in self.keys.items() if not _done(row, stream, key)}
+        now = _source_now(row.source, clip)
+        if now is None:
+            self.gone.append(clip)
+        elif now.sha256 != row.source.sha256:
+            self.replaced.append((row.clip, clip))
+            self.tasks.append(Task(clip, self.keys))
+            return
+        elif now != row.source:
+            self._touched[clip] = now  # only its date is new: with it stored, it need not be read again
+        missing = {
+            stream: key
+            for stream, key in self.keys.items()
+            if not _done(row, stream, key) and not (now is None and _useful(row, stream))
+        }
         for stream, key in missing.items():
             entry = row.entries.get(stream)
             if entry is not None and entry.key != key:
@@ -131,6 +155,17 @@ class Run:
             self.tasks.append(Task(clip, missing, faces))
         elif row.clip.key == clip.key and row.clip != clip:
             self.renewed.append(clip)
+
+    def _refuse_others(self) -> None:
+        others = [(old, new) for old, new in self.replaced if old.label not in (None, new.label)]
+        if others:
+            old, new = others[0]
+            more = f" (and {len(others) - 1} more like it)" if len(others) > 1 else ""
+            raise ExtractError(
+                f"{old} is stored as {old.path}, {old.label}, and is another file here, {new.path}, "
+                f"{new.label or 'without a label'}{more}. Use a --store of its own for this folder, or give "
+                "its clips other ids in a manifest; avemo-extract --replace puts them in the place of those"
+            )
 
     def _results(self, spool: Path) -> Iterator[Result]:
         """Results as they come; a clip that takes its process down is given up, the others go on."""
@@ -208,18 +243,21 @@ def _done(row: Row, stream: str, key: FeatureKey) -> bool:
     return entry is not None and entry.key == key and entry.status != "failed"
 
 
-def _same_file(row: Row, clip: Clip) -> bool:
-    """Whether the file is still what was extracted; its content is read only if its date or size differ."""
+def _useful(row: Row, stream: str) -> bool:
+    """Whether something is stored that another try at the clip could lose."""
+    return stream in row.entries and row.entries[stream].status != "failed"
+
+
+def _source_now(stored: Source, clip: Clip) -> Source | None:
+    """A clip's file as it is now, read only if its date or size is new; None where it cannot be read."""
     path = Path(clip.path)
     try:
         stat = path.stat()
-        if row.source is None:
-            return False
-        if (stat.st_size, stat.st_mtime_ns) == (row.source.size, row.source.mtime_ns):
-            return True
-        return read_source(path).sha256 == row.source.sha256
+        if (stat.st_size, stat.st_mtime_ns) == (stored.size, stored.mtime_ns):
+            return stored
+        return read_source(path)
     except OSError:
-        return False
+        return None
 
 
 def _size(path: str) -> int:

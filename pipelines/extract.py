@@ -15,6 +15,7 @@ from .cli import command, json_result, keep_result, refuse_given
 from .datasets.found import count_of
 from .datasets.options import PATTERN_HELP, dataset_options, find_chosen
 from .stage_one import into_store, say_found
+from .stale import settle_stale
 from .table import aligned, records
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ Examples:
   avemo-extract RML/ --tta none --backbone vgg19-227@vgg19-dcbb9e9d.pth \\
                 --segment-audio vgg19@vgg19-dcbb9e9d.pth
   avemo-extract IEMOCAP_full_release/ --store iemocap
+  avemo-extract clips/ --prune                       (files were deleted since)
   avemo-extract MELD/ --part 3/16 --store part-3     (one of 16 jobs)
 
 \b
@@ -141,6 +143,12 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
 )
 @click.option("--batch", type=click.IntRange(min=1), metavar="N",
               help="Views that pass through a network at once.  [default: 36; on a GPU 288]")  # fmt: skip
+@click.option("--prune", is_flag=True, help="Remove stored clips of CLIPS that are no longer there.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Let other files with other labels take the place of stored clips.",
+)
 @json_result
 def main(
     clips: Path,
@@ -158,6 +166,8 @@ def main(
     precision: str,
     workers: int,
     batch: int | None,
+    prune: bool,
+    replace: bool,
     **source: Any,
 ) -> int:
     """Turn the video clips in the folder CLIPS into features.
@@ -171,6 +181,7 @@ def main(
     if vad_given and not segments:
         raise click.UsageError("--vad says where speech is that is cut into segments; add --segments")
     found = find_chosen(clips, **source)
+    whole = found
     if part:
         found = found.part(*part)
     pictures = not found.markers
@@ -195,8 +206,9 @@ def main(
         segment_audio=tuple(dict.fromkeys(segment_audio)),
         voice_activity=vad,
     )
-    failures = into_store(found, plan, store, workers)
+    failures = into_store(found, plan, store, workers, replace)
     with FeatureStore(store) as opened:
+        settle_stale(opened, whole, clips, prune)
         _summarise(opened, found)
     return 1 if failures or found.problems else 0
 

@@ -44,14 +44,15 @@ def say_found(root: Path, found: Found) -> None:
         click.echo(f"left out: {len(found.problems) - SHOWN} more", err=True)
 
 
-def into_store(found: Found, plan: Plan, path: Path, workers: int) -> int:
+def into_store(found: Found, plan: Plan, path: Path, workers: int, replace: bool = False) -> int:
     """Extract ``found`` into the store at ``path``, under a progress bar; then its facial markers, if any.
 
     Returns:
         How many clips failed or are damaged; those whose markers are, too, count twice.
 
     Raises:
-        ExtractError: the plan asks for something that there is not.
+        ExtractError: the plan asks for something that there is not, or clips would take the place of others
+            with other labels; ``replace`` lets them.
         StoreError: ``path`` is no store and cannot become one.
     """
     from ..extract.marker_run import MarkerRun
@@ -59,7 +60,7 @@ def into_store(found: Found, plan: Plan, path: Path, workers: int) -> int:
 
     plan.keys()  # what cannot be used is told before there is a store
     with open_store(path, create=True) as store:
-        run = Run(found.clips, plan, store, workers, rename=not found.one_by_one)
+        run = Run(found.clips, plan, store, workers, rename=not found.one_by_one, replace=replace)
         _say_plan(plan, run, store, len(found.clips))
         with _within(run):
             failures = _work(run, len(found.clips))
@@ -113,6 +114,26 @@ def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
         click.echo(
             f"{count_of(len(run.twice), 'clip')} stored twice; removed under the older id: "
             f"{run.twice[0]}{_more(run.twice)}"
+        )
+    if run.replaced:
+        old, new = run.replaced[0]
+        click.echo(
+            f"{count_of(len(run.replaced), 'clip')} stored of another file, and made again: {old} was "
+            f"{old.path} and is {new.path}{_more(run.replaced)}"
+        )
+    relabelled = [(row.clip, clip) for clip in run.renewed for row in [store.row(clip)] if row]
+    relabelled = [(old, new) for old, new in relabelled if old.label not in (None, new.label)]
+    if relabelled:
+        old, new = relabelled[0]
+        click.echo(
+            f"{count_of(len(relabelled), 'clip')} stored with another label, which changes: {old} was "
+            f"{old.label} and is {new.label or 'unlabelled'}{_more(relabelled)}"
+        )
+    if run.gone:
+        click.echo(
+            f"note: {count_of(len(run.gone), 'file')} of stored clips cannot be read any more; what is "
+            f"stored of them is kept: {run.gone[0].path}{_more(run.gone)}",
+            err=True,
         )
     for stream, differences in run.changes.items():
         click.echo(f"{stream} is stored with other settings ({'; '.join(differences)}): making it again")

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli import InputError, command, json_instead
+from ..datasets.found import count_of
 from ..progress import progress_bar
+from ..stale import named
 from ..stores import open_store
 from .importing import import_
 
@@ -118,6 +120,51 @@ def export(paths: tuple[Path, ...]) -> None:
     click.echo(f"wrote {target}: {count} clips")
 
 
+REMOVE_EXAMPLES = """
+\b
+Examples:
+  avemo store remove train/000046280 val/angry/b
+  avemo store remove 000046280 --store features
+  avemo store remove --gone
+"""
+
+
+@command("remove", epilog=REMOVE_EXAMPLES)
+@click.argument("names", metavar="[CLIP]...", nargs=-1)
+@click.option("--store", "path", type=click.Path(path_type=Path), default=DEFAULT, show_default=True,
+              metavar="DIR", help="The feature store.")  # fmt: skip
+@click.option("--gone", is_flag=True, help="Remove all clips whose files are not there any more.")
+def remove(names: tuple[str, ...], path: Path, gone: bool) -> None:
+    """Remove clips from a store.
+
+    CLIP is an id, or SPLIT/ID. Shards are never changed, so the arrays keep their space; avemo store merge
+    NEW STORE makes a store without them.
+    """
+    if not names and not gone:
+        raise click.UsageError("name the clips to remove, as SPLIT/ID or ID, or give --gone")
+    with open_store(path) as store:
+        clips = [row.clip for row in store.rows]
+        chosen = [_the_clip(name, clips, path) for name in names]
+        chosen += [clip for clip in clips if gone and clip.path and not Path(clip.path).exists()]
+        chosen = list(dict.fromkeys(chosen))
+        with store.writer() as writer:
+            for clip in chosen:
+                writer.remove(clip)
+    told = f": {named(chosen)}" if chosen else ", as every clip's file is there"
+    click.echo(f"{path}: removed {count_of(len(chosen), 'clip')}{told}; {len(clips) - len(chosen)} left")
+
+
+def _the_clip(name: str, clips: Sequence[Clip], path: Path) -> Clip:
+    found = [clip for clip in clips if str(clip) == name] or [clip for clip in clips if clip.id == name]
+    if not found:
+        raise InputError(
+            f"{path} holds no clip {name!r}; it holds {named(clips) or 'none'}; nothing was removed"
+        )
+    if len(found) > 1:
+        raise InputError(f"{name!r} may be {' or '.join(map(str, found))}; name its split too")
+    return found[0]
+
+
 SHOWN = 5  # of what keeps stores apart
 
 MERGE_EXAMPLES = """
@@ -195,7 +242,7 @@ def _run(work: Merge) -> None:
 
 store = click.Group(
     "store",
-    commands=[status, verify, import_, merge, export],
+    commands=[status, verify, import_, merge, remove, export],
     help="Look after a feature store.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
