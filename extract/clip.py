@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -115,8 +116,19 @@ def extract_clip(
         _sound(plan, task, media, spool, result)
         result.warnings = media.warnings
         result.notes += media.notes
+    _release_memory()
     result.seconds = time.perf_counter() - started
     return result
+
+
+def _release_memory() -> None:
+    """Give what is free back to the system, where the C library is glibc.
+
+    It is told to keep free memory while a clip lasts (see :data:`.run.KEEP_MEMORY`). Kept for good, that of
+    one clip in 8K looks like a leak to the pool of processes, which then stops the process.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager
@@ -165,7 +177,8 @@ def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result, o
         else:
             faces, frames = task.faces, media.frames()
         if not faces["has_face"].any():
-            result.notes.append(f"has no face in any of {len(faces['times'])} frames; whole frames are used")
+            seen = f"has no face in any of {len(faces['times'])} frames"
+            result.notes.append(f"{seen}{_too_small(plan, media)}; whole frames are used")
         if FACES in task.keys:
             info: dict[str, Any] = {"frames": len(faces["times"]), "faces": int(faces["has_face"].sum())}
             if media.changes:
@@ -174,6 +187,17 @@ def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result, o
         if networks:
             made = _features(plan, networks, faces["transform"], frames, spool, on_frame)
             result.streams.update(made)
+
+
+def _too_small(plan: Plan, media: Media) -> str:
+    """What to add where no face was found in pictures that the detector saw only shrunk, else nothing."""
+    detector = load_detector(plan.detector)
+    side, smallest = getattr(detector, "max_side", 0), getattr(detector, "smallest", 0)
+    shrunk = max(media.size) / side if side and smallest else 0.0
+    if shrunk <= 2:
+        return ""
+    width, height = media.size
+    return f" of {width} × {height} pixels, where faces narrower than {shrunk * smallest:.0f} are not found"
 
 
 def find_faces(

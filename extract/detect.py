@@ -71,12 +71,13 @@ class DlibDetector:
     """dlib's HOG detector, upsampled once, with its 5-point predictor; needs no file.
 
     A frame whose longer side exceeds ``max_side`` pixels is shrunk to it first: upsampled, it still
-    shows faces of about 40 pixels, and a high-definition film costs no more than a small one.
+    shows faces of about ``smallest`` pixels, and a film of whatever size costs no more than a small one.
     """
 
     layout = "dlib-5"
     upsample = 1
     max_side = 960
+    smallest = 40
 
     def __init__(self, file: Path | None = None) -> None:
         import dlib

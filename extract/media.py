@@ -19,7 +19,7 @@ from .clock import Clock, start_of
 from .deinterlace import Timed, deinterlaced
 from .errors import ClipError
 from .heard import Sound, sound_stream
-from .pictures import describe, picture
+from .pictures import describe, picture, refuse_huge
 
 # Titles and the like come in any encoding; from version 19 on PyAV bears that by itself.
 _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -46,6 +46,7 @@ class Media:
     Attributes:
         warnings: what was wrong with the file, as far as it was read.
         changes: what was done to its pictures beyond decoding, such as ``deinterlaced``.
+        size: width and height of the frame that was read last.
         notes: what was done about a sound that is unusual, but whole.
 
     Raises:
@@ -58,6 +59,7 @@ class Media:
         self.warnings: list[str] = []
         self.changes: list[str] = []
         self.notes: list[str] = []
+        self.size = (0, 0)
         self._lost = 0
         with self.opened() as container:
             pictures = _pictures(container)
@@ -80,12 +82,15 @@ class Media:
             stream = _pictures(container)
             if stream is None or stream.codec_context is None:
                 raise ClipError("its pictures are of a codec that FFmpeg does not know; convert the file")
+            refuse_huge(stream)
             self._note_changes(describe(stream))
             wanted = iter(self._chosen(stream))
             upcoming = next(wanted, None)
             for number, (time, frame) in enumerate(deinterlaced(self._decoded(container, stream))):
                 if upcoming is not None and number + self._lost >= upcoming:
-                    yield Frame(time, picture(frame, stream))
+                    image = picture(frame, stream)
+                    self.size = image.shape[1], image.shape[0]
+                    yield Frame(time, image)
                     upcoming = next(wanted, None)
 
     def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[Timed]:

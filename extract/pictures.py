@@ -7,10 +7,14 @@ import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
+from .errors import ClipError
 from .hdr import HLG, PQ, standard_range
 
 NEARLY_SQUARE = 0.01  # a difference of aspect that nobody sees: encoders round, and a resize blurs
 WIDEST = 4.0  # beyond it a pixel's aspect is a broken header
+MOST_PIXELS = (
+    1 << 26
+)  # of a picture as shown, twice 8K: 200 MB as RGB, a few times that while it is worked on
 
 
 def picture(frame: av.VideoFrame, stream: VideoStream) -> np.ndarray:
@@ -21,6 +25,16 @@ def picture(frame: av.VideoFrame, stream: VideoStream) -> np.ndarray:
     else:
         image = frame.to_ndarray(format="rgb24")
     return _upright(_square(image, pixel_aspect(stream)), frame.rotation)
+
+
+def refuse_huge(stream: VideoStream) -> None:
+    """Raises ClipError where the pictures of ``stream`` have more than :data:`MOST_PIXELS` pixels."""
+    aspect = pixel_aspect(stream)
+    if stream.width * stream.height * max(aspect, 1 / aspect) > MOST_PIXELS:
+        raise ClipError(
+            f"its pictures have {stream.width} × {stream.height} pixels, and at most {MOST_PIXELS >> 20} "
+            "million are read; scale the video down"
+        )
 
 
 def pixel_aspect(stream: VideoStream) -> float:

@@ -5,6 +5,9 @@ Expected values come from what was drawn, and from the standards that describe t
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -18,8 +21,10 @@ from avemo.cache.clips import Clip
 from avemo.extract import hdr
 from avemo.extract.clip import Task, extract_clip
 from avemo.extract.clock import Clock
+from avemo.extract.errors import ClipError
 from avemo.extract.media import Media
 from avemo.extract.plan import Plan
+from avemo.extract.run import KEEP_MEMORY
 from avemo.pipelines.datasets.scan import scan
 
 
@@ -65,6 +70,13 @@ def write_frames(
             container.mux(sound.encode(block))
             container.mux(sound.encode(None))
     return path
+
+
+FACES_ALONE = Plan(backbones=())
+
+
+def task_of(path: Path) -> Task:
+    return Task(Clip(path.stem, "train", str(path)), FACES_ALONE.keys())
 
 
 def grey(count: int, size: tuple[int, int] = (96, 128)) -> list[np.ndarray]:
@@ -374,6 +386,56 @@ class TestDamage:
         assert media.warnings == []
 
 
+class TestHugeFrames:
+    def test_a_face_too_small_to_be_found_is_told(self, tmp_path: Path) -> None:
+        path = write_video(tmp_path / "large.mkv", grey(1, (1080, 2400)), "mjpeg", pix_fmt="yuvj420p")
+        (note,) = extract_clip(FACES_ALONE, task_of(path), tmp_path).notes[:1]
+        assert note == (
+            "has no face in any of 1 frames of 2400 × 1080 pixels, where faces narrower than 100 are not "
+            "found; whole frames are used"
+        )
+
+    def test_a_picture_beyond_the_limit_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = make_anamorphic(tmp_path / "wide.mkv", (96, 128), Fraction(4, 3))
+        monkeypatch.setattr("avemo.extract.pictures.MOST_PIXELS", 16_000)
+        with pytest.raises(ClipError, match="128 × 96 pixels, and at most"):
+            next(Media(path).frames())
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and glibc alone is told to keep memory")
+    def test_memory_of_8k_goes_back(self, tmp_path: Path) -> None:
+        """Kept, 300 MB more than after the first clip make the pool of processes stop the process."""
+        small = write_video(tmp_path / "small.mkv", grey(3))
+        huge = write_video(tmp_path / "huge.mkv", grey(3, (4320, 7680)), "mjpeg", pix_fmt="yuvj420p")
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY_AFTER, str(small), str(huge)],
+            env={**os.environ, **KEEP_MEMORY},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        before, after = map(int, done.stdout.split())
+        assert after - before < 100
+
+
+MEMORY_AFTER = """
+import sys
+from pathlib import Path
+from avemo.cache.clips import Clip
+from avemo.extract.clip import Task, extract_clip
+from avemo.extract.plan import Plan
+
+plan = Plan(backbones=())
+for path in sys.argv[1:]:
+    result = extract_clip(plan, Task(Clip("a", "train", path), plan.keys()), Path(path).parent)
+    assert not result.failure
+    status = Path("/proc/self/status").read_text()
+    print(int(status.split("VmRSS:")[1].split()[0]) // 1024)
+"""
+
+
 def test_raw_streams_and_animations_are_found(tmp_path: Path) -> None:
     for name in ("a.h264", "b.gif", "c.HEVC", "d.opus", "e.txt"):
         (tmp_path / name).write_bytes(b"\0")
@@ -382,7 +444,5 @@ def test_raw_streams_and_animations_are_found(tmp_path: Path) -> None:
 
 def test_what_was_done_to_pictures_is_stored(tmp_path: Path) -> None:
     path = make_anamorphic(tmp_path / "wide.mkv", (96, 128), Fraction(4, 3))
-    plan = Plan(view_sets=("none",), backbones=())
-    task = Task(Clip("wide", "train", str(path)), plan.keys())
-    made = extract_clip(plan, task, tmp_path).streams["faces"]
+    made = extract_clip(FACES_ALONE, task_of(path), tmp_path).streams["faces"]
     assert made.info == {"frames": 3, "faces": 0, "pictures": ["pixels of 4/3 made square"]}
