@@ -323,11 +323,12 @@ def _sound(plan: Plan, task: Task, media: Media, spool: Path, result: Result) ->
             result.streams.update({stream: Made("absent", "no sound") for stream in [*streams, *segments]})
             return
         samples = gathered(chain([first], blocks), spool)
+        info = {"sound": list(media.notes)} if media.notes else {}
         for stream, transform in _SPECTRA.items():
             if stream in task.keys:
                 with _cost(result, [stream]):
                     spectrum = gathered(transform(_pieces(samples)), spool)
-                    result.streams[stream] = Made(arrays={stream: spectrum})
+                    result.streams[stream] = Made(info=info, arrays={stream: spectrum})
         if DESCRIPTORS in task.keys:
             with _cost(result, [DESCRIPTORS]):
                 result.streams[DESCRIPTORS] = Made(arrays=_described(samples, spool))

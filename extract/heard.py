@@ -62,6 +62,7 @@ class Sound:
         """
         timeline = _Timeline()
         resampler = _Resampler()
+        silent = True
         mixer: Mixer | None = None
         for frame in self._frames():
             silence, skipped = timeline.place(self._clock.seconds(frame), frame)
@@ -73,12 +74,15 @@ class Sound:
             mixed = mixer(frame) if mixer else frame
             if skipped:
                 mixed = mono_frame(channels_of(mixed)[0, skipped:], frame.sample_rate)
+            silent = silent and not channels_of(mixed).any()
             if mixed.samples:
                 yield from resampler(mixed)
         yield from resampler.rest()
         if timeline.end is None and (self._lost or self._broken):
             raise ClipError("has sound, but none of it can be decoded; replace the file")
         self._tell(timeline)
+        if silent and timeline.end:
+            self._note("has sound that is silent throughout")
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         """Every frame that can be decoded; what cannot is skipped and counted."""

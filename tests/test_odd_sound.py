@@ -303,3 +303,9 @@ def test_sound_that_is_far_from_full_scale_is_refused(tmp_path: Path, height: fl
     samples[2000:4000] *= height
     with pytest.raises(ClipError, match=message):
         heard(write_sound(tmp_path / "a.wav", (0.0, samples)))
+
+
+def test_silence_throughout_is_said(tmp_path: Path) -> None:
+    media = Media(write_sound(tmp_path / "a.wav", (0.0, np.zeros(RATE, np.float32))))
+    assert not np.concatenate(list(media.sound())).any()
+    assert media.notes == ["has sound that is silent throughout"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...cache.clips import Clip
 from .scan import LeftOut, is_sound
+from .twins import same_length, same_recording
 
 if TYPE_CHECKING:
     from ...extract.markers import MarkerSpan
@@ -139,28 +140,21 @@ def one_per_recording(copies: Sequence[Copy], root: Path) -> tuple[list[Clip], l
 
 def _why_not(copy: Copy, best: Copy, root: Path) -> LeftOut:
     path, other = below(root, copy.clip.path), f"'{below(root, best.clip.path)}'"
+    named_alike = copy.recording == copy.clip.id  # which is all that is known of them
+    if copy.holds == SOUND and named_alike and same_length(copy.clip.path, best.clip.path) is False:
+        reason = "sound only, of another length than the recording of its name: rename one of them"
+        return LeftOut(path, reason, detail=other)
     if copy.holds != best.holds and best.holds == WHOLE:
         return LeftOut(path, f"{copy.holds}, and the whole recording is there", True, other)
     if copy.holds != best.holds:
         reason = f"{copy.holds}, apart from its pictures, which are used: get the whole recording"
         return LeftOut(path, reason, detail=other)
-    if copy.clip.label == best.clip.label and _same_content(copy.clip.path, best.clip.path):
+    if copy.clip.label == best.clip.label and same_recording(copy.clip.path, best.clip.path):
         return LeftOut(path, "a copy of a file that is used", True, other)
     reason = "is called as another file that is used: rename one of them"
     return LeftOut(
         path, reason, detail=f"{other} has the id '{best.clip.id}' in split '{best.clip.split}' too"
     )
-
-
-def _same_content(one: str, other: str) -> bool:
-    """Whether two files of one name are copies, or encodings, of the same: by suffix and size."""
-    if PurePosixPath(one).suffix.lower() != PurePosixPath(other).suffix.lower():
-        return True
-    try:
-        sizes = {Path(one).stat().st_size, Path(other).stat().st_size}
-    except OSError:
-        return False
-    return len(sizes) == 1 and sizes != {0}
 
 
 def _split_order(split: str) -> tuple[int, str]:
