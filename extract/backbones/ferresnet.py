@@ -8,6 +8,7 @@ and pale recordings look alike to it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -27,14 +28,17 @@ class FerResNet(nn.Module):
     """``[N, 1, S, S]`` grey faces, 0-1, → ``[N, 512]`` features, none negative.
 
     ``S`` is 48; any size from 16 on works, as training on small faces first does.
+
+    Args:
+        stages: the channels and the number of blocks of each; a stage halves the maps of the one before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Sequence[tuple[int, int]] = _STAGES) -> None:
         super().__init__()
-        self.stem = _convolution(1, _STAGES[0][0], kernel=5, stride=2)
+        width = stages[0][0]
+        self.stem = _convolution(1, width, kernel=5, stride=2)
         self.body = nn.Sequential()
-        width = _STAGES[0][0]
-        for stage, (channels, blocks) in enumerate(_STAGES):
+        for stage, (channels, blocks) in enumerate(stages):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 self.body.append(_Block(width, channels, stride))
@@ -79,7 +83,7 @@ def _standardised(faces: Tensor) -> Tensor:
 
 # FER2013 frames faces by an upright box around eyes, nose and mouth. On 1092 of its pictures dlib's
 # points put the middle of a chip 0.585 of the way down, and the box of dlib's mean face at 0.68 of the side.
-_WINDOW = (0.04, -0.037, 0.92)
+WINDOW = (0.04, -0.037, 0.92)
 
 SPEC = BackboneSpec(
     name="ferresnet",
@@ -92,5 +96,5 @@ SPEC = BackboneSpec(
     source="He et al. 2016, arXiv:1512.03385; trained from random weights on FER2013, for research",
     colour="grey",
     default_weights=lambda: Path(__file__).parent / "data" / "ferresnet.safetensors",
-    window=_WINDOW,
+    window=WINDOW,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ExtractError
-from . import dlib_resnet, facenet, ferresnet, irnet, mobilefacenet, torchvision_nets, vggface, vggface2
+from . import dlib_resnet, facenet, ferplusnet, ferresnet, irnet, mobilefacenet, torchvision_nets, vggface, vggface2
 from .onnx_net import NAME as ONNX
 from .spec import BackboneSpec
 from .timm_nets import PREFIX as TIMM
@@ -13,6 +13,7 @@ _SPECS: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
         ferresnet.SPEC,
+        ferplusnet.SPEC,
         dlib_resnet.SPEC,
         mobilefacenet.SPEC,
         *irnet.SPECS,
