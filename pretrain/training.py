@@ -21,6 +21,7 @@ from .classifier import Classifier
 from .errors import PretrainError
 from .recipe import Recipe
 from .samples import Samples
+from .teachers import Teachers
 
 _CHECK_EVERY = 25  # steps between looks at the loss, each of which waits for the device
 _SAVE_EVERY = 40 * _CHECK_EVERY  # steps between checkpoints within an epoch
@@ -66,6 +67,7 @@ class Training:
         recipe: all settings.
         identity: what is trained on what, and how; a checkpoint of another is refused.
         checkpoint: file of the state; gone on with where it exists.
+        teachers: networks whose word is taken beside the labels'; a part of the identity.
 
     Raises:
         PretrainError: the checkpoint is of another training, or cannot be read.
@@ -81,12 +83,14 @@ class Training:
         recipe: Recipe,
         identity: Mapping[str, Any],
         checkpoint: Path,
+        teachers: Teachers | None = None,
     ) -> None:
         self.recipe = recipe
         self.history: list[Epoch] = []
         self._fabric, self._samples = fabric, samples
         self._fit, self._watch, self._file = fit, watch, checkpoint
         self._identity = json.loads(json.dumps(identity))
+        self._teachers = teachers.to(fabric.device) if teachers else None
         self._batch = min(recipe.batch, len(fit))
         self.steps_an_epoch = len(fit) // self._batch
         self._classifier = classifier
@@ -232,6 +236,9 @@ class Training:
         if recipe.mixup > 0:
             share = np.random.default_rng(seed).beta(recipe.mixup, recipe.mixup)
             inputs, targets = (share * v + (1 - share) * v.flip(0) for v in (inputs, labels))
+        if self._teachers is not None:
+            with fabric.autocast():
+                targets = self._teachers.targets(inputs, targets)
         for group in self._optimiser.param_groups:
             group["lr"] = self._learning_rate()
         logits = self._model(inputs).float()

@@ -19,11 +19,15 @@ from click.testing import CliRunner
 from torch import nn
 
 from avemo.extract.align import compose, window_transform
-from avemo.extract.backbones import WeightsError, load_backbone, random_backbone
+from avemo.extract.backbones import WeightsError, get, load_backbone, random_backbone
 from avemo.extract.backbones.ferresnet import SPEC, FerResNet
+from avemo.extract.backbones.weights import weights_sha256
 from avemo.extract.views import VIEW_SETS
+from avemo.fusion import calibration as clips
+from avemo.fusion.scores import Scores
 from avemo.pipelines.main import main
 from avemo.pretrain.augment import augment, looked_at, plain
+from avemo.pretrain.calibration import calibration
 from avemo.pretrain.card import empty_classifier, read_classifier, write_weights
 from avemo.pretrain.classifier import Classifier
 from avemo.pretrain.errors import PretrainError
@@ -33,6 +37,7 @@ from avemo.pretrain.recipe import Augmentation, Recipe
 from avemo.pretrain.samples import FaceSamples, FeatureSamples
 from avemo.pretrain.specs import Normalisation
 from avemo.pretrain.split import fitted_and_held_out
+from avemo.pretrain.teachers import Teachers
 from avemo.pretrain.training import Training
 
 STILL = Augmentation(flip=False, rotate=0, scale=1, shift=0, light=0, blur=0, noise=0, erase=0)
@@ -310,6 +315,102 @@ class TestEvaluation:
         assert np.allclose(mean_probabilities(logits), (exp / exp.sum(-1, keepdims=True)).mean(1))
 
 
+class TestCalibration:
+    @staticmethod
+    def drawn(count: int, hotter: float, voters: int) -> tuple[np.ndarray, np.ndarray]:
+        """The shares of so many votes, drawn from probabilities; and those, raised to ``hotter``."""
+        draw = np.random.default_rng(0)
+        true = draw.dirichlet([0.7, 0.7, 0.7], count)
+        votes = np.array([draw.multinomial(voters, row) for row in true]) / voters
+        claimed = true**hotter
+        return votes, claimed / claimed.sum(1, keepdims=True)
+
+    @pytest.mark.parametrize("voters", [1, 10])
+    @pytest.mark.parametrize("hotter", [0.5, 1.0, 2.5])
+    def test_the_temperature_that_was_put_in_is_found(self, voters: int, hotter: float) -> None:
+        labels, claimed = self.drawn(20_000, hotter, voters)
+        found = calibration(labels, claimed)
+        assert found.temperature == pytest.approx(hotter, rel=0.05)
+        assert found.tempered_loss <= found.loss
+        if voters == 1:
+            assert found.tempered_error < 0.015
+
+    def test_by_hand(self) -> None:
+        """0.9 three times, two of them right, and 0.6 once, which is wrong."""
+        labels = np.array([[1, 0], [0.6, 0.4], [1, 0], [0, 1]])
+        said = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.6, 0.4]])
+        found = calibration(labels, said)
+        assert found.error == pytest.approx(1 / 4 * 0.6 + 3 / 4 * (0.9 - 2 / 3))
+        wanted = -(np.log(0.9) + 0.6 * np.log(0.9) + 0.4 * np.log(0.1) + np.log(0.1) + np.log(0.4)) / 4
+        assert found.loss == pytest.approx(wanted)
+
+    def test_of_one_hot_labels_it_is_that_of_clips(self) -> None:
+        labels, said = self.drawn(500, 2.0, 1)
+        scores = Scores(
+            tuple(("val", str(i)) for i in range(500)),
+            CLASSES,
+            said,
+            tuple(CLASSES[i] for i in labels.argmax(1)),
+        )
+        found = calibration(labels, said)
+        assert found.error == pytest.approx(clips.expected_calibration_error(scores))
+        assert found.temperature == pytest.approx(clips.temperature(scores), rel=1e-4)
+
+
+class TestTeachers:
+    @pytest.fixture()
+    def file(self, tmp_path: Path) -> Path:
+        torch.manual_seed(1)
+        path = tmp_path / "teacher.safetensors"
+        classes = [*reversed(CLASSES)]
+        write_weights(path, empty_classifier(SPEC, 3), {"architecture": "ferresnet", "classes": classes})
+        return path
+
+    @staticmethod
+    def said(path: Path, faces: torch.Tensor) -> torch.Tensor:
+        classifier, _, classes = read_classifier(path)
+        with torch.no_grad():
+            said = classifier(Normalisation.of(SPEC)(faces)).softmax(1)
+        return said[:, [classes.index(name) for name in CLASSES]]
+
+    def test_their_mean_stands_beside_the_labels_in_the_students_order(
+        self, file: Path, tmp_path: Path
+    ) -> None:
+        torch.manual_seed(2)
+        other = tmp_path / "other.safetensors"
+        write_weights(other, empty_classifier(SPEC, 3), {"architecture": "ferresnet", "classes": CLASSES})
+        faces, labels = torch.rand(4, 1, 48, 48) * 255, torch.eye(3)[[0, 1, 2, 0]]
+        targets = Teachers([file, other], SPEC, CLASSES, 0.25).targets(Normalisation.of(SPEC)(faces), labels)
+        wanted = (self.said(file, faces) + self.said(other, faces)) / 2
+        assert torch.allclose(targets, 0.75 * labels + 0.25 * wanted, atol=1e-5)
+        assert not targets.requires_grad
+
+    @pytest.mark.parametrize("student", ["mobilefacenet", "irse50", "resnet18-imagenet"])
+    def test_a_student_of_other_pictures(self, student: str, file: Path) -> None:
+        """Grey pictures of the same size say the same, however the student has them."""
+        spec = get(student)
+        faces = torch.rand(3, 1, 48, 48) * 255
+        theirs = Normalisation.of(spec)(faces.expand(-1, 3, -1, -1))
+        found = Teachers([file], spec, CLASSES, 1.0)(theirs)
+        assert torch.allclose(found, self.said(file, faces), atol=1e-3)
+
+    def test_a_teacher_of_other_pictures(self, tmp_path: Path) -> None:
+        torch.manual_seed(3)
+        path = tmp_path / "colour.safetensors"
+        classifier = empty_classifier(get("mobilefacenet"), 3).eval()
+        write_weights(path, classifier, {"architecture": "mobilefacenet", "classes": CLASSES})
+        faces = torch.full((2, 1, 48, 48), 77.0)
+        with torch.no_grad():
+            plain_grey = torch.full((2, 3, 112, 112), 77.0)
+            wanted = classifier(Normalisation.of(get("mobilefacenet"))(plain_grey)).softmax(1)
+        found = Teachers([path], SPEC, CLASSES, 1.0)(Normalisation.of(SPEC)(faces))
+        assert torch.allclose(found, wanted, atol=1e-4)
+
+    def test_other_classes_are_refused(self, file: Path) -> None:
+        with pytest.raises(PretrainError, match=r"Sad, Happy, Angry apart.*Angry, Fear, Sad"):
+            Teachers([file], SPEC, ("Angry", "Fear", "Sad"), 0.5)
+
+
 class TestWeights:
     @pytest.fixture()
     def written(self, tmp_path: Path) -> tuple[Path, Classifier]:
@@ -381,8 +482,9 @@ class TestNetwork:
 
     def test_it_runs_in_the_fast_path(self) -> None:
         views = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), np.uint8)
-        full, fast = (random_backbone("ferresnet", precision=p)(views) for p in ("fp32", "bf16"))
-        assert torch.nn.functional.cosine_similarity(full, fast).min() > 0.999
+        for name in ("ferresnet", "ferplusnet"):
+            full, fast = (random_backbone(name, precision=p)(views) for p in ("fp32", "bf16"))
+            assert torch.nn.functional.cosine_similarity(full, fast).min() > 0.999
 
 
 @pytest.fixture(scope="module")
@@ -414,12 +516,14 @@ class TestCommand:
         assert card["classes"] == list(CLASSES)
         assert sum(card["counts"]["fitted"].values()) == 48
         assert set(card["held_out"]["none"]["recall"]) == set(CLASSES)
+        assert card["held_out"]["none"]["calibration"]["temperature"] > 0
         assert not out.with_suffix(".ckpt").exists()
         code, text = self.run("--data", folders, "--out", out, *self.QUICK)
         assert code == 0 and "trained already" in text
         code, text = self.run("--evaluate", "--weights", out, "--data", folders)
         assert code == 0
-        last = text.strip().splitlines()[-1]
+        assert "calibration: cross entropy" in text
+        *_, last = text.strip().splitlines()
         assert last.startswith("accuracy 0.") and "  UAR 0." in last
         views = np.zeros((1, 48, 48, 3), np.uint8)
         assert load_backbone(f"ferresnet@{out}")(views).shape == (1, 512)
@@ -433,6 +537,24 @@ class TestCommand:
         one, two = (read_classifier(path)[0].state_dict() for path in (first, head))
         assert all(torch.equal(one[key], two[key]) for key in one if key.startswith("trunk."))
         assert not torch.equal(one["classes.weight"], two["classes.weight"])
+
+    def test_a_student_learns_what_its_teacher_says(self, folders: Path, tmp_path: Path) -> None:
+        teacher, student = tmp_path / "teacher.safetensors", tmp_path / "student.safetensors"
+        assert self.run("--data", folders, "--out", teacher, *self.QUICK)[0] == 0
+        classifier, spec, classes = read_classifier(teacher)
+        with torch.no_grad():
+            classifier.classes.bias += torch.tensor([0.0, 50.0, 0.0])
+        write_weights(teacher, classifier, {"architecture": spec.name, "classes": list(classes)})
+        words = ("--data", folders, "--backbone", "ferplusnet", "--teacher", teacher, "--out", student)
+        code, text = self.run(*words, "--teacher-share", 1, *self.QUICK, "--epochs", 6)
+        assert code == 0, text
+        card = json.loads(student.with_suffix(".json").read_text())
+        assert card["identity"]["teachers"]["weights_sha256"] == [weights_sha256(teacher)]
+        assert card["held_out"]["none"]["recall"] == {"Angry": 0.0, "Happy": 1.0, "Sad": 0.0}
+        code, text = self.run(*words, "--teacher-share", 0.5, *self.QUICK, "--epochs", 6)
+        assert code == 2 and "another training" in text
+        code, text = self.run(*words, "--head-only")
+        assert code == 2 and "--head-only" in text
 
     def test_other_weights_are_not_overwritten(self, folders: Path, tmp_path: Path) -> None:
         out = tmp_path / "mine.safetensors"

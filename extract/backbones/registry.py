@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from ..errors import ExtractError
-from . import dlib_resnet, facenet, ferplusnet, ferresnet, irnet, mobilefacenet, torchvision_nets, vggface, vggface2
+from . import (
+    dlib_resnet,
+    facenet,
+    ferplusnet,
+    ferresnet,
+    irnet,
+    mobilefacenet,
+    torchvision_nets,
+    vggface,
+    vggface2,
+)
 from .onnx_net import NAME as ONNX
 from .spec import BackboneSpec
 from .timm_nets import PREFIX as TIMM

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -28,6 +28,8 @@ from .work import (
     make_fabric,
     only_the_first_speaks,
     require_fabric,
+    rounded,
+    tell_calibration,
     tell_figures,
     training_card,
 )
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from ...extract.backbones import BackboneSpec
     from ...extract.views import ViewSet
+    from ...pretrain.calibration import Calibration
     from ...pretrain.classifier import Classifier
     from ...pretrain.evaluation import Figures
     from ...pretrain.packed import Packed
@@ -56,6 +59,7 @@ Examples:
   avemo pretrain face --data rafdb/ --backbone ir50@backbone_ir50_ms1m_epoch120.pth --lr 0.01
   avemo pretrain face --data affectnet/ --backbone resnet18@Resnet18_MS1M_pytorch.pth.tar \\
                       --balance sampling --epochs 10 --devices 4
+  avemo pretrain face --data ferplus/ --votes soft --teacher one.safetensors --teacher two.safetensors
   avemo pretrain face --data ferplus/ --votes soft --head-only --backbone mobilefacenet@mobilefacenet.pt
   avemo pretrain face --evaluate --data test/
   avemo pretrain face --evaluate --weights mine.safetensors --data fer2013.csv --tta wide
@@ -113,6 +117,15 @@ change_options = together(
 @click.option("--backbone", default=DEFAULT_BACKBONE, show_default=True, metavar="NAME[@WEIGHTS]",
               help="The network; it starts at random without weights.")  # fmt: skip
 @click.option("--head-only", is_flag=True, help="Train the layer of classes alone, on frozen features.")
+@click.option(
+    "--teacher",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE.safetensors",
+    help="Learn what a trained network says of each picture, too. Repeatable: then their mean.",
+)
+@click.option("--teacher-share", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+              metavar="SHARE", help="Of each label, that teachers say.")  # fmt: skip
 @recipe_options
 @change_options
 @device_options
@@ -143,7 +156,10 @@ def _train(options: Mapping[str, Any]) -> int:
     from ...pretrain.samples import FaceSamples
     from ...pretrain.specs import Normalisation
     from ...pretrain.split import fitted_and_held_out
+    from ...pretrain.teachers import Teachers
 
+    if options["head_only"] and options["teacher"]:
+        raise InputError("--teacher teaches a whole network: leave it out, or --head-only")
     name, _, start = options["backbone"].partition("@")
     spec = get(name)
     recipe = _recipe(options, random=not start)
@@ -158,9 +174,13 @@ def _train(options: Mapping[str, Any]) -> int:
         identity["start"] = load_trunk(classifier, spec, start)
     if options["head_only"]:
         identity["head_only"] = True
+    teachers = None
+    if options["teacher"]:
+        teachers = Teachers(options["teacher"], spec, packed.classes, options["teacher_share"])
+        identity["teachers"] = teachers.identity()
     out = options["out"] or Path(f"{spec.name.replace(':', '-')}-{pictures.name}.safetensors")
     samples = FaceSamples(packed, Normalisation.of(spec), recipe)
-    job = Job(samples, fitted_rows, watched, recipe, identity, out)
+    job = Job(samples, fitted_rows, watched, recipe, identity, out, teachers)
     clear_way(job, options["overwrite"])
     begins = f"starting from {start}" if start else "starting at random"
     click.echo(f"{spec.name}, {begins}: {len(job.fit)} pictures to fit, {len(job.watch)} held out")
@@ -174,11 +194,15 @@ def _train(options: Mapping[str, Any]) -> int:
         return 0
     card = _card(spec, pictures, packed, options) | training_card(job, fitted, seconds)
     if len(job.watch):
-        figures = {
-            looks: _figures(fitted.classifier, samples, packed, job.watch, looks, options) for looks in LOOKS
+        seen = {
+            looks: _seen(fitted.classifier, samples, packed, job.watch, looks, options) for looks in LOOKS
         }
-        card["held_out"] = {looks: as_card(found) for looks, found in figures.items()}
-        tell_figures(figures[options["tta"]], f"held out, epoch {fitted.best}")
+        card["held_out"] = {
+            looks: as_card(found.figures) | {"calibration": rounded(found.calibration)}
+            for looks, found in seen.items()
+        }
+        tell_calibration(seen[options["tta"]].calibration)
+        tell_figures(seen[options["tta"]].figures, f"held out, epoch {fitted.best}")
     write_weights(out, fitted.classifier, card, options["half"])
     job.checkpoint.unlink(missing_ok=True)
     keep_result(weights=str(out))
@@ -201,10 +225,11 @@ def _evaluate(options: Mapping[str, Any]) -> int:
     part = next(part for part in ("test", "val", "", "train") if (packed.parts == part).any())
     rows = np.flatnonzero(packed.parts == part)
     samples = FaceSamples(packed, Normalisation.of(spec), Recipe())
-    figures = _figures(classifier, samples, packed, rows, options["tta"], options)
+    seen = _seen(classifier, samples, packed, rows, options["tta"], options)
     of = f"{pictures.name} {part}".strip()
     click.echo(f"{weights.name} on {of}: {len(rows)} pictures, {len(_looks(options['tta']))} looks at each")
-    tell_figures(figures, of)
+    tell_calibration(seen.calibration)
+    tell_figures(seen.figures, of)
     return _say_skipped(packed)
 
 
@@ -290,24 +315,35 @@ def _looks(name: str) -> ViewSet:
     return VIEW_SETS[name] if name in VIEW_SETS else ViewSet(name, flip=True)
 
 
-def _figures(
+class _Seen(NamedTuple):
+    """What a network's word on some pictures is worth."""
+
+    figures: Figures
+    calibration: Calibration
+
+
+def _seen(
     classifier: Classifier,
     samples: FaceSamples,
     packed: Packed,
     rows: np.ndarray,
     looks: str,
     options: Mapping[str, Any],
-) -> Figures:
-
+) -> _Seen:
     from ...extract.plan import best_device
     from ...extract.precision import resolve_precision
+    from ...pretrain.calibration import calibration
     from ...pretrain.evaluation import figures, mean_probabilities, outputs
 
     device = best_device() if options["accelerator"] == "auto" else options["accelerator"]
     precision = resolve_precision(options["precision"], device)
     with progress_bar(total=len(rows), unit="picture", desc=f"{looks} looks", leave=False) as bar:
         logits = outputs(classifier, samples, rows, _looks(looks), device, precision, bar.update)
-    return figures(packed.classes, packed.targets[rows], mean_probabilities(logits))
+    probabilities = mean_probabilities(logits)
+    return _Seen(
+        figures(packed.classes, packed.targets[rows], probabilities),
+        calibration(packed.labels[rows], probabilities),
+    )
 
 
 def _card(

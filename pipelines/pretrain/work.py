@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     import lightning_fabric as lightning
     import numpy as np
 
+    from ...pretrain.calibration import Calibration
     from ...pretrain.classifier import Classifier
     from ...pretrain.evaluation import Figures
     from ...pretrain.recipe import Recipe
     from ...pretrain.samples import Samples
+    from ...pretrain.teachers import Teachers
     from ...pretrain.training import Epoch, Fitted
 
 
@@ -100,6 +102,7 @@ class Job:
     recipe: Recipe
     identity: Mapping[str, Any]
     out: Path
+    teachers: Teachers | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -139,7 +142,15 @@ def fit(fabric: lightning.Fabric, classifier: Classifier, job: Job) -> tuple[Fit
     from ...pretrain.training import Training
 
     training = Training(
-        fabric, classifier, job.samples, job.fit, job.watch, job.recipe, job.identity, job.checkpoint
+        fabric,
+        classifier,
+        job.samples,
+        job.fit,
+        job.watch,
+        job.recipe,
+        job.identity,
+        job.checkpoint,
+        job.teachers,
     )
     if training.steps_done:
         click.echo(f"going on with {job.checkpoint} after {len(training.history)} epochs")
@@ -229,6 +240,20 @@ def as_card(figures: Figures) -> dict[str, Any]:
         "recall": {name: round(value, 4) for name, value in figures.recalls.items()},
         "confusion": figures.confusion.tolist(),
     }
+
+
+def rounded(calibration: Calibration) -> dict[str, float]:
+    """As plain values."""
+    return {name: round(value, 4) for name, value in asdict(calibration).items()}
+
+
+def tell_calibration(found: Calibration) -> None:
+    """Print what probabilities are worth, as they are and at the temperature that suits them best."""
+    click.echo(
+        f"calibration: cross entropy {found.loss:.3f}, error {found.error:.3f}; at a temperature of "
+        f"{found.temperature:.2f}, fitted on these: {found.tempered_loss:.3f}, {found.tempered_error:.3f}"
+    )
+    keep_result(calibration=rounded(found))
 
 
 def tell_figures(figures: Figures, of: str) -> None:

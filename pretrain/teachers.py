@@ -1,0 +1,100 @@
+"""Trained networks whose probabilities another one learns beside its labels (arXiv:1503.02531).
+
+Teachers see each picture with the very changes that the student sees (arXiv:2106.05237), mixed with another
+one too, so their probabilities are computed anew at each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..extract.backbones import BackboneSpec
+from ..extract.backbones.backbone import LUMA
+from ..extract.backbones.weights import weights_sha256
+from .card import read_classifier
+from .errors import PretrainError
+from .specs import Normalisation
+
+
+class Teachers(nn.Module):
+    """``[N, K, S, S]`` normalised for the student → ``[N, C]``, the teachers' mean probabilities.
+
+    Args:
+        files: what ``avemo pretrain face`` wrote, of any architecture.
+        student: the network that learns.
+        classes: its C classes, in their order; each teacher must know the same ones.
+        share: of each label, that the teachers say; the rest remains the label's own.
+
+    Raises:
+        WeightsError: a file cannot be read.
+        PretrainError: a teacher tells other classes apart.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], student: BackboneSpec, classes: Sequence[str], share: float
+    ) -> None:
+        super().__init__()
+        self.share = share
+        self.teachers = nn.ModuleList(_Teacher(file, student, tuple(classes)) for file in files)
+        self._sha256 = [weights_sha256(file) for file in files]
+        self.requires_grad_(False)
+        self.eval().to(memory_format=torch.channels_last)
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides what they teach, as plain values."""
+        return {"weights_sha256": self._sha256, "share": self.share}
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        said = [teacher(pictures) for teacher in self.teachers]
+        return cast(Tensor, sum(said[1:], said[0])) / len(said)
+
+    @torch.no_grad()
+    def targets(self, pictures: Tensor, labels: Tensor) -> Tensor:
+        """``[N, C]`` labels with the teachers' share in them."""
+        return torch.lerp(labels, self(pictures), self.share)
+
+
+class _Teacher(nn.Module):
+    """One of them, behind what turns the student's input into its own."""
+
+    _order: Tensor
+
+    def __init__(self, file: Path, student: BackboneSpec, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.classifier, spec, known = read_classifier(file)
+        if sorted(known) != sorted(classes):
+            raise PretrainError(
+                f"{file}: tells {', '.join(known)} apart, but the pictures are of {', '.join(classes)}: "
+                "expected a teacher of the same classes"
+            )
+        self._own, self._student = spec, student
+        self._normalise = Normalisation.of(spec)
+        self.register_buffer("_order", torch.tensor([known.index(name) for name in classes]))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self._translated(pictures)).float()
+        return logits.softmax(1)[:, self._order]
+
+    def _translated(self, pictures: Tensor) -> Tensor:
+        own, student = self._own, self._student
+        size = (own.input_size, own.input_size)
+        faces = pictures.float()
+        if tuple(faces.shape[2:]) != size:
+            faces = functional.interpolate(faces, size, mode="bilinear", antialias=True)
+        if (own.colour, own.mean, own.std) == (student.colour, student.mean, student.std):
+            return faces.contiguous(memory_format=torch.channels_last)
+        mean, std = (faces.new_tensor(v).reshape(1, -1, 1, 1) for v in (student.mean, student.std))
+        faces = faces * std + mean
+        if student.colour == "bgr":
+            faces = faces.flip(1)
+        if own.colour == "grey" != student.colour:
+            faces = (faces * faces.new_tensor(LUMA).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+        elif student.colour == "grey" != own.colour:
+            faces = faces.expand(-1, 3, -1, -1)
+        return self._normalise(faces)
