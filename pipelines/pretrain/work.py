@@ -186,9 +186,11 @@ def _figures(loss: float, accuracy: float) -> str:
 
 def training_card(job: Job, fitted: Fitted, seconds: float) -> dict[str, Any]:
     """What any card says of a training: the recipe, the counts, the history."""
-    from importlib.metadata import version
-
+    import lightning_fabric
     import numpy as np
+    import torch
+
+    from ... import __version__
 
     classes = job.samples.classes
     counts = {
@@ -201,7 +203,11 @@ def training_card(job: Job, fitted: Fitted, seconds: float) -> dict[str, Any]:
         "counts": counts,
         "best_epoch": fitted.best,
         "seconds_of_last_run": round(seconds),
-        "versions": {name: version(name) for name in ("avemo", "torch", "lightning-fabric")},
+        "versions": {
+            "avemo": __version__,
+            "torch": str(torch.__version__),
+            "lightning-fabric": lightning_fabric.__version__,
+        },
         "history": [asdict(epoch) for epoch in fitted.history],
     }
 
