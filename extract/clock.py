@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 STEP_BACK = 0.1  # seconds; ffmpeg's own command takes a larger step back for a restart
+GOES_ON = 1.0  # seconds; by less, streams may end apart where recordings are joined
 JUMP = 10.0  # seconds, forward, and only in formats that FFmpeg knows to restart; also ffmpeg's
 
 
@@ -52,6 +53,7 @@ class Clock:
         """Read all packets of ``container``, undecoded; where one cannot be read, those before it count."""
         clock = cls(start=start_of(container))
         parts = [_Part()]
+        ends: dict[tuple[int, int], float] = {}
         watch = _Watch(container)
         stamped: set[int] = set()
         unstamped: defaultdict[int, float] = defaultdict(float)
@@ -71,9 +73,12 @@ class Clock:
                     part = parts[number]
                     part.start = min(part.start, begin)
                     part.end = max(part.end, begin + length_of(packet))
+                    key = packet.stream_index, number
+                    ends[key] = max(ends.get(key, begin), begin + length_of(packet))
         except FFmpegError:
             pass  # whoever decodes meets it again, and tells
-        clock._join([part for part in parts if part.end > float("-inf")])
+        parts = [part for part in parts if part.end > float("-inf")]
+        clock._join(_shared(parts, ends))
         clock.end = max([clock.end, *unstamped.values()])
         raw = unstamped.keys() - stamped
         clock.paces = {stream: unstamped[stream] / clock.counts[stream] for stream in raw}
@@ -111,6 +116,31 @@ class Clock:
         for before, after in pairwise(parts):
             self._offsets.append(self._offsets[-1] + before.end - after.start)
         self.end = parts[-1].end + self._offsets[-1] - self.start
+
+
+def _shared(parts: list[_Part], ends: Mapping[tuple[int, int], float]) -> list[_Part]:
+    """The parts of the file, without those that begin where one stream alone steps back.
+
+    That is an overlap within the stream: another one goes on in the part before.
+
+    Args:
+        parts: of all streams together.
+        ends: seconds at which each stream's packets of each part end.
+    """
+    for number in range(1, len(parts)):
+        stepped = [
+            end for (stream, part), end in ends.items() if part == number - 1 and (stream, number) in ends
+        ]
+        gone_on = [
+            end for (stream, part), end in ends.items() if part == number - 1 and (stream, number) not in ends
+        ]
+        if stepped and gone_on and max(gone_on) > max(stepped) + GOES_ON:
+            rest = parts[number - 1 :]
+            return [
+                *parts[: number - 1],
+                _Part(min(part.start for part in rest), max(part.end for part in rest)),
+            ]
+    return parts
 
 
 class _Watch:

@@ -146,6 +146,7 @@ class _Timeline:
         self.overlaps: list[float] = []
         self.jumps: list[float] = []
         self._last: float | None = None
+        self._overlaps = False  # the last frame was left out, whole
 
     def place(self, stamp: float | None, frame: av.AudioFrame) -> tuple[int, int]:
         """How much silence comes before a frame, and how many of its first samples are left out."""
@@ -161,11 +162,12 @@ class _Timeline:
             end += late
             if not first:
                 self.gaps.append(late)
-        elif late < -DRIFT:
+        elif late < (0.0 if self._overlaps else -DRIFT):
             skipped = min(round(-late * frame.sample_rate), frame.samples)
-            if not (self.overlaps and skipped == frame.samples):
+            if not self._overlaps:
                 self.overlaps.append(0.0)
             self.overlaps[-1] += skipped / frame.sample_rate
+        self._overlaps = skipped == frame.samples
         self.end = end + (frame.samples - skipped) / frame.sample_rate
         return silence, skipped
 
