@@ -334,8 +334,8 @@ def _sound(plan: Plan, task: Task, media: Media, spool: Path, result: Result) ->
                 result.streams[DESCRIPTORS] = Made(arrays=_described(samples, spool))
         for network in networks:
             with _cost(result, [network.label]):
-                spectrogram = np.concatenate(list(sound.spectrogram_blocks(_pieces(samples))))
-                vectors, times = network(spectrogram.T)
+                spectrum = np.concatenate(list(_SPECTRA[network.reads](_pieces(samples))))
+                vectors, times = network(np.moveaxis(spectrum, 0, -1))
                 result.streams[network.label] = Made(
                     arrays={"vectors": vectors.numpy(), "times": times.numpy()}
                 )

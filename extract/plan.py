@@ -113,7 +113,7 @@ class Plan:
         keys[LOG_MEL] = {**HEARD, **LOG_MEL_SETTINGS.settings()}
         keys[DESCRIPTORS] = {**HEARD, **DESCRIPTOR_SETTINGS.settings()}
         for audio in self.audio_networks():
-            keys[audio.label] = {**HEARD, **SPECTROGRAM_SETTINGS.settings(), **audio.settings()}
+            keys[audio.label] = {**keys[audio.reads], **audio.settings()}
         if self.segments or self.segment_audio:
             keys.update(self._spoken())
         return {stream: FeatureKey(stream, settings) for stream, settings in keys.items()}

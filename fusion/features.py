@@ -202,6 +202,14 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("f-ar-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta mean", 2),
         Recipe("markers", VISUAL, ("()markers",), ("markers",), flat, "", channels=3, gaps=True),
         Recipe("alexnet", AUDIO, (r"(alexnet(?:@.*)?)",), ("vectors",), joined, "--audio alexnet@FILE"),
+        Recipe(
+            "alexnet-logmel",
+            AUDIO,
+            (r"(alexnet-logmel(?:@.*)?)",),
+            ("vectors",),
+            joined,
+            "--audio alexnet-logmel@FILE",
+        ),
         Recipe("logmel", AUDIO, ("()logmel",), ("logmel",), flat, "", channels=3),
         Recipe(
             "logmel-stats", AUDIO, ("()logmel",), ("logmel",), log_mel_windows, "", places=log_mel_middles
@@ -249,7 +257,7 @@ RECIPES: Mapping[str, Recipe] = {
 AUTO = "auto"
 BEST = {
     VISUAL: ("f-meanstd", "f-meanstd-2", "markers", "basic"),
-    AUDIO: ("alexnet", "logmel-stats", "spectrogram-stats"),
+    AUDIO: ("alexnet", "alexnet-logmel", "logmel-stats", "spectrogram-stats"),
 }
 
 

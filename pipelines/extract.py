@@ -89,7 +89,8 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
     "--audio",
     multiple=True,
     metavar="NAME@WEIGHTS",
-    help="An audio network, beside the spectrogram and log-Mel that are always stored. Repeatable.",
+    help="An audio network, beside the spectrogram and log-Mel that are always stored: alexnet over the "
+    "spectrogram, alexnet-logmel over log-Mel and its deltas. Repeatable.",
 )
 @click.option(
     "--detector",

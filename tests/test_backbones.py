@@ -347,8 +347,50 @@ def test_audio_refuses_other_shapes_and_infinities(alexnet_file: Path, values: n
         load_audio_backbone(f"alexnet@{alexnet_file}")(values)
 
 
+def log_mel_of(frames: int) -> np.ndarray:
+    """``[3, 40, T]``: nepers, and slopes of either sign."""
+    rng = np.random.default_rng(0)
+    values = [rng.uniform(-20, 2, (40, frames)), *rng.normal(size=(2, 40, frames))]
+    return np.stack(values).astype(np.float32)
+
+
+def test_alexnet_reads_log_mel_as_three_colours(alexnet_file: Path) -> None:
+    """Against the picture made by hand: OpenCV's stretching, torchvision's network."""
+    values = log_mel_of(95)
+    vectors, times = load_audio_backbone(f"alexnet-logmel@{alexnet_file}")(values)
+    assert vectors.shape == (10, 256) and times[0] == pytest.approx(0.0125 + 0.31)
+    decibels = 10 * np.log10(np.exp(values[0].astype(np.float64)))
+    colours = [np.maximum((decibels - decibels.max()) / 80 + 1, 0)]
+    colours += [(slope / np.abs(slope).max() + 1) / 2 for slope in values[1:]]
+    stretched = [cv2.resize(c.astype(np.float32), (95, 200), interpolation=cv2.INTER_LINEAR) for c in colours]
+    net = models.alexnet()
+    net.load_state_dict(torch.load(alexnet_file, weights_only=True), strict=False)
+    image = [
+        (c - mean) / std
+        for c, mean, std in zip(stretched, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
+    ]
+    with torch.no_grad():
+        maps = net.features.eval()(torch.from_numpy(np.stack(image)[None]).float())[0]
+    expected = maps.permute(2, 1, 0).reshape(10, 256)
+    torch.testing.assert_close(vectors, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_log_mel_of_any_length_and_silence(alexnet_file: Path) -> None:
+    audio = load_audio_backbone(f"alexnet-logmel@{alexnet_file}")
+    assert audio.label == "alexnet-logmel@random"
+    assert audio.settings()["name"] == "alexnet-logmel" and audio.settings()["rows"] == 200
+    for frames in (1, 20, 63, 127):
+        assert audio(log_mel_of(frames))[0].shape == (5 * (max(frames - 63, 0) // 32 + 1), 256)
+    silent = np.stack([np.full((40, 80), np.log(1e-10)), *np.zeros((2, 40, 80))])
+    assert audio(silent)[0].isfinite().all()
+    with pytest.raises(ValueError, match="expected a log-Mel spectrogram"):
+        audio(spectrogram(80))
+    with pytest.raises(ValueError, match="not finite"):
+        audio(np.full((3, 40, 80), np.nan))
+
+
 def test_audio_names_and_errors(alexnet_file: Path) -> None:
-    assert audio_names() == ("alexnet",)
+    assert audio_names() == ("alexnet", "alexnet-logmel")
     with pytest.raises(ValueError, match=r"'vgg'.*alexnet"):
         load_audio_backbone(f"vgg@{alexnet_file}")
     with pytest.raises(WeightsError, match="alexnet@FILE"):

@@ -132,6 +132,7 @@ def test_audio_features(tmp_path: Path) -> None:
             "logmel": {"logmel": arrays["logmel"]},
             "spectrogram": {"spectrogram": arrays["spectrogram"]},
             "alexnet@pop": {"vectors": np.ones((5, 256)), "times": np.arange(5)},
+            "alexnet-logmel@pop": {"vectors": np.ones((10, 256)), "times": np.arange(10)},
         },
     )
     shapes = {
@@ -141,6 +142,7 @@ def test_audio_features(tmp_path: Path) -> None:
         "spectrogram-stats": (2, 400),
         "alexnet": (5, 256),
         "alexnet:alexnet@p": (5, 256),
+        "alexnet-logmel": (10, 256),
         "auto": (5, 256),
     }
     assert {text: value(store, "audio", text).shape for text in shapes} == shapes

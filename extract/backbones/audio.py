@@ -1,10 +1,12 @@
-"""Audio networks: a speech spectrogram as a sequence of vectors (zhou2019 §3.3).
+"""Audio networks: a speech or log-Mel spectrogram as a sequence of vectors (zhou2019 §2.2, §3.3).
 
 "We extract the feature maps of the audio from the last pooling layer of AlexNet": the map of
 ``H × W × C`` is split into ``n = H × W`` vectors of ``C = 256`` values, which attention then weighs.
 """
 
 from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +25,8 @@ from .weights_folder import find
 # around 32 j + 31, and one of fewer frames than 63 has no vector.
 _STRIDE, _FIRST_CENTRE, MIN_FRAMES = 32, 31, 63
 _DYNAMIC_RANGE_DB = 80.0
+_DB_PER_NEPER = 10 / float(np.log(10))  # of power
+_ROWS = 200  # of a log-Mel picture: the spectrogram's, so that both have as many vectors
 
 
 class AudioBackbone:
@@ -34,8 +38,16 @@ class AudioBackbone:
     not the contours of loudness within the clip. The image is repeated to three channels and
     normalised as AlexNet's ImageNet weights expect. Clips under 63 frames are padded with 0 on both
     sides. The network runs in fp32.
+
+    Attributes:
+        name: of the network.
+        reads: the stream that it reads.
+        first: the centre of that stream's first frame, in seconds.
     """
 
+    name: ClassVar[str] = ALEXNET.name
+    reads: ClassVar[str] = "spectrogram"
+    first: ClassVar[float] = 0.02
     features = 256
 
     def __init__(
@@ -48,29 +60,35 @@ class AudioBackbone:
 
     @torch.inference_mode()
     def __call__(
-        self, spectrogram: Tensor | np.ndarray, hop: float = 0.01, first: float = 0.02
+        self, spectrogram: Tensor | np.ndarray, hop: float = 0.01, first: float | None = None
     ) -> tuple[Tensor, Tensor]:
         """``(vectors [n, 256] float32, times [n] float64)``, both on the CPU.
 
-        ``spectrogram`` is ``[F bins, T frames]`` in dB; ``hop`` and the centre of the ``first`` frame
-        are in seconds. With F = 200 bins, ``n = 5 * (max(T - 63, 0) // 32 + 1)``. Vectors are in the
-        order of time: the H vectors of one step, from low bins to high, share a time (s), the middle of
-        the frames that they see.
+        ``spectrogram`` is ``[F bins, T frames]`` in dB; ``hop`` and the centre of the ``first`` frame, that
+        of the class if None, are in seconds. With F = 200 bins, ``n = 5 * (max(T - 63, 0) // 32 + 1)``.
+        Vectors are in the order of time: the H vectors of one step, from low bins to high, share a time (s),
+        the middle of the frames that they see.
 
         Raises :class:`ValueError` where ``spectrogram`` is not two-dimensional, has fewer than 63 bins,
         no frame, or values that are not finite.
         """
-        decibels, left = long_enough(_checked(spectrogram))
-        maps: Tensor = self._trunk(as_picture(decibels.to(self.device))[None])
+        picture, left = self._picture(torch.as_tensor(spectrogram, dtype=torch.float32).to(self.device))
+        maps: Tensor = self._trunk(picture[None])
         _, depth, height, width = maps.shape
         vectors = maps.permute(0, 3, 2, 1).reshape(width * height, depth)
         frames = torch.arange(width, dtype=torch.float64) * _STRIDE + _FIRST_CENTRE - left
-        return vectors.cpu(), (first + hop * frames).repeat_interleave(height)
+        start = self.first if first is None else first
+        return vectors.cpu(), (start + hop * frames).repeat_interleave(height)
 
-    def settings(self) -> dict[str, str | int | float | list[float]]:
+    def _picture(self, values: Tensor) -> tuple[Tensor, int]:
+        """``[3, F, T]`` for the network, of 63 frames at least; and how many stand before its own."""
+        decibels, left = long_enough(_checked(values))
+        return as_picture(decibels), left
+
+    def settings(self) -> dict[str, Any]:
         """All that decides the vectors' values, for their provenance."""
         return {
-            "name": "alexnet",
+            "name": self.name,
             "weights_sha256": self.weights_sha256,
             "layer": "last pooling",
             "dynamic_range_db": _DYNAMIC_RANGE_DB,
@@ -81,9 +99,42 @@ class AudioBackbone:
         }
 
 
+class LogMelBackbone(AudioBackbone):
+    """The same map of a log-Mel spectrogram ``[3, 40, T]``: its rows, their Δ and ΔΔ are the three colours
+    (zhou2019 §3.3: "We also use log Mel-spectrogram for audio CNN").
+
+    The paper does not say how. Here the first colour is as a spectrogram's, its loudest cell 1 and 80 dB less
+    0. In the others, slopes of 0 are 0.5, and the clip's steepest is 0 or 1. The last pooling needs 63 rows
+    at least, so the 40 are stretched (bilinear) to the 200 of a spectrogram, and there are as many vectors.
+    Clips under 63 frames are padded with what is no sound, without slope.
+    """
+
+    name = "alexnet-logmel"
+    reads = "logmel"
+    first = 0.0125
+
+    def _picture(self, values: Tensor) -> tuple[Tensor, int]:
+        if values.ndim != 3 or len(values) != 3 or not values.shape[1] or not values.shape[2]:
+            raise ValueError(f"expected a log-Mel spectrogram [3, F, T frames], got {list(values.shape)}")
+        _require_finite(values)
+        decibels, left = long_enough(values[0] * _DB_PER_NEPER)
+        slopes = F.pad(values[1:], (left, decibels.shape[1] - values.shape[2] - left))
+        steepest = slopes.abs().amax((-2, -1), keepdim=True)
+        slopes = 0.5 + slopes / (2 * (steepest + (steepest == 0)))
+        picture = torch.cat([_brightness(decibels)[None], slopes])
+        size = (_ROWS, picture.shape[2])
+        return _normalised(F.interpolate(picture[None], size, mode="bilinear", align_corners=False)[0]), left
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "rows": _ROWS, "colours": "static, delta, delta-delta"}
+
+
+AUDIO_BACKBONES = {kind.name: kind for kind in (AudioBackbone, LogMelBackbone)}
+
+
 def audio_names() -> tuple[str, ...]:
     """The names of all audio networks."""
-    return (ALEXNET.name,)
+    return tuple(AUDIO_BACKBONES)
 
 
 def load_audio_backbone(text: str, device: torch.device | str = "cpu") -> AudioBackbone:
@@ -97,24 +148,27 @@ def load_audio_backbone(text: str, device: torch.device | str = "cpu") -> AudioB
         raise ExtractError(
             f"no audio backbone is called {name!r}: expected one of {', '.join(audio_names())}"
         )
-    path, label = find(name, wanted)
+    path, label = find(name, wanted, twin=ALEXNET.name if name != ALEXNET.name else "")
     with torch.device("meta"):
         trunk = nn.Sequential()
         trunk.add_module("features", models.alexnet(weights=None).features)
     load_into(trunk, load_state(path), name, path, ignored=("classifier.", CLASS_LAYER))
-    return AudioBackbone(trunk, label, weights_sha256(path), device)
+    return AUDIO_BACKBONES[name](trunk, label, weights_sha256(path), device)
 
 
-def _checked(spectrogram: Tensor | np.ndarray) -> Tensor:
-    values = torch.as_tensor(spectrogram, dtype=torch.float32)
+def _checked(values: Tensor) -> Tensor:
     if values.ndim != 2 or values.shape[0] < MIN_FRAMES or values.shape[1] == 0:
         raise ValueError(
             f"expected a spectrogram [F bins, T frames] of at least {MIN_FRAMES} bins and 1 frame, "
             f"got {list(values.shape)}"
         )
+    _require_finite(values)
+    return values
+
+
+def _require_finite(values: Tensor) -> None:
     if not torch.isfinite(values).all():
         raise ValueError("the spectrogram has values that are not finite: take the logarithm with a floor")
-    return values
 
 
 def as_picture(decibels: Tensor) -> Tensor:
@@ -122,13 +176,22 @@ def as_picture(decibels: Tensor) -> Tensor:
 
     A cell of minus infinity, which is no sound at all, is as dark as one 80 dB below the loudest.
     """
+    return _normalised(_brightness(decibels).unsqueeze(-3))
+
+
+def _brightness(decibels: Tensor) -> Tensor:
+    """``[..., F, T]`` dB → 0 to 1."""
     loudest = decibels.amax((-2, -1), keepdim=True)
-    image = ((decibels - loudest) / _DYNAMIC_RANGE_DB + 1).clamp(min=0)
+    return ((decibels - loudest) / _DYNAMIC_RANGE_DB + 1).clamp(min=0)
+
+
+def _normalised(image: Tensor) -> Tensor:
+    """``[..., 3, F, T]`` of 0 to 1, as AlexNet's ImageNet weights expect it."""
     mean, std = (
         torch.tensor(values, device=image.device).reshape(3, 1, 1) / 255
         for values in (IMAGENET_MEAN, IMAGENET_STD)
     )
-    return (image.unsqueeze(-3) - mean) / std
+    return (image - mean) / std
 
 
 def long_enough(decibels: Tensor) -> tuple[Tensor, int]:

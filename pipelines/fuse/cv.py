@@ -25,6 +25,7 @@ from .options import (
     tell,
     training_options,
 )
+from .presets import with_preset
 
 if TYPE_CHECKING:
     from ...cache.clips import Clip
@@ -43,6 +44,7 @@ Examples:
   avemo-fuse cv --folds group-kfold:5 --select epoch --out runs/cv-epoch
   avemo-fuse cv --grid "lambda_a=0:1:0.1, lr=1e-4|1e-3" --halving --out runs/cv-grid
   avemo-fuse cv --folds session --session-pattern 'Ses\\d\\d' --out runs/cv-session
+  avemo-fuse cv --preset zhou2021 --fusion g-fbp --out runs/cv-zhou2021
   avemo-fuse cv --folds kfold:10 --allow-same-subjects --fusion concat --out runs/cv-10
 
 \b
@@ -128,7 +130,7 @@ def cv(out: Path, **options: Any) -> None:
     copy of a recording, on both sides of a fold is refused. A run that was stopped goes on with the same
     command. The last line is the ensemble's accuracy and unweighted average recall over all held-out clips.
     """
-    outcome = cross_validate(out, options)
+    outcome = cross_validate(out, with_preset(options))
     note = demo_note(outcome.rows)
     write(outcome, out, note)
     show(outcome, out, note)

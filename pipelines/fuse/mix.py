@@ -10,6 +10,7 @@ import click
 
 from ..cli import command, keep_result, with_options_of
 from .options import FEATURES_HELP, demo_note, describe, tell
+from .presets import with_preset
 from .train import begin, fill, report, state, train
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ EXAMPLES = (
     """
 \b
 Examples:
-  avemo-fuse mix "2am-fbp + 4g-fbp" --out runs/zhou2021
+  avemo-fuse mix "2am-fbp + 4g-fbp" --preset zhou2021 --out runs/zhou2021
   avemo-fuse mix "4g-fbp" --fit-on train+val --out runs/submission
   avemo-fuse ensemble runs/zhou2021/scores-test.csv --prior train --out submission --zip MyTeam
 """
@@ -54,7 +55,7 @@ def mix(heads: str, out: Path, **options: Any) -> None:
     members: list[Scores] = []
     prepared = None
     for fusion, count in kinds(heads).items():
-        given = {**defaults, **options, "fusion": fusion, "members": count}
+        given = with_preset({**defaults, **options}, {"fusion": fusion, "members": count})
         run, prepared, fit, watch = begin(out / fusion, options["fit_on"], given)
         tell([*describe(prepared), ("fitted", f"{len(fit)} clips"), ("run", state(run))])
         scores, _ = fill(run, prepared, fit, watch, options["workers"], options["stacked"])

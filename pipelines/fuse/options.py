@@ -18,6 +18,7 @@ from ..demo.set import DEMO_NOTE, is_demo
 from ..progress import progress_bar
 from .grid_option import GRID_OPTIONS, grid_of
 from .head_options import ENCODED, HEAD_OPTIONS, encoders, head_settings, path_of
+from .presets import PRESET_OPTION
 
 if TYPE_CHECKING:
     from ...cache.keys import FeatureKey
@@ -35,8 +36,8 @@ FEATURES_HELP = """
 \b
 Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best it has):
   visual  basic f-mean f-meanstd f-meanstd-2 f-normfft f-ar-mean:A+B markers
-  audio   alexnet functionals logmel logmel-stats mfcc-stats mfcc-vectors spectrogram
-          spectrogram-stats
+  audio   alexnet alexnet-logmel functionals logmel logmel-stats mfcc-stats mfcc-vectors
+          spectrogram spectrogram-stats
 """
 
 OPTIONS: tuple[Callable[..., Any], ...] = (
@@ -46,6 +47,7 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
                  help="What the pictures are read as."),
     click.option("--audio", default="auto", show_default=True, metavar="FEATURE",
                  help="What the sound is read as."),
+    PRESET_OPTION,
     *HEAD_OPTIONS,
     click.option("--members", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                  help="Heads to train and average; member i has seed S + i."),

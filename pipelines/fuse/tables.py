@@ -15,6 +15,7 @@ from ..table import aligned, markdown, records, write_csv
 from .cv import cross_validate, cv
 from .cv_results import Outcome, write
 from .options import tell
+from .presets import with_preset
 
 if TYPE_CHECKING:
     from ...fusion.significance import MatchedPair
@@ -29,6 +30,7 @@ class Recipe:
     Attributes:
         title: what it compares, and which table that is.
         rows: name of each system → the options in which it differs.
+        papers: presets in which all rows are a paper's.
         baseline: the row that the others are tested against.
         across: where the paper's table has columns: their names, and of each row what is left of its name.
     """
@@ -36,6 +38,7 @@ class Recipe:
     title: str
     rows: Mapping[str, Options]
     baseline: str
+    papers: Sequence[str] = field(default=())
     across: Sequence[str] = field(default=())
 
 
@@ -52,25 +55,35 @@ RECIPES = {
             for audio in ATTENTIONS
         },
         "self self",
+        ("zhou2019",),
         ATTENTIONS,
     ),
     "fusion": Recipe(
-        "Single streams and ways to fuse them (zhou2019 §3.3; zhou2021, tables II and VI)",
+        "Single streams and ways to fuse them (zhou2019 §3.3 beside zhou2021)",
         {name: {"fusion": name} for name in ("concat", "audio", "faces", "decision", "fbp", "g-fbp")},
         "concat",
+    ),
+    "systems": Recipe(
+        "Single streams and ways to fuse them (zhou2021, tables II and VI)",
+        {name: {"fusion": name} for name in ("concat", "audio", "faces", "decision", "g-fbp", "am-fbp")},
+        "concat",
+        ("zhou2021",),
     ),
     "features": Recipe(
         "Feature enhancement, with FBP (zhou2019, table 3)",
         {name: {"fusion": "fbp", "visual": name} for name in ("basic", *ENHANCED)},
         "basic",
+        ("zhou2019",),
     ),
     "family": Recipe(
         "Factorized bilinear pooling and what is made of it (zhou2021, table IV)",
         {
             **{name: {"fusion": name} for name in ("g-fbp", "ag-fbp", "m-fbp", "am-fbp")},
             "ag-fbp, divided by its length": {"fusion": "ag-fbp", "ag_norm": True},
+            "m-fbp, beside the whole clip": {"fusion": "m-fbp", "whole": True},
         },
         "g-fbp",
+        ("zhou2021",),
     ),
     "encoders": Recipe(
         "Audio networks trained on spectrograms, sound alone (zhou2021, table I)",
@@ -80,6 +93,7 @@ RECIPES = {
             "2d-abfcn": {**ENCODER, "audio_encoder": "2d-abfcn"},
         },
         "1d-abfcn (no LRN)",
+        ("zhou2021",),
     ),
 }
 
@@ -89,7 +103,8 @@ Examples:
   avemo-fuse tables attention --members 10 --out tables
   avemo-fuse tables family fusion --visual f-mean --members 10
   avemo-fuse tables encoders --epochs 40 --members 3
-  avemo-fuse tables        all of them
+  avemo-fuse tables systems family --preset zhou2021 --members 10
+  avemo-fuse tables        all of them, or with --preset all of that paper
 
 \b
 Tables:
@@ -121,17 +136,23 @@ def tables(names: Sequence[str], out: Path, **options: Any) -> None:
     """Make the papers' tables of comparisons on the clips of a store, by cross-validation.
 
     All rows share the options; what a row is about is its own, but for the backbone: --visual
-    f-mean:ferresnet makes all its features of ferresnet. A table that was stopped goes on with the same
-    command.
+    f-mean:ferresnet makes all its features of ferresnet. Without --preset the sound of all rows is what
+    --audio says, which is not the papers'. A table that was stopped goes on with the same command.
     """
     from ...fusion.files import replacing
 
-    for name in names or RECIPES:
+    preset = options["preset"]
+    wanted = names or [name for name, recipe in RECIPES.items() if not preset or preset in recipe.papers]
+    for name in wanted:
+        if preset and preset not in RECIPES[name].papers:
+            able = ", ".join(other for other, recipe in RECIPES.items() if preset in recipe.papers)
+            raise click.UsageError(f"the table {name} is not all of {preset}'s; those that are: {able}")
+    for name in wanted:
         recipe = RECIPES[name]
         outcomes = {}
         for number, (row, own) in enumerate(recipe.rows.items(), 1):
             click.echo(f"\n== {name}, {number} of {len(recipe.rows)}: {row}")
-            folder = out / "runs" / slug(own)
+            folder = out / "runs" / "-".join(filter(None, (preset, slug(own))))
             outcomes[row] = cross_validate(folder, joined(options, own))
             write(outcomes[row], folder, None)
         rows = [row_of(row, outcomes[row], outcomes[recipe.baseline]) for row in recipe.rows]
@@ -150,7 +171,7 @@ def joined(options: Options, own: Options) -> dict[str, Any]:
     """All options of a row; its own feature is of the backbone that ``--visual FEATURE:BACKBONE`` names."""
     _, colon, backbone = str(options["visual"]).partition(":")
     features = {"visual": f"{own['visual']}{colon}{backbone}"} if "visual" in own else {}
-    return {**options, **own, **features}
+    return with_preset(options, {**own, **features})
 
 
 def slug(own: Options) -> str:

@@ -26,6 +26,7 @@ from .options import (
     unscored_note,
     with_faces,
 )
+from .presets import with_preset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +45,7 @@ Examples:
   avemo-fuse train --fusion audio --audio logmel-stats --out runs/sound
   avemo-fuse train --fusion am-fbp --grid "lambda_a=0:1:0.1, seed=0:4" --out runs/lambda
   avemo-fuse train --grid "lr=1e-4|3e-4|1e-3, dropout=0.3|0.6" --choose halving --members 5 --out runs/best
+  avemo-fuse train --preset zhou2021 --fusion am-fbp --out runs/zhou2021
   avemo-fuse train --fit-on train+val --members 4 --out runs/submission
 """
     + FEATURES_HELP
@@ -78,6 +80,7 @@ def train(out: Path, fit_on: str, **options: Any) -> None:
     A run that was stopped goes on with the same command; more --members add to those that are there. The
     last epoch is the model: validation clips are watched, and choose nothing.
     """
+    options = with_preset(options)
     run, prepared, fit, watch = begin(out, fit_on, options)
     validated = f"{len(watch)} validate" if len(watch) else "none to validate: `avemo-fuse cv` can"
     tell([*describe(prepared), ("fitted", f"{len(fit)} clips; {validated}"), ("run", state(run))])
