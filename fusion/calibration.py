@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from .errors import FusionError
+from .files import replacing
 from .scores import Scores, joined
 
 BINS = 15
@@ -105,6 +108,66 @@ def tempered(scores: Scores, temperature: float) -> Scores:
     logits = np.log(np.maximum(scores.values, LEAST)) / temperature
     values = np.exp(logits - logits.max(axis=1, keepdims=True))
     return replace(scores, values=values / values.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The temperature of a run's mean scores, and the clips that it was fitted on.
+
+    Attributes:
+        temperature: see :func:`temperature`.
+        clips: how many labelled clips it was fitted on; no member was trained on them.
+        split: the split that they are of.
+    """
+
+    temperature: float
+    clips: int
+    split: str
+
+    @classmethod
+    def fitted(cls, scores: Scores, split: str) -> Calibration:
+        """Fit the temperature of scores of labelled clips of ``split``.
+
+        Raises:
+            FusionError: no clip has a true class.
+        """
+        return cls(temperature(scores), len(_known(scores).clips), split)
+
+    @classmethod
+    def read(cls, path: Path) -> Calibration:
+        """What :meth:`write` wrote.
+
+        Raises:
+            FusionError: the file cannot be read, or makes no sense.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found = cls(float(content["temperature"]), int(content["clips"]), str(content["split"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FusionError(f"{path} cannot be read ({error!r}); delete it and train again") from error
+        if not COLDEST / 2 <= found.temperature <= HOTTEST * 2:
+            raise FusionError(
+                f"{path}: a temperature of {found.temperature:g}; {COLDEST:g} to {HOTTEST:g} expected; "
+                "delete it and train again"
+            )
+        return found
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON.
+
+        Raises:
+            FusionError: the file cannot be written.
+        """
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    def __call__(self, scores: Scores) -> Scores:
+        """The scores at the temperature."""
+        return tempered(scores, self.temperature)
+
+    def __str__(self) -> str:
+        clips = f"{self.clips} labelled clip{'s' if self.clips > 1 else ''} of {self.split}"
+        return f"temperature {self.temperature:.3g}, fitted on {clips}"
 
 
 def tempered_by_others(parts: Sequence[Scores]) -> list[tuple[float, Scores]]:

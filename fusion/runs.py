@@ -7,8 +7,9 @@
       choice.json               what was chosen of a grid, if anything
       member-000.safetensors    head and standardisation, with its history in the file's metadata
       history.csv               all members' epochs
+      calibration.json          the temperature of their mean, where validation clips were watched
       member-000-<split>.csv    one member's scores
-      scores-<split>.csv        the mean of all members'
+      scores-<split>.csv        the mean of all members', calibrated
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ..cache.rows import Row
 from ..cache.store import FeatureStore
 from . import cards
 from .batches import Standardisation
+from .calibration import Calibration
 from .cards import Card
 from .corpus import Corpus, load
 from .ensemble import average
@@ -43,7 +45,8 @@ from .selection import Choice
 from .training import Epoch, Member, Plan, Trained, TrainingSettings
 
 CHOICE = "choice.json"
-FILES = (cards.NAME, CHOICE, "member-*", "history.csv", "scores-*.csv")
+CALIBRATION = "calibration.json"
+FILES = (cards.NAME, CHOICE, CALIBRATION, "member-*", "history.csv", "scores-*.csv")
 
 
 class Run:
@@ -61,6 +64,7 @@ class Run:
         demo: whether it was trained on clips that avemo made itself.
         marks: what must be said of its scores of validation clips.
         fitted: what it was trained on, see :func:`.duplicates.content_of`; None where it does not know.
+        calibration: what makes probabilities of its mean scores; None where no clip was there to fit it on.
 
     Raises:
         FusionError: it holds no run, or one that cannot be used here.
@@ -174,6 +178,20 @@ class Run:
         members = (self.load(number) for number in range(self.members))
         return [corpus.scores(self.plan.classes, member.predict(corpus, device)) for member in members]
 
+    def calibrate(self, members: Sequence[Scores], watched: Sequence[tuple[str, str]]) -> None:
+        """Fit the calibration of the members' mean on ``watched`` clips, ``(split, id)``, that have scores."""
+        mean = average(members)
+        places = {clip: place for place, clip in enumerate(mean.clips)}
+        held_out = [places[clip] for clip in watched if mean.scored[places[clip]]]
+        self.calibration = Calibration.fitted(mean.take(held_out), watched[0][0]) if held_out else None
+        if self.calibration:
+            self.calibration.write(self.path / CALIBRATION)
+
+    def mean(self, members: Sequence[Scores]) -> Scores:
+        """The members' mean, calibrated where the run is."""
+        mean = average(members)
+        return self.calibration(mean) if self.calibration else mean
+
     def write_history(self) -> None:
         """Write ``history.csv``."""
         names = [field.name for field in fields(Epoch)]
@@ -189,9 +207,9 @@ class Run:
                 table.writerows(rows)
 
     def write_scores(self, members: Sequence[Scores]) -> dict[str, Path]:
-        """Write every member's scores and their mean, a file a split; split → the file of the mean."""
+        """Write every member's scores and :meth:`mean`, a file a split; split → the file of the mean."""
         written = {}
-        mean = average(members)
+        mean = self.mean(members)
         for split in mean.splits:
             name = as_file_name(split)
             marks = self.marks if split == "val" else ()
@@ -209,6 +227,8 @@ class Run:
         self.fitted = frozenset(card.facts["fitted"]) if "fitted" in card.facts else None
         self.clip_seconds = float(card.facts.get("clip_seconds") or 0) or None
         self.demo = bool(card.facts.get("demo"))
+        fitted = self.path / CALIBRATION
+        self.calibration = Calibration.read(fitted) if fitted.exists() else None
         self.plan = Plan(
             tuple(settings["classes"]),
             settings_of_run(settings["head"], self.path),
@@ -251,7 +271,7 @@ class Run:
 
 
 def predict(runs: Sequence[Run], store: FeatureStore, rows: Sequence[Row], device: str = "cpu") -> Scores:
-    """The mean of all members of all ``runs``, classes matched by name.
+    """The mean of ``runs``, classes matched by name: each counts as it has members, and is calibrated first.
 
     Args:
         runs: one or more; each reads its own features.
@@ -262,7 +282,15 @@ def predict(runs: Sequence[Run], store: FeatureStore, rows: Sequence[Row], devic
         StoreError: the store lacks a stream.
         FusionError: keys or classes do not fit, or a run is not finished.
     """
-    return average([scores for run in runs for scores in run.scores(run.read(store, rows), device)])
+    return mean_of_runs(runs, [run.scores(run.read(store, rows), device) for run in runs])
+
+
+def mean_of_runs(runs: Sequence[Run], members: Sequence[Sequence[Scores]]) -> Scores:
+    """The mean of runs whose members gave these scores, each run calibrated where it is."""
+    if not any(run.calibration for run in runs):
+        return average([scores for own in members for scores in own])
+    means = [run.mean(own) for run, own in zip(runs, members, strict=True)]
+    return average(means, [len(own) for own in members])
 
 
 def _check_tensors(

@@ -20,9 +20,8 @@ from ..cache.clips import Clip
 from ..cache.rows import Row
 from ..cache.store import FeatureStore
 from .corpus import Source, end_of, faces_of, gathered, is_silent
-from .ensemble import average
 from .features import VISUAL, Feature, Stored, Vectors
-from .runs import Run
+from .runs import Run, mean_of_runs
 from .scores import Scores
 from .training import Member
 
@@ -186,7 +185,7 @@ class Judges:
         self.features = {feature for run in runs for feature in run.features.values()}
 
     def scores(self, sources: Sequence[Source], leave_empty: bool = True) -> Scores:
-        """The mean of all members, classes matched by name; clips sorted by theirs.
+        """The mean of the runs as :func:`.runs.predict` gives it; clips sorted by their names.
 
         Args:
             sources: the clips, or parts of one.
@@ -200,8 +199,8 @@ class Judges:
         for run, members in self._panels:
             corpus = gathered(run.features, sources, run.dimensions)
             corpus = corpus if leave_empty else replace(corpus, empty=())
-            parts += [corpus.scores(run.plan.classes, m.predict(corpus, self._device)) for m in members]
-        return average(parts)
+            parts.append([corpus.scores(run.plan.classes, m.predict(corpus, self._device)) for m in members])
+        return mean_of_runs([run for run, _ in self._panels], parts)
 
     def over_time(self, parts: Sequence[Part]) -> Iterator[np.ndarray]:
         """Probabilities ``[n, C]`` of windows in their order, some at a time."""

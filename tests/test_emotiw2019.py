@@ -19,6 +19,7 @@ from avemo.extract import DEFAULT_BACKBONE
 from avemo.extract.backbones import get
 from avemo.extract.clip import read_source
 from avemo.extract.plan import Plan
+from avemo.fusion.calibration import temperature, tempered
 from avemo.fusion.ensemble import average
 from avemo.fusion.runs import Run
 from avemo.fusion.scores import Scores
@@ -123,7 +124,8 @@ def test_the_submission_is_the_reweighted_mean(done: tuple[Path, Result]) -> Non
     out, result = done
     runs = [Scores.read(out / f"runs/{name}/scores-test.csv").reorder(AFEW_CLASSES) for name in FEATURES]
     roots = np.sqrt([EMOTIW2019_TEST_COUNTS[name] for name in AFEW_CLASSES])
-    places = (np.mean([scores.values for scores in runs], axis=0) * roots).argmax(axis=1)
+    degree = temperature(average([Scores.read(out / f"runs/{name}/scores-val.csv") for name in FEATURES]))
+    places = (np.mean([scores.values for scores in runs], axis=0) ** (1 / degree) * roots).argmax(axis=1)
     expected = {clip: AFEW_CLASSES[i] for (_, clip), i in zip(runs[0].clips, places, strict=True)}
     with (out / "submission.csv").open() as file:
         assert {row["clip"]: row["label"] for row in csv.DictReader(file)} == expected
@@ -138,7 +140,8 @@ def test_the_table_stands_beside_the_papers(done: tuple[Path, Result]) -> None:
     mean = average(scores)
     roots = np.sqrt([EMOTIW2019_TEST_COUNTS[name] for name in mean.classes])
     predictions = [s.predicted for s in (*scores, mean)]
-    predictions.append(tuple(mean.classes[i] for i in (mean.values * roots).argmax(axis=1)))
+    calibrated = tempered(mean, temperature(mean)).values
+    predictions.append(tuple(mean.classes[i] for i in (calibrated * roots).argmax(axis=1)))
     truths = [s.truth for s in (*scores, mean, mean)]
     accuracies = [np.mean([t == p for t, p in zip(*pair, strict=True)])
                   for pair in zip(truths, predictions, strict=True)]  # fmt: skip

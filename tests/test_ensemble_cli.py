@@ -17,7 +17,7 @@ from avemo.fusion.calibration import expected_calibration_error, temperature, te
 from avemo.fusion.metrics import summary
 from avemo.fusion.priors import reestimate, reweight
 from avemo.fusion.scores import Scores
-from avemo.pipelines.fuse.priors import REESTIMATED
+from avemo.pipelines.fuse.priors import EMOTIW2019_TEST_COUNTS, REESTIMATED
 from avemo.pipelines.main import main
 from avemo.pipelines.table import aligned
 
@@ -76,10 +76,11 @@ def test_runs_with_the_prior_of_their_training_labels(tmp_path: Path) -> None:
         replace(some(one, split), values=(some(one, split).values + some(two, split).values) / 2)
         for split, one, two in (("val", 1, 2), ("test", 51, 52))
     )
-    both = [summary(mean), summary(reweight(mean, roots))]
+    degree = temperature(mean)
+    both = [summary(mean), summary(reweight(tempered(mean, degree), roots))]
     expected = [figure for found in both for figure in (found.accuracy, found.uar)]
     assert figures(result, "mean of 2") == pytest.approx(expected, abs=5e-4)
-    final = reweight(test_mean, roots)
+    final = reweight(tempered(test_mean, degree), roots)
     written = Scores.read(tmp_path / "out/submission.csv")
     np.testing.assert_allclose(written.values, final.values, rtol=1e-14)
     with zipfile.ZipFile(tmp_path / "out/Team.zip") as archive:
@@ -128,7 +129,7 @@ def test_scores_of_the_demo_are_labelled_so(tmp_path: Path) -> None:
 
 def test_a_submission_can_be_averaged_again(tmp_path: Path) -> None:
     folder = a_run(tmp_path / "r", 1)
-    assert run(folder, "--out", tmp_path / "one").exit_code == 0
+    assert run(folder, "--temperature", "none", "--out", tmp_path / "one").exit_code == 0
     result = run(folder, tmp_path / "one/submission.csv", "--out", tmp_path / "two")
     assert result.exit_code == 0, result.output
     np.testing.assert_allclose(
@@ -172,7 +173,7 @@ def test_members_that_lack_a_class_or_name_another(tmp_path: Path) -> None:
 
 def test_the_prior_of_validation_labels(tmp_path: Path) -> None:
     runs = [a_run(tmp_path / name, seed) for name, seed in (("r1", 1), ("r2", 2))]
-    result = run(*runs, "--prior", "val", "--out", tmp_path / "out")
+    result = run(*runs, "--prior", "val", "--temperature", "none", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "come of the labels of these very clips: finished figures flatter" in result.stdout
     counts = [9, 9, 9, 9, 8, 8, 8]
@@ -187,7 +188,7 @@ def test_the_prior_of_validation_labels(tmp_path: Path) -> None:
 
 def test_the_prior_of_the_clips_themselves(tmp_path: Path) -> None:
     folder = a_run(tmp_path / "r", 1)
-    result = run(folder, "--prior", "em", "--out", tmp_path / "out")
+    result = run(folder, "--prior", "em", "--temperature", "none", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     found = [reestimate(some(seed, split), COUNTS) for seed, split in ((51, "test"), (1, "val"))]
     for each in found:  # of the test clips, then of the validation clips, each by their own scores
@@ -213,7 +214,7 @@ def test_calibration(tmp_path: Path) -> None:
     result = run(folder, "--temperature", "val", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     degree = temperature(some(1, "val"))
-    assert f"temperature {degree:.3f}, fitted on the labelled clips of val" in result.stdout
+    assert f"temperature {degree:.3g}, fitted on 60 labelled clips of val" in result.stdout
     expected = tempered(some(51, "test"), degree)
     np.testing.assert_allclose(Scores.read(tmp_path / "out/scores.csv").values, expected.values, rtol=1e-12)
     before, after = (
@@ -224,16 +225,53 @@ def test_calibration(tmp_path: Path) -> None:
         in result.stdout
     )
     assert "these very clips" in result.stdout
-    assert "finished" not in run(folder).stdout
+    assert "finished" not in run(folder, "--temperature", "none").stdout
+    by_itself = run(folder, "--out", tmp_path / "auto")
+    assert by_itself.exit_code == 0
+    np.testing.assert_array_equal(
+        Scores.read(tmp_path / "auto/scores.csv").values, Scores.read(tmp_path / "out/scores.csv").values
+    )
     assert run(folder, "--temperature", "2.5").exit_code == 0
     trained = a_run(tmp_path / "t", 1, fit_on="train+val")
     for arguments, message in (
-        ([trained, "--temperature", "val"], "none that was trained on it"),
-        ([folder, "--temperature", "warm"], "--temperature 'warm': none, val or a number expected"),
+        ([trained, "--temperature", "val"], "no member that was trained on them"),
+        ([folder, "--temperature", "warm"], "--temperature 'warm': auto, val, none or a number expected"),
         ([folder, "--temperature", "0"], "a temperature of 0"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2 and message in " ".join(result.stderr.split())
+
+
+def flat(split: str) -> Scores:
+    """Scores that are mostly right and nearly uniform, as those of members trained a little are."""
+    scores = some(1, split)
+    return replace(scores, values=0.97 / 7 + 0.03 * scores.values)
+
+
+def test_flat_scores_are_calibrated_before_a_prior_weighs_them(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    cards.claim(folder, cards.Card("train", {"fit_on": "train"}, {"train_counts": COUNTS}))
+    flat("val").write(folder / "scores-val.csv")
+    some(51, "test", labelled=False).write(folder / "scores-test.csv")
+    plain = summary(flat("val")).accuracy
+    ruined = figures(run(folder, "--prior", "emotiw2019", "--temperature", "none"), "mean of 1")
+    kept = figures(run(folder, "--prior", "emotiw2019"), "mean of 1")
+    assert ruined[0] == kept[0] == pytest.approx(plain, abs=5e-4)
+    assert ruined[2] == pytest.approx(1 / 7, abs=0.05)  # nearly all Neutral, the heaviest
+    assert kept[2] > plain - 0.1
+
+
+def test_a_prior_that_lowers_accuracy_is_said_to(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    cards.claim(folder, cards.Card("train", {"fit_on": "train"}, {"train_counts": COUNTS}))
+    flat("val").write(folder / "scores-val.csv")
+    some(51, "test", labelled=False).write(folder / "scores-test.csv")
+    text = run(folder, "--prior", "emotiw2019", "--temperature", "none").stdout
+    before = summary(flat("val")).accuracy
+    roots = {name: np.sqrt(count) for name, count in EMOTIW2019_TEST_COUNTS.items()}
+    after = summary(reweight(flat("val"), roots)).accuracy
+    assert f"the prior emotiw2019 lowers accuracy on val from {before:.3f} to {after:.3f}" in text
+    assert "warning" not in run(folder).stdout
 
 
 def test_wrong_input(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from avemo.cache.keys import FeatureKey
 from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
 from avemo.fusion.attention import ATTENTIONS
+from avemo.fusion.calibration import Calibration, temperature, tempered
+from avemo.fusion.ensemble import average
 from avemo.fusion.errors import FusionError
 from avemo.fusion.features import RECIPES
 from avemo.fusion.heads import HEADS
@@ -381,3 +383,36 @@ def group_exists(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_run_is_calibrated_on_its_validation_clips(store: Path, tmp_path: Path) -> None:
+    """The temperature is that of the members' mean on val; it is kept, told, and used for whatever is scored."""
+    result = trained(store, tmp_path / "run", "--fusion", "concat")
+    run = Run(tmp_path / "run")
+    members = [Scores.read(tmp_path / f"run/member-00{number}-val.csv") for number in range(2)]
+    found = temperature(average(members))
+    assert run.calibration == Calibration(pytest.approx(found, rel=1e-6), SPLITS["val"], "val")
+    assert f"calibrated  temperature {found:.3g}, fitted on 6 labelled clips of val" in result.stdout
+    for split in ("val", "test"):
+        raw = average([Scores.read(tmp_path / f"run/member-00{number}-{split}.csv") for number in range(2)])
+        with FeatureStore(store) as opened:
+            rows = [row for row in opened.rows if row.clip.split == split]
+            scored = predict([run], opened, rows)
+        expected = tempered(raw, found)
+        for scores in (Scores.read(tmp_path / f"run/scores-{split}.csv"), scored):
+            np.testing.assert_allclose(scores.reorder(expected.classes).values, expected.values, rtol=1e-5)
+
+
+def test_without_validation_clips_scores_are_as_they_are(store: Path, tmp_path: Path) -> None:
+    trained(store, tmp_path / "run", "--fusion", "concat", "--fit-on", "train+val")
+    assert Run(tmp_path / "run").calibration is None and not (tmp_path / "run/calibration.json").exists()
+    members = [Scores.read(tmp_path / f"run/member-00{number}-test.csv") for number in range(2)]
+    mean = Scores.read(tmp_path / "run/scores-test.csv")
+    np.testing.assert_allclose(mean.values, average(members).reorder(mean.classes).values, rtol=1e-12)
+
+
+def test_a_calibration_of_a_stranger_is_only_data(store: Path, tmp_path: Path) -> None:
+    trained(store, tmp_path / "run", "--fusion", "concat")
+    for text in ("[]", '{"temperature": 1e9, "clips": 1, "split": "val"}', '{"temperature": "x"}', "\x00"):
+        (tmp_path / "run/calibration.json").write_text(text)
+        assert "calibration.json" in refused("predict", tmp_path / "run", store, "--out", tmp_path / "s.csv")

@@ -51,13 +51,14 @@ class Line:
 
 
 def results(runs: Mapping[str, Path], prior: Prior | None, validated: bool) -> list[Line]:
-    """A line for each run and for their mean, as it is and re-weighted.
+    """A line for each run and for their mean, as it is and, calibrated first, re-weighted.
 
     Args:
         runs: feature, as in :data:`PAPER` → the run's folder.
         prior: the ensemble's class weights, or None.
         validated: whether there are validation clips that no run was trained on.
     """
+    from ...fusion.calibration import temperature, tempered
     from ...fusion.ensemble import average
     from ...fusion.priors import reweight
     from ...fusion.scores import Scores
@@ -74,7 +75,8 @@ def results(runs: Mapping[str, Path], prior: Prior | None, validated: bool) -> l
     mean = average(scores)
     if prior is None:
         return [*lines, _line(ensemble, mean, whole)]
-    weighted = reweight(mean, prior.weights)
+    calibrated = tempered(mean, temperature(mean))
+    weighted = reweight(calibrated, prior.weights)
     return [*lines, _line(ensemble, mean, None), _line(f"{ensemble}, re-weighted", weighted, whole)]
 
 

@@ -33,7 +33,7 @@ Examples:
     + HELP
 )
 
-ALL, VAL = "all", "val"
+ALL, VAL, AUTO = "all", "val", "auto"
 ENSEMBLE = "ensemble.json"
 
 
@@ -101,11 +101,11 @@ class Finish:
 )
 @click.option(
     "--temperature",
-    default="none",
+    default="auto",
     show_default=True,
     metavar="T",
-    help="Calibrate the mean scores before the prior: a number, or val to fit one on the labelled clips of "
-    "that split, which no member was trained on.",
+    help="Calibrate the mean scores before the prior. val fits a temperature on the labelled clips of that "
+    "split, which no member may be trained on; auto does so for runs that have any; or a number, or none.",
 )
 @click.option(
     "--counts",
@@ -143,11 +143,15 @@ def ensemble(
     train_counts = counts_from_file(counts) if counts else _train_counts(read, source)
     val_counts = _val_counts(read) if source == VAL else None
     prior, degree = weighting(source, train_counts, val_counts), _temperature(temperature, read)
-    finish = Finish(source, prior, degree, VAL in (source, temperature))
+    finish = Finish(
+        source, prior, degree, source == VAL or (degree is not None and temperature in (AUTO, VAL))
+    )
     chosen = _of_split(read, split or _default_split(read))
     final = _say_results(chosen, finish)
-    if not final.labelled.clips and _can_validate(read):
+    if not final.labelled.clips and can_validate(read):
         _say_results(_of_split(read, VAL), finish)
+    if can_validate(read):
+        _say_harm(_mean(_of_split(read, VAL)).scores, finish)
     for note in sorted({member.note for member in read} - {""}):
         click.echo(note)
     if out:
@@ -216,23 +220,24 @@ def _val_counts(members: Sequence[Member]) -> Mapping[str, int] | None:
 
 def _temperature(text: str, members: Sequence[Member]) -> float | None:
     """The temperature that ``text`` asks for."""
-    from ...fusion.calibration import temperature
+    from ...fusion.calibration import Calibration
 
-    if text == "none":
+    runs = all(member.card for member in members)  # of a file nobody knows what it was trained on
+    if text == "none" or (text == AUTO and not (runs and can_validate(members))):
         return None
-    if text != VAL:
+    if text not in (AUTO, VAL):
         try:
             return float(text)
         except ValueError:
-            raise click.UsageError(f"--temperature {text!r}: none, val or a number expected") from None
-    if not _can_validate(members):
+            raise click.UsageError(f"--temperature {text!r}: auto, val, none or a number expected") from None
+    if not can_validate(members):
         raise click.UsageError(
-            "--temperature val needs scores of the split val of every member, and none that was trained on "
-            "it; give a number, or none"
+            "--temperature val needs labelled clips of the split val in the scores of every member, and no "
+            "member that was trained on them; give a number, or none"
         )
-    found = temperature(_mean(_of_split(members, VAL)).scores)
-    click.echo(f"temperature {found:.3f}, fitted on the labelled clips of val")
-    return found
+    fitted = Calibration.fitted(_mean(_of_split(members, VAL)).scores, VAL)
+    click.echo(f"calibrated: {fitted}")
+    return fitted.temperature
 
 
 def _default_split(members: Sequence[Member]) -> str:
@@ -242,9 +247,12 @@ def _default_split(members: Sequence[Member]) -> str:
     return next((name for name in ("test", "val") if name in common), ALL)
 
 
-def _can_validate(members: Sequence[Member]) -> bool:
-    """Whether all members score validation clips that none was trained on."""
-    return all(VAL in member.scores.splits and VAL not in member.trained_on for member in members)
+def can_validate(members: Sequence[Member]) -> bool:
+    """Whether all members score labelled validation clips that none was trained on."""
+    return all(
+        VAL in member.scores.splits and VAL not in member.trained_on and any(member.scores.select(VAL).truth)
+        for member in members
+    )
 
 
 def _of_split(members: Sequence[Member], split: str) -> list[Member]:
@@ -302,6 +310,20 @@ def _say_results(members: Sequence[Member], finish: Finish) -> Scores:
     else:
         click.echo("no true classes are known here, so no accuracy can be told")
     return final
+
+
+def _say_harm(scores: Scores, finish: Finish) -> None:
+    """Say so where the prior lowers the accuracy on these validation clips."""
+    from ...fusion.metrics import summary
+
+    calibrated = finish.calibrated(scores)
+    prior = finish.prior(calibrated)
+    before, after = (summary(each).accuracy for each in (calibrated, finish.weighted(calibrated, prior)))
+    if after < before:
+        click.echo(
+            f"warning: the prior {finish.source} lowers accuracy on val from {before:.3f} to {after:.3f}; leave "
+            "it out with --prior none, unless the clips to be scored are known to have its shares"
+        )
 
 
 def _figures(scores: Scores, known: Scores, finish: Finish, prior: Prior | None) -> list[float]:

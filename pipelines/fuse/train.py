@@ -182,6 +182,7 @@ def fill(
             run.save(missing[place], trained)
     members = run.scores(prepared.corpus, prepared.plan.device)
     run.write_history()
+    run.calibrate(members, [prepared.corpus.clips[place].key for place in watch])
     return members, run.write_scores(members)
 
 
@@ -228,8 +229,10 @@ def finish(run: Run, prepared: Prepared, files: Mapping[str, Path]) -> None:
     wrote = ", ".join(path.name for path in files.values())
     scores = {split: str(path) for split, path in files.items()}
     keep_result(run=str(run.path), members=run.members, scores=scores)
+    calibrated = [("calibrated", str(run.calibration))] if run.calibration else []
     tell(
         [
+            *calibrated,
             ("wrote", f"{run.path}: {wrote}; history.csv; a model and scores each member"),
             ("next", f"avemo-fuse ensemble {run.path} --out submission"),
         ]

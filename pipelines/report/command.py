@@ -125,6 +125,9 @@ def read(path: Path) -> Results:
     run = Run(path)
     histories = [run.history(number) for number in range(run.members)]
     last = [history[-1].val_accuracy for history in histories]
+    if run.calibration:
+        facts = {**card.facts, "calibration": str(run.calibration)}
+        results = replace(results, card=replace(card, facts=facts))
     return replace(results, histories=histories, members=[value for value in last if value is not None])
 
 
