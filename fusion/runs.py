@@ -64,7 +64,7 @@ class Run:
         demo: whether it was trained on clips that avemo made itself.
         marks: what must be said of its scores of validation clips.
         fitted: what it was trained on, see :func:`.duplicates.content_of`; None where it does not know.
-        calibration: what makes probabilities of its mean scores; None where no clip was there to fit it on.
+        calibration: what makes probabilities of its mean scores; None where it had no clips to fit that on.
 
     Raises:
         FusionError: it holds no run, or one that cannot be used here.
@@ -179,7 +179,7 @@ class Run:
         return [corpus.scores(self.plan.classes, member.predict(corpus, device)) for member in members]
 
     def calibrate(self, members: Sequence[Scores], watched: Sequence[tuple[str, str]]) -> None:
-        """Fit the calibration of the members' mean on ``watched`` clips, ``(split, id)``, that have scores."""
+        """Fit the calibration of the members' mean on the ``watched`` clips, ``(split, id)``, with scores."""
         mean = average(members)
         places = {clip: place for place, clip in enumerate(mean.clips)}
         held_out = [places[clip] for clip in watched if mean.scored[places[clip]]]

@@ -321,8 +321,8 @@ def _say_harm(scores: Scores, finish: Finish) -> None:
     before, after = (summary(each).accuracy for each in (calibrated, finish.weighted(calibrated, prior)))
     if after < before:
         click.echo(
-            f"warning: the prior {finish.source} lowers accuracy on val from {before:.3f} to {after:.3f}; leave "
-            "it out with --prior none, unless the clips to be scored are known to have its shares"
+            f"warning: the prior {finish.source} lowers accuracy on val from {before:.3f} to {after:.3f}; "
+            "leave it out with --prior none, unless the clips to be scored are known to have its shares"
         )
 
 
