@@ -30,14 +30,14 @@ demo: install
 	@echo "== features to a trained ensemble"
 	cd $(DEMO) && $(BIN)/avemo-fuse train --fusion fbp --members 3 --out run
 	@echo "== the ensemble to a submission"
-	cd $(DEMO) && $(BIN)/avemo-fuse ensemble run --prior train --out submission --zip demo
+	cd $(DEMO) && $(BIN)/avemo-fuse ensemble run --prior train --out submission --zip demo --overwrite
 	@echo "== the report"
 	cd $(DEMO) && $(BIN)/avemo-fuse report run
 	@echo "== which faces were taken"
 	cd $(DEMO) && $(BIN)/avemo preview features
 	@echo "== one clip, shown with what the ensemble says of it"
 	cd $(DEMO) && $(BIN)/avemo-fuse predict run $$(ls clips/Val_AFEW/Happy/*.mp4 | head -n 1) --window 0.6 --hop 0.1 \
-		--overlay overlay.mp4
+		--overlay overlay.mp4 --overwrite
 	@echo "== done, in $(DEMO): submission/submission.csv, submission/demo.zip, run/report.html, preview/index.html, overlay.mp4"
 
 docs: install

@@ -63,8 +63,8 @@ def write_tensors(
     safetensors.torch.save_file(stored, partial, metadata=metadata)
     written = {"format": FORMAT, **card, "sha256": weights_sha256(partial)}
     partial_card.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    durable.put(partial_card, path.with_suffix(".json"))  # first: weights without a card say nothing
     durable.put(partial, path)
-    durable.put(partial_card, path.with_suffix(".json"))
     return written
 
 

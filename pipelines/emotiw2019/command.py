@@ -13,6 +13,7 @@ from ..cli import command, json_result, keep_result
 from ..demo.set import DEMO_NOTE, is_demo
 from ..fuse.leaks import allow_duplicates
 from ..fuse.priors import choose
+from ..outputs import refuse_existing
 from ..stage_one import into_store, say_found
 from ..table import aligned, records
 from .results import HEADER, PAPER, RAW, results, write
@@ -138,11 +139,13 @@ def emotiw2019(
         raise click.UsageError(f"{len(backbones)} backbones given; one, or an AffectNet and a RAF-DB one")
     from ...extract.plan import Plan
     from ..datasets.find import find_clips
-    from ..fuse.ensemble import ensemble
+    from ..fuse.ensemble import ensemble, outputs
 
     found = find_clips(afew_dir, "afew")
     plan = Plan(detector, backbones, VIEW_SETS, (audio,) if audio else (), max_frames, device)
     labels = [network.label for network in plan.networks()]
+    written = [out / "results.md", out / "results.csv", *outputs(out, team)]
+    refuse_existing(written, training["overwrite"], unless=out / "features")
     click.echo("== 1 of 3: clips to features")
     say_found(afew_dir, found)
     failures = into_store(found, plan, out / "features", workers)
@@ -156,7 +159,7 @@ def emotiw2019(
     }
     runs = train_all(labels, out / "runs", fit_on, options)
     click.echo("\n== 3 of 3: heads to a submission")
-    context.invoke(ensemble, members=tuple(runs.values()), source=prior, out=out, team=team)
+    context.invoke(ensemble, members=tuple(runs.values()), source=prior, out=out, team=team, overwrite=True)
     weights = _prior(prior, runs)
     notes = [*_notes(labels, audio, weights, fit_on, is_demo(afew_dir)), *_marks(runs)]
     lines = results(runs, weights, validated=_validated(found, fit_on))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..cli import command, json_result, keep_result
+from ..outputs import overwrite_option, refuse_existing
 from ..table import aligned, records
 from .options import unscored_note
 from .priors import EM, HELP, REESTIMATED, weighting
@@ -121,6 +122,7 @@ class Finish:
     help="Where scores.csv and submission.csv go; without it nothing is written.",
 )
 @click.option("--zip", "team", metavar="TEAM", help="Write TEAM.zip there too: a text file a clip.")
+@overwrite_option
 @json_result
 def ensemble(
     members: tuple[Path, ...],
@@ -130,6 +132,7 @@ def ensemble(
     split: str | None,
     out: Path | None,
     team: str | None,
+    overwrite: bool,
 ) -> None:
     """Average class scores, by the names of clips and classes.
 
@@ -137,6 +140,8 @@ def ensemble(
     """
     if team and not out:
         raise click.UsageError("--zip needs a folder to write to: add --out DIR")
+    if out:
+        refuse_existing(outputs(out, team), overwrite)
     from ...fusion.priors import counts_from_file
 
     read = [read_member(path) for path in members]
@@ -342,6 +347,12 @@ def _calibration(before: Scores, after: Scores) -> str:
     errors = [expected_calibration_error(scores) for scores in (before, after)]
     changed = f", finished {errors[1]:.3f}" if after.values is not before.values else ""
     return f"expected calibration error of the mean ({BINS} bins): {errors[0]:.3f}{changed}"
+
+
+def outputs(out: Path, team: str | None) -> list[Path]:
+    """The files that an ensemble writes."""
+    zipped = [out / f"{team}.zip"] if team else []
+    return [*zipped, out / "submission.csv", out / "scores.csv", out / ENSEMBLE]
 
 
 def _write(scores: Scores, out: Path, team: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli import command, keep_result, with_options_of
+from ..outputs import refuse_existing
 from .options import FEATURES_HELP, demo_note, describe, tell
 from .presets import with_preset
 from .train import begin, fill, report, state, train
@@ -54,7 +55,10 @@ def mix(heads: str, out: Path, **options: Any) -> None:
     defaults = {"grid": None, "choose": "all"}
     members: list[Scores] = []
     prepared = None
-    for fusion, count in kinds(heads).items():
+    wanted = kinds(heads)
+    own = next((out / fusion for fusion in wanted if (out / fusion).exists()), None)
+    refuse_existing(out.glob("scores-*.csv"), options["overwrite"], unless=own)
+    for fusion, count in wanted.items():
         given = with_preset({**defaults, **options}, {"fusion": fusion, "members": count})
         run, prepared, fit, watch = begin(out / fusion, options["fit_on"], given)
         tell([*describe(prepared), ("fitted", f"{len(fit)} clips"), ("run", state(run))])

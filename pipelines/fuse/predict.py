@@ -14,6 +14,7 @@ import click
 from ..cli import InputError, command, json_result, keep_result
 from ..datasets.found import count_of, first_names
 from ..datasets.options import PATTERN_HELP, dataset_options, find_chosen
+from ..outputs import overwrite_option, refuse_existing
 from ..stores import open_store
 from ..table import aligned, records
 from .leaks import known_to
@@ -113,6 +114,7 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
     help="For clips: the weights of an image network over segments of sound that the runs read. Repeatable.",
 )
 @click.option("--detector", metavar="NAME@FILE", help="For clips: the detector's file, where it has one.")
+@overwrite_option
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
               help="For clips: processes side by side.  [default: one a core]")  # fmt: skip
@@ -132,6 +134,7 @@ def predict(
     detector: str | None,
     device: str,
     workers: int,
+    overwrite: bool,
     **dataset: Any,
 ) -> int:
     """Score the clips of STORE, or the video clips in CLIPS, with the mean of all members of each RUN.
@@ -148,7 +151,8 @@ def predict(
     from ...fusion.runs import predict as mean_of_members
     from ..overlay.windows import Wanted, over_time
 
-    want = Wanted(out, overlay, timeline, window, hop)
+    refuse_existing([out], overwrite)
+    want = Wanted(out, overlay, timeline, window, hop, overwrite)
     loaded = [Run(path) for path in runs]
     found, failures = None, 0
     with TemporaryDirectory(prefix="avemo-") as scratch:

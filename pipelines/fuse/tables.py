@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli import command, keep_result, with_options_of
+from ..outputs import refuse_existing
 from ..table import aligned, markdown, records, write_csv
 from .cv import cross_validate, cv
 from .cv_results import Outcome, write
@@ -147,6 +148,8 @@ def tables(names: Sequence[str], out: Path, **options: Any) -> None:
         if preset and preset not in RECIPES[name].papers:
             able = ", ".join(other for other, recipe in RECIPES.items() if preset in recipe.papers)
             raise click.UsageError(f"the table {name} is not all of {preset}'s; those that are: {able}")
+    files = [out / f"{name}.{kind}" for name in wanted for kind in ("md", "csv")]
+    refuse_existing(files, options["overwrite"], unless=out / "runs")
     for name in wanted:
         recipe = RECIPES[name]
         outcomes = {}

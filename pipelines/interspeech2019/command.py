@@ -16,6 +16,7 @@ from ..fuse.cv import SESSION, cross_validate, cv, divide
 from ..fuse.cv_results import show
 from ..fuse.cv_results import write as write_folds
 from ..fuse.leaks import allow_duplicates
+from ..outputs import refuse_existing
 from ..stage_one import into_store, say_found
 from .results import CORPORA, Result, as_text, file_name, rows_of, write
 
@@ -177,6 +178,8 @@ def interspeech2019(
         segment_audio=(segment_audio,) if segment_audio else (),
         voice_activity=vad,
     )
+    pages = [out / "results.md", out / "results.csv"]
+    refuse_existing(pages, training["overwrite"], unless=out / "features")
     click.echo(f"== 1 of {1 + len(kinds)}: clips to features")
     say_found(data, found)
     failures = into_store(found, plan, out / "features", training["workers"])

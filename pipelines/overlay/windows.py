@@ -18,6 +18,7 @@ from ... import __version__
 from ..cli import InputError
 from ..demo.set import DEMO_MARK
 from ..fuse.options import demo_note, tell
+from ..outputs import refuse_existing
 from ..progress import progress_bar, seconds_bar
 from ..stage_one import into_store
 from ..table import aligned
@@ -47,6 +48,7 @@ class Wanted:
         out: where scores of whole clips go.
         overlay, timeline: a file for one video, or a folder.
         window, hop: seconds of a window, and from one's start to the next.
+        overwrite: let files that are there be replaced.
     """
 
     out: Path
@@ -54,6 +56,7 @@ class Wanted:
     timeline: Path | None
     window: float | None
     hop: float | None
+    overwrite: bool = False
 
     def __bool__(self) -> bool:
         """Whether windows were asked for at all."""
@@ -168,6 +171,7 @@ def _targets(want: Wanted, clip: Clip, clips: Sequence[Clip]) -> dict[str, Path]
             )
         if target.exists() and source.exists() and target.samefile(source):
             raise InputError(f"{target} is the video itself; name another file to write")
+    refuse_existing(targets.values(), want.overwrite)
     return targets
 
 

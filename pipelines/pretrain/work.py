@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli import InputError, keep_result
+from ..outputs import refuse_existing
 from ..progress import progress_bar
 from ..table import aligned
 from .options import learning_rate
@@ -129,10 +130,9 @@ def clear_way(job: Job, overwrite: bool) -> None:
     """
     if overwrite:
         job.checkpoint.unlink(missing_ok=True)
-    elif job.out.exists() and not job.done:
-        raise InputError(
-            f"{job.out} is there already, from another training: name another --out, or --overwrite"
-        )
+    elif not job.done:
+        refuse_existing([job.out], overwrite)
+        refuse_existing([job.out.with_suffix(".json")], overwrite, unless=job.checkpoint)
     job.out.parent.mkdir(parents=True, exist_ok=True)
 
 

@@ -13,6 +13,7 @@ import click
 from ... import __version__
 from ..cli import command
 from ..fuse.ensemble import ENSEMBLE, read_member
+from ..outputs import overwrite_option, refuse_existing
 from ..progress import progress_bar
 
 if TYPE_CHECKING:
@@ -57,14 +58,19 @@ of faces are in it: mind to whom you give it.
     metavar="FILE.html",
     help="Where the page goes.  [default: report.html in the first RUN]",
 )
-def report(runs: tuple[Path, ...], store: Path | None, baseline: Path | None, out: Path | None) -> None:
+@overwrite_option
+def report(
+    runs: tuple[Path, ...], store: Path | None, baseline: Path | None, out: Path | None, overwrite: bool
+) -> None:
     """Show what came of each RUN, of train, cv or ensemble, on one page.
 
     Accuracy, confusion, calibration and learning curves; the clips that it gets most wrong, with the frames
     and sounds that it attends to; adaption factors; t-SNE before and after fusion; settings. One HTML file
     that needs nothing else: mail it, print it, open it on a phone.
     """
-    out = out or runs[0] / "report.html"
+    if out:
+        refuse_existing([out], overwrite)
+    out = out or runs[0] / "report.html"  # the run's own page, which is made anew
     other = read_member(baseline) if baseline else None
     results = [_seen(read(path), path, store, other) for path in runs]
     page = render(results)

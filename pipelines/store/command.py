@@ -12,6 +12,7 @@ import click
 
 from ..cli import InputError, command, json_instead
 from ..datasets.found import count_of
+from ..outputs import overwrite_option, refuse_existing
 from ..progress import progress_bar
 from ..stale import named
 from ..stores import open_store
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ...cache.store import FeatureStore
 
 DEFAULT = Path("features")
+HDF5 = (".h5", ".hdf5", ".hdf")
 store_argument = click.argument("path", metavar="[STORE]", default=DEFAULT, type=click.Path(path_type=Path))
 
 
@@ -104,13 +106,19 @@ def _verified(store: FeatureStore, found: Sequence[tuple[Clip, str, str]], dropp
 
 @command("export")
 @click.argument("paths", metavar="[STORE] FILE.h5", nargs=-1, required=True, type=click.Path(path_type=Path))
-def export(paths: tuple[Path, ...]) -> None:
+@overwrite_option
+def export(paths: tuple[Path, ...], overwrite: bool) -> None:
     """Write a store into one file.
 
     FILE.h5 gets all of STORE (default: features) and needs nothing beside it.
     """
     if len(paths) > 2:
         raise click.UsageError(f"{len(paths)} paths given; [STORE] FILE.h5 expected")
+    if paths[-1].suffix.lower() not in HDF5:
+        is_store = (paths[-1] / "store.json").exists()
+        hint = f"; to export that store: avemo store export {paths[-1]} FILE.h5" if is_store else ""
+        raise click.UsageError(f"{paths[-1]}: a file to write, ending in {', '.join(HDF5)}, expected{hint}")
+    refuse_existing(paths[-1:], overwrite)
     from ...cache.checks import export as write
     from ...cache.store import FeatureStore
 

@@ -44,8 +44,9 @@ def add(source: Path, wanted: str | None, licence: str | None) -> Stored:
     if architecture == ONNX:
         _alone(source)
     target = folder() / _file_name(source, name, known, convert)
-    if target.exists():
-        raise WeightsError(f"{target} is there already: choose another name with --as, or delete it")
+    for path in (target, target.with_suffix(".json")):
+        if path.exists():
+            raise WeightsError(f"{path} is there already: choose another name with --as, or delete it")
     target.parent.mkdir(parents=True, exist_ok=True)
     with durable.replacing(target) as partial:
         if convert:
