@@ -64,7 +64,7 @@ def test_an_extraction_names_what_failed(tmp_path: Path, make_clip: Any) -> None
     result = CliRunner().invoke(extract, [*map(str, arguments)])
     found = json.loads(result.stdout)
     assert result.exit_code == 1
-    assert list(found["failed"]) == ["all/bad"]
+    assert list(found["failed"]) == ["all/Happy/bad"]
     assert [(split["clips"], split["failed"]) for split in found["splits"]] == [(2, 1)]
 
 
