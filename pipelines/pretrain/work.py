@@ -186,7 +186,8 @@ def _figures(loss: float, accuracy: float) -> str:
 
 def training_card(job: Job, fitted: Fitted, seconds: float) -> dict[str, Any]:
     """What any card says of a training: the recipe, the counts, the history."""
-    import lightning_fabric
+    from importlib.metadata import version
+
     import numpy as np
     import torch
 
@@ -206,7 +207,7 @@ def training_card(job: Job, fitted: Fitted, seconds: float) -> dict[str, Any]:
         "versions": {
             "avemo": __version__,
             "torch": str(torch.__version__),
-            "lightning-fabric": lightning_fabric.__version__,
+            "lightning-fabric": version("lightning-fabric"),
         },
         "history": [asdict(epoch) for epoch in fitted.history],
     }
