@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cli import InputError
-from .datasets.found import count_of
+from .datasets.found import count_of, counts_of
 from .progress import progress_bar, seconds_bar
 from .stores import open_store
 
@@ -36,6 +36,9 @@ def say_found(root: Path, found: Found) -> None:
     spare = len(found.left_out) - len(found.problems)
     repeated = f"; {spare} files that only repeat them are passed over" if spare else ""
     click.echo(f"{root}: {found.dataset}, {count_of(len(found.clips), 'clip')} ({listed}){repeated}")
+    labels = Counter(clip.label for clip in found.clips if clip.label)
+    if labels:
+        click.echo(f"classes: {counts_of(labels)}")
     for note in found.notes:
         click.echo(note)
     for item in found.problems[:SHOWN]:

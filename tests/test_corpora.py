@@ -36,7 +36,11 @@ def plant(root: Path, clip: Path, files: Iterable[str]) -> Path:
 
 
 def afew(root: Path, clip: Path) -> None:
-    """The test part nested as its archive unpacks; one id in two splits, one in all three."""
+    """The test part nested as its archive unpacks; one id in two splits, one in all three.
+
+    albanie/mcnDatasets (afew3.0/getAfewImdb.m) reads {Train,Val,Test}/<Class>/<id>.avi with ids unique in a
+    split only; Test_vid_Distribute is what the test archive of 2017 and 2018 unpacks to.
+    """
     plant(
         root,
         clip,
@@ -53,26 +57,38 @@ def afew(root: Path, clip: Path) -> None:
 
 
 def rml(root: Path, clip: Path) -> None:
-    """Speakers with and without folders of languages, and names that repeat in all of them."""
+    """Speakers with and without folders of languages, and names that repeat in all of them.
+
+    So read by albanie/mcnDatasets (rml/getRmlImdb.m): rml-1/s1 to s5, rml-2/s6 to s8, some with folders of
+    languages, the class by a file's first two letters, 720 films in all.
+    """
     codes = ("an", "di", "fe", "ha", "sa", "su")
     homes = ("rml-1/s1/English", "rml-1/s1/Mandarin", "rml-1/s2", "rml-2/s6")
     plant(root, clip, (f"{home}/{code}{take}.avi" for home, code, take in product(homes, codes, (1, 10))))
 
 
 def enterface(root: Path, clip: Path) -> None:
-    """Sentences in folders of their own, or not; a film one folder deeper; a name that is miswritten."""
+    """Sentences in folders of their own, or not; a film one folder deeper; names that are miswritten.
+
+    The odd names are those of emo-box/EmoBox, data/enterface/enterface.jsonl: subject 6 is one film an
+    emotion, subject 3 is miswritten, and one name has its suffix twice.
+    """
     emotions = {"an": "anger", "di": "disgust", "fe": "fear", "ha": "happiness", "sa": "sadness"}
     files = [
         f"subject {subject}/{emotion}/sentence {take}/s{subject}_{code}_{take}.avi"
         for subject, (code, emotion), take in product((1, 44), emotions.items(), (1, 2))
     ]
-    files += [f"subject 6/{emotion}/s6_{code}_1.avi" for code, emotion in emotions.items()]
-    files += ["subject 1/surprise/sentence 3/again/s1_su_3.avi", "subject 23/anger/sentence 5/s_3_an_5.avi"]
+    files += [f"subject 6/{emotion}/s6_{code}.avi" for code, emotion in emotions.items()]
+    files += ["subject 1/surprise/sentence 3/again/s1_su_3.avi", "subject 3/anger/sentence 5/s_3_an_5.avi"]
+    files += ["subject 16/surprise/sentence 3/s16_su_3avi.avi"]
     plant(root / "enterface database", clip, files)
 
 
 def ravdess(root: Path, clip: Path, actors: Iterable[int] = (1, 18)) -> None:
-    """All three modalities of speech and song, as the archives unpack; actor 18 does not sing."""
+    """All three modalities of speech and song, as the archives unpack; actor 18 does not sing.
+
+    Audio_Speech_Actors_01-24/Actor_18/03-01-05-01-02-01-18.wav is a path of emo-box/EmoBox, data/ravdess.
+    """
     for actor in actors:
         for channel, part in ((1, "Speech"), (2, "Song")):
             for code in recordings_of(actor, channel):
@@ -97,7 +113,10 @@ def recordings_of(actor: int, channel: int) -> list[str]:
 
 
 def crema_d(root: Path, clip: Path) -> None:
-    """Films, and the same sounds twice; one recording of sound alone; a level of one letter."""
+    """Films, and the same sounds twice; one recording of sound alone; a level of one letter.
+
+    AudioWAV/1040_ITH_SAD_X.wav stands so in emo-box/EmoBox, data/cremad.
+    """
     names = [f"1001_DFA_{code}_XX" for code in ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")]
     names.append("1040_ITH_SAD_X")
     sounds = [*names, "1091_WSI_ANG_HI"]
@@ -107,16 +126,23 @@ def crema_d(root: Path, clip: Path) -> None:
 
 
 def savee(root: Path, clip: Path, actors: Iterable[str] = ("DC", "JE", "JK", "KL")) -> None:
-    """15 sentences of each emotion and 30 neutral ones; sounds apart from the films of them."""
+    """15 sentences of each emotion and 30 neutral ones; sounds apart from the films of them.
+
+    Sounds have two digits (AudioData/DC/a01.wav, as in emo-box/EmoBox, data/savee/savee.jsonl), films as
+    many as they need: public readers open AudioVisualClip/DC/a1.avi.
+    """
     takes = {"a": 15, "d": 15, "f": 15, "h": 15, "n": 30, "sa": 15, "su": 15}
     for actor, (code, count) in product(actors, takes.items()):
-        names = [f"{actor}/{code}{take:02}" for take in range(1, count + 1)]
-        plant(root, clip, [f"AudioVisualClip/{name}.avi" for name in names])
-        plant(root, clip, [f"AudioData/{name}.wav" for name in names])
+        takes_of = range(1, count + 1)
+        plant(root, clip, [f"AudioVisualClip/{actor}/{code}{take}.avi" for take in takes_of])
+        plant(root, clip, [f"AudioData/{actor}/{code}{take:02}.wav" for take in takes_of])
 
 
 def meld(root: Path, clip: Path) -> None:
-    """Tables in Windows-1252; a film without a row and a row without a film; dialogs in several splits."""
+    """Tables in Windows-1252; a film without a row and a row without a film; dialogs in several splits.
+
+    Folders and dia66_utt9, which has no row, as in declare-lab/MELD, issue 22.
+    """
     plant(
         root,
         clip,
@@ -154,7 +180,10 @@ def java_sed(root: Path, clip: Path) -> None:
 
 
 def iemocap(root: Path, clip: Path) -> None:
-    """Two sessions; an excited, a frustrated and a disputed sentence."""
+    """Two sessions; an excited, a frustrated and a disputed sentence.
+
+    Session1/sentences/wav/Ses01F_impro04/Ses01F_impro04_F000.wav is a path of emo-box/EmoBox, data/iemocap.
+    """
     codes = ("neu", "hap", "sad", "ang", "exc", "fru", "xxx")
     for session in (1, 2):
         dialog = f"Ses{session:02}F_impro01"
@@ -254,12 +283,14 @@ class TestLayouts:
 
     def test_enterface_at_any_depth(self, tree: Callable[[str], Path]) -> None:
         found = find_clips(tree("enterface"))
-        assert not found.left_out and len(found.clips) == 27
-        assert Counter(clip.subject for clip in found.clips) == {"1": 11, "6": 5, "23": 1, "44": 10}
+        assert not found.left_out and len(found.clips) == 28
+        subjects = Counter(clip.subject for clip in found.clips)
+        assert subjects == {"1": 11, "3": 1, "6": 5, "16": 1, "44": 10}
         assert {
-            ("all", "Fear", "6", "subject 6/fear/s6_fe_1"),
+            ("all", "Fear", "6", "subject 6/fear/s6_fe"),
+            ("all", "Surprise", "16", "subject 16/surprise/sentence 3/s16_su_3avi"),
             ("all", "Surprise", "1", "subject 1/surprise/sentence 3/again/s1_su_3"),
-            ("all", "Angry", "23", "subject 23/anger/sentence 5/s_3_an_5"),
+            ("all", "Angry", "3", "subject 3/anger/sentence 5/s_3_an_5"),
         } <= said(found)
 
     def test_enterface_with_its_spaces_replaced(self, tmp_path: Path, clip: Path) -> None:
@@ -303,9 +334,21 @@ class TestLayouts:
         found = find_clips(tree("savee"))
         assert len(found.clips) == 480 and all(clip.path.endswith(".avi") for clip in found.clips)
         assert len(found.left_out) == 480 and not found.problems
-        assert ("all", "Sad", "DC", "DC/sa01") in said(found) and ("all", "Angry", "KL", "KL/a15") in said(
-            found
+        assert {("all", "Sad", "DC", "DC/sa1"), ("all", "Angry", "KL", "KL/a15")} <= said(found)
+
+    def test_savee_as_it_unpacks_with_pictures_is_not_four_classes(self, tmp_path: Path, clip: Path) -> None:
+        """AudioVisualClip alone, as public readers open it: ``AudioVisualClip/DC/a1.avi``; the letters and
+        counts are those of emo-box/EmoBox (data/savee) and felixbur/nkululeko (data/savee)."""
+        codes = {"a": 15, "d": 15, "f": 15, "h": 15, "n": 30, "sa": 15, "su": 15}
+        names = [f"{code}{take}" for code, count in codes.items() for take in range(1, count + 1)]
+        root = plant(
+            tmp_path,
+            clip,
+            (f"AudioVisualClip/{a}/{n}.avi" for a, n in product(("DC", "JE", "JK", "KL"), names)),
         )
+        found = find_clips(root)
+        assert found.counts["all"] == dict.fromkeys(EACH_OF_SIX, 60) | {"Neutral": 120}
+        assert not found.left_out and {clip.subject for clip in found.clips} == {"DC", "JE", "JK", "KL"}
 
     def test_letters_in_either_case_are_one_speaker_and_one_recording(
         self, tmp_path: Path, clip: Path
@@ -329,13 +372,24 @@ class TestLayouts:
         assert ("val", "Happy", "Joey", "dia0_utt1") in said(found)
         assert ("test", "Surprise", "Ross", "dia0_utt6") in said(found)
         assert [(item.path, item.reason) for item in found.problems] == [
-            (
-                "output_repeated_splits_test/final_videos_testdia0_utt0.mp4",
-                "is not named like train_splits/dia0_utt0.mp4 and train_sent_emo.csv",
-            ),
             ("dev_splits_complete/dia66_utt9.mp4", "no row of dev_sent_emo.csv tells of it"),
             ("dialogue 110 utterance 7", "is not there, and dev_sent_emo.csv lists it"),
         ]
+
+    def test_meld_takes_corrected_recordings(self, tree: Callable[[str], Path]) -> None:
+        """final_videos_testdia0_utt0.mp4 has the sound of the row, dia0_utt0.mp4 another: so found by
+        UPC-AIDL-MER/multimodal_emotion_recognition (README), who use it in its twin's place; 132 of them."""
+        root = tree("meld")
+        found = find_clips(root)
+        first = next(clip for clip in found.clips if str(clip) == "test/dia0_utt0")
+        assert Path(first.path).name == "final_videos_testdia0_utt0.mp4"
+        assert (first.label, first.subject) == ("Neutral", "Ross")
+        (twin,) = (item for item in found.left_out if item.path.endswith("test/dia0_utt0.mp4"))
+        assert twin.spare and twin.reason == "is faulty, and the corrected recording is there"
+        folder = root / "output_repeated_splits_test"
+        (folder / "dia0_utt0.mp4").unlink()
+        (folder / "dia0_utt0.wav").write_bytes(b"")
+        assert find_clips(root).clips == found.clips
 
     def test_meld_without_a_table_or_a_part(self, tree: Callable[[str], Path]) -> None:
         root = tree("meld")
@@ -394,9 +448,9 @@ class TestCheck:
         root = tree("savee")
         code, output = check(root)
         assert code == 0 and "fewer" not in output
-        (root / "AudioVisualClip/JE/sa15.avi").unlink()
+        (root / "AudioVisualClip/JE/sa5.avi").unlink()
         assert checked(root)["whole"]  # its sound is there still
-        (root / "AudioData/JE/sa15.wav").unlink()
+        (root / "AudioData/JE/sa05.wav").unlink()
         code, output = check(root)
         assert code == 1
         assert "clips: by class Sad 59 of 60" in output

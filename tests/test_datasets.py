@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -84,11 +84,19 @@ class TestAfew:
 
     def test_one_id_in_two_splits_is_two_clips(self, tmp_path: Path) -> None:
         grow(tmp_path, "Train/Sad/1.avi", "Val/Happy/1.avi", "Test/1.avi")
-        assert keys(find_clips(tmp_path)) == ["train/1", "val/1", "test/1"]
+        assert keys(find_clips(tmp_path, "afew")) == ["train/1", "val/1", "test/1"]
+
+    def test_own_folders_with_the_same_classes_are_not_taken_for_it(self, tmp_path: Path) -> None:
+        """AFEW's names are nine digits: Val/Angry/000046280.avi, Test_vid_Distribute/000029320.avi."""
+        found = find_clips(grow(tmp_path, "Train/Sad/tom 1.avi", "Train/Happy/tom 1.avi", "Val/Sad/2.avi"))
+        assert (found.name, found.dataset) == ("folders", "class folders (2 classes)")
+        assert keys(found) == ["train/Happy/tom 1", "train/Sad/tom 1", "val/Sad/2"]
+        grow(tmp_path / "AFEW", "Train/Sad/1.avi", "Train/Happy/2.avi")
+        assert find_clips(tmp_path / "AFEW").name == "afew"  # whoever calls a folder so means it
 
     def test_one_id_twice_in_a_split_stays_once_and_both_files_are_named(self, tmp_path: Path) -> None:
         grow(tmp_path, "Train/Sad/1.avi", "Train/Angry/1.avi")
-        found = find_clips(tmp_path)
+        found = find_clips(tmp_path, "afew")
         assert labels(found) == {"1": "Angry"}
         assert len(found.problems) == 1
         assert reason(found, "Train/Sad/1.avi") == (
@@ -111,7 +119,7 @@ class TestAfew:
         assert reason(found, "extra") == "not inside a folder Train, Val or Test (1 file not used)"
 
     def test_train_with_mostly_other_classes_is_not_afew(self, tmp_path: Path) -> None:
-        grow(tmp_path, "train/Happy/1.mp4", "train/Bored/2.mp4", "train/Confused/3.mp4")
+        grow(tmp_path, "train/Happy/000000001.mp4", "train/Bored/2.mp4", "train/Confused/3.mp4")
         found = find_clips(tmp_path)
         assert found.dataset == "class folders (3 classes)"
         assert found.counts == {"train": {"Bored": 1, "Confused": 1, "Happy": 1}}
@@ -157,6 +165,40 @@ class TestClassFolders:
         assert reason(found, "joy/1.flac") == "sound only, and the whole recording is there ('joy/1.mp4')"
         assert not found.problems
 
+    def test_folders_that_name_no_emotion_are_not_guessed_to_be_classes(self, tmp_path: Path) -> None:
+        files = [*(f"day {i}/{j}.mp4" for i in range(1, 4) for j in range(i)), "happy end/1.mp4"]
+        root = grow(tmp_path, *files)
+        with pytest.raises(
+            DatasetError,
+            match=r"may be classes, but most are not named for an emotion: day 3 3, day 2 2, day 1 1, happy "
+            r"end 1\. --dataset folders takes them for classes, --dataset flat",
+        ):
+            find_clips(root)
+        assert find_clips(root, "folders").dataset == "class folders (4 classes)"
+        assert find_clips(root, "flat").counts == {"all": {"unlabelled": 7}}
+
+    @pytest.mark.parametrize("names", [("01_Angry", "02_sad"), ("anger clips", "b"), ("HAP", "Neu", "oth")])
+    def test_words_of_emotions_are_known_in_longer_names(self, tmp_path: Path, names: Sequence[str]) -> None:
+        found = find_clips(grow(tmp_path, *(f"{name}/1.mp4" for name in names)))
+        assert found.counts == {"all": dict.fromkeys(sorted(names), 1)}
+
+    def test_ravdess_with_stray_files_is_not_24_classes(self, tmp_path: Path) -> None:
+        grow(tmp_path, *(f"Actor_0{a}/01-01-0{e}-01-01-01-0{a}.mp4" for a in (1, 2) for e in range(1, 9)))
+        grow(tmp_path, "Actor_01/take 1.mp4", "Actor_02/take 2.mp4")
+        with pytest.raises(
+            DatasetError,
+            match=r"16 of 18 files are named as those of RAVDESS, too few to be sure; the first that is not: "
+            r"'Actor_01/take 1.mp4'. --dataset ravdess uses those that are",
+        ):
+            find_clips(tmp_path)
+        assert len(find_clips(tmp_path, "ravdess").clips) == 16
+
+    def test_meld_cut_into_sounds_of_other_names_is_not_three_classes(self, tmp_path: Path) -> None:
+        splits = ("train_splits", "dev_splits_complete", "output_repeated_splits_test")
+        grow(tmp_path, *(f"{split}/{i}.wav" for split in splits for i in range(3)))
+        with pytest.raises(DatasetError, match="not named for an emotion: dev_splits_complete 3, "):
+            find_clips(tmp_path)
+
     def test_deeper_files_are_reported(self, tmp_path: Path) -> None:
         root = grow(tmp_path, *(f"{name}/{i}.mp4" for name in "ab" for i in range(10)), "a/deep/x.mp4")
         assert reason(find_clips(root, "folders"), "a/deep") == "deeper than a class folder (1 file not used)"
@@ -180,9 +222,11 @@ class TestNames:
         assert len(found.clips) == 18
         assert reason(found, "notes.mp4").startswith("is not named like 01-02-06_01.mp4 (fails at 'notes'")
 
-    def test_too_many_strangers_are_another_data_set(self, tmp_path: Path) -> None:
+    def test_too_many_strangers_are_asked_about(self, tmp_path: Path) -> None:
         grow(tmp_path, *(f"01-01-0{e}_01.mp4" for e in range(1, 7)), "notes.mp4")
-        assert find_clips(tmp_path).dataset.startswith("unlabelled")
+        with pytest.raises(DatasetError, match=r"6 of 7 files are named as those of Java-SED.*'notes\.mp4'"):
+            find_clips(tmp_path)
+        assert find_clips(tmp_path, "flat").dataset.startswith("unlabelled")
         named = find_clips(tmp_path, "java-sed")
         assert len(named.clips) == 6 and [item.path for item in named.problems] == ["notes.mp4"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from .folders import find_afew, find_class_folders, find_flat
 from .found import DatasetError, Found, NotThisDataset
 from .iemocap import EVERY, EXCITED, find_iemocap
-from .labels import with_labels
+from .labels import names_an_emotion, with_labels
 from .manifest import read_manifest
 from .names import find_by_scheme
 from .scan import MEDIA_SUFFIXES, Tree, is_media, scan
@@ -38,6 +39,23 @@ def _adapter(name: str, layout: str, find: Callable[[Tree], Found]) -> Adapter:
     return Adapter(name, layout, find, find)
 
 
+MANY = 0.5
+"""The share of files named as a data set's from which the user is asked whether it is that."""
+
+SHOWN = 12  # folders that an error lists with their counts
+
+_OTHERWISE = "otherwise say what they are by --dataset, --pattern or --manifest"
+
+
+def _folders_of_emotions(tree: Tree) -> Found:
+    """Class folders, at least half of which are named for emotions; others are not guessed to be classes."""
+    found = find_class_folders(tree)
+    names = {clip.label for clip in found.clips if clip.label}
+    if 2 * sum(map(names_an_emotion, names)) < len(names):
+        raise NotThisDataset(f"most folders are not named for an emotion: {', '.join(sorted(names)[:SHOWN])}")
+    return found
+
+
 def _of_scheme(scheme: Scheme) -> Adapter:
     find = partial(find_by_scheme, scheme=scheme)
     return Adapter(scheme.name, scheme.example, find, partial(find, share=0))
@@ -46,7 +64,12 @@ def _of_scheme(scheme: Scheme) -> Adapter:
 ADAPTERS = {
     adapter.name: adapter
     for adapter in (
-        _adapter("afew", "Train_AFEW/Happy/000046280.avi, Val_AFEW/…, Test_AFEW/000046280.avi", find_afew),
+        Adapter(
+            "afew",
+            "Train_AFEW/Happy/000046280.avi, Val_AFEW/…, Test_AFEW/000046280.avi",
+            find_afew,
+            partial(find_afew, named=True),
+        ),
         *map(_of_scheme, SCHEMES),
         _adapter(
             "iemocap",
@@ -68,7 +91,12 @@ ADAPTERS = {
             "the same, every emotion as it is, scripted too",
             partial(find_iemocap, protocol="all, every emotion", labels=EVERY, scripted=True),
         ),
-        _adapter("folders", "Happy/one.mp4, Sad/two.mp4, or train/Happy/one.mp4, …", find_class_folders),
+        Adapter(
+            "folders",
+            "Happy/one.mp4, Sad/two.mp4, or train/Happy/one.mp4, …",
+            _folders_of_emotions,
+            find_class_folders,
+        ),
         _adapter("flat", "one.mp4, two.mp4 (unlabelled)", find_flat),
     )
 }
@@ -185,6 +213,38 @@ def _taken(tree: Tree, adapter: Adapter) -> Found:
 
 def _first_that_fits(tree: Tree) -> Found:
     for adapter in ADAPTERS.values():
+        if adapter.name == "flat":
+            _require_no_better_guess(tree)
         with suppress(NotThisDataset):
             return replace(adapter.find(tree), name=adapter.name)
     raise AssertionError("any folder fits 'flat'")
+
+
+def _require_no_better_guess(tree: Tree) -> None:
+    """Labels are neither lost nor made up without a word.
+
+    Raises:
+        DatasetError: many names are those of a data set, or the folders may be classes.
+    """
+    for scheme in SCHEMES:
+        with suppress(NotThisDataset):
+            found = find_by_scheme(tree, scheme, share=MANY)
+            raise DatasetError(
+                f"'{tree.root}': {len(found.clips)} of {len(tree.files)} files are named as those of "
+                f"{scheme.title}, too few to be sure; the first that is not: {_first_unused(found)}. "
+                f"--dataset {scheme.name} uses those that are, --dataset flat takes all as unlabelled clips; "
+                f"{_OTHERWISE}"
+            )
+    with suppress(NotThisDataset):
+        counts = Counter(str(clip.label) for clip in find_class_folders(tree).clips if clip.label)
+        seen = [f"{name} {count}" for name, count in counts.most_common()]
+        raise DatasetError(
+            f"'{tree.root}': its folders may be classes, but most are not named for an emotion: "
+            f"{', '.join(seen[:SHOWN])}{f' and {len(seen) - SHOWN} more' if len(seen) > SHOWN else ''}. "
+            f"--dataset folders takes them for classes, --dataset flat for unlabelled clips; {_OTHERWISE}"
+        )
+
+
+def _first_unused(found: Found) -> str:
+    unused = next((item for item in found.problems if item.detail), None) or found.left_out[0]
+    return f"'{unused.path}'"

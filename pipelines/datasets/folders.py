@@ -24,6 +24,7 @@ from .scan import LeftOut, Tree
 
 AFEW_CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 _IN_ANY_CASE = {name.casefold(): name for name in AFEW_CLASSES}
+AFEW_ID = re.compile(r"[0-9]{9}")
 AFEW_SPLITS = {
     "train": re.compile(r"(?i:train(_afew)?)"),
     "val": re.compile(r"(?i:val(_afew)?)"),
@@ -44,15 +45,22 @@ class Place(NamedTuple):
     stranger: str | None = None
 
 
-def find_afew(tree: Tree) -> Found:
+def find_afew(tree: Tree, named: bool = False) -> Found:
     """AFEW however it was unpacked: split folders at any depth, class folders in them, the test part flat.
 
     The root itself may be a split folder. A test part that has class folders is labelled by them.
+
+    Args:
+        tree: the folder.
+        named: the user says that it is AFEW; otherwise the clips must be called as AFEW's are, for folders
+            of one's own may be laid out so too.
     """
     places = {file: _afew_place(file.parts[:-1]) for file in tree.files}
     if not any(place.split for place in places.values()):
         places = {file: _afew_place((tree.root.name, *file.parts[:-1])) for file in tree.files}
     _require_afew(tree, places)
+    if not named:
+        _require_afew_names(tree, [file for file, place in places.items() if place.split])
     labelled = {"train", "val"} | {place.split for place in places.values() if place.label}
     clips: list[Clip] = []
     refused: list[tuple[PurePosixPath, str]] = []
@@ -90,6 +98,15 @@ def _require_afew(tree: Tree, places: dict[PurePosixPath, Place]) -> None:
         "expected folders Train, Val and Test (or Train_AFEW, …) with the class folders "
         f"{', '.join(AFEW_CLASSES)}; found {first_names(tree.files)}"
     )
+
+
+def _require_afew_names(tree: Tree, files: list[PurePosixPath]) -> None:
+    """Most names must be nine digits, or a folder bear the name of AFEW."""
+    folders = {tree.root.name, *(part for file in files for part in file.parts[:-1])}
+    numbered = sum(AFEW_ID.fullmatch(file.stem) is not None for file in files)
+    if 2 * numbered < len(files) and not any("afew" in folder.lower() for folder in folders):
+        odd = [file for file in files if not AFEW_ID.fullmatch(file.stem)]
+        raise NotThisDataset(f"expected names of nine digits (000046280.avi); found {first_names(odd)}")
 
 
 def _why_not_afew(place: Place) -> str:

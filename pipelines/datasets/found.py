@@ -109,11 +109,15 @@ def path_id(path: PurePosixPath) -> str:
 
 
 class Copy(NamedTuple):
-    """A clip, which recording of its split it is, and what of that its file holds (:data:`HOLDS`)."""
+    """A clip, which recording of its split it is, and what of that its file holds (:data:`HOLDS`).
+
+    A ``corrected`` one is taken in place of others.
+    """
 
     clip: Clip
     recording: Hashable
     holds: str
+    corrected: bool = False
 
 
 def holds(path: str) -> str:
@@ -127,10 +131,11 @@ def one_per_id(clips: Iterable[Clip], root: Path) -> tuple[list[Clip], list[Left
 
 
 def one_per_recording(copies: Sequence[Copy], root: Path) -> tuple[list[Clip], list[LeftOut]]:
-    """Keep one clip of each recording, the one that holds most of it, else the first; order the splits."""
+    """Keep one clip of each recording, a corrected one or else the one that holds most of it, else the
+    first; order the splits."""
     kept: dict[tuple[str, Hashable], Copy] = {}
     left_out: list[LeftOut] = []
-    for copy in sorted(copies, key=lambda copy: HOLDS.index(copy.holds)):
+    for copy in sorted(copies, key=lambda copy: (not copy.corrected, HOLDS.index(copy.holds))):
         best = kept.setdefault((copy.clip.split, copy.recording), copy)
         if best is not copy:
             left_out.append(_why_not(copy, best, root))
@@ -140,6 +145,8 @@ def one_per_recording(copies: Sequence[Copy], root: Path) -> tuple[list[Clip], l
 
 def _why_not(copy: Copy, best: Copy, root: Path) -> LeftOut:
     path, other = below(root, copy.clip.path), f"'{below(root, best.clip.path)}'"
+    if best.corrected and not copy.corrected:
+        return LeftOut(path, "is faulty, and the corrected recording is there", True, other)
     named_alike = copy.recording == copy.clip.id  # which is all that is known of them
     if copy.holds == SOUND and named_alike and same_length(copy.clip.path, best.clip.path) is False:
         reason = "sound only, of another length than the recording of its name: rename one of them"
@@ -170,6 +177,11 @@ def first_names(files: Sequence[PurePath]) -> str:
     """The first three of some files, for an error's text."""
     names = ", ".join(f"'{file}'" for file in files[:3])
     return f"{names} and {len(files) - 3} more" if len(files) > 3 else names
+
+
+def counts_of(classes: Mapping[str, int]) -> str:
+    """``Angry 28, Sad 27``, in the order of the names."""
+    return ", ".join(f"{name} {classes[name]}" for name in sorted(classes))
 
 
 def count_of(count: int, noun: str) -> str:

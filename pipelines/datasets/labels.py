@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -33,6 +34,13 @@ NEAREST = {
     **dict.fromkeys(("frustrated", "frustration"), "Angry"),
 }
 """Name in small letters of an emotion that is none of the seven → the one that ``map`` takes it for."""
+
+
+def names_an_emotion(name: str) -> bool:
+    """Whether a word of ``name`` is that of an emotion: ``happy``, ``01_Sadness``, ``anger clips``."""
+    words = re.findall(r"[^\W\d_]+", name.casefold())
+    return any(word in SYNONYMS or word in NEAREST for word in words)
+
 
 OTHERS = ("keep", "map", "drop")
 """What to do with emotions that are none of the seven.

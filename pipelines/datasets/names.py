@@ -40,7 +40,7 @@ def find_by_scheme(tree: Tree, scheme: Scheme, share: float = MOST) -> Found:
         NotThisDataset: fewer do.
         DatasetError: a pattern or a table of labels cannot be used.
     """
-    paths = tree.stems
+    paths = [_uncorrected(path, scheme) for path in tree.stems]
     named = [scheme.paths.match(path) for path in paths]
     if not any(named) and paths:  # the folder given may be one that carries meaning
         paths = [f"{tree.root.name}/{path}" for path in paths]
@@ -77,7 +77,18 @@ def _copy(tree: Tree, file: PurePosixPath, named: Named, scheme: Scheme) -> Copy
         says.get("session") or None,
     )
     held = _code(scheme.parts, says["part"]) if "part" in says else WHOLE
-    return Copy(clip, named.recording, max(held, holds(clip.path), key=HOLDS.index))
+    return Copy(
+        clip,
+        named.recording,
+        max(held, holds(clip.path), key=HOLDS.index),
+        corrected=bool(scheme.corrected) and file.name.startswith(scheme.corrected),
+    )
+
+
+def _uncorrected(path: str, scheme: Scheme) -> str:
+    """The path of the recording that one stands in place of, if it does."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{name.removeprefix(scheme.corrected)}"
 
 
 def _spelt_alike(copies: list[Copy]) -> list[Copy]:

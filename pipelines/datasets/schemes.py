@@ -24,6 +24,7 @@ class Scheme:
         splits: folder → split; where empty, the usual names.
         parts: code → what a file holds of its recording, one of :data:`.HOLDS`.
         table: the CSV that has the labels, where names do not.
+        corrected: what the name of a recording begins with that stands in place of a faulty one.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Scheme:
     splits: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     table: LabelTable | None = None
+    corrected: str = ""
 
     @cached_property
     def paths(self) -> PathPattern:
@@ -98,8 +100,8 @@ SCHEMES = (
     Scheme(
         name="savee",
         title="SAVEE",
-        example="AudioVisualClip/DC/sa01.avi",
-        pattern="{actor:DC|JE|JK|KL}{:[/_]}{emotion}{sentence:[0-9]{2}}",
+        example="AudioVisualClip/DC/sa1.avi",
+        pattern="{actor:DC|JE|JK|KL}{:[/_]}{emotion}{:0?}{sentence:[1-9][0-9]?}",  # a1.avi is a01.wav's film
         labels={
             "a": "Angry",
             "d": "Disgust",
@@ -163,6 +165,7 @@ SCHEMES = (
             label="Emotion",
             subject="Speaker",
         ),
+        corrected="final_videos_test",
     ),
 )
 """In the order in which they are tried."""
