@@ -397,7 +397,7 @@ def test_a_row_of_a_manifest_that_cannot_be_used(folder: Path) -> None:
     line = only_line_on(result.output, "gone.mp4")
     assert "row 3 of my clips.csv" in line
     assert "no file" in line
-    assert stored(folder) == {"good": "ok"}
+    assert stored(folder) == {"clips/good": "ok"}
 
 
 def test_a_manifest_that_is_none(folder: Path) -> None:
