@@ -17,6 +17,7 @@ from click.core import ParameterSource
 WRONG_INPUT, INTERRUPTED = 2, 130
 PACKAGE = __name__.partition(".")[0]
 RESULT = f"{PACKAGE}.result"
+SILENT = f"{PACKAGE}.silent"
 
 
 def _ask_for_result(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -44,6 +45,17 @@ def keep_result(**values: Any) -> None:
         kept[name] = {**kept.get(name, {}), **value} if isinstance(value, Mapping) else value
 
 
+def be_silent() -> None:
+    """For this command, print no result and no progress: another process does."""
+    click.get_current_context().meta[SILENT] = True
+
+
+def is_silent() -> bool:
+    """Whether :func:`be_silent` was called for the command that runs."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(SILENT))
+
+
 class InputError(click.ClickException):
     """Input that cannot be used; its text says what was found, expected, and what to do."""
 
@@ -62,7 +74,7 @@ class Command(click.Command):
         try:
             with redirect_stdout(sys.stderr) if asked else nullcontext():
                 code = super().invoke(ctx)
-            if asked:
+            if asked and not is_silent():
                 click.echo(json.dumps(ctx.meta[RESULT], indent=2, ensure_ascii=False))
         except KeyboardInterrupt:
             click.echo(

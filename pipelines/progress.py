@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .cli import is_silent
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -15,6 +17,7 @@ def progress_bar(work: Iterable[Any] | None = None, **settings: Any) -> tqdm:
     """:class:`tqdm.tqdm` with such ``settings``."""
     from tqdm import tqdm
 
+    settings["disable"] = settings.get("disable", False) or is_silent()
     return tqdm(work, mininterval=0.2 if sys.stderr.isatty() else 10, **settings)
 
 

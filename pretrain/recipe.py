@@ -75,5 +75,9 @@ class Recipe:
         return asdict(self)
 
     def size(self, epoch: int, full: int) -> int:
-        """The side in pixels that pictures have in ``epoch`` (from 0), ``full`` being the network's own."""
-        return self.small_size if self.small_size and epoch < self.small_share * self.epochs else full
+        """The side in pixels that pictures have in ``epoch`` (from 0), ``full`` being the network's own.
+
+        The last epoch always has the full size, which is the one that the weights are chosen at.
+        """
+        small = min(self.small_share * self.epochs, self.epochs - 1)
+        return self.small_size if self.small_size and epoch < small else full

@@ -277,6 +277,13 @@ class TestManifest:
         assert keys(found) == ["all/x/1", "all/y/1", "all/two", "all/outside/3"]
         assert "'z/2.mp4' has the id 'two' in split 'all' too" in reason(found, "x/1.mp4")
 
+    def test_splits_have_the_names_of_folders(self, tmp_path: Path) -> None:
+        grow(tmp_path, *(f"{i}.mp4" for i in range(6)))
+        splits = ("Train", "dev", "VALIDATION", "Testing", "fold 2", "")
+        rows = "".join(f"{i}.mp4,{split}\n" for i, split in enumerate(splits))
+        found = find_clips(tmp_path, manifest=self.write(tmp_path, f"path,split\n{rows}"))
+        assert keys(found) == ["train/0", "val/1", "val/2", "test/3", "all/5", "fold 2/4"]
+
     def test_bad_rows_are_left_out_by_number(self, tmp_path: Path) -> None:
         grow(tmp_path, "a.mp4")
         text = "path,label\na.mp4,Sad\ngone.mp4,Sad\n,Sad\na.mp4,Sad,really\n"

@@ -463,7 +463,16 @@ class TestRafDb:
         assert list(classes_of(pictures).values()) == ["Surprise", "Happy"]
         assert list(parts_of(pictures).values()) == ["test", "train"]
         draw(tmp_path / "DATASET/test/2/other.jpg")
-        assert find_pictures(tmp_path).classes == ("1", "2", "4")
+        with pytest.raises(PretrainError, match=r"not named for an emotion: 1 1, 2 1, 4 1\. --layout"):
+            find_pictures(tmp_path)
+        assert find_pictures(tmp_path, "folders").classes == ("1", "2", "4")
+
+    def test_a_picture_outside_of_the_folders_costs_itself(self, tmp_path: Path) -> None:
+        draw(*(tmp_path / f"train/{code}/train_0000{i}.jpg" for i, code in enumerate("1234512345")))
+        draw(tmp_path / "train_00010.jpg")
+        pictures = find_pictures(tmp_path)
+        assert (pictures.name, len(pictures.pictures)) == ("RAF-DB", 10)
+        assert reasons(pictures) == {"train_00010.jpg": "in none of the folders 1 to 7"}
 
     def test_a_bad_line_costs_one_picture(self, tmp_path: Path) -> None:
         lines = (

@@ -170,6 +170,11 @@ class TestHeldOut:
 
 
 class TestLoop:
+    @pytest.mark.parametrize(("epochs", "small"), [(1, 0), (2, 1), (3, 2), (5, 3), (60, 36)])
+    def test_the_last_epoch_has_the_full_size(self, epochs: int, small: int) -> None:
+        recipe = Recipe(epochs=epochs, small_size=32)
+        assert [recipe.size(epoch, 48) for epoch in range(epochs)] == [32] * small + [48] * (epochs - small)
+
     def test_it_learns_and_keeps_the_best_of_the_full_size(self, tmp_path: Path) -> None:
         seen: list[int] = []
         fitted = training(tmp_path, replace(RECIPE, epochs=15)).run(
@@ -515,6 +520,7 @@ class TestCommand:
         card = json.loads(out.with_suffix(".json").read_text())
         assert card["classes"] == list(CLASSES)
         assert sum(card["counts"]["fitted"].values()) == 48
+        assert card["held_out"].keys() == {"none"}  # one look at each picture, unless more are asked for
         assert set(card["held_out"]["none"]["recall"]) == set(CLASSES)
         assert card["held_out"]["none"]["calibration"]["temperature"] > 0
         assert not out.with_suffix(".ckpt").exists()
@@ -527,6 +533,20 @@ class TestCommand:
         assert last.startswith("accuracy 0.") and "  UAR 0." in last
         views = np.zeros((1, 48, 48, 3), np.uint8)
         assert load_backbone(f"ferresnet@{out}")(views).shape == (1, 512)
+
+    @pytest.mark.skipif(
+        torch.cuda.is_available() or torch.backends.mps.is_available(), reason="here is a GPU"
+    )
+    @pytest.mark.parametrize("kind", ["gpu", "cuda"])
+    def test_an_accelerator_that_is_not_there_is_told_at_once(
+        self, folders: Path, tmp_path: Path, kind: str
+    ) -> None:
+        out = tmp_path / "mine.safetensors"
+        for words in (("--evaluate",), ("--out", out, *self.QUICK)):
+            code, text = self.run("--data", folders, *words, "--accelerator", kind)
+            assert code == 2
+            assert f"Error: --accelerator {kind} cannot be had here; PyTorch finds cpu" in text
+        assert not out.with_suffix(".ckpt").exists()
 
     def test_head_only_keeps_the_trunk(self, folders: Path, tmp_path: Path) -> None:
         first, head = tmp_path / "first.safetensors", tmp_path / "head.safetensors"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from avemo.fusion.batches import Padded
 from avemo.fusion.encoders import EncoderSettings, build_encoder
 from avemo.pipelines.datasets.found import DatasetError
 from avemo.pipelines.main import main
-from avemo.pipelines.pretrain.recordings import find_recordings
+from avemo.pipelines.pretrain.recordings import LAYOUTS, find_recordings
 from avemo.pretrain.audio_card import read_audio, start_from, write_audio
 from avemo.pretrain.audio_changes import AudioChanges, disturbed, kept, stretch
 from avemo.pretrain.audio_inputs import INPUTS, input_named
@@ -572,6 +574,23 @@ class TestCommand:
         code, text = self.run(*words, "--rename", "Sad=Bored")
         assert code == 2 and "recordings of Bored" in text and "--rename" in text
 
+    def test_two_processes_print_once(self, folder: Path, tmp_path: Path) -> None:
+        command = [sys.executable, "-c", "from avemo.pipelines.main import main; main()", "pretrain", "audio"]
+        words = ("--data", str(folder), "--out", str(tmp_path / "two.safetensors"), *self.QUICK)
+        done = subprocess.run(
+            [*command, *words, "--epochs", "1", "--devices", "2", "--json"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert json.loads(done.stdout)["weights"].endswith("two.safetensors")  # one object, not two
+        assert done.stderr.count(" recordings: ") == 1
+        assert done.stderr.count("recordings to fit") == 1
+
+    def test_the_help_names_every_layout(self) -> None:
+        text = "".join(self.run("--help")[1].split())
+        assert all(f"{name}," in text or f"{name}." in text for name in LAYOUTS)
+
     def test_real_recordings(self, shared: Path, tmp_path: Path) -> None:
         source = shared / "data" / "java_sed" / "speech"
         if not source.is_dir():
@@ -585,7 +604,7 @@ class TestCommand:
         words = ("--data", tmp_path, "--held-out-subjects", "05", "--out", out, *self.QUICK)
         code, text = self.run(*words, "--epochs", "2")
         assert code == 0, text
-        assert "24 recordings of Angry, Fear, Happy, Neutral, Sad, Surprise" in text
+        assert "24 recordings: Angry 4, Fear 4, Happy 4, Neutral 4, Sad 4, Surprise 4" in text
         assert "recordings to fit 12 of 01; held out 12 of 05" in text
         card = json.loads(out.with_suffix(".json").read_text())
         assert 30 < card["data"]["seconds"] < 150 and len(card["history"]) == 2

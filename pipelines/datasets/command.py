@@ -26,7 +26,7 @@ looked at; 2 wrong arguments, or nothing that could be used.
 """
 
 
-@command("list")
+@command("list", epilog="\b\nExamples:\n  avemo datasets list\n  avemo datasets list --json")
 @json_instead
 def list_(as_json: bool) -> None:
     """Say which data sets are known.
@@ -64,9 +64,18 @@ def check(folder: Path, as_json: bool, **source: Any) -> int:
     return 0 if told["whole"] else 1
 
 
+GROUP_EXAMPLES = """
+\b
+Examples:
+  avemo datasets list
+  avemo datasets check RAVDESS/
+  avemo datasets check clips/ --manifest clips.csv --json
+"""
+
 datasets = click.Group(
     "datasets",
     commands=[list_, check],
     help="Say which data sets are known, and what of one is in a folder.",
+    epilog=GROUP_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

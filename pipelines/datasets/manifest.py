@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from ...cache.clips import Clip
+from .folders import FOLDER_SPLITS
 from .found import ONLY_SPLIT, DatasetError, Found, one_per_id, path_id
 from .scan import LeftOut
 
@@ -17,7 +18,8 @@ COLUMNS = ("path", "split", "label", "subject", "session", "id")
 def read_manifest(manifest: Path) -> Found:
     """The clips of a CSV in UTF-8 whose first line names the columns, :data:`COLUMNS` or some of them.
 
-    ``path`` is absolute or relative to the CSV's folder; ``split`` is ``all`` where empty; ``label``,
+    ``path`` is absolute or relative to the CSV's folder; ``split`` is ``all`` where empty, and train, val or
+    test where it is another name for one of these (``Training``, ``dev``); ``label``,
     ``subject`` and ``session`` may be empty; where ``id`` is empty, it is the path as written, without its
     suffix. Clips stay in the order of their rows; a row that cannot be used is left out with its line number.
     """
@@ -88,7 +90,7 @@ def _clip(row: dict[str, str], folder: Path) -> Clip:
     path = folder / row["path"]
     return Clip(
         id=row["id"] or path_id(PurePosixPath(path.as_posix().removeprefix(f"{folder.as_posix()}/"))),
-        split=row["split"] or ONLY_SPLIT,
+        split=FOLDER_SPLITS.get(row["split"].casefold(), row["split"]) or ONLY_SPLIT,
         path=str(path),
         label=row["label"] or None,
         subject=row["subject"] or None,

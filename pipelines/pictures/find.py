@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from ...pretrain.errors import PretrainError
 from ...pretrain.pictures import PictureSet
+from ..datasets.labels import names_an_emotion
 from .affectnet import find_affectnet
 from .fer2013 import find_fer2013
 from .ferplus import find_ferplus
@@ -19,6 +21,7 @@ from .rafdb import find_rafdb
 __all__ = ["LAYOUTS", "VOTES", "NotThisLayout", "find_pictures"]
 
 VOTES = ("majority", "soft")
+SHOWN = 12  # folders that an error lists with their counts
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,29 @@ def _as_named(source: Source, options: Options, layout: str) -> Found:
 def _first_that_fits(source: Source, options: Options) -> Found:
     for layout in _LAYOUTS.values():
         with suppress(NotThisLayout):
-            return layout.find(source, options)
+            found = layout.find(source, options)
+            if layout.name == "folders":
+                _require_emotions(source, found)
+            return found
+    raise _unknown(source)
+
+
+def _require_emotions(source: Source, found: Found) -> None:
+    """Folders are not guessed to be classes: 1 to 7 are RAF-DB's or somebody else's, and others are people.
+
+    Raises:
+        PretrainError: fewer than half of them are named for emotions.
+    """
+    counts = Counter(str(picture.label) for picture in found.pictures)
+    if 2 * sum(map(names_an_emotion, counts)) < len(counts):
+        seen = [f"{name} {count}" for name, count in counts.most_common(SHOWN)]
+        more = f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
+        raise PretrainError(
+            f"'{source.path}': its folders may be classes, but most are not named for an emotion: "
+            f"{', '.join(seen)}{more}. --layout folders takes them for classes; otherwise name the layout"
+        )
+
+
+def _unknown(source: Source) -> NotThisLayout:
     layouts = "\n".join(f"  {layout.name}: {layout.example}" for layout in _LAYOUTS.values())
-    raise NotThisLayout(f"no labelled pictures in '{source.path}'. Expected one of\n{layouts}")
+    return NotThisLayout(f"no labelled pictures in '{source.path}'. Expected one of\n{layouts}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ...pretrain.errors import PretrainError
 from ...pretrain.images import read_image
 from ...pretrain.pictures import Skipped
+from ..datasets.found import MOST
 from .found import Found, Labelled, NotThisLayout, Options, Source, is_there
 
 RAFDB_CLASSES = ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Angry", "Neutral")
@@ -56,16 +57,23 @@ def find_rafdb(source: Source, options: Options) -> Found:
 
 def _by_folder(source: Source) -> Found:
     files = source.tree.files
-    codes = {file.parts[-2] for file in files if len(file.parts) > 1}
-    if not codes or not codes <= set(_CODES) or not all(_NAME.fullmatch(file.name) for file in files):
+    fitting = [file for file in files if _folder_code(file) in _CODES and _NAME.fullmatch(file.name)]
+    if not fitting or len(fitting) < MOST * len(files):
         raise NotThisLayout(
             "expected EmoLabel/list_patition_label.txt and Image/aligned, or folders train/1 to test/7 of "
             "pictures named like train_00001_aligned.jpg; there is neither"
         )
     found = Found("RAF-DB", RAFDB_CLASSES, [], licence=RAFDB_LICENCE)
     for file in files:
-        _add(found, str(file), source.tree.root / file, file.parts[-2])
+        if len(file.parts) < 2:
+            found.skipped.append(Skipped(str(file), "in none of the folders 1 to 7"))
+        else:
+            _add(found, str(file), source.tree.root / file, _folder_code(file))
     return found
+
+
+def _folder_code(file: PurePosixPath) -> str:
+    return file.parts[-2] if len(file.parts) > 1 else ""
 
 
 def _folder(base: Path, name: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import click
 import numpy as np
 
 from ..cli import InputError, command, json_result, keep_result
+from ..datasets.find import ADAPTERS
+from ..datasets.found import counts_of
 from ..progress import progress_bar
 from .options import (
     chosen_subjects,
@@ -29,6 +32,7 @@ from .work import (
     fit,
     make_fabric,
     of_whom,
+    only_the_first_speaks,
     probabilities,
     recipe_of,
     require_fabric,
@@ -68,7 +72,7 @@ data_options = together(
     click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), metavar="PATH",
                  help="Labelled recordings, sounds or videos: a folder, or a CSV that lists them."),
     click.option("--layout", default="auto", show_default=True, metavar="NAME",
-                 help="Of a folder: folders (one a class), java-sed, ravdess, crema-d or afew."),
+                 help=f"Of a folder: auto, or {', '.join(name for name in ADAPTERS if name != 'flat')}."),
     click.option("--subject-pattern", default="", metavar="REGEX",
                  help="Finds who speaks in a recording's path, where the layout does not say it."),
     speaker_options,
@@ -130,7 +134,8 @@ def audio(evaluate: bool, **options: Any) -> int:
     card that says what they are. Nobody speaks on both sides of the held-out part. A training that was
     stopped goes on with the same command, and ends as if it had not been.
     """
-    return _evaluate(options) if evaluate else _train(options)
+    with only_the_first_speaks():
+        return _evaluate(options) if evaluate else _train(options)
 
 
 def _train(options: Mapping[str, Any]) -> int:
@@ -235,8 +240,10 @@ def _find(options: Mapping[str, Any]) -> RecordingSet:
         rename=renaming(options["rename"]),
         without=options["without"],
     )
-    count = len(recordings.recordings)
-    click.echo(f"{options['data']}: {recordings.name}, {count} recordings of {', '.join(recordings.classes)}")
+    counts = Counter(recording.label for recording in recordings.recordings)
+    click.echo(
+        f"{options['data']}: {recordings.name}, {len(recordings.recordings)} recordings: {counts_of(counts)}"
+    )
     for note in recordings.notes:
         click.echo(note)
     if options["no_subjects"]:

@@ -10,9 +10,19 @@ COMMANDS = {
     "segments": ("pretrain.segments:segments", "An image network, on MFCC images of labelled speech."),
 }
 
+EXAMPLES = """
+\b
+Examples:
+  avemo pretrain face --data fer2013.csv --out face.safetensors
+  avemo pretrain face --evaluate --weights face.safetensors --data rafdb/
+  avemo pretrain audio --data ravdess/ --held-out-subjects 23,24
+  avemo pretrain segments --store features --backbone vgg19
+"""
+
 pretrain = LazyGroup(
     "pretrain",
     commands=COMMANDS,
     help="Train a network that features are taken from, on labelled data of your own.",
+    epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

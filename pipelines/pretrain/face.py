@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from ...extract import DEFAULT_BACKBONE
 from ..cli import InputError, command, json_result, keep_result
+from ..datasets.found import counts_of
 from ..progress import progress_bar
 from .options import (
     device_options,
@@ -31,6 +33,7 @@ from .work import (
     rounded,
     tell_calibration,
     tell_figures,
+    torch_device,
     training_card,
 )
 
@@ -133,8 +136,8 @@ change_options = together(
 @click.option("--evaluate", is_flag=True, help="Train nothing: say how right a network is on --data.")
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE.safetensors",
               help="What to evaluate.  [default: the embedded network]")  # fmt: skip
-@click.option("--tta", type=click.Choice(LOOKS), default="default", show_default=True,
-              help="Looks at each picture when it is evaluated, to be averaged.")  # fmt: skip
+@click.option("--tta", type=click.Choice(LOOKS), default="none", show_default=True,
+              help="Looks at each picture in an evaluation, which are averaged: 1, 2 or 18.")  # fmt: skip
 @json_result
 def face(evaluate: bool, **options: Any) -> int:
     """Train a face network on labelled pictures, or say how right one is.
@@ -194,15 +197,11 @@ def _train(options: Mapping[str, Any]) -> int:
         return 0
     card = _card(spec, pictures, packed, options) | training_card(job, fitted, seconds)
     if len(job.watch):
-        seen = {
-            looks: _seen(fitted.classifier, samples, packed, job.watch, looks, options) for looks in LOOKS
-        }
-        card["held_out"] = {
-            looks: as_card(found.figures) | {"calibration": rounded(found.calibration)}
-            for looks, found in seen.items()
-        }
-        tell_calibration(seen[options["tta"]].calibration)
-        tell_figures(seen[options["tta"]].figures, f"held out, epoch {fitted.best}")
+        seen = _seen(fitted.classifier, samples, packed, job.watch, options["tta"], options)
+        of_looks = as_card(seen.figures) | {"calibration": rounded(seen.calibration)}
+        card["held_out"] = {options["tta"]: of_looks}
+        tell_calibration(seen.calibration)
+        tell_figures(seen.figures, f"held out, epoch {fitted.best}")
     write_weights(out, fitted.classifier, card, options["half"])
     job.checkpoint.unlink(missing_ok=True)
     keep_result(weights=str(out))
@@ -251,6 +250,8 @@ def _recipe(options: Mapping[str, Any], random: bool) -> Recipe:
 
 
 def _find(options: Mapping[str, Any]) -> PictureSet:
+    import numpy as np
+
     from ..pictures.find import find_pictures
 
     pictures = find_pictures(
@@ -261,8 +262,8 @@ def _find(options: Mapping[str, Any]) -> PictureSet:
         rename=renaming(options["rename"]),
         without=options["without"],
     )
-    count, classes = len(pictures.pictures), ", ".join(pictures.classes)
-    click.echo(f"{options['data']}: {pictures.name}, {count} pictures of {classes}")
+    counts = Counter(pictures.classes[int(np.argmax(picture.label))] for picture in pictures.pictures)
+    click.echo(f"{options['data']}: {pictures.name}, {len(pictures.pictures)} pictures: {counts_of(counts)}")
     for note in pictures.notes:
         click.echo(note)
     return pictures
@@ -330,12 +331,11 @@ def _seen(
     looks: str,
     options: Mapping[str, Any],
 ) -> _Seen:
-    from ...extract.plan import best_device
     from ...extract.precision import resolve_precision
     from ...pretrain.calibration import calibration
     from ...pretrain.evaluation import figures, mean_probabilities, outputs
 
-    device = best_device() if options["accelerator"] == "auto" else options["accelerator"]
+    device = torch_device(options["accelerator"])
     precision = resolve_precision(options["precision"], device)
     with progress_bar(total=len(rows), unit="picture", desc=f"{looks} looks", leave=False) as bar:
         logits = outputs(classifier, samples, rows, _looks(looks), device, precision, bar.update)

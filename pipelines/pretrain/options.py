@@ -75,8 +75,8 @@ speaker_options = together(
 )  # fmt: skip
 
 device_options = together(
-    click.option("--accelerator", default="auto", show_default=True, metavar="KIND",
-                 help="auto, cpu, cuda or mps."),
+    click.option("--accelerator", type=click.Choice(["auto", "cpu", "gpu", "cuda", "mps"]), default="auto",
+                 show_default=True, help="gpu is cuda or mps, auto is that or cpu."),
     click.option("--devices", default="1", show_default=True, metavar="N", help="How many of them, or auto."),
     click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                  help="Machines, each of which is given the same command by torchrun or SLURM."),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import InputError, keep_result
+from ..cli import InputError, be_silent, keep_result
 from ..outputs import refuse_existing
 from ..progress import progress_bar
 from ..table import aligned
@@ -41,6 +41,7 @@ def only_the_first_speaks() -> Iterator[None]:
     if int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0:
         yield
         return
+    be_silent()
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         yield
 
@@ -64,20 +65,38 @@ def require_fabric() -> None:
         raise InputError("training needs Lightning Fabric: pip install 'avemo[pretrain]'")
 
 
+def torch_device(kind: str) -> str:
+    """PyTorch's name of the device that ``--accelerator`` asks for.
+
+    Raises:
+        InputError: this machine has none.
+    """
+    import torch
+
+    from ...extract.plan import best_device
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    found = best_device()
+    wanted = {"auto": found, "gpu": found if found != "cpu" else ""}.get(kind, kind)
+    if not there.get(wanted):
+        has = ", ".join(name for name, is_there in there.items() if is_there)
+        raise InputError(f"--accelerator {kind} cannot be had here; PyTorch finds {has}")
+    return wanted
+
+
 def make_fabric(options: Mapping[str, Any]) -> lightning.Fabric:
     """Where and how exactly to compute, as the options say."""
     require_fabric()
     import logging
 
     import lightning_fabric as lightning
-    import torch
 
     from ...extract.precision import resolve_precision
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     kind = options["accelerator"]
-    device = kind if kind in ("cpu", "mps") else "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch_device(kind)  # told before a training, at whose end the network is evaluated there
     mixed = resolve_precision(options["precision"], device) == "bf16"
     try:
         fabric = lightning.Fabric(
@@ -229,11 +248,10 @@ def probabilities(
     classifier: Classifier, samples: Samples, rows: np.ndarray, unit: str, options: Mapping[str, Any]
 ) -> np.ndarray:
     """``[N, C]``: what a network says of samples as they are, under a progress bar that counts ``unit``."""
-    from ...extract.plan import best_device
     from ...extract.precision import resolve_precision
     from ...pretrain.evaluation import plain_probabilities
 
-    device = best_device() if options["accelerator"] == "auto" else options["accelerator"]
+    device = torch_device(options["accelerator"])
     precision = resolve_precision(options["precision"], device)
     with progress_bar(total=len(rows), unit=unit, desc="evaluating", leave=False) as bar:
         return plain_probabilities(classifier, samples, rows, device, precision, bar.update)

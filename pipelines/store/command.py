@@ -248,9 +248,20 @@ def _run(work: Merge) -> None:
             bar.update(done)
 
 
+EXAMPLES = """
+\b
+Examples:
+  avemo store status features
+  avemo store verify features --drop
+  avemo store import fgnet/ --store features --name fgnet
+  avemo store merge features machine1/features machine2/features
+  avemo store export features features.h5
+"""
+
 store = click.Group(
     "store",
     commands=[status, verify, import_, merge, remove, export],
     help="Look after a feature store.",
+    epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
