@@ -11,7 +11,7 @@ import numpy as np
 from ..cache.clips import Clip
 from ..cache.rows import Row
 from ..cache.store import FeatureStore
-from .errors import FusionError
+from .errors import FusionError, NotHeld
 from .features import AUDIO, VISUAL, Feature, Vectors
 from .scores import FAILED, NO_FACE, NO_SOUND, OK, Scores
 from .segments import Segments, nearest, segments_of
@@ -266,7 +266,7 @@ def gathered(
             nothing = np.empty((0, dimensions[name]), dtype=np.float32)
             parts = [nothing if part is None else part for part in parts]
         if all(part is None for part in parts):
-            raise FusionError(
+            raise NotHeld(
                 f"none of {len(sources)} clips has {feature.name}; use a head for the other stream: "
                 "`--fusion faces` without sound, `--fusion audio` without pictures"
             )

@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class FusionError(Exception):
     """Scores, runs or settings that cannot be used as they are."""
+
+
+class NotHeld(FusionError):
+    """A feature that a store does not hold."""

@@ -22,7 +22,7 @@ import numpy as np
 from ..cache.keys import FeatureKey
 from ..cache.rows import Row
 from ..cache.store import FeatureStore
-from .errors import FusionError
+from .errors import FusionError, NotHeld
 from .functionals import functionals
 
 VISUAL, AUDIO = "visual", "audio"
@@ -423,7 +423,7 @@ def find(store: FeatureStore, modality: str, text: str, among: Sequence[str] = (
     recipe = RECIPES[name]
     streams = _held(recipe, counts)
     if len(streams) < recipe.backbones:
-        raise FusionError(_not_held(store, recipe, streams, counts))
+        raise NotHeld(_not_held(store, recipe, streams, counts))
     labels = _chosen(recipe, wanted, streams)
     if labels is None:
         example = f"{name}:{'+'.join(list(streams)[: recipe.backbones])}"

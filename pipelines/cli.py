@@ -94,17 +94,24 @@ class Command(click.Command):
         ctx.exit(code or 0)
 
 
-def refuse_given(names: Collection[str], why: str) -> None:
-    """See that none of these parameters of the command stands on its command line.
+def is_given(name: str) -> bool:
+    """Whether a parameter of the command stands on its command line."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def refuse_idle(idle: Mapping[str, str]) -> None:
+    """The one rule of all commands: an option that is given and cannot act is refused, and told why.
+
+    Args:
+        idle: name of a parameter of the command that does nothing here → why.
 
     Raises:
-        click.UsageError: one does; it says ``why`` that cannot be, and which to leave out.
+        click.UsageError: one of them stands on the command line.
     """
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-        if given and parameter.name in names:
-            raise click.UsageError(f"{why}; leave out {parameter.opts[0]}")
+    for parameter in click.get_current_context().command.params:
+        name = parameter.name or ""
+        if name in idle and is_given(name):
+            raise click.UsageError(f"{parameter.opts[0]} would do nothing: {idle[name]}")
 
 
 def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:

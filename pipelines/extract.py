@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
+from .. import __version__
 from ..extract import DEFAULT_BACKBONE
-from .cli import command, json_result, keep_result, refuse_given
+from .cli import command, json_result, keep_result, refuse_idle
 from .datasets.found import count_of
 from .datasets.options import PATTERN_HELP, dataset_options, find_chosen
 from .stage_one import into_store, say_found
@@ -57,6 +57,7 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
 
 
 @command("extract", epilog=EXAMPLES + PATTERN_HELP)
+@click.version_option(__version__, prog_name="avemo-extract")
 @click.argument("clips", type=click.Path(path_type=Path))
 @click.option(
     "--store",
@@ -178,9 +179,8 @@ def main(
     made again, so a run that was stopped goes on with the same command.
     """
     segments = segments or bool(segment_audio)
-    vad_given = click.get_current_context().get_parameter_source("vad") is ParameterSource.COMMANDLINE
-    if vad_given and not segments:
-        raise click.UsageError("--vad says where speech is that is cut into segments; add --segments")
+    if not segments:
+        refuse_idle({"vad": "it says where speech is that is cut into segments; add --segments"})
     found = find_chosen(clips, **source)
     whole = found
     if part:
@@ -188,7 +188,7 @@ def main(
     pictures = not found.markers
     if not pictures:
         why = f"{found.dataset} is read as sound and facial markers, without pictures"
-        refuse_given(PICTURE_OPTIONS, why)
+        refuse_idle(dict.fromkeys(PICTURE_OPTIONS, why))
     say_found(clips, found)
     from ..cache.store import FeatureStore
     from ..extract.plan import Plan
@@ -239,7 +239,9 @@ def _summarise(store: FeatureStore, found: Found) -> None:
     keep_result(store=str(store.path), dataset=found.dataset, splits=records(header, table), failed=failed)
     if found.markers:
         click.echo(_markers(rows))
-    click.echo(f"stored in {store.path}; next: avemo-fuse train --store {store.path} --fusion fbp")
+    following = f"; next: avemo-fuse train --store {store.path} --fusion fbp"
+    labelled = any(row.clip.label is not None for row in rows)
+    click.echo(f"stored in {store.path}{following if labelled else ''}")
 
 
 def _markers(rows: Sequence[Row]) -> str:

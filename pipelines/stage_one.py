@@ -144,7 +144,8 @@ def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
         click.echo(f"{store.path}: nothing to do, all {total} clips are there already")
         return
     networks = ", ".join(f"{network.label} ({network.precision})" for network in plan.networks())
-    views = f"{networks} over {', '.join(plan.view_sets)} views" if networks else "face tracks and sound"
+    sets = " and ".join("faces as they are" if name == "none" else f"{name} views" for name in plan.view_sets)
+    views = f"{networks} over {sets}" if networks else "face tracks and sound"
     views = views if plan.pictures else "sound alone"
     click.echo(
         f"{views} on {plan.torch_device}; {len(run.tasks)} of {total} clips to do in "

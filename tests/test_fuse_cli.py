@@ -37,6 +37,8 @@ from avemo.pipelines.cli import command
 from avemo.pipelines.demo.set import DEMO_NOTE, claim
 from avemo.pipelines.fuse.command import main
 
+from .options import without_idle
+
 CLASSES = ("Angry", "Happy", "Sad")
 SPLITS = {"train": 12, "val": 6, "test": 3}
 QUICK = ("--epochs", 3, "--batch", 8, "--hidden", 4, "--outputs", 4, "--factors", 2, "--lr", 0.01)
@@ -76,7 +78,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fuse(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, without_idle(arguments))
 
 
 def trained(store: Path, out: Path, *more: object) -> Result:

@@ -20,7 +20,9 @@ from avemo.fusion.encoders import ENCODERS
 from avemo.fusion.heads import HEADS, build_head, settings_for
 from avemo.fusion.scores import Scores
 from avemo.pipelines.fuse.command import main
-from avemo.pipelines.fuse.tables import joined
+from avemo.pipelines.fuse.tables import own_options
+
+from .options import without_idle
 
 SOUND = {"window": 640, "hop": 160, "sample_rate": 16_000}
 QUICK = ("--epochs", 2, "--batch", 4, "--hidden", 4, "--outputs", 4, "--lr", 1e-3, "--device", "cpu")
@@ -68,7 +70,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fuse(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, without_idle(arguments))
 
 
 def train(store: Path, out: Path, *more: object) -> str:
@@ -245,14 +247,82 @@ def test_a_table_of_the_papers(store: Path, tmp_path: Path) -> None:
     assert "ag-fbp, divided by its length" in make("family")
 
 
+def test_a_row_whose_feature_is_not_held_is_left_out_before_anything_is_trained(
+    store: Path, tmp_path: Path
+) -> None:
+    """On the store of README, which has no ``--tta meanstd2``, this trained for minutes and stopped."""
+    quick = ("--store", store, "--out", tmp_path / "out", *QUICK)
+    result = fuse("tables", "features", *quick)
+    assert result.exit_code == 0, result.output
+    assert "left out of features: f-meanstd-2: " in result.stderr
+    assert result.stderr.index("left out") < result.stderr.index("epoch")
+    written = (tmp_path / "out/features.md").read_text()
+    assert "Not made: f-meanstd-2: " in written and "| basic | " in written
+    wrong = fuse("tables", "features", "family", *quick, "--inner-folds", 2, "--grid", "factors=2|4")
+    assert wrong.exit_code == 2 and "the fusion m-fbp pools no whole clip" in wrong.output
+    assert "trainings to do" not in wrong.output
+
+
+def test_an_option_that_cannot_act_is_refused_and_told_why(store: Path, tmp_path: Path) -> None:
+    def why(*arguments: object) -> str:
+        call = [str(word) for word in (*arguments, "--store", store, "--out", tmp_path / "out")]
+        result = CliRunner().invoke(main, call)
+        assert result.exit_code == 2 and not (tmp_path / "out").exists(), result.output
+        return " ".join(result.output.split())
+
+    audio = ("train", "--fusion", "audio")
+    assert "--visual would do nothing: the fusion audio reads no pictures" in why(
+        *audio, "--visual", "nonsense"
+    )
+    assert "--factors would do nothing: the fusion audio has no factors" in why(*audio, "--factors", 9)
+    assert "--trunks would do nothing: the fusion g-fbp has no trunks" in why(
+        "train", "--fusion", "g-fbp", "--trunks", 3
+    )
+    assert "--choose would do nothing: --grid gives no two points" in why("train", "--choose", "best")
+    assert "--lr would do nothing: --grid gives its" in why("train", "--lr", 1, "--grid", "lr=1e-3|1e-2")
+    assert "--members would do nothing: --grid gives the seeds" in why(
+        "train", "--members", 3, "--grid", "seed=0:4"
+    )
+    assert "--halving would do nothing" in why("cv", "--halving")
+    assert "--select-by would do nothing: nothing is chosen" in why("cv", "--select-by", "uar")
+    assert "--session-pattern would do nothing" in why("cv", "--session-pattern", "x")
+    assert "--lrn would do nothing" in why("cv", "--lrn")
+    assert "--fusion would do nothing: each row has its own" in why("tables", "--fusion", "concat")
+    assert "--lstm would do nothing" in why("tables", "family", "--lstm", 4)
+    assert "--vote would do nothing" in why("mix", "2g-fbp", "--vote", "mean")
+
+
+def test_an_option_of_some_heads_acts_in_those(store: Path, tmp_path: Path) -> None:
+    result = fuse("mix", "am-fbp + g-fbp", "--store", store, "--out", tmp_path / "mix", *QUICK, "--trunks", 3)
+    assert result.exit_code == 0, result.output
+    assert card(tmp_path / "mix/am-fbp")["trunks"]["count"] == 3  # type: ignore[index]
+    assert "trunks" not in card(tmp_path / "mix/g-fbp")
+    before = fuse("mix", "g-fbp + nonsense", "--store", store, "--out", tmp_path / "other", *QUICK)
+    assert before.exit_code == 2 and not (tmp_path / "other").exists()
+
+
+def test_clips_that_name_no_subject_are_divided_into_k_folds(tmp_path: Path) -> None:
+    path = tmp_path / "features"
+    sound = FeatureKey("logmel", {})
+    rng = np.random.default_rng(0)
+    with FeatureStore(path, create=True) as opened, opened.writer() as writer:
+        for i in range(8):
+            values = rng.normal(size=(70, 3, 40)).astype(np.float32)
+            clip = Clip(f"{i}", "all", label=("Angry", "Happy")[i % 2])
+            writer.add(clip, None, {"logmel": Outcome(sound, arrays={"logmel": values})})
+    result = fuse("tables", "fusion", "--store", path, "--out", tmp_path / "out", "--epochs", 1)
+    assert "Folds: kfold:4, since 8 of 8 clips name no subject to leave out." in result.output
+    assert "no table fusion: its baseline, concat, cannot be made here" in result.output
+
+
 def test_the_features_of_a_table_are_of_the_backbone_that_is_named() -> None:
     own = {"fusion": "fbp", "visual": "basic"}
-    assert joined({"visual": "f-mean:dlib", "fusion": "concat"}, own) == {
+    assert own_options({"visual": "f-mean:dlib", "fusion": "concat"}, own) == {
         "fusion": "fbp",
         "visual": "basic:dlib",
     }
-    assert joined({"visual": "auto"}, own)["visual"] == "basic"
-    assert joined({"visual": "f-mean:dlib"}, {"fusion": "fbp"})["visual"] == "f-mean:dlib"
+    assert own_options({"visual": "auto"}, own)["visual"] == "basic"
+    assert own_options({"visual": "f-mean:dlib"}, {"fusion": "fbp"}) == {"fusion": "fbp"}
 
 
 def test_kinds_of_heads_are_mixed(store: Path, tmp_path: Path) -> None:

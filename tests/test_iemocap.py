@@ -30,6 +30,8 @@ from avemo.pipelines.fuse.command import main as fuse_main
 from avemo.pipelines.pretrain.recordings import find_recordings
 from avemo.pipelines.stage_one import plan_again
 
+from .options import without_idle
+
 LENGTH, PAUSE = 0.9, 0.35  # seconds of a turn, and between two
 HEADER = (
     "Frame# Time " + " ".join(f"M{i}" for i in range(COUNT)),
@@ -473,7 +475,7 @@ class TestFusing:
     def cv(self, store: Path, out: Path, *more: object) -> Result:
         arguments = ["cv", "--store", store, "--out", out, "--folds", "session", "--device", "cpu"]
         arguments += ["--workers", 1, *self.QUICK, *more]
-        result = CliRunner().invoke(fuse_main, [str(argument) for argument in arguments])
+        result = CliRunner().invoke(fuse_main, without_idle(arguments))
         assert result.exit_code == 0, result.output
         return result
 
@@ -524,7 +526,7 @@ def test_what_cannot_be_encoded(
     extracted: tuple[Path, str], tmp_path: Path, options: tuple[str, ...], text: str
 ) -> None:
     arguments = ["train", "--store", extracted[0], "--out", tmp_path / "run", *options]
-    result = CliRunner().invoke(fuse_main, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(fuse_main, without_idle(arguments))
     assert result.exit_code == 2 and text in " ".join(result.output.split())
 
 

@@ -23,6 +23,8 @@ from avemo.pipelines.datasets.find import find_clips
 from avemo.pipelines.fuse.command import main
 from avemo.pipelines.stage_one import into_store, plan_again
 
+from .options import without_idle
+
 MakeClip = Callable[..., Path]
 QUICK = ("--epochs", 2, "--hidden", 4, "--outputs", 4, "--factors", 2, "--device", "cpu")
 
@@ -57,7 +59,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
 
 
 def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, without_idle(arguments))
 
 
 def fuse(*arguments: object) -> str:

@@ -34,6 +34,7 @@ from avemo.pipelines.report.insight import MOST_CLIPS
 from avemo.pipelines.report.published import AFEW_VALIDATION, published
 
 from .browsing import DESKTOP, PHONE, opened
+from .options import without_idle
 
 CLASSES = ("Angry", "Happy", "Sad")
 DRAWN = "document.documentElement.dataset.drawn === 'yes'"
@@ -107,7 +108,7 @@ def fill(
 
 
 def invoked(*arguments: object) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(main, without_idle(arguments))
     assert result.exit_code == 0, result.output
     return result
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import command, json_result
+from ..cli import command, json_result, refuse_idle
 from ..stores import open_store
+from .acting import idle
 from .cv_results import Outcome, show, write
-from .leaks import allow_duplicates, allow_same_subjects, check, unlearnt
+from .leaks import allow_duplicates, allow_same_subjects, check
 from .options import (
     FEATURES_HELP,
     Prepared,
@@ -130,10 +132,44 @@ def cv(out: Path, **options: Any) -> None:
     copy of a recording, on both sides of a fold is refused. A run that was stopped goes on with the same
     command. The last line is the ensemble's accuracy and unweighted average recall over all held-out clips.
     """
-    outcome = cross_validate(out, with_preset(options))
+    options = with_preset(options)
+    refuse_idle(idle(options))
+    outcome = cross_validate(out, options)
     note = demo_note(outcome.rows)
     write(outcome, out, note)
     show(outcome, out, note)
+
+
+@dataclass(frozen=True, eq=False)
+class Arranged:
+    """A cross-validation that is ready to run: all that its options ask for was found and fits together."""
+
+    prepared: Prepared
+    design: Design
+    card: Card
+    notes: Sequence[str]
+
+
+def arrange(options: Mapping[str, Any]) -> Arranged:
+    """Read the store, divide its clips and see that nothing leaks; train nothing yet.
+
+    Raises:
+        StoreError: the store cannot be read.
+        NotHeld: it does not hold a feature.
+        FusionError: options that cannot be used.
+    """
+    with open_store(options["store"]) as store:
+        prepared = prepare(store, options, labelled_only=True)
+        folds = divide(options["folds"], clips_of(prepared), options["session_pattern"], options["seed"])
+        allowed = options["allow_same_subjects"], options["allow_duplicates"]
+        marks, notes = check(folds, store, prepared.rows, *allowed)
+    if options["normalise"] == "subject":
+        from ...fusion.normalisation import per_subject
+
+        prepared.corpus = per_subject(prepared.corpus)
+        marks.append(NORMALISED)
+    design = design_of(folds, prepared, options)
+    return Arranged(prepared, design, card_of(prepared, design, marks, options), notes)
 
 
 def cross_validate(out: Path, options: Mapping[str, Any]) -> Outcome:
@@ -145,29 +181,18 @@ def cross_validate(out: Path, options: Mapping[str, Any]) -> Outcome:
     """
     from ...fusion.crossvalidation import CrossValidation
 
-    with open_store(options["store"]) as store:
-        prepared = prepare(store, options, labelled_only=True)
-        folds = divide(options["folds"], clips_of(prepared), options["session_pattern"], options["seed"])
-        allowed = options["allow_same_subjects"], options["allow_duplicates"]
-        marks = check(folds, store, prepared.rows, *allowed)
-    notes = list(unlearnt(folds, clips_of(prepared)))
-    for note in notes:
+    arranged = arrange(options)
+    for note in arranged.notes:
         click.echo(f"note: {note}", err=True)
-    if options["normalise"] == "subject":
-        from ...fusion.normalisation import per_subject
-
-        prepared.corpus = per_subject(prepared.corpus)
-        marks.append(NORMALISED)
-    design = design_of(folds, prepared, options)
-    run = CrossValidation(out, card_of(prepared, design, marks, options), options["overwrite"])
+    prepared, design = arranged.prepared, arranged.design
+    run = CrossValidation(out, arranged.card, options["overwrite"])
     tell([*describe(prepared), *plan_of(run, design, options)])
-    undecided = run.undecided(design)
-    inner_epochs = sum(design.inner_epochs(folds[place]) for place in undecided)
+    inner_epochs = sum(design.inner_epochs(design.folds[place]) for place in run.undecided(design))
     with epochs_bar(inner_epochs) as progress:
         choices = run.choose(prepared.corpus, design, options["workers"], progress)
     with epochs_bar(sum(choices[fold].epochs for fold, _ in run.missing(design))) as progress:
         members = run.run(prepared.corpus, design, choices, options["workers"], progress, options["stacked"])
-    return Outcome(members, design, choices, prepared.rows, notes)
+    return Outcome(members, design, choices, prepared.rows, arranged.notes)
 
 
 def clips_of(prepared: Prepared) -> list[Clip]:

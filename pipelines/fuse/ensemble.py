@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..cli import command, json_result, keep_result
+from ..cli import command, json_result, keep_result, refuse_idle
 from ..outputs import overwrite_option, refuse_existing
 from ..table import aligned, records
 from .options import unscored_note
@@ -144,6 +144,8 @@ def ensemble(
         refuse_existing(outputs(out, team), overwrite)
     from ...fusion.priors import counts_from_file
 
+    if source not in ("train", EM):
+        refuse_idle({"counts": f"--prior {source} needs no counts of training clips; train and em do"})
     read = [read_member(path) for path in members]
     train_counts = counts_from_file(counts) if counts else _train_counts(read, source)
     val_counts = _val_counts(read) if source == VAL else None

@@ -139,10 +139,6 @@ def encoders(
         WeightsError: a file cannot be read.
     """
     asked = {stream: options[f"{stream}_encoder"] for stream in ENCODED if options[f"{stream}_encoder"]}
-    if not asked and options["lrn"] is not None:
-        raise click.UsageError(
-            "--lrn and --no-lrn are about an encoder; name one by --audio-encoder or --visual-encoder"
-        )
     settings, weights = {}, {}
     for stream, text in asked.items():
         name, _, file = text.partition("@")

@@ -43,14 +43,17 @@ def check(
     same_subjects: bool,
     duplicates: bool,
     tolerated: float = 0.0,
-) -> list[str]:
-    """See that no subject and no recording is on both sides of a fold; what is allowed is told by marks.
+) -> tuple[list[str], list[str]]:
+    """See that no subject and no recording is on both sides of a fold.
 
     Args:
         folds: indices into ``rows``.
         store, rows: the clips.
         same_subjects, duplicates: whether these are allowed.
         tolerated: the share of a fold's tested clips that may be copies all the same.
+
+    Returns:
+        Marks of what was allowed, and notes on what there is.
 
     Raises:
         FusionError: there is one, and it was not allowed.
@@ -64,11 +67,11 @@ def check(
         check_disjoint(folds, subjects)
     used = sorted({int(i) for fold in folds for i in (*fold.train, *fold.test)})
     unnamed = sum(not subjects[i] for i in used)
+    notes = list(unlearnt(folds, clips))
     if unnamed:
-        click.echo(
-            f"note: {unnamed} of {len(used)} clips name no subject, so it cannot be told whether people in "
-            "training and test are the same",
-            err=True,
+        notes.append(
+            f"{unnamed} of {len(used)} clips name no subject, so it cannot be told whether people in "
+            "training and test are the same"
         )
     found = recordings(store, rows)
     copies = {fold.name: copies_across(fold, found) for fold in folds}
@@ -78,13 +81,12 @@ def check(
             check_no_copies([fold], found, [str(clip) for clip in clips])
         if across and tolerated:
             first, second, recording = across[0]
-            click.echo(
-                f"note: copies of {count_of(len(across), 'clip')} of {fold.name} are trained on "
-                f"({clips[second]}: {clips[first]}, {recording.seen}); figures are marked",
-                err=True,
+            notes.append(
+                f"copies of {count_of(len(across), 'clip')} of {fold.name} are trained on "
+                f"({clips[second]}: {clips[first]}, {recording.seen}); figures are marked"
             )
     marks = [SAME_SUBJECTS] if shared_subjects(folds, subjects) else []
-    return marks + ([DUPLICATES] if any(copies.values()) else [])
+    return marks + ([DUPLICATES] if any(copies.values()) else []), notes
 
 
 def known_to(runs: Sequence[Run], rows: Sequence[Row], store: Path) -> set[tuple[str, str]]:

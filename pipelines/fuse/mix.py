@@ -10,8 +10,8 @@ import click
 
 from ..cli import command, keep_result, with_options_of
 from ..outputs import refuse_existing
+from .acting import for_rows
 from .options import FEATURES_HELP, demo_note, describe, tell
-from .presets import with_preset
 from .train import begin, fill, report, state, train
 
 if TYPE_CHECKING:
@@ -53,14 +53,16 @@ def mix(heads: str, out: Path, **options: Any) -> None:
     from ...fusion.files import as_file_name
 
     defaults = {"grid": None, "choose": "all"}
-    members: list[Scores] = []
-    prepared = None
     wanted = kinds(heads)
+    rows = [{"fusion": fusion, "members": count} for fusion, count in wanted.items()]
+    every = for_rows({**defaults, **options}, rows, "head")
     own = next((out / fusion for fusion in wanted if (out / fusion).exists()), None)
     refuse_existing(out.glob("scores-*.csv"), options["overwrite"], unless=own)
-    for fusion, count in wanted.items():
-        given = with_preset({**defaults, **options}, {"fusion": fusion, "members": count})
-        run, prepared, fit, watch = begin(out / fusion, options["fit_on"], given)
+    # all of them before the first is trained
+    begun = [begin(out / given["fusion"], options["fit_on"], given) for given in every]
+    members: list[Scores] = []
+    prepared = None
+    for run, prepared, fit, watch in begun:
         tell([*describe(prepared), ("fitted", f"{len(fit)} clips"), ("run", state(run))])
         scores, _ = fill(run, prepared, fit, watch, options["workers"], options["stacked"])
         members += scores

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import InputError, command, json_result, keep_result
+from ..cli import InputError, command, json_result, keep_result, refuse_idle
 from ..datasets.found import count_of, first_names
-from ..datasets.options import PATTERN_HELP, dataset_options, find_chosen
+from ..datasets.options import DATASET_OPTIONS, PATTERN_HELP, dataset_options, find_chosen
 from ..outputs import overwrite_option, refuse_existing
 from ..stores import open_store
 from ..table import aligned, records
@@ -154,6 +154,7 @@ def predict(
     refuse_existing([out], overwrite)
     want = Wanted(out, overlay, timeline, window, hop, overwrite)
     loaded = [Run(path) for path in runs]
+    refuse_idle(idle(loaded, files, source))
     found, failures = None, 0
     with TemporaryDirectory(prefix="avemo-") as scratch:
         if files or is_clips(source):
@@ -194,6 +195,26 @@ def predict(
         click.echo(note)
     report(scores, trained)
     return 1 if failures or (found and found.problems) else 0
+
+
+def idle(runs: Sequence[Run], files: Sequence[Path], source: Path) -> dict[str, str]:
+    """The options that do nothing with these runs and clips → why."""
+    networks = ("backbones", "audio", "segment_audio", "detector")
+    if not (files or is_clips(source)):
+        why = f"{source} is a store, and holds the features of its clips"
+        return dict.fromkeys((*networks, "workers", *DATASET_OPTIONS), why)
+    streams = {stream for run in runs for stream in run.keys}
+    spoken = {stream for stream in streams if stream.partition("/")[0] == "segments"}
+    found: dict[str, str] = {}
+    if not any("/" in stream for stream in streams - spoken):
+        found |= dict.fromkeys(("backbones", "detector"), "the runs read no pictures")
+    if not any(stream.startswith("alexnet") for stream in streams):
+        found["audio"] = "the runs read no audio network"
+    if not any("/" in stream for stream in spoken):
+        found["segment_audio"] = "the runs read no network over segments"
+    if len(files) > 1:
+        found |= dict.fromkeys(DATASET_OPTIONS, "several files are taken as they are, unlabelled")
+    return found
 
 
 def with_truth(scores: Scores, rows: Sequence[Row]) -> Scores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import command, keep_result, with_options_of
+from ..cli import command, is_given, keep_result, with_options_of
 from ..outputs import refuse_existing
+from ..stores import open_store
 from ..table import aligned, markdown, records, write_csv
-from .cv import cross_validate, cv
+from .acting import for_rows
+from .cv import arrange, cross_validate, cv
 from .cv_results import Outcome, write
 from .options import tell
-from .presets import with_preset
 
 if TYPE_CHECKING:
+    from ...fusion.cards import Card
     from ...fusion.significance import MatchedPair
 
 Options = Mapping[str, Any]
+Reasons = Mapping[str, Mapping[str, str]]
+MOST_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -138,9 +143,11 @@ def tables(names: Sequence[str], out: Path, **options: Any) -> None:
 
     All rows share the options; what a row is about is its own, but for the backbone: --visual
     f-mean:ferresnet makes all its features of ferresnet. Without --preset the sound of all rows is what
-    --audio says, which is not the papers'. A table that was stopped goes on with the same command.
+    --audio says, which is not the papers'. An option acts in the rows whose heads have it. Every row is
+    prepared before the first is trained; one whose feature the store does not hold is left out. Without
+    --folds, k folds are made of clips that do not all name their subject. A table that was stopped goes on
+    with the same command.
     """
-    from ...fusion.files import replacing
 
     preset = options["preset"]
     wanted = names or [name for name, recipe in RECIPES.items() if not preset or preset in recipe.papers]
@@ -150,31 +157,101 @@ def tables(names: Sequence[str], out: Path, **options: Any) -> None:
             raise click.UsageError(f"the table {name} is not all of {preset}'s; those that are: {able}")
     files = [out / f"{name}.{kind}" for name in wanted for kind in ("md", "csv")]
     refuse_existing(files, options["overwrite"], unless=out / "runs")
-    for name in wanted:
-        recipe = RECIPES[name]
-        outcomes = {}
-        for number, (row, own) in enumerate(recipe.rows.items(), 1):
-            click.echo(f"\n== {name}, {number} of {len(recipe.rows)}: {row}")
-            folder = out / "runs" / "-".join(filter(None, (preset, slug(own))))
-            outcomes[row] = cross_validate(folder, joined(options, own))
-            write(outcomes[row], folder, None)
-        rows = [row_of(row, outcomes[row], outcomes[recipe.baseline]) for row in recipe.rows]
-        parts = [f"# {recipe.title}", markdown(HEADER, rows), footnote(outcomes[recipe.baseline], recipe)]
-        if recipe.across:
-            parts.insert(1, markdown(["accuracy", *recipe.across], across(recipe, outcomes)))
-        with replacing(out / f"{name}.md") as temporary:
-            temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-        write_csv(out / f"{name}.csv", HEADER, rows)
-        keep_result(tables={name: records(HEADER, rows)})
-        click.echo(f"\n{recipe.title}\n{aligned(HEADER, rows)}\n{parts[-1]}")
-        tell([("wrote", f"{out / name}.md and .csv")])
+    chosen = {name: RECIPES[name] for name in wanted}
+    shared, note = with_folds(options)
+    rows = [own_options(shared, own) for recipe in chosen.values() for own in recipe.rows.values()]
+    ready = iter(for_rows(shared, rows, "row"))
+    every = {name: dict(zip(recipe.rows, ready)) for name, recipe in chosen.items()}  # noqa: B905 (takes its own)
+    lacking = see(chosen, every, out)
+    for name, recipe in chosen.items():
+        make(name, recipe, every[name], lacking[name], out, note)
 
 
-def joined(options: Options, own: Options) -> dict[str, Any]:
-    """All options of a row; its own feature is of the backbone that ``--visual FEATURE:BACKBONE`` names."""
+def with_folds(options: Options) -> tuple[Options, str]:
+    """The options with folds that the clips allow, and what to say of that: k folds where ``--folds`` is not
+    given and not all clips name a subject."""
+    if is_given("folds"):
+        return options, ""
+    with open_store(options["store"]) as store:
+        clips = [row.clip for row in store.rows if row.clip.label is not None]
+    unnamed = sum(not clip.subject for clip in clips)
+    fewest = min(Counter(clip.label for clip in clips).values(), default=0)
+    if not unnamed or fewest < 2:
+        return options, ""
+    folds = f"kfold:{min(MOST_FOLDS, fewest)}"
+    note = f"Folds: {folds}, since {unnamed} of {len(clips)} clips name no subject to leave out."
+    click.echo(note)
+    return {**options, "folds": folds}, note
+
+
+def see(recipes: Mapping[str, Recipe], every: Mapping[str, Mapping[str, Options]], out: Path) -> Reasons:
+    """Prepare each row of each table, so that nothing stops later what was begun.
+
+    Returns:
+        Of each table, the rows that cannot be made, and why.
+
+    Raises:
+        StoreError, FusionError: an option cannot be used, or ``out`` holds another run.
+    """
+    from ...fusion.cards import claim
+    from ...fusion.crossvalidation import FILES
+    from ...fusion.errors import NotHeld
+
+    cards: dict[Path, tuple[Card, bool]] = {}
+    reasons: dict[str, dict[str, str]] = {name: {} for name in recipes}
+    for name, recipe in recipes.items():
+        for row, own in recipe.rows.items():
+            options = every[name][row]
+            try:
+                cards[folder_of(out, options, own)] = arrange(options).card, options["overwrite"]
+            except NotHeld as error:
+                reasons[name][row] = str(error)
+                click.echo(f"left out of {name}: {row}: {error}", err=True)
+    for folder, (card, overwrite) in cards.items():
+        claim(folder, card, overwrite, FILES)
+    return reasons
+
+
+def make(
+    name: str, recipe: Recipe, every: Mapping[str, Options], lacking: Mapping[str, str], out: Path, note: str
+) -> None:
+    """Train a table's rows and write it; nothing where its baseline is lacking."""
+    from ...fusion.files import replacing
+
+    if recipe.baseline in lacking:
+        click.echo(f"\nno table {name}: its baseline, {recipe.baseline}, cannot be made here", err=True)
+        return
+    made = {row: own for row, own in recipe.rows.items() if row not in lacking}
+    outcomes = {}
+    for number, (row, own) in enumerate(made.items(), 1):
+        click.echo(f"\n== {name}, {number} of {len(made)}: {row}")
+        folder = folder_of(out, every[row], own)
+        outcomes[row] = cross_validate(folder, {**every[row], "overwrite": False})  # done when it was claimed
+        write(outcomes[row], folder, None)
+    rows = [row_of(row, outcomes[row], outcomes[recipe.baseline]) for row in made]
+    notes = [note, *(f"Not made: {row}: {why}." for row, why in lacking.items())]
+    told = " ".join([footnote(outcomes[recipe.baseline], recipe), *filter(None, notes)])
+    parts = [f"# {recipe.title}", markdown(HEADER, rows), told]
+    if recipe.across and not lacking:
+        parts.insert(1, markdown(["accuracy", *recipe.across], across(recipe, outcomes)))
+    with replacing(out / f"{name}.md") as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_csv(out / f"{name}.csv", HEADER, rows)
+    keep_result(tables={name: records(HEADER, rows)}, left_out={name: dict(lacking)})
+    click.echo(f"\n{recipe.title}\n{aligned(HEADER, rows)}\n{parts[-1]}")
+    tell([("wrote", f"{out / name}.md and .csv")])
+
+
+def own_options(options: Options, own: Options) -> dict[str, Any]:
+    """A row's own options; its feature is of the backbone that ``--visual FEATURE:BACKBONE`` names."""
     _, colon, backbone = str(options["visual"]).partition(":")
     features = {"visual": f"{own['visual']}{colon}{backbone}"} if "visual" in own else {}
-    return with_preset(options, {**own, **features})
+    return {**own, **features}
+
+
+def folder_of(out: Path, options: Options, own: Options) -> Path:
+    """Where the run of a row goes."""
+    return out / "runs" / "-".join(filter(None, (options["preset"], slug(own))))
 
 
 def slug(own: Options) -> str:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import command, json_result, keep_result
+from ..cli import command, json_result, keep_result, refuse_idle
 from ..stores import open_store
 from ..table import aligned, records
-from .leaks import TOLERATED, allow_duplicates, allow_same_subjects, check, unlearnt
+from .acting import idle
+from .leaks import TOLERATED, allow_duplicates, allow_same_subjects, check
 from .options import (
     FEATURES_HELP,
     Prepared,
@@ -81,6 +82,7 @@ def train(out: Path, fit_on: str, **options: Any) -> None:
     last epoch is the model: validation clips are watched, and choose nothing.
     """
     options = with_preset(options)
+    refuse_idle(idle(options))
     run, prepared, fit, watch = begin(out, fit_on, options)
     validated = f"{len(watch)} validate" if len(watch) else "none to validate: `avemo-fuse cv` can"
     tell([*describe(prepared), ("fitted", f"{len(fit)} clips; {validated}"), ("run", state(run))])
@@ -111,8 +113,8 @@ def begin(out: Path, fit_on: str, options: Mapping[str, Any]) -> tuple[Run, Prep
         if len(watch):
             folds = [Fold("val", fit, watch)]
             allowed = options["allow_same_subjects"], options["allow_duplicates"]
-            marks = check(folds, store, prepared.rows, *allowed, tolerated=TOLERATED)
-            for note in unlearnt(folds, prepared.corpus.clips):
+            marks, notes = check(folds, store, prepared.rows, *allowed, tolerated=TOLERATED)
+            for note in notes:
                 click.echo(f"note: {note}", err=True)
         seed, members = prepared.seeds
         points = len(prepared.grid.points)

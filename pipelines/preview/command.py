@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import InputError, command, json_result, keep_result, refuse_given
+from ..cli import InputError, command, json_result, keep_result, refuse_idle
 from ..datasets.options import PATTERN_HELP, dataset_options, find_chosen
 from ..stage_one import into_store, say_found
 from ..table import aligned
@@ -124,7 +124,7 @@ def preview(
     if is_store:
         if len(paths) > 1:
             raise click.UsageError(f"{paths[0]} is a store, which is shown alone; leave out {paths[1]}")
-        refuse_given(OF_CLIPS, f"{paths[0]} is a store, whose tracks are shown as they are")
+        refuse_idle(dict.fromkeys(OF_CLIPS, f"{paths[0]} is a store, whose tracks are shown as they are"))
     if is_store:
         problems, path, wanted = 0, paths[0], None
     else:
@@ -155,7 +155,7 @@ def _found(paths: Sequence[Path], source: dict[str, Any]) -> Found:
             raise InputError(f"'{path}' does not exist; name video files")
         if path.is_dir():
             raise InputError(f"'{path}' is a folder, one of several paths; name it alone, or files alone")
-    refuse_given(OF_FOLDERS, "several files are shown as they are, unlabelled")
+    refuse_idle(dict.fromkeys(OF_FOLDERS, "several files are shown as they are, unlabelled"))
     from ..datasets.find import find_files
 
     return find_files(paths)
