@@ -16,7 +16,7 @@ from avemo.cache.writer import Outcome
 from avemo.pipelines.cli import InputError
 from avemo.pipelines.fuse.command import main
 from avemo.pipelines.fuse.presets import with_preset
-from avemo.pipelines.fuse.tables import RECIPES, joined
+from avemo.pipelines.fuse.tables import RECIPES, own_options
 from avemo.pipelines.fuse.train import train
 
 SOUND = {"window": 640, "hop": 160, "sample_rate": 16_000}
@@ -134,7 +134,8 @@ def test_every_row_of_a_papers_table_is_its_network() -> None:
     for paper in ("zhou2019", "zhou2021"):
         for recipe in (recipe for recipe in RECIPES.values() if paper in recipe.papers):
             for own in recipe.rows.values():
-                made = joined({**DEFAULTS, "preset": paper}, own)
+                options = {**DEFAULTS, "preset": paper}
+                made = with_preset(options, own_options(options, own))
                 assert own.items() <= made.items()
                 if made["fusion"] != "faces":
                     assert made["audio"] == {"zhou2019": "alexnet", "zhou2021": "spectrogram"}[paper]
