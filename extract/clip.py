@@ -23,7 +23,8 @@ from .align import CHIP_SIZE, compose, window_transform
 from .backbones import Backbone
 from .descriptors import ARRAYS, descriptor_blocks
 from .detect import load_detector, sha256
-from .errors import ClipError
+from .device_errors import is_device_error
+from .errors import ClipError, DeviceError
 from .media import Frame, Media
 from .plan import DESCRIPTORS, FACES, LOG_MEL, SEGMENTS, SPECTROGRAM, Plan, segment_stream
 from .segments import cut_into_segments, segment_vectors
@@ -38,9 +39,12 @@ SAMPLES_AT_ONCE = 1 << 20
 OnFrame = Callable[[str, float], None]
 """Is told after each frame what is being made, ``faces`` or ``features``, and the frame's time in seconds."""
 
+OnProgress = Callable[[str, float, float], None]
+"""As :data:`OnFrame`, and is told the clip's length in seconds, too."""
+
 
 def unwatched(step: str, seconds: float) -> None:
-    """For those who need not know."""
+    """A callback that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +98,18 @@ def failed(task: Task, reason: str, source: Source | None = None) -> Result:
 
 
 def extract_clip(
-    plan: Plan, task: Task, spool: Path, threads: int = 1, on_frame: OnFrame = unwatched
+    plan: Plan, task: Task, spool: Path, threads: int = 1, on_progress: OnProgress | None = None
 ) -> Result:
     """Make every stream that ``task`` asks for; a clip that cannot be used gives a reason, never an error.
+
+    Raises :class:`DeviceError` if the device fails, which may spoil it for this process.
 
     Args:
         plan: settings, the same for all clips of a run.
         task: the clip.
         spool: folder for arrays too long for memory.
         threads: of this process, for the networks.
-        on_frame: called as the work goes on.
+        on_progress: called as the work goes on.
     """
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
@@ -112,6 +118,7 @@ def extract_clip(
     with _cost(result, task.keys):
         media = Media(task.clip.path, plan.max_frames)
         result.source = read_source(media.path)
+        on_frame = _with_length(on_progress, media)
         _visual(plan, task, media, spool, result, on_frame)
         _sound(plan, task, media, spool, result)
         result.warnings = media.warnings
@@ -133,19 +140,33 @@ def _release_memory() -> None:
 
 @contextmanager
 def _cost(result: Result, streams: Iterable[str]) -> Iterator[None]:
-    """An error in this block fails those of ``streams`` that are not made yet, and nothing else."""
+    """An error in this block fails those of ``streams`` that are not made yet, and nothing else.
+
+    Raises :class:`DeviceError` if the device fails.
+    """
     try:
         yield
+    except DeviceError:
+        raise
     except (ClipError, OSError) as error:
         reason = str(error)
     except MemoryError:
         reason = "out of memory; run with fewer --workers"
     except Exception as error:  # a stranger's file may break any library in any way: it costs one clip
+        if is_device_error(error):
+            raise DeviceError(str(error).strip().splitlines()[0]) from error
         reason = f"{type(error).__name__}: {error}"
     else:
         return
     for stream in streams:
         result.streams.setdefault(stream, Made("failed", reason))
+
+
+def _with_length(on_progress: OnProgress | None, media: Media) -> OnFrame:
+    if on_progress is None:
+        return unwatched
+    length = media.seconds()
+    return lambda step, seconds: on_progress(step, seconds, length)
 
 
 def read_source(path: Path) -> Source:

@@ -9,3 +9,7 @@ class ExtractError(ValueError):
 
 class ClipError(Exception):
     """One clip cannot be used; the run goes on without it. The text says what is wrong and what to do."""
+
+
+class DeviceError(ExtractError):
+    """The device that the networks run on failed, and with it this process; the clip may be whole."""

@@ -162,12 +162,21 @@ def best_device() -> str:
 @cache
 def _present(device: str) -> str:
     try:
-        torch.empty(1, device=device).cpu()
+        if torch.device(device).type == "cuda" and torch.cuda.is_available():
+            _counted(torch.device(device))  # a tensor there would cost this process some 300 MB of its memory
+        else:
+            torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         raise ExtractError(
             f"there is no device {device!r} here ({str(error).splitlines()[0]}); use --device auto or cpu"
         ) from error
     return device
+
+
+def _counted(device: torch.device) -> None:
+    count = torch.cuda.device_count()
+    if (device.index or 0) >= count:
+        raise RuntimeError(f"there are {count}, counted from 0")
 
 
 @cache

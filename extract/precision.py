@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, cast, get_args
 
 import torch
@@ -40,6 +42,19 @@ def _cpu_has_bf16() -> bool:
     # torch has no public question for this; a version that lacks one of these answers no.
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+@contextmanager
+def exact_fp32() -> Iterator[None]:
+    """Compute fp32 as fp32. By default, cuDNN's convolutions round it to TF32, which has 10 bits."""
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
 
 
 def prepare(module: nn.Module, device: torch.device | str, precision: Precision) -> nn.Module:

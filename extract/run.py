@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import tempfile
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
 from pathlib import Path
-
-from joblib.externals.loky import ProcessPoolExecutor
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ..cache.clips import Clip
 from ..cache.keys import FeatureKey
 from ..cache.rows import Row, Source
 from ..cache.store import FeatureStore
 from ..cache.writer import Outcome, StoreWriter
-from .clip import Made, OnFrame, Result, Task, extract_clip, failed, read_source, unwatched
-from .errors import ExtractError
+from .clip import Made, OnProgress, Result, Task, extract_clip, failed, read_source
+from .errors import DeviceError, ExtractError
 from .plan import FACES, Plan
-from .spool import OnDisk
+from .processes import ProcessDied, Processes
+from .spool import OnDisk, spool_folder
 
 # A network's maps are megabytes each and die at once. By default glibc gives such blocks back to the kernel,
 # which then clears every page anew, batch after batch (see mallopt(3); other systems ignore these).
@@ -31,6 +27,7 @@ KEEP_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
+DEVICE_ERRORS = 3  # in a row, a worker, after which the device and not the clips must be at fault
 
 
 class Run:
@@ -41,6 +38,8 @@ class Run:
         plan: the settings.
         store: what is there already is not made again.
         workers: processes side by side; 0 for one a core (on a GPU at most four).
+        in_process: work in this process, one clip after another. A clip that crashes its decoder then takes
+            this process down, so it is for debugging and for clips that one made oneself.
         rename: keep what is stored of a file under another id or split, under the one that it has now.
         replace: let other files with other labels take the place of stored clips of the same id.
 
@@ -55,7 +54,7 @@ class Run:
         twice: stored clips whose files are stored under the id that they have now, too.
         replaced: stored clips whose files are others now, each with the clip that it is now.
         gone: stored clips whose files are not there; what is stored of them is kept.
-        on_frame: is called as the work on a clip goes on, where one process is enough; may be set.
+        on_progress: may be set; with one worker, a thread calls it as the work on a clip goes on.
         changes: why streams that are stored must be made again: ``stream: setting: old / new``.
     """
 
@@ -67,11 +66,14 @@ class Run:
         workers: int = 0,
         rename: bool = False,
         replace: bool = False,
+        in_process: bool = False,
     ) -> None:
         self.plan = plan
-        self.on_frame: OnFrame = unwatched
+        self.on_progress: OnProgress | None = None
         self.keys = plan.keys()
         self._store = store
+        self._in_process = in_process
+        self._device_errors = 0
         self.tasks: list[Task] = []
         self.renewed: list[Clip] = []
         self.renamed: list[tuple[Row, Clip]] = []
@@ -87,7 +89,8 @@ class Run:
         if not replace:
             self._refuse_others()
         self.tasks.sort(key=lambda task: _size(task.clip.path), reverse=True)  # no long clip at the very end
-        self.workers = max(1, min(workers or _default_workers(plan), len(self.tasks)))
+        workers = 1 if in_process else workers or _default_workers(plan)
+        self.workers = max(1, min(workers, len(self.tasks)))
         self.threads = max(1, usable_cores() // self.workers)
 
     def __iter__(self) -> Iterator[Result]:
@@ -95,20 +98,16 @@ class Run:
 
         Leaving early, by an error or Ctrl-C too, keeps every result that was yielded.
         """
-        spool = Path(tempfile.mkdtemp(prefix="spool-", dir=self._store.path))
-        try:
-            with self._store.writer() as writer:
-                for row, clip in self.renamed:
-                    writer.rename(row, clip)
-                for clip in self.twice:
-                    writer.remove(clip)
-                for clip in dict.fromkeys((*self.renewed, *self._touched)):
-                    writer.add(clip, self._touched.get(clip), {})
-                for result in self._results(spool):
-                    self._store_result(writer, result)
-                    yield result
-        finally:
-            shutil.rmtree(spool, ignore_errors=True)
+        with spool_folder(self._store.path) as spool, self._store.writer() as writer:
+            for row, clip in self.renamed:
+                writer.rename(row, clip)
+            for clip in self.twice:
+                writer.remove(clip)
+            for clip in dict.fromkeys((*self.renewed, *self._touched)):
+                writer.add(clip, self._touched.get(clip), {})
+            for result in self._results(spool):
+                self._store_result(writer, result)
+                yield result
 
     def _former(self, clips: Sequence[Clip]) -> dict[str, list[Row]]:
         """By path, what is stored of the files of ``clips`` under ids that none of ``clips`` has.
@@ -168,52 +167,70 @@ class Run:
             )
 
     def _results(self, spool: Path) -> Iterator[Result]:
-        """Results as they come; a clip that takes its process down is given up, the others go on."""
-        if self.workers == 1:
+        """Results as they come. A stranger's file may crash its decoder, so another process opens it."""
+        if self._in_process:
             for task in self.tasks:
-                yield extract_clip(self.plan, task, spool, self.threads, self.on_frame)
+                yield extract_clip(self.plan, task, spool, self.threads, self.on_progress)
             return
-        waiting = deque(self.tasks)
-        while waiting:
-            flying: dict[Future[Result], Task] = {}
-            try:
-                yield from self._side_by_side(waiting, flying, spool)
-            except BrokenProcessPool:  # which of those in flight did it? each gets a process of its own
-                for task in flying.values():
-                    yield self._alone(task, spool)
+        unlucky: list[Task] = []
+        yield from self._side_by_side(spool, unlucky)
+        for task in unlucky:  # perhaps it was for want of memory: now nothing runs beside it
+            yield self._alone(task, spool)
 
-    def _side_by_side(
-        self, waiting: deque[Task], flying: dict[Future[Result], Task], spool: Path
-    ) -> Iterator[Result]:
-        """Work through ``waiting``; few enough are in flight that results do not pile up in memory."""
-        executor = self._processes(self.workers)
-        try:
+    def _side_by_side(self, spool: Path, unlucky: list[Task]) -> Iterator[Result]:
+        """Work through the tasks; those whose process or device failed become ``unlucky``."""
+        waiting = deque(self.tasks)
+        flying: dict[Future[Result], Task] = {}
+        with self._processes(self.workers) as processes:
             while waiting or flying:
-                while waiting and len(flying) <= self.workers:
+                while waiting and len(flying) <= self.workers:  # results must not pile up in memory
                     task = waiting.popleft()
-                    flying[executor.submit(extract_clip, self.plan, task, spool, self.threads)] = task
+                    flying[self._submit(processes, task, spool)] = task
                 for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    result = future.result()
-                    del flying[future]
-                    yield result
-        finally:
-            executor.shutdown(wait=not flying, kill_workers=bool(flying))
+                    task = flying.pop(future)
+                    try:
+                        result = future.result()
+                    except ProcessDied:
+                        unlucky.append(task)
+                    except DeviceError as error:
+                        unlucky.append(task)
+                        self._count_device_error(error)
+                    else:
+                        self._device_errors = 0
+                        yield result
 
     def _alone(self, task: Task, spool: Path) -> Result:
-        executor = self._processes(1)
-        try:
-            return executor.submit(extract_clip, self.plan, task, spool, self.threads).result()
-        except BrokenProcessPool:
-            return failed(task, "took its process down (memory, or a decoder's crash); convert or replace it")
-        finally:
-            executor.shutdown(kill_workers=True)
+        with self._processes(1) as processes:
+            try:
+                result = self._submit(processes, task, spool).result()
+            except ProcessDied:
+                return failed(
+                    task, "took its process down (memory, or a decoder's crash); convert or replace it"
+                )
+            except DeviceError as error:
+                self._count_device_error(error)
+                return failed(task, f"the device failed on it twice ({error}); try --device cpu")
+        self._device_errors = 0
+        return result
 
-    def _processes(self, count: int) -> ProcessPoolExecutor:
-        # joblib's own Parallel never returns once one of its processes has died, so its executor is used.
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), self.threads)
-        return ProcessPoolExecutor(
-            count, initializer=_leave_interrupts_to_the_main_process, env={**threads, **KEEP_MEMORY}
-        )
+    def _count_device_error(self, error: DeviceError) -> None:
+        """Stop where the device fails whatever the clip; one error can reach all workers at once."""
+        self._device_errors += 1
+        if self._device_errors > DEVICE_ERRORS * self.workers:
+            raise ExtractError(
+                f"the device {self.plan.torch_device} failed {self._device_errors} times in a row, last: "
+                f"{error}; what was done is stored: see to the device or use --device cpu, then run the same "
+                "command again"
+            ) from error
+
+    def _submit(self, processes: Processes[Result], task: Task, spool: Path) -> Future[Result]:
+        listener = self.on_progress if self.workers == 1 else None
+        return processes.submit(self.plan, task, spool, self.threads, listener=listener)
+
+    def _processes(self, count: int) -> closing[Processes[Result]]:
+        libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        environment = {**dict.fromkeys(libraries, str(self.threads)), **KEEP_MEMORY}
+        return closing(Processes(extract_clip, count, environment))
 
     def _store_result(self, writer: StoreWriter, result: Result) -> None:
         keys = result.task.keys
@@ -227,10 +244,6 @@ class Run:
             writer.flush()
         for array in files:
             array.path.unlink(missing_ok=True)
-
-
-def _leave_interrupts_to_the_main_process() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C it closes the store
 
 
 def _outcome(key: FeatureKey, made: Made) -> Outcome:

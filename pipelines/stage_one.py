@@ -77,32 +77,23 @@ def into_store(found: Found, plan: Plan, path: Path, workers: int, replace: bool
 
 @contextmanager
 def _within(run: Run) -> Iterator[None]:
-    """Where a single clip is to do, and a long one, a bar for each step of it."""
-    seconds = _seconds(run.tasks[0].clip.path) if len(run.tasks) == 1 else 0.0
-    if seconds < LONG:
+    """If a single clip is to be done, and it is long, a bar for each step of it."""
+    if len(run.tasks) != 1:
         yield
         return
     with ExitStack() as bars:
         steps: dict[str, Callable[[float], None]] = {}
 
-        def on_frame(step: str, at: float) -> None:
+        def on_progress(step: str, at: float, length: float) -> None:
+            if length < LONG:
+                return
             if step not in steps:
                 bars.close()
-                steps[step] = bars.enter_context(seconds_bar(step, seconds))
+                steps[step] = bars.enter_context(seconds_bar(step, length))
             steps[step](at)
 
-        run.on_frame = on_frame
+        run.on_progress = on_progress
         yield
-
-
-def _seconds(path: str) -> float:
-    from ..extract.errors import ClipError
-    from ..extract.media import Media
-
-    try:
-        return Media(path).seconds()
-    except ClipError:
-        return 0.0  # told when it is extracted
 
 
 def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:

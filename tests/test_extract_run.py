@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.extract.plan import Plan
 from avemo.extract.run import Run
-from avemo.extract.spool import OnDisk, Spool
+from avemo.extract.spool import OnDisk, Spool, remove_dead, spool_folder
 
 MakeClip = Callable[..., Path]
 QUICK = Plan(view_sets=("none",))
@@ -33,7 +36,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> list
 
 def extract(clips: list[Clip], path: Path, plan: Plan | None = None, workers: int = 1) -> FeatureStore:
     store = FeatureStore(path, create=True)
-    for _ in Run(clips, plan or QUICK, store, workers):
+    for _ in Run(clips, plan or QUICK, store, workers, in_process=workers == 1):
         pass
     store.refresh()
     return store
@@ -213,6 +216,42 @@ def test_a_lost_process_costs_no_clip(clips: list[Clip], tmp_path: Path) -> None
     assert not any(result.failure for result in done)
 
 
+def kill_whoever_opens(path: Path, ended: threading.Event) -> None:
+    """As a file does that crashes its decoder."""
+    while not ended.is_set():
+        time.sleep(0.01)
+        for children in Path("/proc/self/task").glob("*/children"):
+            with suppress(OSError):  # a process or a file that is closed by now
+                for pid in map(int, children.read_text().split()):
+                    if any(fd.readlink() == path for fd in Path(f"/proc/{pid}/fd").iterdir()):
+                        os.kill(pid, signal.SIGSEGV)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="sees in /proc who has a file open")
+def test_a_killer_clip_costs_itself_alone_on_every_resume(make_clip: MakeClip, tmp_path: Path) -> None:
+    names = ["good", "killer", "other"]
+    paths = [make_clip(tmp_path / f"{name}.mp4", 400 if name == "killer" else 3) for name in names]
+    clips = [Clip(path.stem, "train", str(path)) for path in paths]
+    ended = threading.Event()
+    watcher = threading.Thread(target=kill_whoever_opens, args=(tmp_path / "killer.mp4", ended))
+    watcher.start()
+    try:
+        store = FeatureStore(tmp_path / "s", create=True)
+        for _ in range(2):
+            results = list(Run(clips, QUICK, store, workers=1))
+            failures = {result.task.clip.id: result.failure for result in results}
+            assert "took its process down" in failures.pop("killer")
+            assert not any(failures.values())
+            store.refresh()
+            rows = {row.clip.id: row for row in store.rows}
+            assert sorted(rows) == names and rows["killer"].failures
+            assert rows["good"].has("spectrogram") and rows["other"].has("ferresnet/none")
+    finally:
+        ended.set()
+        watcher.join()
+    assert len(results) == 1  # the resume did nothing else
+
+
 RUN_SLOWLY = """
 import sys, time
 from pathlib import Path
@@ -242,12 +281,74 @@ def test_killed_and_resumed(clips: list[Clip], tmp_path: Path, sign: signal.Sign
         before = [process.stdout.readline().strip() for _ in range(3)]
         time.sleep(0.05)
         process.send_signal(sign)
+    assert spools(tmp_path / "s") == (1 if sign is signal.SIGKILL else 0)
     store = FeatureStore(tmp_path / "s")
     kept = {row.clip.id for row in store.rows}
     assert kept >= set(before[:-1])
     left = {task.clip.id for task in Run(clips, QUICK, store).tasks}
     assert left == {clip.id for clip in clips} - kept
     assert_same(extract(clips, tmp_path / "s"), extract(clips, tmp_path / "undisturbed"))
+    assert not spools(tmp_path / "s")
+
+
+def spools(store: Path) -> int:
+    return len(list(store.glob("spool-*")))
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from avemo.extract.spool import spool_folder
+with spool_folder(Path(sys.argv[1])) as folder:
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_only_spools_of_dead_runs_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        other = Path(process.stdout.readline().strip())
+        with spool_folder(tmp_path) as mine:
+            remove_dead(tmp_path)
+            assert mine.is_dir() and other.is_dir()  # both live
+        assert not mine.exists()
+        process.kill()
+    remove_dead(tmp_path)
+    assert not other.exists()
+
+
+def test_spools_of_other_machines_must_be_forgotten_too(tmp_path: Path) -> None:
+    """Some network file systems only pretend to lock, so a lock that can be taken proves nothing there."""
+    for name, machine in (("spool-other", b"another machine"), ("spool-old", None)):
+        folder = tmp_path / name
+        folder.mkdir()
+        if machine is not None:
+            (folder / "alive").write_bytes(machine)
+        (folder / "array.raw").write_bytes(b"x")
+    remove_dead(tmp_path)
+    assert spools(tmp_path) == 2
+    yesterday = time.time() - 90_000
+    for path in (*tmp_path.glob("spool-*/*"), *tmp_path.glob("spool-*")):
+        os.utime(path, (yesterday, yesterday))
+    (tmp_path / "spool-other" / "array.raw").touch()  # it still grows
+    remove_dead(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["spool-other"]
+
+
+def test_a_spool_keeps_no_more_than_what_it_was_given(tmp_path: Path) -> None:
+    """The identity view of 18 is a view of them all."""
+    spool = Spool(tmp_path)
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            spool.append(np.ones((36, 18, 512), np.float32)[:, 4])
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 1.1 * 100 * 36 * 512 * 4  # seen before: 18 times that
 
 
 def test_long_arrays_go_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,7 +223,7 @@ def test_vgg19_takes_the_papers_size() -> None:
 
 def extract(clips: list[Clip], path: Path, plan: Plan) -> FeatureStore:
     store = FeatureStore(path, create=True)
-    for result in Run(clips, plan, store, workers=1):
+    for result in Run(clips, plan, store, in_process=True):
         assert not result.failure
     store.refresh()
     return store
@@ -276,7 +276,7 @@ def test_clips_without_sound_and_without_speech(make_clip: MakeClip, tmp_path: P
     ]
     clips = [Clip(path.stem, "train", str(path)) for path in paths]
     store = FeatureStore(tmp_path / "s", create=True)
-    results = {result.task.clip.id: result for result in Run(clips, HEARD, store, workers=1)}
+    results = {result.task.clip.id: result for result in Run(clips, HEARD, store, in_process=True)}
     store.refresh()
     rows = {row.clip.id: row for row in store.rows}
     assert [rows["mute"].entries[name].status for name in ("segments", "segments/ferresnet")] == [

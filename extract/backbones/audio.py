@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ import torchvision.models as models
 from torch import Tensor, nn
 
 from ..errors import ExtractError
-from ..precision import prepare
+from ..precision import exact_fp32, prepare
 from .spec import IMAGENET_MEAN, IMAGENET_STD
 from .torchvision_nets import ALEXNET
 from .weights import CLASS_LAYER, load_into, load_state, weights_sha256
@@ -56,7 +57,15 @@ class AudioBackbone:
         self.label = label
         self.weights_sha256 = weights_sha256
         self.device = torch.device(device)
-        self._trunk = prepare(trunk, self.device, "fp32")
+        self._loaded = trunk
+
+    @cached_property
+    def _trunk(self) -> nn.Module:
+        """On the device, but only from the first clip on, as the settings need no weights there."""
+        with torch.inference_mode(False):
+            trunk = prepare(self._loaded, self.device, "fp32")
+        del self._loaded
+        return trunk
 
     @torch.inference_mode()
     def __call__(
@@ -73,7 +82,8 @@ class AudioBackbone:
         no frame, or values that are not finite.
         """
         picture, left = self._picture(torch.as_tensor(spectrogram, dtype=torch.float32).to(self.device))
-        maps: Tensor = self._trunk(picture[None])
+        with exact_fp32():
+            maps: Tensor = self._trunk(picture[None])
         _, depth, height, width = maps.shape
         vectors = maps.permute(0, 3, 2, 1).reshape(width * height, depth)
         frames = torch.arange(width, dtype=torch.float64) * _STRIDE + _FIRST_CENTRE - left

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..precision import DTYPES, Precision, prepare, resolve_precision
+from ..device_errors import InBatches
+from ..precision import DTYPES, Precision, exact_fp32, prepare, resolve_precision
 from . import onnx_net
 from .recognise import nearest
 from .registry import get
@@ -24,7 +26,9 @@ class Backbone:
     """``[N, S, S, 3]`` uint8 RGB views → ``[N, D]`` float32 features on the CPU.
 
     ``S`` is ``spec.input_size``, ``D`` is ``spec.features``. Views go to the device as bytes and are
-    normalised there. In bf16, weights and maps are bf16 and only the result is cast back.
+    normalised there. In bf16, weights and maps are bf16 and only the result is cast back. The weights go
+    to the device with the first views, so that a process that only asks for the settings takes no room
+    there. Where a batch does not fit into the device's memory, it runs in halves.
     """
 
     def __init__(
@@ -41,10 +45,8 @@ class Backbone:
         self.weights_sha256 = weights_sha256
         self.device = torch.device(device)
         self.precision: Precision = resolve_precision(precision, self.device, spec.bf16)
-        self._module = prepare(module, self.device, self.precision)
-        self._mean = torch.tensor(spec.mean, device=self.device)
-        self._std = torch.tensor(spec.std, device=self.device)
-        self._luma = torch.tensor(LUMA, device=self.device)
+        self._loaded = module
+        self._in_batches = InBatches()
 
     @torch.inference_mode()
     def __call__(self, views: Tensor | np.ndarray) -> Tensor:
@@ -52,8 +54,8 @@ class Backbone:
         views = self._checked(views)
         if len(views) == 0:
             return torch.empty(0, self.spec.features)
-        features: Tensor = self._module(self._normalised(views))
-        return features.float().cpu()
+        with exact_fp32():
+            return self._in_batches(self._features, views)
 
     def settings(self) -> dict[str, str | int | float | list[float]]:
         """All that decides the features' values, for their provenance."""
@@ -69,6 +71,25 @@ class Backbone:
             "precision": self.precision,
         }
 
+    @cached_property
+    def _module(self) -> nn.Module:
+        with torch.inference_mode(False):
+            module = prepare(self._loaded, self.device, self.precision)
+        del self._loaded
+        return module
+
+    @cached_property
+    def _constants(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, standard deviation and luma on the device."""
+        mean, std, luma = (
+            torch.tensor(values, device=self.device) for values in (self.spec.mean, self.spec.std, LUMA)
+        )
+        return mean, std, luma
+
+    def _features(self, views: Tensor) -> Tensor:
+        features: Tensor = self._module(self._normalised(views))
+        return features.float().cpu()
+
     def _checked(self, views: Tensor | np.ndarray) -> Tensor:
         if isinstance(views, np.ndarray):
             views = torch.from_numpy(np.require(views, requirements=("C", "W")))
@@ -81,14 +102,15 @@ class Backbone:
         return views
 
     def _normalised(self, views: Tensor) -> Tensor:
+        mean, std, luma = self._constants
         views = views.to(self.device)
         if self.spec.colour == "bgr":
             views = views.flip(-1)
         # fp32 here even for bf16: a mean such as 129.19 would lose its fraction.
         values = views.to(torch.float32)
         if self.spec.colour == "grey":
-            values = (values @ self._luma)[..., None]
-        values = values.sub_(self._mean).div_(self._std)
+            values = (values @ luma)[..., None]
+        values = values.sub_(mean).div_(std)
         # [N, H, W, 3] seen as [N, 3, H, W] is the channels-last layout already.
         return values.to(DTYPES[self.precision]).permute(0, 3, 1, 2)
 
@@ -118,7 +140,7 @@ def load_backbone(text: str, device: torch.device | str = "cpu", precision: str 
 
 def _load_onnx(path: Path, label: str, device: torch.device | str, precision: str) -> Backbone:
     resolve_precision(precision, device)  # a wrong word is an error here too
-    spec, network, sha256 = onnx_net.open_onnx(path, device)
+    spec, network, sha256 = onnx_net.open_onnx(path)
     return Backbone(spec, network, label, sha256, device, "fp32")
 
 

@@ -85,13 +85,15 @@ class OnnxNetwork(nn.Module):
     """``[N, C, S, S]`` float32 → ``[N, D]`` float32 by onnxruntime.
 
     A graph of a fixed batch runs as often as it takes, the last time filled up with copies of the last
-    face. On a CUDA device the graph runs there if this onnxruntime can (not tried: no GPU was at hand),
+    face. Faces on a CUDA device are computed there if this onnxruntime can (not tried: no GPU was at hand),
     else on the processor, in as many threads as torch uses when the file is read.
     """
 
-    def __init__(self, path: Path, model: bytes, device: torch.device) -> None:
+    def __init__(self, path: Path, model: bytes) -> None:
         super().__init__()
-        self._session = _session(path, model, device)
+        self._path, self._model = path, model if _runs_on_cuda() else b""
+        self._session = _session(path, model, torch.device("cpu"))
+        self._on = torch.device("cpu")
         self.input = _only_input(path, self._session)
         self.channels_last = self.input.shape[3] in (1, 3) and self.input.shape[1] not in (1, 3)
         self.output: str = self._session.get_outputs()[0].name
@@ -102,6 +104,9 @@ class OnnxNetwork(nn.Module):
 
     def _run(self, faces: Tensor) -> Tensor:
         count = len(faces)
+        if faces.device != self._on and faces.is_cuda and self._model:
+            self._session = _session(self._path, self._model, faces.device)
+            self._on = faces.device
         if self._batch is not None and count < self._batch:
             faces = torch.cat([faces, faces[-1:].expand(self._batch - count, -1, -1, -1)])
         if self.channels_last:
@@ -120,7 +125,7 @@ class OnnxNetwork(nn.Module):
         return torch.from_numpy(features).float().flatten(1)[:count]
 
 
-def open_onnx(path: Path, device: torch.device | str = "cpu") -> tuple[BackboneSpec, OnnxNetwork, str]:
+def open_onnx(path: Path) -> tuple[BackboneSpec, OnnxNetwork, str]:
     """The network in the file, what is known of it, and its SHA-256.
 
     Where weights lie in files of their own, theirs follow after ``+``, in the order of their names.
@@ -132,7 +137,7 @@ def open_onnx(path: Path, device: torch.device | str = "cpu") -> tuple[BackboneS
     card = read_onnx_card(path)
     model, sha256 = _read_model(path)
     model = _with_output(path, model, card.output)
-    network = OnnxNetwork(path, model.SerializeToString(), torch.device(device))
+    network = OnnxNetwork(path, model.SerializeToString())
     size = _input_size(path, network, card)
     try:
         features = network(torch.zeros(2, len(card.mean), size, size)).shape[1]
@@ -336,12 +341,19 @@ def _session(path: Path, model: bytes, device: torch.device) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what is wrong comes as an exception
     providers: list[Any] = ["CPUExecutionProvider"]
-    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
+    if device.type == "cuda":
+        # fp32 is to be fp32, see precision.py
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0}))
     try:
         return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime has no common class for its errors
         raise WeightsError(f"{path}: onnxruntime cannot run it ({_first_line(error)})") from error
+
+
+def _runs_on_cuda() -> bool:
+    import onnxruntime
+
+    return torch.cuda.is_available() and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def _only_input(path: Path, session: Any) -> Any:

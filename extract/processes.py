@@ -1,0 +1,163 @@
+"""Child processes that work for this one: a task that kills its child costs itself alone.
+
+The pools of Python and joblib give up all of their work when one process dies, and cannot tell which task
+did it. Here each child has one task at a time and a pipe of its own, so the culprit is known, the others go
+on, and a new child takes the next task. When this process is killed, the pipes close and the children end.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+from joblib.externals.loky.backend import get_context
+
+from .errors import ExtractError
+
+T = TypeVar("T")
+Listener = Callable[..., None]
+
+
+class ProcessDied(Exception):
+    """A child process ended in the middle of its task."""
+
+
+class Processes(Generic[T]):
+    """At most ``count`` children that call one function; they start when they are needed.
+
+    Args:
+        function: the work. The function, its arguments, and what it returns or raises must be picklable.
+        count: tasks side by side.
+        environment: variables that the children get beside this process's own.
+    """
+
+    def __init__(
+        self, function: Callable[..., T], count: int, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._children = [_Child(function, environment or {}) for _ in range(count)]
+        self._idle: SimpleQueue[_Child] = SimpleQueue()
+        for child in self._children:
+            self._idle.put(child)
+        self._threads = ThreadPoolExecutor(count)  # one a child, to wait for it
+
+    def submit(self, *arguments: Any, listener: Listener | None = None) -> Future[T]:
+        """Call the function in a child.
+
+        The future raises :class:`ProcessDied` if the child dies (a crash, or no memory), and what the
+        function raised if it did; either way the child is replaced.
+
+        Args:
+            arguments: of the function.
+            listener: if given, the function gets one more argument, a callable; what that is called with in
+                the child is passed on to the listener here, which a thread calls.
+        """
+        return self._threads.submit(self._call, arguments, listener)
+
+    def close(self) -> None:
+        """End all children, even those at work."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for child in self._children:
+            child.close()
+        self._threads.shutdown()
+
+    def _call(self, arguments: tuple[Any, ...], listener: Listener | None) -> T:
+        child = self._idle.get()
+        try:
+            result: T = child.call(arguments, listener)
+            return result
+        finally:
+            self._idle.put(child)
+
+
+class _Child:
+    """One process, started at its first task and again after each that ended or spoilt it."""
+
+    def __init__(self, function: Callable[..., Any], environment: Mapping[str, str]) -> None:
+        self._function, self._environment = function, dict(environment)
+        self._process: BaseProcess | None = None
+        self._pipe: Connection
+        self._lock = Lock()
+        self._closed = False
+
+    def call(self, arguments: tuple[Any, ...], listener: Listener | None) -> Any:
+        self._start()
+        try:
+            self._pipe.send((arguments, listener is not None))
+            while True:
+                what, value = self._pipe.recv()
+                if what == "returned":
+                    return value
+                if what == "raised":
+                    raise value
+                if listener is not None:
+                    listener(*value)
+        except (EOFError, ConnectionError) as error:
+            self._stop()
+            raise ProcessDied from error
+        except BaseException:
+            self._stop()  # nobody knows in which state it is
+            raise
+
+    def close(self) -> None:
+        """End the process for good; a call in progress raises."""
+        self._closed = True
+        self._stop()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._closed:
+                raise ProcessDied
+            if self._process is not None:
+                return
+            context = get_context("loky")  # a fresh interpreter that does not run the user's script again
+            self._pipe, theirs = context.Pipe()
+            self._process = context.Process(
+                target=_serve, args=(theirs, self._function), daemon=True, env=self._environment
+            )
+            self._process.start()
+            theirs.close()  # so that the pipe ends when the child does
+        try:
+            self._pipe.recv()
+        except (EOFError, ConnectionError) as error:
+            process = self._process
+            if process is not None:
+                process.join(5)
+            self._stop()
+            if self._closed:
+                raise ProcessDied from error
+            raise ExtractError(
+                f"a process for the work ended as it started (exit code {process and process.exitcode}): "
+                "free memory or use fewer --workers, then run the same command again"
+            ) from error
+
+    def _stop(self) -> None:
+        with self._lock:
+            if self._process is None:
+                return
+            self._process.terminate()  # no handler is set, so this ends it even inside a decoder
+            self._process.join()
+            with suppress(OSError):
+                self._pipe.close()
+            self._process = None
+
+
+def _serve(pipe: Connection, function: Callable[..., Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the main process ends this one
+    with suppress(EOFError, ConnectionError):  # the main process is gone
+        pipe.send("ready")
+        while True:
+            arguments, told = pipe.recv()
+            if told:
+                arguments += (lambda *values: pipe.send(("told", values)),)
+            try:
+                answer = ("returned", function(*arguments))
+            except Exception as error:
+                answer = ("raised", error)
+            pipe.send(answer)
