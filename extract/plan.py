@@ -46,6 +46,7 @@ class Plan:
         segments: whether speech is cut into segments, as MFCC images (priyasad2019).
         segment_audio: image networks over these images, ``NAME`` or ``NAME@FILE`` each, which imply them.
         voice_activity: what tells speech, a name in :data:`.voice_activity.VOICE_ACTIVITY`.
+        labels: ``(NAME@FILE, LABEL)`` each, for weights that are called otherwise than by their file's name.
         face_seconds: the main face is that of so many seconds around each frame; None: of the whole clip.
     """
 
@@ -62,18 +63,25 @@ class Plan:
     segment_audio: tuple[str, ...] = ()
     voice_activity: str = "energy"
     face_seconds: float | None = None
+    labels: tuple[tuple[str, str], ...] = ()
 
     def networks(self) -> list[Backbone]:
         """The face networks, loaded once a process."""
-        return [_backbone(text, self.torch_device, self.precision) for text in self.backbones]
+        return [self._backbone(text) for text in self.backbones]
 
     def audio_networks(self) -> list[AudioBackbone]:
         """The audio networks, loaded once a process."""
-        return [_audio_backbone(text, self.torch_device) for text in self.audio]
+        return [_audio_backbone(text, self.torch_device, self._label(text)) for text in self.audio]
 
     def segment_networks(self) -> list[Backbone]:
         """The image networks over segments, loaded once a process."""
-        return [_backbone(text, self.torch_device, self.precision) for text in self.segment_audio]
+        return [self._backbone(text) for text in self.segment_audio]
+
+    def _backbone(self, text: str) -> Backbone:
+        return _backbone(text, self.torch_device, self.precision, self._label(text))
+
+    def _label(self, text: str) -> str:
+        return dict(self.labels).get(text, "")
 
     def segment_streams(self) -> list[str]:
         """The streams that are made of segments."""
@@ -180,10 +188,14 @@ def _counted(device: torch.device) -> None:
 
 
 @cache
-def _backbone(text: str, device: str, precision: str) -> Backbone:
-    return load_backbone(text, device=device, precision=precision)
+def _backbone(text: str, device: str, precision: str, label: str) -> Backbone:
+    network = load_backbone(text, device=device, precision=precision)
+    network.label = label or network.label
+    return network
 
 
 @cache
-def _audio_backbone(text: str, device: str) -> AudioBackbone:
-    return load_audio_backbone(text, device=device)
+def _audio_backbone(text: str, device: str, label: str) -> AudioBackbone:
+    network = load_audio_backbone(text, device=device)
+    network.label = label or network.label
+    return network

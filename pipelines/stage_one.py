@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .datasets.find import Found
 
 SHOWN = 20  # of the files that are left out
+NAMED = 3  # clips of which the same is noted
 LONG = 20.0  # seconds of a clip that has bars of its own
 
 
@@ -98,6 +100,8 @@ def _within(run: Run) -> Iterator[None]:
 
 def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
     """Print what is about to be done, and why stored streams are made again."""
+    from ..extract.backbones.weights_folder import doubt
+
     if run.renamed:
         row, clip = run.renamed[0]
         click.echo(
@@ -134,6 +138,9 @@ def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
     if not run.tasks:
         click.echo(f"{store.path}: nothing to do, all {total} clips are there already")
         return
+    for text in dict.fromkeys((*plan.backbones, *plan.audio, *plan.segment_audio)):
+        if why := doubt(text):
+            click.echo(f"note: {why}", err=True)
     networks = ", ".join(f"{network.label} ({network.precision})" for network in plan.networks())
     sets = " and ".join("faces as they are" if name == "none" else f"{name} views" for name in plan.view_sets)
     views = f"{networks} over {sets}" if networks else "face tracks and sound"
@@ -152,6 +159,7 @@ def _work(run: Run | MarkerRun, total: int) -> int:
     """Carry ``run`` out under a progress bar; the number of clips that failed or are damaged."""
 
     failures = 0
+    notes = _Notes()
     with progress_bar(
         total=total,
         initial=total - len(run.tasks),
@@ -162,10 +170,12 @@ def _work(run: Run | MarkerRun, total: int) -> int:
         bar.set_postfix(failed=0, refresh=False)
         for result in run:
             failures += bool(result.failure or result.warnings)
-            for line in _lines(result):
+            for line in (*_lines(result), *notes.told(result)):
                 bar.write(line, file=sys.stderr)
             bar.set_postfix(failed=failures, refresh=False)
             bar.update()
+    for line in notes.counted():
+        click.echo(line, err=True)
     return failures
 
 
@@ -173,7 +183,37 @@ def _lines(result: Result) -> list[str]:
     clip = f"{result.task.clip} ({result.task.clip.path})"
     failed = [f"failed: {clip}: {result.failure}"] if result.failure else []
     damaged = [f"damaged: {clip}: {warning}; what could be read is used" for warning in result.warnings]
-    return failed + damaged + [f"note: {clip}: {note}" for note in result.notes]
+    return failed + damaged
+
+
+class _Notes:
+    """What is worth a word about whole clips. A folder of sound alone says the same of each, so like notes
+    are told of a few clips by name and counted of the others."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def told(self, result: Result) -> list[str]:
+        """Lines to show at once."""
+        lines = []
+        for note in result.notes:
+            kind = _alike(note)
+            self._counts[kind] += 1
+            if self._counts[kind] <= NAMED:
+                lines.append(f"note: {result.task.clip} ({result.task.clip.path}): {note}")
+        return lines
+
+    def counted(self) -> list[str]:
+        """Lines to show at the end."""
+        return [
+            f"note: the same of {count_of(count - NAMED, 'more clip')}: {kind}"
+            for kind, count in self._counts.items()
+            if count > NAMED
+        ]
+
+
+def _alike(note: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "N", note)
 
 
 def plan_again(
@@ -217,34 +257,57 @@ def plan_again(
     always = (SPECTROGRAM, LOG_MEL, DESCRIPTORS)
     precisions = {str(settings["precision"]) for settings in (*seen.values(), *listened.values())}
     common: Mapping[str, Any] = next(iter(visual.values()), {})
+    faces = _files("--backbone", seen, backbones)
+    sounds = _files("--audio", {k: v for k, v in heard.items() if k not in always}, audio)
+    images = _files("--segment-audio", listened, segment_audio)
     plan = Plan(
         detector=detector or str(common.get("detector", "dlib")),
-        backbones=_files("--backbone", seen, backbones),
+        backbones=tuple(faces.values()),
         view_sets=tuple(dict.fromkeys(stream.rpartition("/")[2] for stream in visual)),
-        audio=_files("--audio", {k: v for k, v in heard.items() if k not in always}, audio),
+        audio=tuple(sounds.values()),
         max_frames=common.get("max_frames"),
         device=device,
         precision=precisions.pop() if len(precisions) == 1 else "auto",
         segments=bool(spoken),
-        segment_audio=_files("--segment-audio", listened, segment_audio),
+        segment_audio=tuple(images.values()),
         voice_activity=next((str(settings["vad"]) for settings in spoken.values()), "energy"),
+        labels=tuple((text, label) for files in (faces, sounds, images) for label, text in files.items()),
     )
     _check(keys, plan.keys())
     return plan
 
 
-def _files(option: str, wanted: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> tuple[str, ...]:
-    """``NAME`` or ``NAME@FILE`` for each label that is wanted."""
+def _files(option: str, wanted: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> dict[str, str]:
+    """By each label that is wanted, ``NAME`` or ``NAME@FILE``: the file of its checksum, else of its name."""
+    given = tuple(given)
     known = {_label(text): text for text in given}
+    sums = {text: _sha256(text) for text in given}
+    files = {}
     for label, settings in wanted.items():
-        if "@" in label and label not in known:
-            name, _, stem = label.partition("@")
+        name, _, stem = label.partition("@")
+        wanted_sum = str(settings.get("weights_sha256", "")).partition("+")[0]
+        same = [text for text in given if text.partition("@")[0] == name and sums[text] == wanted_sum]
+        if stem and label not in known and not same:
             raise InputError(
-                f"the run reads features of {label}: name its weights by {option} {name}@FILE, a file called "
-                f"{stem} with whatever suffix, of SHA-256 {settings['weights_sha256']}"
+                f"the run reads features of {label}: name its weights by {option} {name}@FILE, a file of "
+                f"SHA-256 {settings['weights_sha256']}, once called {stem}"
                 + (f"; given: {', '.join(known.values())}" if known else "")
             )
-    return tuple(known.get(label, label) for label in wanted)
+        files[label] = same[0] if same else known.get(label, label)
+    return files
+
+
+def _sha256(text: str) -> str | None:
+    """Of the file of ``NAME@FILE`` or ``NAME@TAG``; None where there is none."""
+    from ..extract.backbones import WeightsError
+    from ..extract.backbones.weights import weights_sha256
+    from ..extract.backbones.weights_folder import find
+
+    name, _, file = text.partition("@")
+    try:
+        return weights_sha256(find(name, file)[0]) if file else None
+    except (WeightsError, OSError):
+        return None
 
 
 def _label(text: str) -> str:

@@ -95,7 +95,7 @@ def test_a_device_error_is_no_failure_of_the_clip(
 
     monkeypatch.setattr(clip_module, "find_faces", broken)
     path = make_clip(tmp_path / "a.mp4", 3)
-    with pytest.raises(DeviceError, match="^CUDA error: device-side assert triggered$"):
+    with pytest.raises(DeviceError, match=r"^CUDA error: device-side assert triggered$"):
         extract_clip(QUICK, Task(Clip("a", "train", str(path)), QUICK.keys()), tmp_path)
 
 

@@ -17,8 +17,12 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
+from avemo.cache.clips import Clip
 from avemo.cache.store import VERSION, FeatureStore
+from avemo.extract.clip import Result as ClipResult
+from avemo.extract.clip import Task
 from avemo.pipelines.extract import main
+from avemo.pipelines.stage_one import _Notes
 from avemo.pipelines.store.command import merge
 
 MakeClip = Callable[..., Path]
@@ -419,3 +423,18 @@ def test_a_file_that_is_no_clip(folder: Path) -> None:
     manifest = write_manifest(folder, ("path",), ("clips/good.mp4",))
     result = CliRunner().invoke(main, [str(manifest), "--store", str(folder / "store")])
     assert_refused(result, manifest, "--manifest")
+
+
+def test_like_notes_are_counted() -> None:
+    notes = _Notes()
+    shown, clip = [], Clip("a", "train", "a.wav")
+    for number in range(535):
+        result = ClipResult(Task(clip, {}), notes=["has no video stream; its faces are masked"])
+        if number < 5:
+            result.notes.append(f"has no face in any of {10 + number} frames; whole frames are used")
+        shown += notes.told(result)
+    assert len(shown) == 6 and shown[0] == "note: train/a (a.wav): has no video stream; its faces are masked"
+    assert notes.counted() == [
+        "note: the same of 532 more clips: has no video stream; its faces are masked",
+        "note: the same of 2 more clips: has no face in any of N frames; whole frames are used",
+    ]

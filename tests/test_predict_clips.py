@@ -130,6 +130,17 @@ def test_the_file_of_weights_that_is_needed_is_named(home: Path, tmp_path: Path)
     assert f"given: mobilefacenet@{renamed}" in refused("--backbone", f"mobilefacenet@{renamed}")
 
 
+def test_renamed_weights_are_known_by_their_checksum(home: Path, tmp_path: Path) -> None:
+    wrong, renamed = tmp_path / "face.pt", tmp_path / "renamed.pth"
+    torch.save(get("mobilefacenet").build().state_dict(), wrong)
+    renamed.write_bytes((home / "face.pt").read_bytes())
+    files = [f"mobilefacenet@{file}" for file in (wrong, renamed)]
+    for name in ("run", "segments"):
+        keys: Mapping[str, FeatureKey] = Run(home / name).keys
+        plan = plan_again(keys, backbones=files, segment_audio=files, device="cpu")
+        assert keys.items() <= plan.keys().items()
+
+
 def test_labelled_folders_are_known_by_the_runs_own_classes(
     home: Path, tmp_path: Path, make_clip: MakeClip
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +14,15 @@ import torch.nn.functional as F
 import torchvision.models as models
 from torch import Tensor, nn
 
-from avemo.extract.backbones import WeightsError, get, load_audio_backbone, load_backbone, names, zoo
+from avemo.extract.backbones import (
+    WeightsError,
+    get,
+    load_audio_backbone,
+    load_backbone,
+    names,
+    weights_folder,
+    zoo,
+)
 from avemo.extract.backbones.recognise import nearest, recognise
 from avemo.extract.backbones.weights_folder import find, folder, stored
 
@@ -158,6 +167,33 @@ def test_irse50_has_the_keys_of_insightface_pytorch_and_unit_features() -> None:
     assert attentive["body.0.res_layer.5.fc1.weight"].shape == (4, 64, 1, 1)
     assert attentive["body.23.res_layer.5.fc2.weight"].shape == (512, 32, 1, 1)
     assert get("irse50").colour == "bgr"
+
+
+@pytest.mark.parametrize("name", ["ir50", "irse50"])
+def test_ir50_takes_the_size_of_its_faces_from_the_checkpoint(name: str, tmp_path: Path) -> None:
+    """facts.md: face.evoLVe's output_layer.3 is [512, 25088] at 112 pixels and [512, 100352] at 224."""
+    state = random_state(name)
+    assert state["output_layer.3.weight"].shape == (512, 25088)
+    path = tmp_path / "mine.pth"
+    torch.save(state, path)
+    assert load_backbone(f"{name}@{path}").spec.input_size == 112
+    state["output_layer.3.weight"] = torch.full((1, 1), 1e-5).expand(512, 100352)
+    torch.save(state, path)
+    backbone = load_backbone(f"{name}@{path}", precision="fp32")
+    assert backbone.spec.input_size == backbone.settings()["input_size"] == 224
+    assert backbone(torch.zeros(1, 224, 224, 3, dtype=torch.uint8)).shape == (1, 512)
+    best = recognise(state)[0]
+    assert best.complete and best.architecture == name
+
+
+def test_a_file_that_only_bears_a_published_name_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "alexnet-owt-7be5be79.pth"
+    path.write_bytes(b"another's training")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    why = weights_folder.doubt(f"alexnet@{path}")
+    assert why.endswith(f"is not the published file: expected sha256 7be5be79, found {found}")
+    assert not weights_folder.doubt(f"alexnet@{path.rename(tmp_path / 'mine.pth')}")
+    assert not weights_folder.doubt("ferresnet") and not weights_folder.doubt("onnx@absent.onnx")
 
 
 def test_irse50_is_ir50_of_halved_branches_where_attention_is_even() -> None:

@@ -128,9 +128,10 @@ def load_backbone(text: str, device: torch.device | str = "cpu", precision: str 
         return _load_onnx(*find(name, wanted), device, precision)
     spec = get(name)
     path, label = find(name, wanted, spec.default_weights, spec.twin)
+    state = spec.read(path)
+    spec = spec.of_checkpoint(spec, state)
     with torch.device("meta"):
         module = spec.build()
-    state = spec.read(path)
     try:
         load_into(module, state, spec.name, path, (*spec.classifier, CLASS_LAYER))
     except WeightsError as error:

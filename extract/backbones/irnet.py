@@ -5,7 +5,9 @@ The first as face.evoLVe publishes it, the second as InsightFace_Pytorch does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,12 +17,13 @@ from .spec import BackboneSpec
 # channels, blocks; the first block of each stage halves the map
 _STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))
 _SQUEEZE = 16
+_REDUCTION = 16  # of the input's side, by the four stages
 
 
 class IR50(nn.Module):
-    """``[N, 3, 112, 112] → [N, 512]``; with ``attention`` every block weighs its channels."""
+    """``[N, 3, size, size] → [N, 512]``; with ``attention`` every block weighs its channels."""
 
-    def __init__(self, attention: bool = False) -> None:
+    def __init__(self, attention: bool = False, size: int = 112) -> None:
         super().__init__()
         self.input_layer = nn.Sequential(
             nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)
@@ -34,7 +37,11 @@ class IR50(nn.Module):
                 channels = out_channels
         self.body = nn.Sequential(*blocks)
         self.output_layer = nn.Sequential(
-            nn.BatchNorm2d(512), nn.Dropout(), nn.Flatten(), nn.Linear(512 * 7 * 7, 512), nn.BatchNorm1d(512)
+            nn.BatchNorm2d(512),
+            nn.Dropout(),
+            nn.Flatten(),
+            nn.Linear(512 * (size // _REDUCTION) ** 2, 512),
+            nn.BatchNorm1d(512),
         )
 
     def forward(self, faces: Tensor) -> Tensor:
@@ -42,10 +49,10 @@ class IR50(nn.Module):
 
 
 class IRSE50(IR50):
-    """``[N, 3, 112, 112] → [N, 512]`` of length 1, as it was trained and is published."""
+    """``[N, 3, size, size] → [N, 512]`` of length 1, as it was trained and is published."""
 
-    def __init__(self) -> None:
-        super().__init__(attention=True)
+    def __init__(self, size: int = 112) -> None:
+        super().__init__(attention=True, size=size)
 
     def forward(self, faces: Tensor) -> Tensor:
         return F.normalize(super().forward(faces))
@@ -90,6 +97,14 @@ class ChannelAttention(nn.Module):
         return maps * self.fc2(self.fc1(means).relu()).sigmoid()
 
 
+def _of_checkpoint(spec: BackboneSpec, state: Mapping[str, Tensor]) -> BackboneSpec:
+    """face.evoLVe trains for faces of 224 pixels, too; only the last layer of the checkpoint tells."""
+    last = state.get("output_layer.3.weight")
+    if last is None or tuple(last.shape) != (512, 512 * (224 // _REDUCTION) ** 2):
+        return spec
+    return replace(spec, input_size=224, build=partial(spec.build, size=224))
+
+
 IR_50 = BackboneSpec(
     name="ir50",
     features=512,
@@ -98,6 +113,7 @@ IR_50 = BackboneSpec(
     std=(127.5, 127.5, 127.5),
     layer="output_layer.4 (embedding, not L2-normalised)",
     build=IR50,
+    of_checkpoint=_of_checkpoint,
     source="Deng et al. 2019, arXiv:1801.07698; face.evoLVe, MIT",
 )
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .registry import get, names
+from .spec import BackboneSpec
 from .weights import CLASS_LAYER
 
 Shapes = dict[str, tuple[int, ...]]
@@ -53,7 +54,7 @@ def recognise(state: Mapping[str, Tensor]) -> list[Fit]:
     registry's order.
     """
     given = {key: tuple(value.shape) for key, value in state.items() if not _is_counter(key)}
-    fits = [_fit(name, given) for name in names()]
+    fits = [_fit(name, given, state) for name in names()]
     return sorted((fit for fit in fits if fit.matching), key=lambda fit: fit.share, reverse=True)
 
 
@@ -68,8 +69,9 @@ def nearest(state: Mapping[str, Tensor]) -> str:
     return "No network here has tensors of these names and shapes"
 
 
-def _fit(name: str, given: Shapes) -> Fit:
-    wanted = _shapes(name)
+def _fit(name: str, given: Shapes, state: Mapping[str, Tensor]) -> Fit:
+    spec = get(name).of_checkpoint(get(name), state)
+    wanted = _shapes(name) if spec == get(name) else _shapes_of(spec)
     matching = sum(given.get(key) == shape for key, shape in wanted.items())
     above = (*get(name).classifier, CLASS_LAYER)
     extra = sum(key not in wanted and not key.startswith(above) for key in given)
@@ -78,8 +80,12 @@ def _fit(name: str, given: Shapes) -> Fit:
 
 @cache
 def _shapes(name: str) -> Shapes:
+    return _shapes_of(get(name))
+
+
+def _shapes_of(spec: BackboneSpec) -> Shapes:
     with torch.device("meta"):
-        state = get(name).build().state_dict()
+        state = spec.build().state_dict()
     return {key: tuple(value.shape) for key, value in state.items() if not _is_counter(key)}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from .weights import State, load_state
 
@@ -15,6 +15,10 @@ Colour = Literal["rgb", "bgr", "grey"]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+def _as_it_is(spec: BackboneSpec, state: Mapping[str, Tensor]) -> BackboneSpec:
+    return spec
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class BackboneSpec:
     ``default_weights`` finds the file of a network that comes with an installed package.
     ``twin`` names a network of the same tensors whose weights are this one's too.
     ``window`` is the square of the chip that it sees: left, top and side, as shares of the chip's side.
+    ``of_checkpoint`` gives the network that fits a checkpoint's tensors, where they tell its input's size.
     ``bf16`` is false where bf16 distorts the features, or gains nothing: ``auto`` then means fp32.
     """
 
@@ -47,6 +52,7 @@ class BackboneSpec:
     classifier: tuple[str, ...] = ()
     read: Callable[[Path], State] = load_state
     default_weights: Callable[[], Path] | None = None
+    of_checkpoint: Callable[[BackboneSpec, Mapping[str, Tensor]], BackboneSpec] = _as_it_is
     twin: str = ""
     bf16: bool = True
     window: tuple[float, float, float] = (0.0, 0.0, 1.0)

@@ -97,6 +97,29 @@ def find(
     )
 
 
+def doubt(text: str) -> str:
+    """Why the file of ``NAME@FILE`` or the like is not what its name promises, or the empty string.
+
+    A file may bear the name of published weights and be another's training.
+    """
+    name, _, wanted = text.partition("@")
+    try:
+        path, _ = find(name, wanted, None if wanted or name == ONNX else get(name).default_weights)
+    except ExtractError:
+        return ""
+    entry = zoo.of_file(path.name)
+    if entry is None or entry.checksum is None or not path.is_file():
+        return ""
+    digests = zoo.digests(path)
+    if zoo.agrees(entry, digests):
+        return ""
+    kind, _, expected = entry.checksum.partition(":")
+    return (
+        f"{path}: bears the name of {entry.name} but is not the published file: expected {kind} {expected}, "
+        f"found {digests[kind]}"
+    )
+
+
 def how_to_get(entry: zoo.WeightSet) -> str:
     """What to do to have these weights here."""
     if entry.url:

@@ -106,6 +106,7 @@ def _look(path: Path, likely: zoo.WeightSet | None) -> tuple[str, tuple[str, ...
     if likely is not None and likely.architecture in names:
         names = (likely.architecture,)
     spec = get(names[0])
+    spec = spec.of_checkpoint(spec, state)
     with torch.device("meta"):
         module = spec.build()
     load_into(module, state, spec.name, path, (*spec.classifier, CLASS_LAYER))
