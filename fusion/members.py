@@ -32,7 +32,8 @@ def train_all(
 ) -> Iterator[tuple[int, Trained]]:
     """Train every task, yielding its place in ``tasks`` and its result as it comes.
 
-    Results are the same bits with any number of workers, and the same up to rounding stacked. Leaving early
+    On a CPU, results are the same bits with any number of workers, and the same up to rounding if stacked. On
+    a GPU they are the same up to rounding: its kernels do not promise to add up in one order. Leaving early
     stops the work.
 
     Args:

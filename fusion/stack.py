@@ -21,8 +21,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from .attention import Attention
 from .batches import Batch, Batcher, Standardisation
 from .corpus import Corpus
-from .dropout import dropouts, keys
-from .heads import Head, head_class
+from .dropout import dropouts, keys, rekey
+from .heads import Head
 from .training import (
     PREDICT_BATCH,
     Epoch,
@@ -77,15 +77,46 @@ def train_stack(
 
 
 def members_at_once(corpus: Corpus, task: Task) -> int:
-    """How many members are stacked at most: about :data:`MEMORY` of batches and of what is kept of them for
-    the gradients, or :data:`SHARE` of what is free on a GPU."""
+    """How many members are stacked at most: about :data:`MEMORY` of parameters, of batches and of what is
+    kept of them for the gradients, or :data:`SHARE` of what is free on a GPU."""
     plan, _ = task
     device = resolve_device(plan.device)
     free = torch.cuda.mem_get_info(device)[0] * SHARE if device.startswith("cuda") else MEMORY * 1e9
-    streams = [corpus.streams[name] for name in head_class(plan.head.fusion).streams]
-    vectors = [(int(stream.lengths.max(initial=1)), stream.features) for stream in streams]
-    kept = 4 * plan.training.batch * sum(steps * (3 * size + 4 * plan.head.hidden) for steps, size in vectors)
-    return max(1, int(free // kept))
+    return max(1, int(free // member_bytes(corpus, task)))
+
+
+def member_bytes(corpus: Corpus, task: Task) -> int:
+    """What one member of a stack needs, counted in a forward pass over the longest clips: its settings do not
+    tell what an encoder keeps for its gradients."""
+    plan, job = task
+    head, _ = begin(corpus, plan, job.seed)
+    head.train()
+    _pad(head)
+    rekey(head, job.seed, 0)
+    streams = [corpus.streams[name] for name in head.streams]
+    longest = np.argsort(-sum(stream.lengths[job.fit] for stream in streams))[: plan.training.batch]
+    clips = torch.from_numpy(job.fit[longest])
+    standardisations = {name: Standardisation.of(corpus.streams[name], job.fit) for name in head.streams}
+    batch = Batcher(corpus.streams, standardisations)(clips)
+    kept: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with one_thread(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        graph = head.criterion(batch, torch.from_numpy(corpus.targets(plan.classes))[clips])
+    del graph  # only now may what was counted be freed, and its addresses be used again
+    # A parameter has a gradient and two moments.
+    return sum(kept.values()) + 4 * sum(p.numel() * p.element_size() for p in head.parameters())
+
+
+def _pad(model: nn.Module) -> None:
+    """Let attention compute padding too: how much of it there is differs between the members of a stack."""
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.packed = False
 
 
 def _count(on_epoch: Callable[[int], None], before: int, members: int, done: int) -> None:
@@ -120,9 +151,7 @@ class _Stack:
         self.parameters = {n: p.detach().to(self.device).requires_grad_() for n, p in parameters.items()}
         self.buffers = {n: b.to(self.device) for n, b in buffers.items()}
         self.model = copy.deepcopy(wrapped[0]).to("meta")
-        for module in self.model.modules():
-            if isinstance(module, Attention):
-                module.packed = False
+        _pad(self.model)
         for name, dropout in dropouts(self.model).items():
             dropout.active = any(dropouts(each)[name].active for each in wrapped)
 

@@ -1,4 +1,7 @@
-"""Training one member: the same seed gives the same bits, whatever else runs beside it."""
+"""Training one member: on a CPU the same seed gives the same bits, whatever else runs beside it.
+
+On a GPU the bits may differ from run to run, as some of its kernels add up in no fixed order.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from avemo.fusion.folds import Fold, inside, k_fold
 from avemo.fusion.grid import Grid
 from avemo.fusion.heads import HEADS, EncoderSettings, HeadSettings, TrunkSettings, settings_for
 from avemo.fusion.selection import Rule, choose, epochs_to_choose
-from avemo.fusion.stack import StackedAdamW, stackable, train_stack
+from avemo.fusion.stack import StackedAdamW, member_bytes, stackable, train_stack
 from avemo.fusion.training import Job, Plan, Trained, TrainingSettings, train
 from avemo.pipelines.fuse.grid_option import grid_of
 
@@ -275,3 +275,29 @@ def test_the_text_of_a_grid(text: str, values: dict[str, list[float]]) -> None:
 def test_text_that_is_no_grid(text: str) -> None:
     with pytest.raises(click.UsageError, match="--grid"):
         grid_of(text, 0, 1)
+
+
+def heard_and_seen() -> Corpus:
+    rng = np.random.default_rng(0)
+    sound = [rng.normal(size=(int(n), 70)).astype(np.float32) for n in rng.integers(0, 140, 8)]
+    faces = [rng.normal(size=(3, 5)).astype(np.float32) for _ in sound]
+    clips = tuple(Clip(str(i), "train", label=CLASSES[i % 3]) for i in range(8))
+    return Corpus(clips, {"visual": Sequences.of(faces), "audio": Sequences.of(sound)})
+
+
+@pytest.mark.parametrize("encoder", [None, EncoderSettings("1d-abfcn", 1, True), EncoderSettings("2d-abfcn")])
+def test_a_member_is_counted_with_its_encoders(encoder: EncoderSettings | None) -> None:
+    """What one is counted as, is its share of what a stack of three really keeps for its gradients."""
+    head = settings_for("g-fbp", outputs=8, audio_encoder=encoder)
+    tasks = [(replace(plan(1), head=head), Job(seed, np.arange(8), NOBODY)) for seed in range(3)]
+    data, kept = heard_and_seen(), dict[int, int]()
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        results = list(train_stack(data, tasks, silent, at_once=3))
+    parameters = sum(p.numel() for p in results[0][1].member.head.parameters())
+    share = sum(kept.values()) / 3 + 4 * 4 * parameters
+    assert 0.7 < member_bytes(data, tasks[0]) / share < 1.5

@@ -102,7 +102,8 @@ def _of_checkpoint(spec: BackboneSpec, state: Mapping[str, Tensor]) -> BackboneS
     last = state.get("output_layer.3.weight")
     if last is None or tuple(last.shape) != (512, 512 * (224 // _REDUCTION) ** 2):
         return spec
-    return replace(spec, input_size=224, build=partial(spec.build, size=224))
+    network = IRSE50 if spec.name == "irse50" else IR50
+    return replace(spec, input_size=224, build=partial(network, size=224))
 
 
 IR_50 = BackboneSpec(
