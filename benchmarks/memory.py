@@ -86,7 +86,11 @@ def extract(folder: Path, max_frames: int | None, workers: int) -> dict[str, flo
     with tempfile.TemporaryDirectory() as name, Peaks() as peaks:
         plan = Plan(view_sets=("none",), max_frames=max_frames)
         with FeatureStore(Path(name) / "store", create=True) as store:
-            failures = [result.failure for result in Run(clips, plan, store, workers) if result.failure]
+            failures = [
+                result.failure
+                for result in Run(clips, plan, store, workers, in_process=workers == 1)
+                if result.failure
+            ]
             store.refresh()
             frames = sum(row.entries["faces"].info["frames"] for row in store.rows if row.has("faces"))
     if failures:
