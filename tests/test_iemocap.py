@@ -465,7 +465,7 @@ class TestExtracting:
         self, corpus: Path, tmp_path: Path, option: tuple[str, str]
     ) -> None:
         result = extract(corpus, tmp_path / "store", *option)
-        assert result.exit_code == 2 and f"leave out {option[0]}" in result.output
+        assert result.exit_code == 2 and f"{option[0]} would do nothing" in result.output
         assert not (tmp_path / "store").exists()
 
 
