@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -51,12 +51,14 @@ def unwatched(step: str, seconds: float) -> None:
 class Task:
     """A clip with the streams that are still to be made of it.
 
-    ``faces`` holds the stored face track where that is done already, so that no frame is searched twice.
+    ``faces`` holds the stored face track where that is done already, so that no frame is searched twice, and
+    ``changes`` what was done to the pictures that it was found in (:attr:`.media.Media.changes`).
     """
 
     clip: Clip
     keys: Mapping[str, FeatureKey]
     faces: Mapping[str, np.ndarray] | None = None
+    changes: Sequence[str] = ()
 
 
 @dataclass
@@ -207,6 +209,12 @@ def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result, o
             result.streams[FACES] = Made(info=info, arrays=dict(faces))
         if networks:
             made = _features(plan, networks, faces["transform"], frames, spool, on_frame)
+            if task.faces is not None and list(task.changes) != media.changes:
+                told = ", ".join(media.changes) or "changed"
+                raise ClipError(
+                    f"has a face track of pictures that were not {told}, as an earlier version read them; "
+                    "remove the clip by avemo store remove, and extract it again"
+                )
             result.streams.update(made)
 
 

@@ -105,6 +105,10 @@ class Media:
                 self.warn(f"breaks off after {number} frames ({error.strerror})")
                 break
             if packet is None:
+                if self.clock.restarts:
+                    self.note(
+                        f"is {self.clock.restarts + 1} recordings joined; each goes on where the last ends"
+                    )
                 self._tell_cut(container)
                 break
             if packet.stream_index != stream.index:
@@ -119,7 +123,7 @@ class Media:
                     self._note_changes(["deinterlaced"])
                 yield self._time(frame, stream, number), frame
                 number += 1
-        if self._lost:
+        if self._lost and number:
             count = self.clock.counts[stream.index]
             self.warn(f"{self._lost} of {count} pictures are damaged and cannot be decoded")
 

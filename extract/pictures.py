@@ -49,7 +49,7 @@ def describe(stream: VideoStream) -> list[str]:
     transfer = {PQ: "PQ", HLG: "HLG"}.get(stream.codec_context.color_trc)
     told = [f"tone-mapped from {transfer}"] if transfer else []
     if pixel_aspect(stream) != 1:
-        told.append(f"pixels of {stream.sample_aspect_ratio} made square")
+        told.append(f"stretched from pixels of {stream.sample_aspect_ratio}")
     return told
 
 

@@ -151,7 +151,8 @@ class Run:
                 self.changes.setdefault(stream, entry.key.differences(key))
         if missing:
             faces = None if FACES in missing or not row.has(FACES) else self._store.read(row, FACES)
-            self.tasks.append(Task(clip, missing, faces))
+            changes = row.entries[FACES].info.get("pictures", ()) if faces is not None else ()
+            self.tasks.append(Task(clip, missing, faces, changes))
         elif row.clip.key == clip.key and row.clip != clip:
             self.renewed.append(clip)
 

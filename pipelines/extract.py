@@ -237,11 +237,21 @@ def _summarise(store: FeatureStore, found: Found) -> None:
     click.echo(aligned(header, table))
     failed = {str(row.clip): "; ".join(sorted({*row.failures.values()})) for row in rows if row.failures}
     keep_result(store=str(store.path), dataset=found.dataset, splits=records(header, table), failed=failed)
+    changed = Counter(change for row in rows if row.has("faces") for change in _changes(row))
+    if changed:
+        told = (f"{count_of(count, 'clip')} {change}" for change, count in changed.items())
+        click.echo(f"pictures: {', '.join(told)}")
     if found.markers:
         click.echo(_markers(rows))
     following = f"; next: avemo-fuse train --store {store.path} --fusion fbp"
     labelled = any(row.clip.label is not None for row in rows)
     click.echo(f"stored in {store.path}{following if labelled else ''}")
+
+
+def _changes(row: Row) -> Sequence[str]:
+    """What was done to a clip's pictures beyond decoding."""
+    changes: Sequence[str] = row.entries["faces"].info.get("pictures", ())
+    return changes
 
 
 def _markers(rows: Sequence[Row]) -> str:

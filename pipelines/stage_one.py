@@ -158,7 +158,7 @@ def _more(items: Sequence[object]) -> str:
 def _work(run: Run | MarkerRun, total: int) -> int:
     """Carry ``run`` out under a progress bar; the number of clips that failed or are damaged."""
 
-    failures = 0
+    counts = {"failed": 0, "damaged": 0}
     notes = _Notes()
     with progress_bar(
         total=total,
@@ -169,14 +169,15 @@ def _work(run: Run | MarkerRun, total: int) -> int:
     ) as bar:
         bar.set_postfix(failed=0, refresh=False)
         for result in run:
-            failures += bool(result.failure or result.warnings)
+            if result.failure or result.warnings:
+                counts["failed" if result.failure else "damaged"] += 1
             for line in (*_lines(result), *notes.told(result)):
                 bar.write(line, file=sys.stderr)
-            bar.set_postfix(failed=failures, refresh=False)
+            bar.set_postfix({name: n for name, n in counts.items() if n or name == "failed"}, refresh=False)
             bar.update()
     for line in notes.counted():
         click.echo(line, err=True)
-    return failures
+    return sum(counts.values())
 
 
 def _lines(result: Result) -> list[str]:

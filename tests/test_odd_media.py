@@ -203,6 +203,7 @@ class TestClock:
         np.testing.assert_allclose(np.delete(steps, 49), 0.04, atol=1e-3)
         assert 0.04 - 1e-3 <= steps[49] < 0.15  # the sound of the first part is a little longer
         assert media.clock.restarts == 1
+        assert media.notes == ["is 2 recordings joined; each goes on where the last ends"]
         assert media.seconds() == media.clock.end
         assert 5.0 <= media.seconds() < 5.2
 
@@ -249,7 +250,7 @@ class TestPictures:
         assert image.shape[:2] == shown
         bright = image[..., 0] > 128
         assert bright.any(0).sum() == pytest.approx(bright.any(1).sum(), rel=0.02)  # as wide as high
-        assert media.changes == ([] if shown == size else [f"pixels of {aspect} made square"])
+        assert media.changes == ([] if shown == size else [f"stretched from pixels of {aspect}"])
 
     def test_an_aspect_that_cannot_be_is_ignored(self, tmp_path: Path) -> None:
         path = make_anamorphic(tmp_path / "odd.mkv", (64, 64), Fraction(1, 200))
@@ -442,7 +443,18 @@ def test_raw_streams_and_animations_are_found(tmp_path: Path) -> None:
     assert [str(file) for file in scan(tmp_path).files] == ["a.h264", "b.gif", "c.HEVC", "d.opus"]
 
 
+def test_an_old_face_track_is_not_laid_over_pictures_that_are_read_otherwise(tmp_path: Path) -> None:
+    path = make_anamorphic(tmp_path / "wide.mkv", (96, 128), Fraction(4, 3))
+    plan = Plan(view_sets=("none",))
+    keys = plan.keys()
+    faces = extract_clip(FACES_ALONE, task_of(path), tmp_path).streams["faces"].arrays
+    missing = {"ferresnet/none": keys["ferresnet/none"]}
+    for changes, status in (((), "failed"), (["stretched from pixels of 4/3"], "ok")):
+        task = Task(Clip("wide", "train", str(path)), missing, faces, changes)
+        assert extract_clip(plan, task, tmp_path).streams["ferresnet/none"].status == status
+
+
 def test_what_was_done_to_pictures_is_stored(tmp_path: Path) -> None:
     path = make_anamorphic(tmp_path / "wide.mkv", (96, 128), Fraction(4, 3))
     made = extract_clip(FACES_ALONE, task_of(path), tmp_path).streams["faces"]
-    assert made.info == {"frames": 3, "faces": 0, "pictures": ["pixels of 4/3 made square"]}
+    assert made.info == {"frames": 3, "faces": 0, "pictures": ["stretched from pixels of 4/3"]}
