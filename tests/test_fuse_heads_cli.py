@@ -148,7 +148,7 @@ def test_what_does_not_go_together_is_told(store: Path, tmp_path: Path, weights:
         ("--decision-weight", 0.2): "fbp has no decision weight",
         ("--attention", "self", "--lambda-audio", 0.3): "self attention has no λ",
         ("--no-lrn",): "name one by --audio-encoder",
-        ("--fusion", "concat", "--grid", "factors=2|4"): "factors in the grid does nothing: the fusion concat",
+        ("--fusion", "concat", "--grid", "factors=2|4"): "factors in the grid does nothing: the fusion",
         ("--halve-after", 2): "cannot be halved after epoch 2 of 2",
         ("--audio-encoder", "3d"): "no encoder '3d'; there are 1d-abfcn, 2d-abfcn",
         ("--audio-encoder", "1d-abfcn", "--audio", "logmel-stats"): "use --audio logmel or spectrogram",
