@@ -575,7 +575,9 @@ class TestCommand:
         assert code == 2 and "recordings of Bored" in text and "--rename" in text
 
     def test_two_processes_print_once(self, folder: Path, tmp_path: Path) -> None:
-        command = [sys.executable, "-c", "from avemo.pipelines.main import main; main()", "pretrain", "audio"]
+        script = tmp_path / "run.py"  # which Lightning starts once more
+        script.write_text("from avemo.pipelines.main import main\n\nmain()\n")
+        command = [sys.executable, str(script), "pretrain", "audio"]
         words = ("--data", str(folder), "--out", str(tmp_path / "two.safetensors"), *self.QUICK)
         done = subprocess.run(
             [*command, *words, "--epochs", "1", "--devices", "2", "--json"],
