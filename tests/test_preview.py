@@ -51,11 +51,11 @@ def preview(*arguments: str | Path) -> Result:
 
 
 def listed(out: Path) -> dict[str, list[object]]:
-    """The clips that the page at ``out`` holds, by id."""
+    """The clips that the page at ``out`` holds, by the last part of their ids."""
     text = (out / "index.html").read_text(encoding="utf-8")
     found = re.search(r'<script type="application/json" id="clips">(.*?)</script>', text, re.DOTALL)
     assert found is not None
-    return {row[0]: row for row in json.loads(found[1])["clips"]}
+    return {row[0].rpartition("/")[2]: row for row in json.loads(found[1])["clips"]}
 
 
 def sheets(out: Path) -> dict[str, int]:
@@ -121,7 +121,7 @@ print([name for name in {HEAVY} if name in sys.modules])"""
 def test_every_kind_of_clip_is_shown(shown: tuple[Path, Result]) -> None:
     out, result = shown
     assert result.exit_code == 1
-    assert "failed: all/broken: not a video or sound that FFmpeg reads" in result.stderr
+    assert "failed: all/Sad/broken: not a video or sound that FFmpeg reads" in result.stderr
     rows = listed(out)
     assert list(rows) == ["broken", "nobody", *sorted(("face", "silent"), key=lambda c: rows[c][6]), "tone"]
     rates = {name: row[4] for name, row in rows.items()}
@@ -141,7 +141,7 @@ def test_every_kind_of_clip_is_shown(shown: tuple[Path, Result]) -> None:
 
 def test_a_sheet_shows_box_points_chip_ribbon_and_speech(shown: tuple[Path, Result]) -> None:
     with FeatureStore(shown[0] / "store") as opened_store:
-        rows = {row.clip.id: row for row in opened_store.rows}
+        rows = {Path(row.clip.id).name: row for row in opened_store.rows}
         subjects = {name: subject_of(opened_store, row) for name, row in rows.items()}
         tracks = {n: opened_store.read(rows[n], "faces") for n in ("face", "silent", "nobody")}
     face = draw(subjects["face"], tracks["face"], 4)
@@ -231,7 +231,7 @@ def test_a_clip_that_is_gone_or_changed(store: Path, tmp_path: Path, make_clip: 
     out = tmp_path / "out"
     result = preview(store, "--out", out)
     assert result.exit_code == 1
-    assert "failed: all/face: its file is gone" in result.stderr
+    assert "failed: all/Happy/face: its file is gone" in result.stderr
     rows = listed(out)
     assert set(list(rows)[:2]) == {"face", "broken"}
     assert rows["face"][4] == 1.0 and rows["face"][-1]
@@ -244,7 +244,7 @@ def test_a_clip_that_is_gone_or_changed(store: Path, tmp_path: Path, make_clip: 
 
 def test_a_damaged_shard_costs_its_clips_only(store: Path, tmp_path: Path) -> None:
     with FeatureStore(store) as opened_store:
-        row = next(row for row in opened_store.rows if row.clip.id == "face")
+        row = next(row for row in opened_store.rows if row.clip.id == "Happy/face")
         stored = opened_store.read(row, "faces")["confidence"].tobytes()
     (shard,) = (store / "shards").iterdir()
     data = shard.read_bytes()
@@ -252,7 +252,7 @@ def test_a_damaged_shard_costs_its_clips_only(store: Path, tmp_path: Path) -> No
     shard.write_bytes(data.replace(stored, bytes(len(stored))))
     result = preview(store, "--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert "failed: all/face: its stored face track cannot be read" in result.stderr
+    assert "failed: all/Happy/face: its stored face track cannot be read" in result.stderr
     rows = listed(tmp_path / "out")
     assert {name: row[4] for name, row in rows.items()}["silent"] == 1 and len(rows) == 5
 
@@ -261,8 +261,8 @@ def test_sheets_of_the_worst_alone(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = preview(store, "--out", out, "--sheets", "1", "--json")
     told = json.loads(result.stdout)
-    assert [clip["id"] for clip in told["clips"] if clip["sheet"]] == ["nobody"]
-    by_id = {clip["id"]: clip for clip in told["clips"]}
+    assert [clip["id"] for clip in told["clips"] if clip["sheet"]] == ["Sad/nobody"]
+    by_id = {Path(clip["id"]).name: clip for clip in told["clips"]}
     assert by_id["broken"]["problem"] and by_id["broken"]["detection_rate"] is None
     assert by_id["face"]["detection_rate"] == 1 and by_id["face"]["smallest_face"] > 50
     assert "2 of 5 clips have no sheet yet" in (out / "index.html").read_text()
@@ -352,40 +352,44 @@ def test_the_page_in_a_browser(
     shown: tuple[Path, Result], browser: Browser, size: tuple[int, int], dark: bool
 ) -> None:
     with opened(browser, shown[0] / "index.html", size, dark) as page:
-        assert names(page)[:2] == ["all/broken", "all/nobody"]
+        assert names(page)[:2] == ["all/Sad/broken", "all/Sad/nobody"]
         assert "not a video" in page.locator(".card").first.inner_text()
         page.wait_for_function("[...document.images].every((image) => image.naturalWidth === 1280)")
         assert len(page.query_selector_all(".card img")) == 4
 
         page.select_option("#sort", "name")
-        assert names(page) == [f"all/{name}" for name in ("broken", "face", "nobody", "silent", "tone")]
+        assert names(page) == [
+            f"all/{n}" for n in ("Sad/broken", "Happy/face", "Happy/silent", "Sad/nobody", "Sad/tone")
+        ]
         page.click("#reverse")
-        assert names(page) == [f"all/{name}" for name in ("broken", "tone", "silent", "nobody", "face")]
+        assert names(page) == [
+            f"all/{n}" for n in ("Sad/broken", "Sad/tone", "Sad/nobody", "Happy/silent", "Happy/face")
+        ]
         page.click("#reverse")
         page.select_option("#label", "Happy")
-        assert names(page) == ["all/face", "all/silent"]
+        assert names(page) == ["all/Happy/face", "all/Happy/silent"]
         page.select_option("#label", "*")
         page.select_option("#show", "faceless")
-        assert names(page) == ["all/nobody"]
+        assert names(page) == ["all/Sad/nobody"]
         page.select_option("#show", "all")
         page.fill("#find", "SILENT mp4")
-        assert names(page) == ["all/silent"] and page.inner_text("#count") == "1 of 5"
+        assert names(page) == ["all/Happy/silent"] and page.inner_text("#count") == "1 of 5"
         page.fill("#find", "")
 
-        page.locator(".card", has_text="all/face").focus()
+        page.locator(".card", has_text="all/Happy/face").focus()
         page.keyboard.press("Enter")
-        assert page.inner_text("#name") == "all/face"
+        assert page.inner_text("#name") == "all/Happy/face"
         page.wait_for_function("document.querySelector('#sheet img').naturalWidth === 1280")
         page.keyboard.press("ArrowRight")
-        assert page.inner_text("#name") == "all/nobody"
+        assert page.inner_text("#name") == "all/Happy/silent"
         page.keyboard.press("End")
-        assert page.inner_text("#name") == "all/tone" and page.is_disabled("#next")
+        assert page.inner_text("#name") == "all/Sad/tone" and page.is_disabled("#next")
         page.keyboard.press("Home")
-        assert page.inner_text("#name") == "all/broken" and "not a video" in page.inner_text("#told")
+        assert page.inner_text("#name") == "all/Sad/broken" and "not a video" in page.inner_text("#told")
         page.click("#next")
         page.keyboard.press("Escape")
         assert not page.is_visible("#large")
-        assert page.evaluate("document.activeElement.innerText").startswith("all/face")
+        assert page.evaluate("document.activeElement.innerText").startswith("all/Happy/face")
 
 
 def made_up(count: int) -> list[Subject]:
