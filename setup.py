@@ -1,10 +1,15 @@
-"""Packaging: the checkout is the package, so every folder is named here."""
+"""Packaging: the checkout is the package `avemo`, its rooms are the folders named below."""
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+ROOMS = [
+    pattern
+    for room in ("cache", "extract", "fusion", "pipelines", "pretrain")
+    for pattern in (room, f"{room}.*")
+]
 
 
 def requirements() -> list[str]:
@@ -37,30 +42,12 @@ setup(
     package_dir={"avemo": "."},
     packages=[
         "avemo",
-        "avemo.cache",
-        "avemo.extract",
-        "avemo.extract.backbones",
-        "avemo.fusion",
-        "avemo.pipelines",
-        "avemo.pipelines.datasets",
-        "avemo.pipelines.demo",
-        "avemo.pipelines.doctor",
-        "avemo.pipelines.emotiw2019",
-        "avemo.pipelines.fuse",
-        "avemo.pipelines.interspeech2019",
-        "avemo.pipelines.overlay",
-        "avemo.pipelines.pictures",
-        "avemo.pipelines.pretrain",
-        "avemo.pipelines.preview",
-        "avemo.pipelines.report",
-        "avemo.pipelines.store",
-        "avemo.pipelines.weights",
-        "avemo.pretrain",
+        *(f"avemo.{name}" for name in find_packages(include=[*ROOMS, *map("{}.*".format, ROOMS)])),
     ],
     package_data={
         "avemo": ["py.typed"],
         "avemo.extract.backbones": ["data/*"],
-        "avemo.pipelines": ["assets/*"],
+        "avemo.pipelines.pages": ["assets/*"],
     },
     install_requires=requirements(),
     extras_require={
@@ -86,9 +73,9 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "avemo = avemo.pipelines.main:main",
-            "avemo-extract = avemo.pipelines.extract:main",
-            "avemo-fuse = avemo.pipelines.fuse.command:main",
+            "avemo = avemo.pipelines.cli.main:main",
+            "avemo-extract = avemo.pipelines.cli.extract:main",
+            "avemo-fuse = avemo.pipelines.cli.fuse:main",
         ]
     },
 )

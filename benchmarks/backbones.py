@@ -33,7 +33,7 @@ from avemo.extract.backbones import Backbone, get, load_backbone, names, random_
 from avemo.extract.plan import Plan
 from avemo.extract.precision import DTYPES, Precision
 from avemo.extract.run import KEEP_MEMORY
-from avemo.pipelines.table import aligned
+from avemo.pipelines.cli.table import aligned
 
 ONNX = "onnx@"
 MOBILEFACENET = Path(__file__).resolve().parents[2] / "shared/weights/MobileFaceNet.onnx"

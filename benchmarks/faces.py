@@ -23,8 +23,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from avemo.cache.store import FeatureStore
-from avemo.fusion.features import find
-from avemo.pipelines.table import aligned
+from avemo.fusion.features.recipes import find
+from avemo.pipelines.cli.table import aligned
 
 C = 1e-3
 

@@ -20,7 +20,7 @@ mkdir -p "$out/path" "$out/csv"
 ln -sfn "$checkout" "$out/path/avemo"
 export PYTHONPATH="$out/path${PYTHONPATH:+:$PYTHONPATH}" OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 
-avemo() { "$python" -c 'from avemo.pipelines.main import main; main(prog_name="avemo")' "$@"; }
+avemo() { "$python" -c 'from avemo.pipelines.cli.main import main; main(prog_name="avemo")' "$@"; }
 
 if [ -e "$data/fer2013.csv" ]; then
     cp -n "$data"/fer2013{,new}.csv "$out/csv/"

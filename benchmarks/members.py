@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from avemo.cache.clips import Clip
-from avemo.fusion.corpus import Corpus, Sequences
-from avemo.fusion.heads import settings_for
-from avemo.fusion.members import train_all
-from avemo.fusion.stack import members_at_once
-from avemo.fusion.training import Job, Plan, Task, Trained, TrainingSettings, one_thread
+from avemo.fusion.features.corpus import Corpus, Sequences
+from avemo.fusion.heads.registry import settings_for
+from avemo.fusion.training.members import train_all
+from avemo.fusion.training.stack import members_at_once
+from avemo.fusion.training.training import Job, Plan, Task, Trained, TrainingSettings, one_thread
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 HEADER = [

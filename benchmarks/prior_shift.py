@@ -19,10 +19,10 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from avemo.fusion.calibration import temperature, tempered
-from avemo.fusion.metrics import summary
-from avemo.fusion.priors import reestimate, reweight
-from avemo.fusion.scores import Scores
+from avemo.fusion.evaluation.calibration import temperature, tempered
+from avemo.fusion.evaluation.metrics import summary
+from avemo.fusion.evaluation.priors import reestimate, reweight
+from avemo.fusion.evaluation.scores import Scores
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 TRAIN = (133, 74, 81, 150, 144, 117, 74)

@@ -1,7 +1,7 @@
 """What the silence at both ends of a clip costs: sound only, leave one subject out, logistic regression.
 
 A clip is the mean and deviation of its log-Mel values, over all frames or over the spoken part only
-(avemo.fusion.features.spoken), standardised on the training clips.
+(avemo.fusion.features.recipes.spoken), standardised on the training clips.
 
     python benchmarks/silence.py STORE
 """
@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from avemo.cache.store import FeatureStore
-from avemo.fusion.features import DB_PER_NEPER, spoken
-from avemo.fusion.folds import leave_one_out
+from avemo.fusion.features.recipes import DB_PER_NEPER, spoken
+from avemo.fusion.training.folds import leave_one_out
 
 
 def statistics(log_mel: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """What sound features tell a linear or a radial SVM: one vector a clip, leave one subject out.
 
-log-Mel's mean and deviation over the spoken part, and functionals (avemo.fusion.functionals), standardised
-on the training clips; C is chosen in each fold by leaving out its training subjects in turn. "by subject" is
-transductive: each subject's clips are first brought to zero mean and unit variance, those under test too.
+log-Mel's mean and deviation over the spoken part, and functionals (avemo.fusion.features.functionals),
+standardised on the training clips; C is chosen in each fold by leaving out its training subjects in turn. "by
+subject" is transductive: each subject's clips are first brought to zero mean and unit variance, those under
+test too.
 With --also, the recordings that another store has of the training subjects are trained on as well.
 
     python benchmarks/sound.py STORE [--also STORE]
@@ -23,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from avemo.cache.store import FeatureStore
-from avemo.fusion.features import find, log_mel_spoken
+from avemo.fusion.features.recipes import find, log_mel_spoken
 
 FEATURES = ("log-Mel", "functionals", "both")
 KERNELS: Mapping[str, list[float]] = {"linear": [1e-4, 1e-3, 1e-2, 1e-1], "rbf": [0.3, 1, 3, 10, 30]}

@@ -27,11 +27,11 @@ from avemo.cache.clips import Clip
 from avemo.cache.keys import FeatureKey
 from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
-from avemo.fusion.corpus import Corpus, load
-from avemo.fusion.features import find
-from avemo.fusion.heads import HeadSettings
-from avemo.fusion.members import train_all
-from avemo.fusion.training import Job, Plan, TrainingSettings, one_thread, train
+from avemo.fusion.features.corpus import Corpus, load
+from avemo.fusion.features.recipes import find
+from avemo.fusion.heads.registry import HeadSettings
+from avemo.fusion.training.members import train_all
+from avemo.fusion.training.training import Job, Plan, TrainingSettings, one_thread, train
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 VISUAL = FeatureKey("random/default", {"seed": 0})

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from avemo.extract.media import Media
 from avemo.extract.voice_activity import EnergyShare, EnergyShareSettings, Silero
-from avemo.pipelines.table import aligned
+from avemo.pipelines.cli.table import aligned
 
 RULES = {
     "avemo": EnergyShare(),

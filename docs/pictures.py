@@ -39,7 +39,7 @@ from avemo.extract.plan import Plan
 from avemo.extract.sound import Floats
 from avemo.extract.voice_activity import ENERGY_SHARE_SETTINGS, EnergyShare, speech_span
 from avemo.extract.warp import warp
-from avemo.pipelines.datasets.find import find_clips
+from avemo.pipelines.corpora.clips.find import find_clips
 from avemo.pipelines.demo.voice import RATE, cast, speak
 from avemo.pretrain.card import read_classifier
 

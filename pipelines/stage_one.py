@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli import InputError
-from .datasets.found import count_of, counts_of
-from .progress import progress_bar, seconds_bar
+from .cli.framework import InputError
+from .cli.progress import progress_bar, seconds_bar
+from .corpora.clips.found import count_of, counts_of
 from .stores import open_store
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..extract.marker_run import MarkerRun
     from ..extract.plan import Plan
     from ..extract.run import Run
-    from .datasets.find import Found
+    from .corpora.clips.find import Found
 
 SHOWN = 20  # of the files that are left out
 NAMED = 3  # clips of which the same is noted

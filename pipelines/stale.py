@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .cli import keep_result
-from .datasets.found import count_of
+from .cli.framework import keep_result
+from .corpora.clips.found import count_of
 
 if TYPE_CHECKING:
     from ..cache.clips import Clip
     from ..cache.store import FeatureStore
-    from .datasets.find import Found
+    from .corpora.clips.find import Found
 
 SHOWN = 3
 

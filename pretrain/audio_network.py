@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..extract.backbones.audio import as_picture, long_enough
-from ..fusion.attention import TransformerAttention, weighted_mean
-from ..fusion.batches import Padded
-from ..fusion.encoders import ConvolutionalEncoder
+from ..fusion.heads.attention import TransformerAttention, weighted_mean
+from ..fusion.heads.encoders import ConvolutionalEncoder
+from ..fusion.training.batches import Padded
 from .audio_inputs import AudioInput, input_named
 from .classifier import Classifier
 from .errors import PretrainError

@@ -1,7 +1,7 @@
 """Whether a network's probabilities can be believed, and the temperature at which they can best be.
 
-What one of clips is (:mod:`avemo.fusion.calibration`), but for labels that may be shared between classes, as
-votes are.
+What :mod:`avemo.fusion.evaluation.calibration` is for clips, for labels that may be shared between
+classes, as votes are.
 """
 
 from __future__ import annotations

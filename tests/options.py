@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from avemo.fusion.errors import FusionError
-from avemo.fusion.heads import HEADS, acting, settings_for
+from avemo.fusion.heads.registry import HEADS, acting, settings_for
 
 SIZES = ("--hidden", "--outputs", "--factors", "--lr")
 

@@ -24,11 +24,11 @@ from playwright.sync_api import Browser
 from torch import nn
 
 from avemo.extract.backbones import get
-from avemo.pipelines.extract import main as avemo_extract
-from avemo.pipelines.fuse.command import COMMANDS as FUSE_COMMANDS
-from avemo.pipelines.fuse.command import main as avemo_fuse
-from avemo.pipelines.main import COMMANDS
-from avemo.pipelines.main import main as avemo
+from avemo.pipelines.cli.extract import main as avemo_extract
+from avemo.pipelines.cli.fuse import COMMANDS as FUSE_COMMANDS
+from avemo.pipelines.cli.fuse import main as avemo_fuse
+from avemo.pipelines.cli.main import COMMANDS
+from avemo.pipelines.cli.main import main as avemo
 
 from .browsing import DESKTOP, PHONE, opened
 
@@ -331,7 +331,11 @@ def test_every_command_is_on_the_site(site: Path) -> None:
     assert wanted | {f"avemo-fuse-{name}" for name in FUSE_COMMANDS} <= shown
 
 
-@pytest.mark.parametrize("room", ["cache", "extract", "extract/backbones", "fusion", "pretrain"])
+@pytest.mark.parametrize(
+    "room",
+    ["cache", "extract", "extract/backbones", "fusion", "fusion/features", "fusion/heads", "fusion/training",
+     "fusion/evaluation", "pretrain"],
+)  # fmt: skip
 def test_every_module_is_on_a_page(room: str) -> None:
     package = f"avemo.{room.replace('/', '.')}"
     text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from avemo.cache.store import FeatureStore
-from avemo.fusion.scores import Scores
+from avemo.fusion.evaluation.scores import Scores
 from avemo.pipelines.fuse.predict import predict
 
 FIRST = Path(__file__).parent / "data" / "first-release"

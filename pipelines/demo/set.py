@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cache import durable
-from ..datasets.folders import AFEW_CLASSES
+from ..corpora.clips.folders import AFEW_CLASSES
 
 KIND, VERSION, MARKER = "avemo-demo", 1, "avemo-demo.json"
 SPLITS = {"Train_AFEW": 1.0, "Val_AFEW": 0.5, "Test_AFEW": 0.5}  # clips a class, against the training part

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from ..cli import is_given, refuse_idle
+from ..cli.framework import is_given, refuse_idle
+from ..recipes.presets import with_preset
 from .grid_option import grid_of
 from .head_options import AS_THEY_ARE, SEGMENT_OPTIONS, TRUNK_OPTIONS
-from .presets import with_preset
 
 SETTINGS = {
     **{name: (name,) for name in AS_THEY_ARE},
@@ -38,7 +38,7 @@ def idle(options: Mapping[str, Any]) -> dict[str, str]:
 
 def _of_head(options: Mapping[str, Any]) -> dict[str, str]:
     from ...fusion.errors import FusionError
-    from ...fusion.heads import acting, check_acting, head_class, settings_for
+    from ...fusion.heads.registry import acting, check_acting, head_class, settings_for
 
     fusion = options["fusion"]
     head = head_class(fusion)
@@ -69,7 +69,7 @@ def _of_head(options: Mapping[str, Any]) -> dict[str, str]:
 
 def _of_choice(options: Mapping[str, Any]) -> dict[str, str]:
     """Options about a grid and what is chosen of it."""
-    from ...fusion.heads import head_class
+    from ...fusion.heads.registry import head_class
 
     grid, _ = grid_of(options["grid"], 0, 1)
     found = dict.fromkeys(grid.axes, "--grid gives its values")

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import command, json_instead
-from ..table import aligned
+from ..cli.framework import command, json_instead
+from ..cli.table import aligned
 from .ensemble import read_member, select
 from .options import tell
 
 if TYPE_CHECKING:
-    from ...fusion.comparison import Matched
-    from ...fusion.metrics import Summary
-    from ...fusion.scores import Scores
-    from ...fusion.significance import MatchedPair, McNemar
+    from ...fusion.evaluation.comparison import Matched
+    from ...fusion.evaluation.metrics import Summary
+    from ...fusion.evaluation.scores import Scores
+    from ...fusion.evaluation.significance import MatchedPair, McNemar
 
 MEMBER = re.compile(r"member-(\d+)")
 
@@ -77,7 +77,7 @@ def compare(first: Path, second: Path, split: str | None, as_json: bool) -> None
     two folders of several members, the matched-pair test is made on the errors of one member alone too,
     averaged over all of them.
     """
-    from ...fusion.comparison import match
+    from ...fusion.evaluation.comparison import match
 
     sides = _sides((first, second), split)
     matched = match(*(side.scores for side in sides))
@@ -107,7 +107,7 @@ def _sides(paths: Sequence[Path], split: str | None) -> list[Side]:
 
 def _members(folder: Path) -> list[Scores]:
     """The scores of each member of a run, those of all splits together."""
-    from ...fusion.scores import Scores, joined
+    from ...fusion.evaluation.scores import Scores, joined
 
     files: dict[str, list[Path]] = defaultdict(list)
     for file in sorted(folder.glob("member-*.csv")) if folder.is_dir() else ():
@@ -118,9 +118,9 @@ def _members(folder: Path) -> list[Scores]:
 
 
 def _test(sides: Sequence[Side], matched: Matched) -> Results:
-    from ...fusion.comparison import errors
-    from ...fusion.metrics import summary
-    from ...fusion.significance import matched_pair, mcnemar
+    from ...fusion.evaluation.comparison import errors
+    from ...fusion.evaluation.metrics import summary
+    from ...fusion.evaluation.significance import matched_pair, mcnemar
 
     first, second = matched.first, matched.second
     wrong = errors([first], first), errors([second], second)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import command, json_result, refuse_idle
+from ..cli.framework import command, json_result, refuse_idle
+from ..recipes.presets import with_preset
 from ..stores import open_store
 from .acting import idle
 from .cv_results import Outcome, show, write
@@ -27,13 +28,12 @@ from .options import (
     tell,
     training_options,
 )
-from .presets import with_preset
 
 if TYPE_CHECKING:
     from ...cache.clips import Clip
-    from ...fusion.cards import Card
-    from ...fusion.crossvalidation import CrossValidation, Design
-    from ...fusion.folds import Fold
+    from ...fusion.training.cards import Card
+    from ...fusion.training.crossvalidation import CrossValidation, Design
+    from ...fusion.training.folds import Fold
 
 NORMALISED = "transductive: normalised by subject"
 SESSION = r"[Ss]es(?:sion)?[-_ ]?\d+"
@@ -164,7 +164,7 @@ def arrange(options: Mapping[str, Any]) -> Arranged:
         allowed = options["allow_same_subjects"], options["allow_duplicates"]
         marks, notes = check(folds, store, prepared.rows, *allowed)
     if options["normalise"] == "subject":
-        from ...fusion.normalisation import per_subject
+        from ...fusion.features.normalisation import per_subject
 
         prepared.corpus = per_subject(prepared.corpus)
         marks.append(NORMALISED)
@@ -179,7 +179,7 @@ def cross_validate(out: Path, options: Mapping[str, Any]) -> Outcome:
         StoreError: the store cannot be read.
         FusionError: options that cannot be used, or ``out`` holds another run.
     """
-    from ...fusion.crossvalidation import CrossValidation
+    from ...fusion.training.crossvalidation import CrossValidation
 
     arranged = arrange(options)
     for note in arranged.notes:
@@ -207,7 +207,7 @@ def divide(text: str, clips: Sequence[Clip], session_pattern: str, seed: int) ->
         UsageError: it asks for no folds that there are.
         FusionError: the clips cannot be divided so.
     """
-    from ...fusion import folds
+    from ...fusion.training import folds
 
     names = [str(clip) for clip in clips]
     labels = [str(clip.label) for clip in clips]
@@ -246,8 +246,8 @@ def sessions(clips: Sequence[Clip], pattern: str) -> list[str | None]:
 
 def design_of(folds: Sequence[Fold], prepared: Prepared, options: Mapping[str, Any]) -> Design:
     """What is to be trained and chosen."""
-    from ...fusion.crossvalidation import Design
-    from ...fusion.selection import Rule
+    from ...fusion.training.crossvalidation import Design
+    from ...fusion.training.selection import Rule
 
     first, members = prepared.seeds
     seeds = [first + number for number in range(members)]
@@ -288,7 +288,7 @@ def divide_again(fold: Fold, prepared: Prepared, options: Mapping[str, Any]) -> 
 
 def card_of(prepared: Prepared, design: Design, marks: Sequence[str], options: Mapping[str, Any]) -> Card:
     """What to write on the run's folder."""
-    from ...fusion.heads import described
+    from ...fusion.heads.registry import described
 
     selection = {"of": design.chosen, "by": options["select_by"], "inner_folds": options["inner_folds"]}
     if options["halving"]:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..cli import keep_result
-from ..table import aligned, markdown, records, write_csv
+from ..cli.framework import keep_result
+from ..cli.table import aligned, markdown, records, write_csv
 from .options import tell, unscored_note, with_faces
 
 if TYPE_CHECKING:
     from ...cache.rows import Row
-    from ...fusion.crossvalidation import Design
-    from ...fusion.intervals import Interval, Intervals
-    from ...fusion.scores import Scores
-    from ...fusion.selection import Choice
+    from ...fusion.evaluation.intervals import Interval, Intervals
+    from ...fusion.evaluation.scores import Scores
+    from ...fusion.training.crossvalidation import Design
+    from ...fusion.training.selection import Choice
 
 INTERVALS = "95 %: bootstrap intervals, drawing clips or whole subjects (too narrow with few of them)."
 SPREAD = "±: standard deviation over seeds."
@@ -101,7 +101,7 @@ class Outcome:
     @cached_property
     def mean(self) -> Scores:
         """The ensemble's scores."""
-        from ...fusion.ensemble import average
+        from ...fusion.evaluation.ensemble import average
 
         return average(self.members)
 
@@ -127,7 +127,7 @@ def tables(outcome: Outcome) -> list[Table]:
 
 def of_folds(outcome: Outcome) -> Table:
     """The ensemble's figures on each fold, and what was chosen for it."""
-    from ...fusion.metrics import summary as figures
+    from ...fusion.evaluation.metrics import summary as figures
 
     shown: dict[str, Callable[[Choice], object]] = {
         "candidate": lambda choice: outcome.design.names[choice.candidate],
@@ -145,7 +145,7 @@ def of_folds(outcome: Outcome) -> Table:
 
 def of_members(outcome: Outcome) -> Table:
     """Each member's figures on all held-out clips."""
-    from ...fusion.metrics import summary as figures
+    from ...fusion.evaluation.metrics import summary as figures
 
     found = [figures(scores) for scores in outcome.members]
     rows = [
@@ -172,8 +172,8 @@ def summary(outcome: Outcome) -> Table:
 
 def of_classes(outcome: Outcome) -> Table:
     """The ensemble's figures on each class."""
-    from ...fusion.metrics import of_classes as figures
-    from ...fusion.metrics import summary as counted
+    from ...fusion.evaluation.metrics import of_classes as figures
+    from ...fusion.evaluation.metrics import summary as counted
 
     found = figures(counted(outcome.mean))
     rows = [[each.name, each.clips, each.recall, each.precision, each.f1] for each in found]
@@ -183,7 +183,7 @@ def of_classes(outcome: Outcome) -> Table:
 
 def confusion(outcome: Outcome) -> Table:
     """The ensemble's confusion matrix."""
-    from ...fusion.metrics import summary as counted
+    from ...fusion.evaluation.metrics import summary as counted
 
     found = counted(outcome.mean)
     rows = [[name, *row] for name, row in zip(found.classes, found.confusion.tolist(), strict=True)]
@@ -193,8 +193,8 @@ def confusion(outcome: Outcome) -> Table:
 
 def calibration(outcome: Outcome) -> str:
     """How far the ensemble's scores are from probabilities, before and after a temperature."""
-    from ...fusion.calibration import expected_calibration_error, tempered_by_others
-    from ...fusion.scores import joined
+    from ...fusion.evaluation.calibration import expected_calibration_error, tempered_by_others
+    from ...fusion.evaluation.scores import joined
 
     before = f"ECE {expected_calibration_error(outcome.mean):.3f}"
     if len(outcome.of_folds) < 2:
@@ -234,7 +234,7 @@ def write(outcome: Outcome, out: Path, note: str | None) -> None:
 
 def show(outcome: Outcome, out: Path, note: str | None) -> None:
     """Print the tables; the ensemble's accuracy and unweighted average recall come last."""
-    from ...fusion.metrics import summary as figures
+    from ...fusion.evaluation.metrics import summary as figures
 
     marks = outcome.mean.marks_cell
     for table in tables(outcome):
@@ -267,10 +267,10 @@ def titled(table: Table, marks: str) -> str:
 def _lines(outcome: Outcome, members: Sequence[Scores], ending: str) -> list[Line]:
     import numpy as np
 
-    from ...fusion.calibration import expected_calibration_error
-    from ...fusion.ensemble import average
-    from ...fusion.intervals import bootstrap
-    from ...fusion.metrics import summary as figures
+    from ...fusion.evaluation.calibration import expected_calibration_error
+    from ...fusion.evaluation.ensemble import average
+    from ...fusion.evaluation.intervals import bootstrap
+    from ...fusion.evaluation.metrics import summary as figures
 
     def three(scores: Scores) -> tuple[float, float, float]:
         found = figures(scores)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..cli import command, json_result, keep_result, refuse_idle
-from ..outputs import overwrite_option, refuse_existing
-from ..table import aligned, records
+from ..cli.framework import command, json_result, keep_result, refuse_idle
+from ..cli.outputs import overwrite_option, refuse_existing
+from ..cli.table import aligned, records
 from .options import unscored_note
 from .priors import EM, HELP, REESTIMATED, weighting
 
 if TYPE_CHECKING:
-    from ...fusion.cards import Card
-    from ...fusion.priors import Prior
-    from ...fusion.scores import Scores
+    from ...fusion.evaluation.priors import Prior
+    from ...fusion.evaluation.scores import Scores
+    from ...fusion.training.cards import Card
 
 EXAMPLES = (
     """
@@ -76,13 +76,13 @@ class Finish:
 
     def calibrated(self, scores: Scores) -> Scores:
         """The scores at the temperature."""
-        from ...fusion.calibration import tempered
+        from ...fusion.evaluation.calibration import tempered
 
         return scores if self.temperature is None else tempered(scores, self.temperature)
 
     def weighted(self, scores: Scores, prior: Prior | None) -> Scores:
         """Calibrated scores times the prior's weights."""
-        from ...fusion.priors import reweight
+        from ...fusion.evaluation.priors import reweight
 
         weighted = reweight(scores, prior.weights) if prior else scores
         return weighted.marked(REESTIMATED) if self.source == EM else weighted
@@ -142,7 +142,7 @@ def ensemble(
         raise click.UsageError("--zip needs a folder to write to: add --out DIR")
     if out:
         refuse_existing(outputs(out, team), overwrite)
-    from ...fusion.priors import counts_from_file
+    from ...fusion.evaluation.priors import counts_from_file
 
     if source not in ("train", EM):
         refuse_idle({"counts": f"--prior {source} needs no counts of training clips; train and em do"})
@@ -184,11 +184,11 @@ def _describe(members: Sequence[Member], finish: Finish, out: Path) -> None:
 
 def read_member(path: Path) -> Member:
     """The scores of a file, or of all splits of a run folder."""
-    from ...fusion.scores import Scores, joined
+    from ...fusion.evaluation.scores import Scores, joined
 
     if not path.is_dir():
         return Member(str(path), Scores.read(path))
-    from ...fusion import cards
+    from ...fusion.training import cards
 
     files = sorted(path.glob("scores*.csv"))
     if not files:
@@ -227,7 +227,7 @@ def _val_counts(members: Sequence[Member]) -> Mapping[str, int] | None:
 
 def _temperature(text: str, members: Sequence[Member]) -> float | None:
     """The temperature that ``text`` asks for."""
-    from ...fusion.calibration import Calibration
+    from ...fusion.evaluation.calibration import Calibration
 
     runs = all(member.card for member in members)  # of a file nobody knows what it was trained on
     if text == "none" or (text == AUTO and not (runs and can_validate(members))):
@@ -275,7 +275,7 @@ def select(scores: Scores, split: str) -> Scores:
 
 
 def _mean(members: Sequence[Member]) -> Member:
-    from ...fusion.ensemble import average
+    from ...fusion.evaluation.ensemble import average
 
     names = [member.name for member in members]
     return Member(f"mean of {len(members)}", average([member.scores for member in members], names=names))
@@ -321,7 +321,7 @@ def _say_results(members: Sequence[Member], finish: Finish) -> Scores:
 
 def _say_harm(scores: Scores, finish: Finish) -> None:
     """Say so where the prior lowers the accuracy on these validation clips."""
-    from ...fusion.metrics import summary
+    from ...fusion.evaluation.metrics import summary
 
     calibrated = finish.calibrated(scores)
     prior = finish.prior(calibrated)
@@ -335,7 +335,7 @@ def _say_harm(scores: Scores, finish: Finish) -> None:
 
 def _figures(scores: Scores, known: Scores, finish: Finish, prior: Prior | None) -> list[float]:
     """Accuracy and unweighted average recall against the true classes in ``known``, which has all of them."""
-    from ...fusion.metrics import summary
+    from ...fusion.evaluation.metrics import summary
 
     truth = dict(zip(known.clips, known.truth, strict=True))
     scores = replace(scores, truth=tuple(truth[clip] for clip in scores.clips))
@@ -344,7 +344,7 @@ def _figures(scores: Scores, known: Scores, finish: Finish, prior: Prior | None)
 
 
 def _calibration(before: Scores, after: Scores) -> str:
-    from ...fusion.calibration import BINS, expected_calibration_error
+    from ...fusion.evaluation.calibration import BINS, expected_calibration_error
 
     errors = [expected_calibration_error(scores) for scores in (before, after)]
     changed = f", finished {errors[1]:.3f}" if after.values is not before.values else ""
@@ -358,7 +358,7 @@ def outputs(out: Path, team: str | None) -> list[Path]:
 
 
 def _write(scores: Scores, out: Path, team: str | None) -> None:
-    from ...fusion.submission import write_challenge_zip, write_submission
+    from ...fusion.evaluation.submission import write_challenge_zip, write_submission
 
     written = [write_challenge_zip(scores, out, team)] if team else []
     written += [out / "submission.csv", out / "scores.csv"]

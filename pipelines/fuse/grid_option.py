@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ...fusion.grid import Grid
+    from ...fusion.training.grid import Grid
 
 SHORT = {"lambda_a": "lambda_audio", "lambda_v": "lambda_visual", "lr": "learning_rate"}
 FORM = 'expected NAME=A|B|C or NAME=FROM:TO:STEP, as in "lambda_a=0:1:0.1, lr=1e-4|1e-3, seed=0:4"'
@@ -22,7 +22,7 @@ def grid_of(text: str | None, seed: int, members: int) -> tuple[Grid, tuple[int,
         UsageError: it does not say what it should.
         FusionError: it names settings or values that there are not.
     """
-    from ...fusion.grid import Grid
+    from ...fusion.training.grid import Grid
 
     axes: dict[str, list[float]] = {}
     for part in filter(None, (part.strip() for part in (text or "").split(","))):

@@ -10,8 +10,8 @@ import click
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...fusion.features import Feature
-    from ...fusion.heads import EncoderSettings, HeadSettings
+    from ...fusion.features.recipes import Feature
+    from ...fusion.heads.registry import EncoderSettings, HeadSettings
 
 HEAD_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--fusion", default="fbp", show_default=True, metavar="NAME",
@@ -109,7 +109,7 @@ def head_settings(options: Mapping[str, Any]) -> HeadSettings:
     Raises:
         FusionError: there is no such head or attention, or it does not read something that is given.
     """
-    from ...fusion.heads import SegmentSettings, TrunkSettings, settings_for
+    from ...fusion.heads.registry import SegmentSettings, TrunkSettings, settings_for
 
     trunks = {
         field: options[option] for option, field in TRUNK_OPTIONS.items() if options[option] is not None
@@ -152,7 +152,7 @@ def encoders(
 def _channels(name: str, stream: str, feature: Feature | None, fusion: str) -> int:
     """Channels of the feature that an encoder is to read."""
     from ...fusion.errors import FusionError
-    from ...fusion.features import RECIPES
+    from ...fusion.features.recipes import RECIPES
 
     if feature is None:
         what = {"audio": "sound", "visual": "pictures"}[stream]
@@ -168,7 +168,7 @@ def _channels(name: str, stream: str, feature: Feature | None, fusion: str) -> i
 def _encoder(
     name: str, channels: int, lrn: bool | None, file: str
 ) -> tuple[EncoderSettings, Mapping[str, Tensor]]:
-    from ...fusion.heads import EncoderSettings
+    from ...fusion.heads.registry import EncoderSettings
 
     lrn = name == "1d-abfcn" if lrn is None else lrn
     if not file:
@@ -180,7 +180,7 @@ def _encoder(
 
 def path_of(head: HeadSettings, stream: str) -> str:
     """What a stream goes through before it is fused."""
-    from ...fusion.heads import complete
+    from ...fusion.heads.registry import complete
 
     segments = complete(head).segments
     if segments is not None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..datasets.found import count_of
+from ..corpora.clips.found import count_of
 
 if TYPE_CHECKING:
     from ...cache.clips import Clip
     from ...cache.rows import Row
     from ...cache.store import FeatureStore
-    from ...fusion.folds import Fold
-    from ...fusion.runs import Run
+    from ...fusion.training.folds import Fold
+    from ...fusion.training.runs import Run
 
 SAME_SUBJECTS = "same subjects in training and test"
 DUPLICATES = "duplicate recordings in training and test"
@@ -58,8 +58,8 @@ def check(
     Raises:
         FusionError: there is one, and it was not allowed.
     """
-    from ...fusion.duplicates import check_no_copies, copies_across, recordings
-    from ...fusion.folds import check_disjoint, shared_subjects
+    from ...fusion.training.duplicates import check_no_copies, copies_across, recordings
+    from ...fusion.training.folds import check_disjoint, shared_subjects
 
     clips = [row.clip for row in rows]
     subjects = [clip.subject for clip in clips]
@@ -92,8 +92,8 @@ def check(
 def known_to(runs: Sequence[Run], rows: Sequence[Row], store: Path) -> set[tuple[str, str]]:
     """The clips that one of ``runs`` was trained on: files of the same bytes; for runs of earlier versions,
     which do not know their files, the clips of the fitted splits, if ``store`` is the one of the training."""
-    from ...fusion import cards
-    from ...fusion.duplicates import content_of
+    from ...fusion.training import cards
+    from ...fusion.training.duplicates import content_of
 
     known: set[tuple[str, str]] = set()
     for run in runs:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import command, keep_result, with_options_of
-from ..outputs import refuse_existing
+from ..cli.framework import command, keep_result, with_options_of
+from ..cli.outputs import refuse_existing
 from .acting import for_rows
 from .options import FEATURES_HELP, demo_note, describe, tell
 from .train import begin, fill, report, state, train
 
 if TYPE_CHECKING:
-    from ...fusion.scores import Scores
+    from ...fusion.evaluation.scores import Scores
 
 PART = re.compile(r"(\d*) *\*? *([a-z][a-z-]*)")
 PAPER = "2am-fbp + 4g-fbp"
@@ -49,7 +49,7 @@ def mix(heads: str, out: Path, **options: Any) -> None:
     HEADS says how many of which: "2am-fbp + 4g-fbp", the ensemble of zhou2021 (table V), is the default.
     Each member counts alike. A mix that was stopped goes on with the same command.
     """
-    from ...fusion.ensemble import average
+    from ...fusion.evaluation.ensemble import average
     from ...fusion.files import as_file_name
 
     defaults = {"grid": None, "choose": "all"}

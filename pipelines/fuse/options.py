@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ... import __version__
-from ..datasets.found import count_of
+from ..cli.progress import progress_bar
+from ..corpora.clips.found import count_of
 from ..demo.set import DEMO_NOTE, is_demo
-from ..progress import progress_bar
+from ..recipes.presets import PRESET_OPTION
 from .grid_option import GRID_OPTIONS, grid_of
 from .head_options import ENCODED, HEAD_OPTIONS, encoders, head_settings, path_of
-from .presets import PRESET_OPTION
 
 if TYPE_CHECKING:
     from ...cache.keys import FeatureKey
     from ...cache.rows import Row
     from ...cache.store import FeatureStore
-    from ...fusion.cards import Card
-    from ...fusion.corpus import Corpus
-    from ...fusion.features import Feature
-    from ...fusion.folds import Fold
-    from ...fusion.grid import Grid
-    from ...fusion.scores import Scores
-    from ...fusion.training import Plan
+    from ...fusion.evaluation.scores import Scores
+    from ...fusion.features.corpus import Corpus
+    from ...fusion.features.recipes import Feature
+    from ...fusion.training.cards import Card
+    from ...fusion.training.folds import Fold
+    from ...fusion.training.grid import Grid
+    from ...fusion.training.training import Plan
 
 FEATURES_HELP = """
 \b
@@ -101,8 +101,8 @@ class Prepared:
 
     def card(self, kind: str, fitted: Sequence[int], facts: Mapping[str, Any], **settings: Any) -> Card:
         """What to write on the run's folder."""
-        from ...fusion.cards import Card, settings_of
-        from ...fusion.duplicates import content_of
+        from ...fusion.training.cards import Card, settings_of
+        from ...fusion.training.duplicates import content_of
 
         labels = Counter(str(self.rows[i].clip.label) for i in fitted)
         always = {
@@ -134,12 +134,12 @@ def prepare(store: FeatureStore, options: Mapping[str, Any], labelled_only: bool
         StoreError: the store cannot be read.
         FusionError: there are no such features, heads or attentions, or no labelled clips.
     """
-    from ...fusion.attention import attention_class
-    from ...fusion.corpus import load
     from ...fusion.errors import FusionError
-    from ...fusion.features import AUDIO, VISUAL, find
-    from ...fusion.heads import build_head, head_class
-    from ...fusion.training import Plan, TrainingSettings
+    from ...fusion.features.corpus import load
+    from ...fusion.features.recipes import AUDIO, VISUAL, find
+    from ...fusion.heads.attention import attention_class
+    from ...fusion.heads.registry import build_head, head_class
+    from ...fusion.training.training import Plan, TrainingSettings
 
     head = head_settings(options)
     kind = head_class(head.fusion)
@@ -213,7 +213,7 @@ def inner_folds(
     Raises:
         FusionError: the clips are too few to divide once more.
     """
-    from ...fusion.folds import group_k_fold, inside, k_fold
+    from ...fusion.training.folds import group_k_fold, inside, k_fold
 
     clips = [prepared.rows[i].clip for i in fold.train]
     labels = [str(clip.label) for clip in clips]

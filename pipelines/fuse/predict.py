@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import InputError, command, json_result, keep_result, refuse_idle
-from ..datasets.found import count_of, first_names
-from ..datasets.options import DATASET_OPTIONS, PATTERN_HELP, dataset_options, find_chosen
-from ..outputs import overwrite_option, refuse_existing
+from ..cli.clip_options import DATASET_OPTIONS, PATTERN_HELP, dataset_options, find_chosen
+from ..cli.framework import InputError, command, json_result, keep_result, refuse_idle
+from ..cli.outputs import overwrite_option, refuse_existing
+from ..cli.table import aligned, records
+from ..corpora.clips.found import count_of, first_names
 from ..stores import open_store
-from ..table import aligned, records
 from .leaks import known_to
 from .options import demo_note, tell, unscored_note
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from ...cache.keys import FeatureKey
     from ...cache.rows import Row
     from ...cache.store import FeatureStore
-    from ...fusion.runs import Run
-    from ...fusion.scores import Scores
-    from ..datasets.find import Found
+    from ...fusion.evaluation.scores import Scores
+    from ...fusion.training.runs import Run
+    from ..corpora.clips.find import Found
 
 EXAMPLES = """
 \b
@@ -147,9 +147,9 @@ def predict(
     if (window or hop) and not (overlay or timeline):
         raise click.UsageError("--window and --hop need --overlay MP4 or --timeline CSV to write to")
     runs, files, source = divide(paths, store)
-    from ...fusion.runs import Run
-    from ...fusion.runs import predict as mean_of_members
-    from ..overlay.windows import Wanted, over_time
+    from ...fusion.training.runs import Run
+    from ...fusion.training.runs import predict as mean_of_members
+    from ..pages.overlay.windows import Wanted, over_time
 
     refuse_existing([out], overwrite)
     want = Wanted(out, overlay, timeline, window, hop, overwrite)
@@ -158,7 +158,7 @@ def predict(
     found, failures = None, 0
     with TemporaryDirectory(prefix="avemo-") as scratch:
         if files or is_clips(source):
-            from ..datasets.find import find_files
+            from ..corpora.clips.find import find_files
             from ..stage_one import into_store, plan_again, say_found
 
             one = files[0] if files else source
@@ -222,7 +222,7 @@ def with_truth(scores: Scores, rows: Sequence[Row]) -> Scores:
 
     A label in other case, or another name for one of the seven emotions, is the runs' own class.
     """
-    from ..datasets.labels import same_class
+    from ..corpora.clips.labels import same_class
 
     labels = {row.clip.key: row.clip.label for row in rows}
     names = {label: same_class(label, scores.classes) for label in {*labels.values()} if label is not None}
@@ -245,7 +245,7 @@ def with_truth(scores: Scores, rows: Sequence[Row]) -> Scores:
 def report(scores: Scores, trained: set[tuple[str, str]]) -> None:
     """Print accuracy and unweighted average recall of the labelled clips, those that were ``trained`` on
     apart."""
-    from ...fusion.metrics import summary
+    from ...fusion.evaluation.metrics import summary
 
     known = scores.labelled
     sets = [(split, known.select(split)) for split in known.splits]

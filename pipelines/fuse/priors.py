@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ...fusion.priors import Prior, Reestimate
-    from ...fusion.scores import Scores
+    from ...fusion.evaluation.priors import Prior, Reestimate
+    from ...fusion.evaluation.scores import Scores
 
 EM = "em"
 REESTIMATED = "transductive: prior re-estimated by EM"
@@ -45,7 +45,7 @@ def choose(
     """The prior that ``source`` names: ``none``, ``train``, ``val``, ``emotiw2019`` or a file.
 
     Args:
-        source: one of the names, or a file that :func:`avemo.fusion.priors.from_file` reads.
+        source: one of the names, or a file that :func:`avemo.fusion.evaluation.priors.from_file` reads.
         train_counts: clips of each class that was trained on, for ``train``; None where not known.
         val_counts: clips of each class in the split ``val``, for ``val``; None where not known.
 
@@ -53,7 +53,7 @@ def choose(
         click.UsageError: counts are asked for and not known.
         FusionError: the file cannot be used.
     """
-    from ...fusion.priors import from_counts, from_file
+    from ...fusion.evaluation.priors import from_counts, from_file
 
     if source == "none":
         return None
@@ -97,7 +97,7 @@ def _known(source: str, train_counts: Mapping[str, int] | None) -> Mapping[str, 
 
 
 def _reestimated(train_counts: Mapping[str, int], scores: Scores) -> Prior:
-    from ...fusion.priors import Prior, reestimate
+    from ...fusion.evaluation.priors import Prior, reestimate
 
     found = reestimate(scores, train_counts)
     return Prior(found.weights, _told(found, len(scores.clips)))

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import command, is_given, keep_result, with_options_of
-from ..outputs import refuse_existing
+from ..cli.framework import command, is_given, keep_result, with_options_of
+from ..cli.outputs import refuse_existing
+from ..cli.table import aligned, markdown, records, write_csv
 from ..stores import open_store
-from ..table import aligned, markdown, records, write_csv
 from .acting import for_rows
 from .cv import arrange, cross_validate, cv
 from .cv_results import Outcome, write
 from .options import tell
 
 if TYPE_CHECKING:
-    from ...fusion.cards import Card
-    from ...fusion.significance import MatchedPair
+    from ...fusion.evaluation.significance import MatchedPair
+    from ...fusion.training.cards import Card
 
 Options = Mapping[str, Any]
 Reasons = Mapping[str, Mapping[str, str]]
@@ -193,9 +193,9 @@ def see(recipes: Mapping[str, Recipe], every: Mapping[str, Mapping[str, Options]
     Raises:
         StoreError, FusionError: an option cannot be used, or ``out`` holds another run.
     """
-    from ...fusion.cards import claim
-    from ...fusion.crossvalidation import FILES
     from ...fusion.errors import NotHeld
+    from ...fusion.training.cards import claim
+    from ...fusion.training.crossvalidation import FILES
 
     cards: dict[Path, tuple[Card, bool]] = {}
     reasons: dict[str, dict[str, str]] = {name: {} for name in recipes}
@@ -262,7 +262,7 @@ def slug(own: Options) -> str:
 
 def row_of(name: str, outcome: Outcome, baseline: Outcome) -> list[object]:
     """As under :data:`HEADER`."""
-    from ...fusion.metrics import summary
+    from ...fusion.evaluation.metrics import summary
 
     found = [summary(scores) for scores in outcome.members]
     whole = summary(outcome.mean)
@@ -276,8 +276,8 @@ def row_of(name: str, outcome: Outcome, baseline: Outcome) -> list[object]:
 
 def tested(baseline: Outcome, outcome: Outcome) -> MatchedPair:
     """The matched-pair test on the share of members that err on each clip."""
-    from ...fusion.comparison import errors, match
-    from ...fusion.significance import matched_pair
+    from ...fusion.evaluation.comparison import errors, match
+    from ...fusion.evaluation.significance import matched_pair
 
     known = match(baseline.mean, outcome.mean).first
     return matched_pair(errors(baseline.members, known), errors(outcome.members, known))
@@ -285,7 +285,7 @@ def tested(baseline: Outcome, outcome: Outcome) -> MatchedPair:
 
 def across(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> list[list[object]]:
     """Mean accuracies in the paper's own shape."""
-    from ...fusion.metrics import summary
+    from ...fusion.evaluation.metrics import summary
 
     def mean(outcome: Outcome) -> float:
         return sum(summary(scores).accuracy for scores in outcome.members) / len(outcome.members)

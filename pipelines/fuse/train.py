@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import command, json_result, keep_result, refuse_idle
+from ..cli.framework import command, json_result, keep_result, refuse_idle
+from ..cli.table import aligned, records
+from ..recipes.presets import with_preset
 from ..stores import open_store
-from ..table import aligned, records
 from .acting import idle
 from .leaks import TOLERATED, allow_duplicates, allow_same_subjects, check
 from .options import (
@@ -27,14 +28,13 @@ from .options import (
     unscored_note,
     with_faces,
 )
-from .presets import with_preset
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...fusion.metrics import Summary
-    from ...fusion.runs import Run
-    from ...fusion.scores import Scores
+    from ...fusion.evaluation.metrics import Summary
+    from ...fusion.evaluation.scores import Scores
+    from ...fusion.training.runs import Run
 
 EXAMPLES = (
     """
@@ -102,9 +102,9 @@ def begin(out: Path, fit_on: str, options: Mapping[str, Any]) -> tuple[Run, Prep
         FusionError: options that cannot be used, a subject or a recording is fitted and watched, or ``out``
             holds another run.
     """
-    from ...fusion.corpus import fitted_and_watched
-    from ...fusion.folds import Fold
-    from ...fusion.runs import Run
+    from ...fusion.features.corpus import fitted_and_watched
+    from ...fusion.training.folds import Fold
+    from ...fusion.training.runs import Run
 
     with open_store(options["store"]) as store:
         prepared = prepare(store, options)
@@ -139,8 +139,8 @@ def state(run: Run) -> str:
 
 def choose(run: Run, prepared: Prepared, fit: np.ndarray, options: Mapping[str, Any]) -> None:
     """Choose a point of the grid on inner folds of the clips being fitted."""
-    from ...fusion.folds import Fold
-    from ...fusion.selection import Rule, choose, epochs_to_choose
+    from ...fusion.training.folds import Fold
+    from ...fusion.training.selection import Rule, choose, epochs_to_choose
 
     candidates = prepared.grid.plans(prepared.plan)
     nobody = fit[:0]
@@ -168,8 +168,8 @@ def fill(
     Returns:
         Each member's scores, and the file of their mean for each split.
     """
-    from ...fusion.members import train_all
-    from ...fusion.training import Job
+    from ...fusion.training.members import train_all
+    from ...fusion.training.training import Job
 
     missing = run.missing()
     tasks = [
@@ -191,8 +191,8 @@ def fill(
 def report(members: Sequence[Scores], prepared: Prepared, split: str, run: Run | None = None) -> None:
     """Print accuracy and unweighted average recall on the labelled clips of ``split``: of each member, or,
     where a ``run`` has a grid, the mean over the members of each of its points."""
-    from ...fusion.ensemble import average
-    from ...fusion.metrics import summary
+    from ...fusion.evaluation.ensemble import average
+    from ...fusion.evaluation.metrics import summary
 
     chosen = [scores.select(split).labelled for scores in members]
     figures = [summary(scores) for scores in chosen]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from ..cli import InputError, command, json_result, keep_result
-from ..datasets.find import ADAPTERS
-from ..datasets.found import counts_of
-from ..progress import progress_bar
+from ..cli.framework import InputError, command, json_result, keep_result
+from ..cli.progress import progress_bar
+from ..corpora.clips.find import ADAPTERS
+from ..corpora.clips.found import counts_of
 from .options import (
     chosen_subjects,
     device_options,

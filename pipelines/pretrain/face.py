@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ...extract import DEFAULT_BACKBONE
-from ..cli import InputError, command, json_result, keep_result
-from ..datasets.found import counts_of
-from ..progress import progress_bar
-from .options import (
-    device_options,
-    learning_rate,
-    output_options,
-    recipe_options,
-    renaming,
-    together,
-)
+from ..cli.framework import InputError, command, json_result, keep_result
+from ..cli.progress import progress_bar
+from ..corpora.clips.found import counts_of
+from .options import device_options, learning_rate, output_options, recipe_options, renaming, together
 from .work import (
     Job,
     as_card,
@@ -252,7 +245,7 @@ def _recipe(options: Mapping[str, Any], random: bool) -> Recipe:
 def _find(options: Mapping[str, Any]) -> PictureSet:
     import numpy as np
 
-    from ..pictures.find import find_pictures
+    from ..corpora.pictures.find import find_pictures
 
     pictures = find_pictures(
         options["data"],

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..cli import InputError
+from ..cli.framework import InputError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -11,11 +11,11 @@ from ...cache.clips import Clip
 from ...pretrain.errors import PretrainError
 from ...pretrain.pictures import Skipped
 from ...pretrain.recordings import Recording, RecordingSet
-from ..datasets.find import ADAPTERS, find_clips
-from ..datasets.folders import empty_class_folders
-from ..datasets.found import ONLY_SPLIT, SPLITS, below, count_of
-from ..datasets.schemes import SCHEMES
-from ..pictures.found import class_names
+from ..corpora.clips.find import ADAPTERS, find_clips
+from ..corpora.clips.folders import empty_class_folders
+from ..corpora.clips.found import ONLY_SPLIT, SPLITS, below, count_of
+from ..corpora.clips.schemes import SCHEMES
+from ..corpora.pictures.found import class_names
 
 LAYOUTS = ("auto", *(name for name in ADAPTERS if name != "flat"))
 """Of folders; a CSV is a manifest."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import InputError, command, json_result, keep_result
-from ..progress import progress_bar
+from ..cli.framework import InputError, command, json_result, keep_result
+from ..cli.progress import progress_bar
 from ..stores import open_store
 from .options import (
     chosen_subjects,

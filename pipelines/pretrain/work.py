@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli import InputError, be_silent, keep_result
-from ..outputs import refuse_existing
-from ..progress import progress_bar
-from ..table import aligned
+from ..cli.framework import InputError, be_silent, keep_result
+from ..cli.outputs import refuse_existing
+from ..cli.progress import progress_bar
+from ..cli.table import aligned
 from .options import learning_rate
 
 if TYPE_CHECKING:

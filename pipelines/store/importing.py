@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ...cache.clips import Clip
-from ..cli import InputError, command
-from ..datasets.found import ONLY_SPLIT, count_of
-from ..progress import progress_bar
+from ..cli.framework import InputError, command
+from ..cli.progress import progress_bar
+from ..corpora.clips.found import ONLY_SPLIT, count_of
 
 if TYPE_CHECKING:
     from ...cache.arrays import Arrays
@@ -134,7 +134,7 @@ def read_map(table: Path) -> tuple[dict[str, Clip], dict[str, str]]:
     Raises:
         DatasetError: it cannot be read.
     """
-    from ..datasets.manifest import table_rows
+    from ..corpora.clips.manifest import table_rows
 
     wanted: dict[str, Clip] = {}
     problems: dict[str, str] = {}

@@ -13,7 +13,7 @@ from ...cache.keys import FeatureKey
 from ...cache.rows import Entry, Row
 from ...cache.shards import READING, own_dataset
 from ...cache.store import FeatureStore
-from ..table import aligned
+from ..cli.table import aligned
 
 STATUSES = ("ok", "absent", "failed")
 FAILURES_SHOWN = 20

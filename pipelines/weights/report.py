@@ -11,7 +11,7 @@ from ...extract.backbones.onnx_net import NAME as ONNX
 from ...extract.backbones.onnx_net import read_onnx_card
 from ...extract.backbones.weights import WeightsError
 from ...extract.backbones.weights_folder import Stored, how_to_get, read_card, stored
-from ..table import aligned
+from ..cli.table import aligned
 from .check import check, normalisation, preprocessing
 
 MISSING = "missing"

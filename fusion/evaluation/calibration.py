@@ -1,0 +1,206 @@
+"""Whether scores are the probabilities that they claim to be, and one temperature that mends it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from ..errors import FusionError
+from ..files import replacing
+from .scores import Scores, joined
+
+BINS = 15
+COLDEST, HOTTEST = 0.05, 20.0
+LEAST = 1e-12  # a score of 0 has no logarithm
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The clips whose highest score is in (``low``, ``high``]: what they claim, and what comes true.
+
+    Attributes:
+        clips: how many.
+        confidence: mean of their highest scores, 0 to 1.
+        accuracy: share of them predicted right, 0 to 1.
+    """
+
+    low: float
+    high: float
+    clips: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(scores: Scores, bins: int = BINS) -> list[Bin]:
+    """The bins of a reliability diagram, of equal width over 0 to 1; those without a clip are left out.
+
+    Clips without a true class are passed over.
+
+    Raises:
+        FusionError: no clip has a true class.
+    """
+    confidence, right = _confidence(scores)
+    edges = np.linspace(0, 1, bins + 1)
+    places = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    return [
+        Bin(
+            float(edges[place]),
+            float(edges[place + 1]),
+            int(chosen.sum()),
+            float(confidence[chosen].mean()),
+            float(right[chosen].mean()),
+        )
+        for place in range(bins)
+        if (chosen := places == place).any()
+    ]
+
+
+def expected_calibration_error(scores: Scores, bins: int = BINS) -> float:
+    """Σ n_b / n · |accuracy_b − confidence_b| over ``bins`` bins of equal width (Guo et al. 2017, eq. 3).
+
+    The confidence of a clip is its highest score. 0 is perfect.
+
+    Raises:
+        FusionError: no clip has a true class.
+    """
+    found = reliability(scores, bins)
+    total = sum(part.clips for part in found)
+    return sum(part.clips / total * abs(part.accuracy - part.confidence) for part in found)
+
+
+def temperature(scores: Scores) -> float:
+    """The T at which :func:`tempered` scores have the least mean negative log likelihood (Guo et al. 2017).
+
+    Above 1 where scores are too sure of themselves. Looked for from 0.05 to 20: an end is given where clips
+    are all right, or scores tell nothing.
+
+    Args:
+        scores: of clips that were not trained on; those without a true class or scores are passed over.
+
+    Raises:
+        FusionError: no clip has both.
+    """
+    known = _known(scores)
+    truth = np.array([scores.classes.index(str(name)) for name in known.truth])
+    logits = np.log(np.maximum(known.values, LEAST))
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp.reduce(scaled, axis=1) - scaled[np.arange(len(truth)), truth]))
+
+    bounds = (np.log(COLDEST), np.log(HOTTEST))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x))
+
+
+def tempered(scores: Scores, temperature: float) -> Scores:
+    """softmax(log(score) / T): the same predictions, less sure of themselves with a T above 1.
+
+    Raises:
+        FusionError: ``temperature`` is not above 0.
+    """
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise FusionError(f"a temperature of {temperature:g}; a number above 0 expected")
+    logits = np.log(np.maximum(scores.values, LEAST)) / temperature
+    values = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return replace(scores, values=values / values.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The temperature of a run's mean scores, and the clips that it was fitted on.
+
+    Attributes:
+        temperature: see :func:`temperature`.
+        clips: how many labelled clips it was fitted on; no member was trained on them.
+        split: the split that they are of.
+    """
+
+    temperature: float
+    clips: int
+    split: str
+
+    @classmethod
+    def fitted(cls, scores: Scores, split: str) -> Calibration:
+        """Fit the temperature of scores of labelled clips of ``split``.
+
+        Raises:
+            FusionError: no clip has a true class.
+        """
+        return cls(temperature(scores), len(_known(scores).clips), split)
+
+    @classmethod
+    def read(cls, path: Path) -> Calibration:
+        """What :meth:`write` wrote.
+
+        Raises:
+            FusionError: the file cannot be read, or makes no sense.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found = cls(float(content["temperature"]), int(content["clips"]), str(content["split"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FusionError(f"{path} cannot be read ({error!r}); delete it and train again") from error
+        if not COLDEST / 2 <= found.temperature <= HOTTEST * 2:
+            raise FusionError(
+                f"{path}: a temperature of {found.temperature:g}; {COLDEST:g} to {HOTTEST:g} expected; "
+                "delete it and train again"
+            )
+        return found
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON.
+
+        Raises:
+            FusionError: the file cannot be written.
+        """
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    def __call__(self, scores: Scores) -> Scores:
+        """The scores at the temperature."""
+        return tempered(scores, self.temperature)
+
+    def __str__(self) -> str:
+        clips = f"{self.clips} labelled clip{'s' if self.clips > 1 else ''} of {self.split}"
+        return f"temperature {self.temperature:.3g}, fitted on {clips}"
+
+
+def tempered_by_others(parts: Sequence[Scores]) -> list[tuple[float, Scores]]:
+    """Each part of a cross-validation at the :func:`temperature` that was fitted on all other parts.
+
+    No clip's own class has a part in its temperature, but those of other parts come of members that were
+    trained on it.
+
+    Args:
+        parts: the held-out scores of each fold, two or more.
+
+    Raises:
+        FusionError: the other parts have no clip with a true class.
+    """
+    found = []
+    for place, part in enumerate(parts):
+        others = temperature(joined(other for i, other in enumerate(parts) if i != place))
+        found.append((others, tempered(part, others)))
+    return found
+
+
+def _known(scores: Scores) -> Scores:
+    known = scores.labelled
+    known = known.take(np.flatnonzero(known.scored).tolist())
+    if not known.clips:
+        raise FusionError(
+            f"none of the {len(scores.clips)} clips has a known class and scores to hold against it"
+        )
+    return known
+
+
+def _confidence(scores: Scores) -> tuple[np.ndarray, np.ndarray]:
+    """The highest score of each clip, and whether its class is the true one."""
+    known = _known(scores)
+    right = [name == truth for name, truth in zip(known.predicted, known.truth, strict=True)]
+    return known.values.max(axis=1), np.array(right)

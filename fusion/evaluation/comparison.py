@@ -1,0 +1,96 @@
+"""Two sets of scores side by side: the clips that both know, and who errs on which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import FusionError
+from .ensemble import known_classes
+from .scores import Scores, check_same_classes
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """The labelled clips that two sets of scores have in common.
+
+    Attributes:
+        first, second: their scores, clips in one order and with the same true classes.
+        only_first, only_second: clips that one alone has, left out.
+        unlabelled: clips of both whose true class neither knows, left out.
+    """
+
+    first: Scores
+    second: Scores
+    only_first: int
+    only_second: int
+    unlabelled: int
+
+
+def match(first: Scores, second: Scores) -> Matched:
+    """Match clips by split and id; by id alone where one of the two names no splits.
+
+    Raises:
+        FusionError: the classes differ, the two know different true classes of a clip, no labelled clip is in
+            both, or ids are not unique where they must be.
+    """
+    check_same_classes(first.classes, second.classes)
+    if any(first.splits) != any(second.splits):
+        first, second = _without_splits(first), _without_splits(second)
+    places = [{clip: place for place, clip in enumerate(scores.clips)} for scores in (first, second)]
+    common = sorted({*first.clips} & {*second.clips})
+    sides = [
+        scores.take([own[clip] for clip in common])
+        for scores, own in zip((first, second), places, strict=True)
+    ]
+    truth = known_classes(sides)
+    labelled = [place for place, name in enumerate(truth) if name is not None]
+    if not labelled:
+        raise FusionError(
+            f"none of the {len(first.clips)} and {len(second.clips)} clips is in both and labelled; compare "
+            "scores of the same clips, with their true classes in a column 'truth' of at least one"
+        )
+    a, b = (replace(side, truth=truth).take(labelled) for side in sides)
+    return Matched(
+        a,
+        b,
+        len(first.clips) - len(common),
+        len(second.clips) - len(common),
+        len(common) - len(labelled),
+    )
+
+
+def errors(members: Sequence[Scores], known: Scores) -> np.ndarray:
+    """``[N]`` the share of ``members`` that err on each clip of ``known``, 0 to 1.
+
+    Args:
+        members: scores of these clips, and maybe others.
+        known: the clips, with their true classes.
+
+    Raises:
+        FusionError: a member lacks a clip.
+    """
+    total = np.zeros(len(known.clips))
+    for number, member in enumerate(members):
+        predicted = dict(zip(member.clips, member.predicted, strict=True))
+        lacking = [clip for clip in known.clips if clip not in predicted]
+        if lacking:
+            raise FusionError(
+                f"member {number} lacks {len(lacking)} of {len(known.clips)} clips, {'/'.join(lacking[0])} "
+                "among them; run the command that made it again, which goes on where it stopped"
+            )
+        total += [predicted[clip] != truth for clip, truth in zip(known.clips, known.truth, strict=True)]
+    return total / len(members)
+
+
+def _without_splits(scores: Scores) -> Scores:
+    ids = [clip for _, clip in scores.clips]
+    twice = next((clip for clip in ids if ids.count(clip) > 1), None) if len({*ids}) < len(ids) else None
+    if twice is not None:
+        raise FusionError(
+            f"one file names no splits, and the other has clip {twice!r} in more than one; choose one by "
+            "--split"
+        )
+    return scores.in_split("")

@@ -1,0 +1,207 @@
+"""Re-weighting of scores by how frequent each class is thought to be (zhou2019 section 3).
+
+The paper multiplies the mean scores by the square roots of class counts, so that frequent classes win
+close calls: the prediction is ``argmax(mean scores * weights)``. :func:`reestimate` instead finds how
+frequent each class is among the very clips that are scored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import chi2
+
+from ..errors import FusionError
+from .scores import Scores, check_same_classes
+from .tables import number, read_table
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Class weights, and where they come from.
+
+    Attributes:
+        weights: a weight for each class, 0 or more, adding up to 1.
+        note: what whoever reads the result should know of it.
+    """
+
+    weights: Mapping[str, float]
+    note: str
+
+    def __post_init__(self) -> None:
+        for name, weight in self.weights.items():
+            if not (np.isfinite(weight) and weight >= 0):
+                raise FusionError(f"the weight of class {name!r} is {weight:g}; 0 or more expected")
+        total = sum(self.weights.values())
+        if not total:
+            raise FusionError(f"the {len(self.weights)} class weights add up to 0; one above 0 expected")
+        shares = {name: weight / total for name, weight in self.weights.items()}
+        object.__setattr__(self, "weights", shares)
+
+
+@dataclass(frozen=True)
+class Reestimate:
+    """What :func:`reestimate` found.
+
+    Attributes:
+        trained: share of each class among the training clips.
+        shares: share of each class among the scored clips, estimated.
+        iterations: how many it took.
+        converged: whether it came to rest within them.
+        p_value: of the likelihood-ratio test that the shares are still the trained ones (Saerens et al. §2.3,
+            χ² with C − 1 degrees of freedom).
+    """
+
+    trained: Mapping[str, float]
+    shares: Mapping[str, float]
+    iterations: int
+    converged: bool
+    p_value: float
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What scores are to be multiplied by: estimated over trained share."""
+        return {name: share / self.trained[name] for name, share in self.shares.items()}
+
+
+def reestimate(
+    scores: Scores,
+    training: Mapping[str, float],
+    tolerance: float = 1e-8,
+    most_iterations: int = 10_000,
+) -> Reestimate:
+    """The class shares of unlabelled clips by expectation-maximisation (Saerens, Latinne, Decaestecker 2002).
+
+    Iterates eq. (2.9): each clip's scores times shares / trained shares, brought to a sum of 1; the mean over
+    clips gives the next shares. The likelihood never falls. It rests on scores being probabilities, under the
+    training shares: overconfident ones lead it astray, so calibrate them first.
+
+    Args:
+        scores: ``[N, C]`` of the clips in question; true classes are not looked at, nor clips without scores.
+        training: clips, or their share, of each class that was trained on.
+        tolerance: at rest, no share changes by more in an iteration.
+        most_iterations: where to give up.
+
+    Raises:
+        FusionError: the classes differ, one was never trained on, no clip has scores, or most have hard ones
+            (one 1 and otherwise 0), which no prior can move.
+    """
+    check_same_classes(scores.classes, list(training))
+    scores = scores.take(np.flatnonzero(scores.scored).tolist())
+    if not scores.clips:
+        raise FusionError("no clip has scores, so no prior can be re-estimated from them")
+    empty = [name for name in scores.classes if not training[name] > 0]
+    if empty:
+        raise FusionError(f"no training clips of {', '.join(empty)}, so its prior cannot be re-estimated")
+    hard = int((scores.values.max(axis=1) >= 1).sum())
+    if 2 * hard > len(scores.clips):
+        raise FusionError(
+            f"{hard} of {len(scores.clips)} clips have hard scores (a 1 and otherwise 0), which tell no "
+            "probabilities to re-estimate a prior from; give the scores before they were rounded or decided"
+        )
+    counts = np.array([training[name] for name in scores.classes], dtype=np.float64)
+    trained = counts / counts.sum()
+    shares, iterations, change = trained, 0, np.inf
+    while change > tolerance and iterations < most_iterations:
+        joint = scores.values * (shares / trained)
+        following = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
+        change = float(np.abs(following - shares).max())
+        shares, iterations = following, iterations + 1
+    ratio = float(np.log((scores.values * (shares / trained)).sum(axis=1) / scores.values.sum(axis=1)).sum())
+    return Reestimate(
+        dict(zip(scores.classes, trained.tolist(), strict=True)),
+        dict(zip(scores.classes, shares.tolist(), strict=True)),
+        iterations,
+        change <= tolerance,
+        float(chi2.sf(2 * max(0.0, ratio), len(scores.classes) - 1)),
+    )
+
+
+def reweight(scores: Scores, weights: Mapping[str, float]) -> Scores:
+    """Scores times class weights, each row brought to a sum of 1 again (zhou2019 section 3).
+
+    Args:
+        scores: ``[N, C]`` probabilities.
+        weights: a weight for each class, by name.
+
+    Raises:
+        FusionError: the classes differ, or a clip is left with no probability at all.
+    """
+    check_same_classes(scores.classes, list(weights))
+    values = scores.values * [weights[name] for name in scores.classes]
+    sums = values.sum(axis=1, keepdims=True)
+    for index in np.flatnonzero(sums == 0)[:1]:
+        raise FusionError(
+            f"the weights leave clip {'/'.join(scores.clips[index])} no class at all; give the class "
+            f"{scores.predicted[index]!r} a weight above 0"
+        )
+    return replace(scores, values=values / sums)
+
+
+def from_counts(counts: Mapping[str, int], note: str) -> Prior:
+    """Square roots of how many clips each class has (zhou2019 section 3)."""
+    return Prior(_roots(counts), note)
+
+
+def from_file(path: Path) -> Prior:
+    """Weights from a file.
+
+    A CSV with the columns ``class,weight`` gives them as they are, one with ``class,count`` gives counts,
+    of which the square roots are taken; a JSON object maps classes to weights.
+
+    Raises:
+        FusionError: the file cannot be read as any of these.
+    """
+    weights = _from_json(path) if path.suffix.lower() == ".json" else _from_csv(path)
+    try:
+        return Prior(weights, f"the weights of {path}")
+    except FusionError as error:
+        raise FusionError(f"{path}: {error}") from error
+
+
+def counts_from_file(path: Path) -> dict[str, int]:
+    """Clips of each class, from a CSV with the columns ``class,count``.
+
+    Raises:
+        FusionError: the file is no such table, or a count is no whole number.
+    """
+    return {name: int(value) for name, value in _column(path, "count").items()}
+
+
+def _roots(counts: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(np.sqrt(count)) for name, count in counts.items()}
+
+
+def _from_json(path: Path) -> dict[str, float]:
+    try:
+        weights = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FusionError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(weights, dict) or not all(type(weight) in (int, float) for weight in weights.values()):
+        raise FusionError(f'{path} is no JSON object of class weights; {{"Happy": 0.2, "Sad": 0.1}} expected')
+    return weights
+
+
+def _from_csv(path: Path) -> dict[str, float]:
+    header = read_table(path, ["class"], "class,weight or class,count").header
+    return _roots(_column(path, "count")) if "count" in header else _column(path, "weight")
+
+
+def _column(path: Path, column: str) -> dict[str, float]:
+    table = read_table(path, ["class", column], f"class,{column}")
+    values: dict[str, float] = {}
+    for row in table.rows:
+        name, value = row.cells["class"], number(path, row, column)
+        if name in values:
+            raise FusionError(f"{path}, row {row.number}: class {name!r} stands here a second time")
+        if not value >= 0 or (column == "count" and not value.is_integer()):
+            kind = "whole number" if column == "count" else "number"
+            raise FusionError(
+                f"{path}, row {row.number}, column {column!r}: {value:g} is no {kind} of 0 or more"
+            )
+        values[name] = value
+    return values

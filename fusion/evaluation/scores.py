@@ -1,0 +1,301 @@
+"""Class scores of clips, with the names of both, and the CSV that holds them losslessly."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import FusionError
+from ..files import replacing
+from .tables import TableRow, number, read_table
+
+CLIP, SPLIT, TRUTH, LABEL, MARKS = "clip", "split", "truth", "label", "marks"
+STATUS, GUESS = "status", "guess"
+OTHER_COLUMNS = (CLIP, SPLIT, TRUTH, LABEL, STATUS, GUESS, MARKS)
+OK, NO_FACE, NO_SOUND, FAILED = "ok", "no face", "no sound", "failed"
+"""What a clip had for the head that scored it; a clip that lacks both streams is ``no face, no sound``."""
+TRANSDUCTIVE = "transductive"
+"""The mark of scores that unlabelled clips of the test set had a part in."""
+SUM_TOLERANCE = 0.05  # scores of other programs come rounded to two digits
+
+
+class _RowError(FusionError):
+    """Something wrong with one clip's row."""
+
+    def __init__(self, index: int, text: str) -> None:
+        super().__init__(text)
+        self.index = index
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Probabilities of each class for each clip.
+
+    Attributes:
+        clips: ``(split, id)`` of each clip, N of them, none twice.
+        classes: C class names, none twice; their order is that of the columns.
+        values: ``[N, C]`` float64, each in [0, 1], a row's sum about 1; NaN throughout the row of a clip that
+            has nothing to score, whose status says why.
+        truth: the known class of each clip, or None.
+        status: :data:`OK`, or what each clip lacks; empty where that is not known, as in files of others.
+        marks: what must be said wherever these scores or figures of them are shown, such as
+            :data:`TRANSDUCTIVE`; in sorted order, without ``;``.
+
+    Raises:
+        FusionError: the parts do not fit together, or a value is no probability.
+    """
+
+    clips: tuple[tuple[str, str], ...]
+    classes: tuple[str, ...]
+    values: np.ndarray
+    truth: tuple[str | None, ...]
+    marks: tuple[str, ...] = ()
+    status: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "marks", tuple(sorted({*self.marks})))
+        object.__setattr__(self, "status", self.status or ("",) * len(self.clips))
+        object.__setattr__(self, "values", np.ascontiguousarray(self.values, dtype=np.float64))
+        _check_classes(self.classes)
+        expected = (len(self.clips), len(self.classes))
+        counts = len(self.truth), len(self.status)
+        if self.values.shape != expected or counts != (len(self.clips), len(self.clips)):
+            raise FusionError(
+                f"scores of shape {list(self.values.shape)} with {counts[0]} true classes and {counts[1]} "
+                f"statuses do not fit {expected[0]} clips and {expected[1]} classes: {list(expected)} and "
+                f"{expected[0]} expected"
+            )
+        self._check_clips()
+        self._check_values()
+
+    @property
+    def scored(self) -> np.ndarray:
+        """``[N]`` whether each clip has scores."""
+        return np.asarray(~np.isnan(self.values).any(axis=1))
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The most probable class of each clip; of equal ones, the first in ``classes``.
+
+        A clip without scores gets a guess: the class that is most probable over all clips that have them.
+        """
+        scored = self.scored
+        mean = self.values[scored].mean(axis=0) if scored.any() else np.zeros(len(self.classes))
+        return tuple(self.classes[i] for i in np.where(scored[:, None], self.values, mean).argmax(axis=1))
+
+    @property
+    def unscored(self) -> Scores:
+        """The clips that have no scores."""
+        return self.take(np.flatnonzero(~self.scored).tolist())
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that occur, in order of appearance."""
+        return tuple(dict.fromkeys(split for split, _ in self.clips))
+
+    @property
+    def labelled(self) -> Scores:
+        """The clips whose true class is known."""
+        return self.take([i for i, truth in enumerate(self.truth) if truth is not None])
+
+    def take(self, indices: Sequence[int]) -> Scores:
+        """The clips at ``indices``, in that order."""
+        return Scores(
+            tuple(self.clips[i] for i in indices),
+            self.classes,
+            self.values[np.asarray(indices, dtype=int)],
+            tuple(self.truth[i] for i in indices),
+            self.marks,
+            tuple(self.status[i] for i in indices),
+        )
+
+    def marked(self, *marks: str) -> Scores:
+        """The same scores with these marks too."""
+        return replace(self, marks=(*self.marks, *marks))
+
+    def select(self, split: str) -> Scores:
+        """The clips of one split.
+
+        Raises:
+            FusionError: there are none.
+        """
+        if split not in self.splits:
+            have = ", ".join(map(repr, self.splits)) or "none at all"
+            raise FusionError(f"no scores of split {split!r}; the splits are {have}")
+        return self.take([i for i, clip in enumerate(self.clips) if clip[0] == split])
+
+    def in_split(self, split: str) -> Scores:
+        """The same scores, all clips said to be of ``split``; for files that name none."""
+        return replace(self, clips=tuple((split, clip) for _, clip in self.clips))
+
+    def reorder(self, classes: Sequence[str]) -> Scores:
+        """The same scores with their columns in the order of ``classes``.
+
+        Raises:
+            FusionError: ``classes`` is another set of names.
+        """
+        check_same_classes(self.classes, classes)
+        columns = [self.classes.index(name) for name in classes]
+        return replace(self, classes=tuple(classes), values=self.values[:, columns])
+
+    @property
+    def marks_cell(self) -> str:
+        """The marks as they stand in a cell of a table."""
+        return "; ".join(self.marks)
+
+    def write(self, path: Path) -> None:
+        """Write ``clip,split,truth,status,<class>...``; :meth:`read` gives back the very same numbers.
+
+        A clip without scores has empty cells. Marked scores have one more column, ``marks``, before those of
+        the classes.
+
+        Raises:
+            FusionError: the file cannot be written.
+        """
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            marks = [self.marks_cell] if self.marks else []
+            table.writerow([CLIP, SPLIT, TRUTH, STATUS, *([MARKS] if marks else []), *self.classes])
+            rows = zip(self.clips, self.truth, self.status, self.cells, strict=True)
+            for (split, clip), truth, status, row in rows:
+                table.writerow([clip, split, truth or "", status, *marks, *row])
+
+    @property
+    def cells(self) -> list[list[float | str]]:
+        """:attr:`values` as they stand in a CSV, empty where there are none."""
+        return [
+            row if scored else [""] * len(row)
+            for row, scored in zip(self.values.tolist(), self.scored, strict=True)
+        ]
+
+    @classmethod
+    def read(cls, path: Path) -> Scores:
+        """Read a CSV of scores.
+
+        Columns are found by name: ``clip``; ``split``, ``truth`` and ``status`` where there are any (without,
+        the split is the empty text); ``marks``, separated by semicolons; ``label`` and ``guess`` of a
+        submission, which are passed over; all others are classes.
+
+        Raises:
+            FusionError: the file is no such table; the text names file, row, column and remedy.
+        """
+        table = read_table(path, [CLIP], f"{CLIP},{SPLIT},{TRUTH},<class>,<class>...")
+        classes = tuple(name for name in table.header if name not in OTHER_COLUMNS)
+        rows = table.rows
+        values = [_numbers(path, row, classes) for row in rows]
+        try:
+            return cls(
+                tuple((row.cells.get(SPLIT, ""), row.cells[CLIP]) for row in rows),
+                classes,
+                np.array(values),
+                tuple(row.cells.get(TRUTH) or None for row in rows),
+                _marks(row.cells.get(MARKS, "") for row in rows),
+                tuple(row.cells.get(STATUS, "") for row in rows),
+            )
+        except _RowError as error:
+            raise FusionError(f"{path}, row {rows[error.index].number}: {error}") from error
+        except FusionError as error:
+            raise FusionError(f"{path}: {error}") from error
+
+    def _check_clips(self) -> None:
+        seen: set[tuple[str, str]] = set()
+        for index, (clip, truth) in enumerate(zip(self.clips, self.truth, strict=True)):
+            if not clip[1]:
+                raise _RowError(index, f"column {CLIP!r} is empty; each row needs the id of its clip")
+            if clip in seen:
+                raise _RowError(
+                    index, f"clip {'/'.join(clip)} stands here a second time; keep one of its rows"
+                )
+            if truth is not None and truth not in self.classes:
+                raise _RowError(
+                    index,
+                    f"column {TRUTH!r}: {truth!r} is none of the classes {', '.join(self.classes)}; spell it "
+                    "as the column of its scores, or leave it empty if the class is not known",
+                )
+            seen.add(clip)
+
+    def _check_values(self) -> None:
+        told = np.array([status not in ("", OK) for status in self.status], dtype=bool)
+        empty = np.isnan(self.values).all(axis=1) & told
+        bad = (~np.isfinite(self.values) | (self.values < 0)) & ~empty[:, None]
+        for index, column in np.argwhere(bad)[:1]:
+            raise _RowError(
+                index,
+                f"column {self.classes[column]!r}, clip {'/'.join(self.clips[index])}: "
+                f"{self.values[index, column]} is no probability; 0 to 1 expected",
+            )
+        sums = self.values.sum(axis=1)
+        for index in np.flatnonzero(~empty & ~(np.abs(sums - 1) <= SUM_TOLERANCE))[:1]:
+            raise _RowError(
+                index,
+                f"the classes of clip {'/'.join(self.clips[index])} add up to {sums[index]:g}, not to 1; "
+                "divide each row by its sum (logits: take their softmax)",
+            )
+
+
+def joined(parts: Iterable[Scores]) -> Scores:
+    """The clips of all ``parts`` (folds, splits) one after the other, with the classes of the first.
+
+    Raises:
+        FusionError: the parts are of different classes, or share a clip.
+    """
+    first, *others = parts
+    aligned = [first, *(part.reorder(first.classes) for part in others)]
+    return Scores(
+        tuple(clip for part in aligned for clip in part.clips),
+        first.classes,
+        np.concatenate([part.values for part in aligned]),
+        tuple(truth for part in aligned for truth in part.truth),
+        tuple(mark for part in aligned for mark in part.marks),
+        tuple(status for part in aligned for status in part.status),
+    )
+
+
+def joined_status(words: Iterable[str]) -> str:
+    """What several members say of one clip, each of the streams that it reads: all that the clip lacks."""
+    said = {word for status in words for word in status.split(", ")}
+    lacking = [word for word in (NO_FACE, NO_SOUND) if word in said]
+    for word in (FAILED, OK):
+        if not lacking and word in said:
+            return word
+    return ", ".join(lacking)
+
+
+def _numbers(path: Path, row: TableRow, classes: Sequence[str]) -> list[float]:
+    """A row's scores; NaN where its status says that it has none."""
+    empty = row.cells.get(STATUS, "") not in ("", OK) and not any(row.cells[name] for name in classes)
+    return [np.nan] * len(classes) if empty else [number(path, row, name) for name in classes]
+
+
+def _marks(cells: Iterable[str]) -> tuple[str, ...]:
+    return tuple({mark.strip() for cell in {*cells} for mark in cell.split(";")} - {""})
+
+
+def check_same_classes(ours: Sequence[str], theirs: Sequence[str]) -> None:
+    """See that two sequences of class names are one set.
+
+    Raises:
+        FusionError: they differ; the text shows both and what each lacks.
+    """
+    if sorted(ours) != sorted(theirs):
+        missing = ", ".join(sorted({*theirs} - {*ours})) or "nothing"
+        extra = ", ".join(sorted({*ours} - {*theirs})) or "nothing"
+        raise FusionError(
+            f"the classes {', '.join(ours)} are not the classes {', '.join(theirs)} "
+            f"(missing: {missing}; too many: {extra}); use scores of the same classes"
+        )
+
+
+def _check_classes(classes: tuple[str, ...]) -> None:
+    if len(classes) < 2:
+        raise FusionError(f"{len(classes)} class columns ({', '.join(classes)}); two or more expected")
+    for name in classes:
+        if not name or name in OTHER_COLUMNS or classes.count(name) > 1:
+            raise FusionError(
+                f"{name!r} cannot be a class among {', '.join(classes)}: names are distinct, not empty and "
+                f"none of {', '.join(OTHER_COLUMNS)}; rename it"
+            )

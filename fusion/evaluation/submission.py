@@ -1,0 +1,81 @@
+"""What is handed in: a CSV to look at, and the zip of one text file a clip that the challenge takes."""
+
+from __future__ import annotations
+
+import csv
+import re
+import zipfile
+from pathlib import Path
+
+from ..errors import FusionError
+from ..files import replacing
+from .scores import CLIP, GUESS, LABEL, MARKS, STATUS, Scores
+
+UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f]|\.\.|^\.|^$')
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold: the same scores give the same bytes
+
+
+def write_submission(scores: Scores, path: Path) -> None:
+    """Write ``clip,label,status,guess,<class>...``: the predicted class of each clip and its probabilities.
+
+    ``guess`` is ``yes`` where a clip has no scores, so that its label is a guess; see
+    :attr:`.Scores.predicted`. Marked scores have one more column, ``marks``.
+
+    Raises:
+        FusionError: two clips share an id, or the file cannot be written.
+    """
+    _check_ids(scores)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        marks = [scores.marks_cell] if scores.marks else []
+        table.writerow([CLIP, LABEL, STATUS, GUESS, *([MARKS] if marks else []), *scores.classes])
+        guesses = ["" if scored else "yes" for scored in scores.scored]
+        rows = zip(scores.clips, scores.predicted, scores.status, guesses, scores.cells, strict=True)
+        for (_, clip), label, status, guess, row in rows:
+            table.writerow([clip, label, status, guess, *marks, *row])
+
+
+def write_challenge_zip(scores: Scores, folder: Path, team: str) -> Path:
+    """Write ``<team>.zip`` in ``folder``: for each clip an ``<id>.txt`` of its class name, nothing else.
+
+    Equal scores give equal bytes.
+
+    Returns:
+        The zip's path.
+
+    Raises:
+        FusionError: an id or the team's name is unfit for a file name, two clips share an id, or the file
+            cannot be written.
+    """
+    _check_name(team, "team")
+    _check_ids(scores)
+    labels = {clip: label for (_, clip), label in zip(scores.clips, scores.predicted, strict=True)}
+    for clip in labels:
+        _check_name(clip, "clip id")
+    path = folder / f"{team}.zip"
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for clip in sorted(labels):
+            entry = zipfile.ZipInfo(f"{clip}.txt", EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, labels[clip])
+    return path
+
+
+def _check_ids(scores: Scores) -> None:
+    splits: dict[str, str] = {}
+    for split, clip in scores.clips:
+        if clip in splits:
+            raise FusionError(
+                f"clip id {clip!r} stands in the splits {splits[clip]!r} and {split!r}, and a submission has "
+                "ids only; choose the clips of one split"
+            )
+        splits[clip] = split
+
+
+def _check_name(name: str, what: str) -> None:
+    if UNSAFE.search(name):
+        raise FusionError(
+            f"the {what} {name!r} cannot be a file's name: it is empty, starts with a dot, or holds '..' or "
+            'one of / \\ : * ? " < > |; rename it'
+        )

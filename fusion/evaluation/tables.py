@@ -1,0 +1,81 @@
+"""Tables as CSV files, read strictly: what is wrong is told with file, row and column."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import FusionError
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row; ``number`` is as a spreadsheet counts, the header being row 1."""
+
+    number: int
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column names, all distinct, and one or more rows that each have a cell for every column."""
+
+    header: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+
+def read_table(path: Path, columns: Sequence[str], example: str) -> Table:
+    """Read a CSV in UTF-8 whose header holds ``columns``, in any order, and maybe others.
+
+    Args:
+        path: the file.
+        columns: what must be there.
+        example: a right header, for the text of an error.
+
+    Raises:
+        FusionError: the file cannot be read, a column is missing or doubled, a row is of another length,
+            or there are no rows.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *lines = [*csv.reader(file, strict=True)] or [[]]
+    except (OSError, ValueError, csv.Error) as error:
+        raise FusionError(f"{path} cannot be read as a CSV table in UTF-8: {error}") from error
+    for name in columns:
+        if name not in header:
+            found = ", ".join(map(repr, header)) or "nothing"
+            raise FusionError(f"{path}, row 1: no column {name!r} among {found}; a header {example} expected")
+    for name in header:
+        if header.count(name) > 1:
+            raise FusionError(f"{path}, row 1: column {name!r} is there twice; remove or rename one")
+    rows = tuple(_row(path, number, header, cells) for number, cells in enumerate(lines, start=2) if cells)
+    if not rows:
+        raise FusionError(f"{path} holds a header and nothing below it; one row or more expected")
+    return Table(tuple(header), rows)
+
+
+def number(path: Path, row: TableRow, column: str) -> float:
+    """The number in one cell.
+
+    Raises:
+        FusionError: it holds something else.
+    """
+    text = row.cells[column]
+    try:
+        return float(text)
+    except ValueError:
+        raise FusionError(
+            f"{path}, row {row.number}, column {column!r}: {text!r} is no number; write one, "
+            "with a decimal point"
+        ) from None
+
+
+def _row(path: Path, number: int, header: Sequence[str], cells: Sequence[str]) -> TableRow:
+    if len(cells) != len(header):
+        raise FusionError(
+            f"{path}, row {number}: {len(cells)} columns, but the header has {len(header)}; complete the "
+            "row, or quote a cell that holds a comma"
+        )
+    return TableRow(number, dict(zip(header, cells, strict=True)))

@@ -1,0 +1,1 @@
+"""Named features: what heads read, made of what a store holds."""

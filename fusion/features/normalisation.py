@@ -1,0 +1,47 @@
+"""Normalisation of each subject by that subject's own clips: transductive, and to be marked so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import FusionError
+from ..training.batches import Standardisation
+from .corpus import Corpus, Sequences
+
+
+def per_subject(corpus: Corpus) -> Corpus:
+    """Every stream brought to zero mean and unit variance over all vectors of each subject's clips.
+
+    Labels are not looked at, but all clips of a tested subject must be there at once: figures made so are
+    *transductive*, and do not hold for a stranger's first clip. Standardisation inside the folds follows as
+    always.
+
+    Raises:
+        FusionError: a clip names no subject.
+    """
+    unnamed = [str(clip) for clip in corpus.clips if not clip.subject]
+    if unnamed:
+        raise FusionError(
+            f"{len(unnamed)} of {len(corpus.clips)} clips name no subject to normalise by: "
+            f"{', '.join(unnamed[:3])}{' and others' if len(unnamed) > 3 else ''}; give each its subject in "
+            "the manifest, or leave out --normalise subject"
+        )
+    subjects = [str(clip.subject) for clip in corpus.clips]
+    return replace(
+        corpus,
+        streams={name: _normalised(sequences, subjects) for name, sequences in corpus.streams.items()},
+    )
+
+
+def _normalised(sequences: Sequences, subjects: Sequence[str]) -> Sequences:
+    of_clips = np.array(subjects)
+    values = np.empty_like(sequences.values)
+    for subject in dict.fromkeys(subjects):
+        clips = np.flatnonzero(of_clips == subject)
+        own = sequences.frames_of(clips)
+        standard = Standardisation.of(sequences, clips)
+        values[own] = (sequences.values[own] - standard.mean) * standard.scale
+    return replace(sequences, values=values)

@@ -1,0 +1,490 @@
+"""Named features: what a head reads, made on the fly of the statistics that a store holds.
+
+A visual stream ``BACKBONE/VIEWSET`` holds ``basic`` (the chip itself) and, for view sets of many
+views, ``mean`` and ``std`` over the V transformed views of each frame, ``[T, D]`` each. All of
+zhou2019 table 3 is made of these, so nothing below is ever stored.
+
+A feature is written ``NAME`` or ``NAME:BACKBONE`` (``f-ar-mean:A+B``); BACKBONE may be any beginning
+that only one of the store's backbones has, and is left out where there is but one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from ...cache.keys import FeatureKey
+from ...cache.rows import Row
+from ...cache.store import FeatureStore
+from ..errors import FusionError, NotHeld
+from .functionals import functionals
+
+VISUAL, AUDIO = "visual", "audio"
+WINDOW, HOP = 64, 32  # log-Mel or spectrogram frames of 10 ms
+SILENCE_DB = (
+    30.0  # below the loudest frame; without the silence at its ends a clip is told better (docs/results.md)
+)
+DESCRIPTORS = ("f0", "voice", "level", "loudness", "spectrum", "mfcc")  # what functionals are made of
+_LEVEL = DESCRIPTORS.index("level")
+DB_PER_NEPER = 10 / np.log(10)  # of power
+
+
+def joined(*arrays: np.ndarray) -> np.ndarray:
+    """``[T, D]`` arrays side by side."""
+    return np.concatenate(arrays, axis=-1)
+
+
+def flat(array: np.ndarray) -> np.ndarray:
+    """``[T, ...]`` as ``[T, D]``."""
+    return array.reshape(len(array), -1)
+
+
+def norm_fft(basic: np.ndarray) -> np.ndarray:
+    """F-NormFFT (zhou2019 §3.4): the DFT over a frame's own D values, as ``[real : imaginary]``.
+
+    Half of it is redundant: the DFT of real values is conjugate-symmetric, so the later half of either
+    part repeats the earlier one up to sign. It is kept in the paper's 2D form.
+
+    Args:
+        basic: ``[T, D]``.
+
+    Returns:
+        ``[T, 2D]``, each row of Euclidean length 1 (or 0, where the frame is all zeros).
+    """
+    spectrum = np.fft.fft(basic, axis=-1)
+    parts = joined(spectrum.real, spectrum.imag)
+    norm = np.linalg.norm(parts, axis=-1, keepdims=True)
+    return parts / np.where(norm == 0, 1, norm)
+
+
+def spoken(decibels: np.ndarray) -> slice:
+    """From the first to the last frame that is within 30 dB of the loudest one: silence at both ends is
+    left out, pauses are kept.
+
+    Args:
+        decibels: ``[T, F]`` power in frequency bands.
+    """
+    loudness = np.logaddexp.reduce(decibels / DB_PER_NEPER, axis=1) * DB_PER_NEPER
+    (loud,) = np.nonzero(loudness >= loudness.max() - SILENCE_DB)
+    return slice(loud[0], loud[-1] + 1)
+
+
+def windows(frames: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation over windows of 64 frames every 32, the last flush with the end.
+
+    Args:
+        frames: ``[T, D]``; fewer than 64 frames are one window.
+
+    Returns:
+        ``[n, 2D]``: ``[mean : std]`` of each window.
+    """
+    cut = [frames[start : start + WINDOW] for start in window_starts(len(frames))]
+    return np.stack([joined(part.mean(axis=0), part.std(axis=0)) for part in cut])
+
+
+def window_starts(frames: int) -> list[int]:
+    """The first frame of each of the :func:`windows` over so many frames."""
+    last = max(0, frames - WINDOW)
+    return sorted({*range(0, last + 1, HOP), last})
+
+
+def window_middles(part: slice) -> np.ndarray:
+    """The middle of each of the :func:`windows` over a part of a clip, as numbers of the clip's frames."""
+    frames = part.stop - part.start
+    return part.start + np.array(window_starts(frames)) + (min(WINDOW, frames) - 1) / 2
+
+
+def every(*arrays: np.ndarray) -> np.ndarray:
+    """The number of each frame."""
+    return np.arange(len(arrays[0]))
+
+
+def log_mel_spoken(log_mel: np.ndarray) -> slice:
+    """The :func:`spoken` part of a log-Mel spectrogram ``[T, 3, 40]`` (in nepers)."""
+    return spoken(log_mel[:, 0] * DB_PER_NEPER)
+
+
+def log_mel_windows(log_mel: np.ndarray) -> np.ndarray:
+    """:func:`windows` over the spoken part of a log-Mel spectrogram ``[T, 3, 40]``."""
+    return windows(flat(log_mel[log_mel_spoken(log_mel)]))
+
+
+def log_mel_middles(log_mel: np.ndarray) -> np.ndarray:
+    """The middles of :func:`log_mel_windows`."""
+    return window_middles(log_mel_spoken(log_mel))
+
+
+def spectrogram_windows(spectrogram: np.ndarray) -> np.ndarray:
+    """:func:`windows` over the :func:`spoken` part of a speech spectrogram ``[T, 200]`` in dB."""
+    return windows(spectrogram[spoken(spectrogram)])
+
+
+def spectrogram_middles(spectrogram: np.ndarray) -> np.ndarray:
+    """The middles of :func:`spectrogram_windows`."""
+    return window_middles(spoken(spectrogram))
+
+
+def speech_functionals(*descriptors: np.ndarray) -> np.ndarray:
+    """:func:`.functionals.functionals` of the :func:`spoken` part of a clip, as its one vector."""
+    part = spoken(descriptors[_LEVEL])
+    return functionals(*(array[part] for array in descriptors))[None]
+
+
+def speech_middle(*descriptors: np.ndarray) -> np.ndarray:
+    """The middle of the :func:`spoken` part."""
+    part = spoken(descriptors[_LEVEL])
+    return np.array([(part.start + part.stop - 1) / 2])
+
+
+def coefficient_statistics(images: np.ndarray) -> np.ndarray:
+    """What an MFCC image says without a network: mean and standard deviation over its frames.
+
+    Args:
+        images: ``[S, 64, 64, 3]``: coefficients, frames, and MFCC, Δ, ΔΔ (priyasad2019 §3.2).
+
+    Returns:
+        ``[S, 384]``: ``[mean : std]`` of each coefficient and channel.
+    """
+    values = images.astype(np.float32)
+    return joined(flat(values.mean(axis=2)), flat(values.std(axis=2)))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one named feature is made.
+
+    Attributes:
+        modality: ``visual`` or ``audio``.
+        streams: regular expressions of the streams it can be made of, preferred ones first; the group
+            is the backbone's label, empty for streams that need no backbone.
+        arrays: what it reads of a stream, ``[T, ...]`` each.
+        derive: those arrays, of one backbone after the other, to ``[n, D]``.
+        extract: the options with which avemo-extract stores what it needs; empty: it always does, of clips
+            that have it.
+        backbones: how many it joins.
+        places: those arrays to the frame that each vector is of, ``[n]``, which may lie between two.
+        channels: of what an encoder can read as an image, ``[n, channels × bins]``; 0 for what is none.
+        gaps: whether a value may be NaN, not known; once standardised it is at the training clips' mean.
+        segments: whether a vector is of a segment, which the stream's times give the start and end of.
+    """
+
+    name: str
+    modality: str
+    streams: tuple[str, ...]
+    arrays: tuple[str, ...]
+    derive: Callable[..., np.ndarray]
+    extract: str
+    backbones: int = 1
+    places: Callable[..., np.ndarray] = every
+    channels: int = 0
+    gaps: bool = False
+    segments: bool = False
+
+
+_ANY, _DEFAULT, _WIDE = (
+    tuple(rf"(.+)/{name}" for name in sets) for sets in (("default", "none", "wide"), ("default",), ("wide",))
+)
+
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("basic", VISUAL, _ANY, ("basic",), joined, "--tta none"),
+        Recipe("f-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta mean"),
+        Recipe("f-meanstd", VISUAL, _DEFAULT, ("mean", "std"), joined, "--tta meanstd"),
+        Recipe("f-meanstd-2", VISUAL, _WIDE, ("mean", "std"), joined, "--tta meanstd2"),
+        Recipe("f-normfft", VISUAL, _ANY, ("basic",), norm_fft, "--tta none"),
+        Recipe("f-ar-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta mean", 2),
+        Recipe("markers", VISUAL, ("()markers",), ("markers",), flat, "", channels=3, gaps=True),
+        Recipe("alexnet", AUDIO, (r"(alexnet(?:@.*)?)",), ("vectors",), joined, "--audio alexnet@FILE"),
+        Recipe(
+            "alexnet-logmel",
+            AUDIO,
+            (r"(alexnet-logmel(?:@.*)?)",),
+            ("vectors",),
+            joined,
+            "--audio alexnet-logmel@FILE",
+        ),
+        Recipe("logmel", AUDIO, ("()logmel",), ("logmel",), flat, "", channels=3),
+        Recipe(
+            "logmel-stats", AUDIO, ("()logmel",), ("logmel",), log_mel_windows, "", places=log_mel_middles
+        ),
+        Recipe("spectrogram", AUDIO, ("()spectrogram",), ("spectrogram",), flat, "", channels=1),
+        Recipe(
+            "spectrogram-stats",
+            AUDIO,
+            ("()spectrogram",),
+            ("spectrogram",),
+            spectrogram_windows,
+            "",
+            places=spectrogram_middles,
+        ),
+        Recipe(
+            "functionals",
+            AUDIO,
+            ("()descriptors",),
+            DESCRIPTORS,
+            speech_functionals,
+            "",
+            places=speech_middle,
+            gaps=True,
+        ),
+        Recipe(
+            "mfcc-vectors",
+            AUDIO,
+            (r"segments/(.+)",),
+            ("vectors",),
+            joined,
+            "--segment-audio NAME@FILE",
+            segments=True,
+        ),
+        Recipe(
+            "mfcc-stats",
+            AUDIO,
+            ("()segments",),
+            ("image",),
+            coefficient_statistics,
+            "--segments",
+            segments=True,
+        ),
+    )
+}
+AUTO = "auto"
+BEST = {
+    VISUAL: ("f-meanstd", "f-meanstd-2", "markers", "basic"),
+    AUDIO: ("alexnet", "alexnet-logmel", "logmel-stats", "spectrogram-stats"),
+}
+
+
+class Vectors(NamedTuple):
+    """One clip's feature: ``values`` ``[n, D]`` float32; ``times`` ``[n]`` in seconds, where known; ``spans``
+    ``[n, 2]``, in which seconds each begins and ends, where they are of segments.
+    """
+
+    values: np.ndarray
+    times: np.ndarray | None
+    spans: np.ndarray | None = None
+
+
+class Stored(NamedTuple):
+    """What a store holds of one clip's feature: ``arrays`` ``[T, ...]``, and ``times`` in seconds where they
+    are known, ``[T]``, or ``[T, 2]`` of segments.
+    """
+
+    arrays: Sequence[np.ndarray]
+    times: np.ndarray | None
+
+    def take(self, places: np.ndarray, start: float) -> Stored:
+        """Only what is at ``places`` (indices), its times counted from ``start`` on."""
+        times = None if self.times is None else self.times[places] - start
+        return Stored([array[places] for array in self.arrays], times)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A named feature of one store: a recipe, and the streams it is made of there."""
+
+    name: str
+    streams: tuple[str, ...]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is made."""
+        return recipe_of(self.name)
+
+    def keys(self, store: FeatureStore, rows: Sequence[Row]) -> dict[str, FeatureKey]:
+        """What each stream was extracted with.
+
+        Raises:
+            StoreError: no clip of ``rows`` has a stream, or they were extracted in different ways.
+        """
+        return {stream: store.key(stream, rows) for stream in self.streams}
+
+    def read(self, store: FeatureStore, row: Row) -> np.ndarray | None:
+        """The values of :meth:`vectors` alone."""
+        vectors = self.vectors(store, row)
+        return vectors and vectors.values
+
+    def vectors(self, store: FeatureStore, row: Row) -> Vectors | None:
+        """The values of one clip with their times; None where it has none (no sound, say).
+
+        Raises:
+            StoreError: an array is damaged or not there.
+            FusionError: backbones saw different frames, or a value is not finite.
+        """
+        stored = self.stored(store, row)
+        return stored and self.derived(stored, row.clip)
+
+    def stored(self, store: FeatureStore, row: Row) -> Stored | None:
+        """What :meth:`vectors` are made of; None where the clip has none.
+
+        Imported features may have rows of NaN, frames without a vector: those are left out.
+
+        Raises:
+            StoreError: an array is damaged or not there.
+            FusionError: backbones saw different frames.
+        """
+        if not all(row.has(stream) for stream in self.streams):
+            return None
+        arrays = [
+            array for stream in self.streams for array in store.read(row, stream, self.recipe.arrays).values()
+        ]
+        frames = {len(array) for array in arrays}
+        if len(frames) > 1:
+            counts = " and ".join(str(len(array)) for array in arrays)
+            raise FusionError(
+                f"clip {row.clip} has {counts} frames in {', '.join(self.streams)}, which {self.name} joins; "
+                "extract all backbones with the same --detector and --max-frames"
+            )
+        times = _frame_times(store, row, self.streams[0], *frames)
+        if any(row.entries[stream].key.settings.get("imported") for stream in self.streams):
+            given = np.logical_and.reduce([~np.isnan(array).all(axis=1) for array in arrays])
+            arrays = [array[given] for array in arrays]
+            times = times if times is None else times[given]
+        return Stored(arrays, times)
+
+    def derived(self, stored: Stored, clip: object) -> Vectors | None:
+        """The vectors of what is stored of a clip, or of a part of that; None of nothing.
+
+        Raises:
+            FusionError: a value is not finite; the text names ``clip``.
+        """
+        arrays, times = stored
+        if not len(arrays[0]):
+            return None
+        values = np.asarray(self.recipe.derive(*arrays), dtype=np.float32)
+        if np.isinf(values).any() or (np.isnan(values).any() and not self.recipe.gaps):
+            raise FusionError(
+                f"{self.name} of clip {clip} has values that are not finite; "
+                "extract it again, with --precision fp32 if it was another"
+            )
+        if times is not None and self.recipe.segments:
+            return Vectors(values, times.mean(axis=1), times)
+        if times is not None:
+            times = np.interp(self.recipe.places(*arrays), np.arange(len(times)), times)
+        return Vectors(values, times)
+
+
+def _frame_times(store: FeatureStore, row: Row, stream: str, count: int) -> np.ndarray | None:
+    """``[count]`` seconds of a stream's frames, ``[count, 2]`` of segments: those stored with it, else by its
+    settings, else those of the faces, where there are as many; None where nothing tells.
+    """
+    entry = row.entries[stream]
+    settings = entry.key.settings
+    if "times" not in entry.arrays and {"window", "hop", "sample_rate"} <= settings.keys():
+        return (settings["window"] / 2 + settings["hop"] * np.arange(count)) / settings["sample_rate"]
+    source = stream if "times" in entry.arrays else "faces"
+    if not row.has(source) or "times" not in row.entries[source].arrays:
+        return None
+    times = store.read(row, source, ["times"])["times"]
+    return times if len(times) == count else None
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of a feature ``NAME`` or ``NAME:BACKBONE``.
+
+    Raises:
+        FusionError: there is none.
+    """
+    name = name.partition(":")[0]
+    if name not in RECIPES:
+        raise FusionError(f"there is no feature {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def find(store: FeatureStore, modality: str, text: str, among: Sequence[str] = ()) -> Feature:
+    """The feature that ``text`` names, as ``store`` can give it.
+
+    Args:
+        store: an opened store.
+        modality: ``visual`` or ``audio``.
+        text: ``NAME``, ``NAME:BACKBONE``, or ``auto``: the best that the store holds.
+        among: names of those that can be read, best first; all of the modality if empty.
+
+    Raises:
+        FusionError: no such feature, or the store cannot give it; the text says what would.
+    """
+    name, _, wanted = text.partition(":")
+    counts = Counter(stream for row in store.rows for stream in row.entries if row.has(stream))
+    if name == AUTO:
+        best = among or BEST[modality]
+        held = [each for each in best if _held(RECIPES[each], counts)]
+        name = held[0] if held else best[-1]
+    names = [recipe.name for recipe in RECIPES.values() if recipe.modality == modality]
+    if name not in names:
+        raise FusionError(f"there is no {modality} feature {name!r}; there are {AUTO}, {', '.join(names)}")
+    if among and name not in among:
+        raise FusionError(f"the {modality} feature {name} cannot be read here; expected {' or '.join(among)}")
+    recipe = RECIPES[name]
+    streams = _held(recipe, counts)
+    if len(streams) < recipe.backbones:
+        raise NotHeld(_not_held(store, recipe, streams, counts))
+    labels = _chosen(recipe, wanted, streams)
+    if labels is None:
+        example = f"{name}:{'+'.join(list(streams)[: recipe.backbones])}"
+        raise FusionError(
+            f"{text!r} does not say which: {store.path} holds {name} of {', '.join(streams)}; "
+            f"name {'one' if recipe.backbones == 1 else 'two'} as in {example}"
+        )
+    label = "+".join(labels)
+    return Feature(f"{name}:{label}" if label else name, tuple(streams[label] for label in labels))
+
+
+def _held(recipe: Recipe, counts: Mapping[str, int]) -> dict[str, str]:
+    """Label → stream; of several streams, the one that most clips have, then the preferred one."""
+    best: dict[str, str] = {}
+    for pattern in recipe.streams:
+        for stream in sorted(counts):
+            match = re.fullmatch(pattern, stream)
+            if match and counts[stream] > counts.get(best.get(match[1], ""), 0):
+                best[match[1]] = stream
+    return best
+
+
+def _chosen(recipe: Recipe, wanted: str, labels: Collection[str]) -> tuple[str, ...] | None:
+    if not wanted:
+        return tuple(labels) if len(labels) == recipe.backbones else None
+    for parts in _split(wanted, recipe.backbones):
+        found = [_matching(part, labels) for part in parts]
+        if all(len(labels) == 1 for labels in found) and len(set(chain(*found))) == len(parts):
+            return tuple(labels[0] for labels in found)
+    return None
+
+
+def _split(text: str, parts: int) -> Iterator[tuple[str, ...]]:
+    """Every way to cut ``text`` at a plus sign; a label may have one of its own (FER+)."""
+    if parts == 1:
+        yield (text,)
+    else:
+        yield from ((text[:i], text[i + 1 :]) for i, letter in enumerate(text) if letter == "+")
+
+
+def _matching(wanted: str, labels: Collection[str]) -> list[str]:
+    return [wanted] if wanted in labels else [label for label in labels if label.startswith(wanted)]
+
+
+def _not_held(
+    store: FeatureStore, recipe: Recipe, streams: Collection[str], counts: Mapping[str, int]
+) -> str:
+    held = ", ".join(sorted(counts)) or "nothing"
+    if not recipe.extract:
+        lacking, fusion = ("sound", "faces") if recipe.modality == AUDIO else ("facial markers", "audio")
+        return (
+            f"{store.path} holds no {recipe.name}, so none of its clips has {lacking}; it holds {held}. "
+            f"`--fusion {fusion}` does without"
+        )
+    call = f"avemo-extract CLIPS --store {store.path} {recipe.extract}"
+    if recipe.backbones == 1:
+        return f"{store.path} holds no {recipe.name}; it holds {held}. `{call}` adds it"
+    needed = f"{store.path} holds no {recipe.name} of {recipe.backbones} backbones"
+    if streams:
+        return (
+            f"{needed}, only what it needs of {', '.join(streams)}; `{call} --backbone ANOTHER@WEIGHTS`, its "
+            "other options as before, adds a second"
+        )
+    return f"{needed}; it holds {held}. `{call} --backbone A --backbone B` adds it"

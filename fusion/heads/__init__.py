@@ -1,0 +1,1 @@
+"""Heads: streams in, class logits out; their attention, pooling, encoders and settings."""

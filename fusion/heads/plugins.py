@@ -1,0 +1,45 @@
+"""Heads of the user's own, beside those that come with the package."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from ..errors import FusionError
+
+VARIABLE = "AVEMO_HEADS"
+
+
+def load_plugins() -> None:
+    """Import the Python files that the environment variable ``AVEMO_HEADS`` names, separated by commas.
+
+    A variable, for processes inherit it: those that train members beside the first know the same heads.
+
+    Raises:
+        FusionError: there is no such file, or it cannot be imported.
+    """
+    for text in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        path = Path(text.strip())
+        if path.suffix != ".py" or not path.is_file():
+            raise FusionError(
+                f"{VARIABLE}={text}: there is no such file; Python files with heads are expected"
+            )
+        known = sys.modules.get(path.stem)
+        if known is not None:
+            if Path(getattr(known, "__file__", None) or "").resolve() != path.resolve():
+                raise FusionError(
+                    f"{path}: there is a module {path.stem!r} already; give the file another name"
+                )
+            continue
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module  # by this name members that come back from processes find their class
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[path.stem]
+            raise FusionError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error

@@ -1,0 +1,204 @@
+"""Heads: the streams of a batch in, class logits out.
+
+A new head is a class with a ``name`` and the ``streams`` it reads, decorated with :func:`.head.register`,
+and imported here or in a file of the user's own (:mod:`.plugins`). A clip that lacks a stream gives that
+stream's attention no frame and so a vector of zeros: a fused head then judges by the other stream (for
+bilinear pooling through the biases of its projections), and a head of the one missing stream by its class
+biases alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import FusionError
+from ..features.recipes import AUDIO, VISUAL
+from . import fbp, joined, segments  # noqa: F401 (they register their heads)
+from .attention import ATTENTIONS, attention_class
+from .base import HEADS, Head
+from .encoders import EncoderSettings
+from .plugins import VARIABLE, load_plugins
+from .settings import ATTENDING, OPTIONAL, HeadSettings, SegmentSettings, TrunkSettings
+
+__all__ = [
+    "HEADS",
+    "EncoderSettings",
+    "Head",
+    "HeadSettings",
+    "SegmentSettings",
+    "TrunkSettings",
+    "acting",
+    "build_head",
+    "check_acting",
+    "complete",
+    "described",
+    "head_class",
+    "settings_for",
+    "settings_of_run",
+    "up_to_date",
+]
+
+STREAMS = {VISUAL: "pictures", AUDIO: "sound"}
+NO_WEIGHTS: Mapping[str, Mapping[str, Tensor]] = {}
+
+
+def head_class(name: str) -> type[Head]:
+    """The head called ``name``.
+
+    Raises:
+        FusionError: there is none.
+    """
+    if name not in HEADS:
+        raise FusionError(
+            f"there is no fusion {name!r}; there are {', '.join(HEADS)}, and those in the files of {VARIABLE}"
+        )
+    return HEADS[name]
+
+
+def build_head(
+    settings: HeadSettings,
+    features: Mapping[str, int],
+    classes: int,
+    weights: Mapping[str, Mapping[str, Tensor]] = NO_WEIGHTS,
+) -> Head:
+    """The head that ``settings`` ask for, with random weights.
+
+    Args:
+        settings: what it is like.
+        features: D of each stream.
+        classes: C.
+        weights: stream → tensors that its encoder starts from instead, by their names in their file.
+
+    Raises:
+        FusionError: there is no such head, attention or encoder, or a setting or file is none of its.
+    """
+    head = head_class(settings.fusion)(complete(settings), features, classes)
+    head.start_from(weights)
+    return head
+
+
+def settings_for(fusion: str, **given: Any) -> HeadSettings:
+    """The settings of a head: those given, else those of its paper, else the defaults.
+
+    Raises:
+        FusionError: there is no such head or attention, or it does not read what is given.
+    """
+    head = head_class(fusion)
+    values = {"fusion": fusion, **head.preset, **given}
+    for stream in head.streams:
+        attention = HeadSettings(**values).attention(stream)
+        if f"lambda_{stream}" not in given and not attention_class(attention).tempered:
+            values[f"lambda_{stream}"] = 1.0
+    settings = HeadSettings(**values)
+    complete(settings)  # for its complaints: what is not given stays so until a head is built
+    return settings
+
+
+def complete(settings: HeadSettings) -> HeadSettings:
+    """With the head's own defaults for what only some heads read.
+
+    Raises:
+        FusionError: there is no such head, or it does not read something that is set.
+    """
+    head = head_class(settings.fusion)
+    options = head.options
+    for name in sorted(OPTIONAL - options.keys()):
+        if getattr(settings, name) is not None:
+            raise FusionError(_idle(settings, name))
+    plain = HeadSettings()
+    for name in sorted(ATTENDING):
+        if not head.attends and getattr(settings, name) != getattr(plain, name):
+            raise FusionError(_idle(settings, name))
+    missing = {name: value for name, value in options.items() if getattr(settings, name) is None}
+    return replace(settings, **missing)
+
+
+def acting(settings: HeadSettings) -> frozenset[str]:
+    """Names of the fields of ``settings`` that change what their head computes.
+
+    Raises:
+        FusionError: there is no such head or attention.
+    """
+    return head_class(settings.fusion).acting(settings)
+
+
+def check_acting(settings: HeadSettings, names: Iterable[str]) -> None:
+    """See that every one of ``names``, fields of ``settings``, is :func:`acting`.
+
+    Raises:
+        FusionError: one is not, and it says why; or there is no such head or attention.
+    """
+    found = acting(settings)
+    for name in names:
+        if name not in found:
+            raise FusionError(_idle(settings, name))
+
+
+def _idle(settings: HeadSettings, name: str) -> str:
+    """Why a setting does nothing, and what has it."""
+    head, text = head_class(settings.fusion), name.replace("_", " ")
+    if head.attends:
+        for stream, word in STREAMS.items():
+            own = f"lambda_{stream}"
+            if stream in name.split("_") and stream not in head.streams:
+                return f"the fusion {head.name} reads no {word}, so it has no {text}; leave it out"
+            if name == own:
+                able = [kind.name for kind in ATTENTIONS.values() if kind.tempered]
+                return f"{settings.attention(stream)} attention has no λ; {_have(able)}"
+        able = [kind.name for kind in ATTENTIONS.values() if name in kind.uses]
+        if able:
+            here = " and ".join(dict.fromkeys(settings.attention(stream) for stream in head.streams))
+            return f"{here} attention has no {text}; {_have(able)}"
+    if name in ("outputs", "factors") and "trunks" in head.options:
+        return (
+            f"the fusion {head.name} pools no whole clip; set its trunk_{name}, or have the whole clip pooled"
+        )
+    readers = [other.name for other in HEADS.values() if name in other.acting(HeadSettings(other.name))]
+    return f"the fusion {head.name} has no {text}; {_have(readers)}"
+
+
+def _have(names: Sequence[str]) -> str:
+    *most, last = names or ["none"]
+    return f"{', '.join(most)} and {last} have" if most else f"{last} has"
+
+
+def described(settings: HeadSettings) -> dict[str, Any]:
+    """Complete settings as JSON values, with the version of the head."""
+    return {**complete(settings).described(), "version": head_class(settings.fusion).version}
+
+
+def up_to_date(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What :func:`described` gave once, with what came later at its default; as it is where it is strange."""
+    try:
+        return {**described(HeadSettings.of(_settings(values))), "version": values.get("version", 1)}
+    except (FusionError, TypeError):
+        return values
+
+
+def settings_of_run(values: Mapping[str, Any], path: Path) -> HeadSettings:
+    """Of what :func:`described` gave, for a run in ``path``; runs that have no version are of the first.
+
+    Raises:
+        FusionError: the head means something else now than when the run was trained.
+        TypeError: there is something in it that this version does not know.
+    """
+    settings = HeadSettings.of(_settings(values))
+    theirs, ours = values.get("version", 1), head_class(settings.fusion).version
+    if theirs != ours:
+        raise FusionError(
+            f"{path} was trained with version {theirs} of the head {settings.fusion}, and this avemo has "
+            f"version {ours}, whose scores would differ; use the avemo that trained it, or train again"
+        )
+    return settings
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != "version"}
+
+
+load_plugins()

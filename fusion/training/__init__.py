@@ -1,0 +1,1 @@
+"""Training members: batches, folds, grids, selection, and the folders that keep runs."""

@@ -1,0 +1,150 @@
+"""``run.json``: what a folder of results was made with, so that it is resumed or left alone, never mixed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...cache.keys import FeatureKey
+from ...cache.rows import Row
+from ..errors import FusionError
+from ..features.corpus import Corpus
+from ..features.recipes import Feature
+from ..files import replacing
+from ..heads.registry import described, up_to_date
+from .training import Plan
+
+FORMAT = "avemo run"
+VERSION = 1
+NAME = "run.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is written on a run's folder.
+
+    Attributes:
+        kind: ``train`` or ``cv``.
+        settings: all that changes results, as JSON values; other settings make another run.
+        facts: what else is good to know: members, version, command line, ``train_counts`` of the classes.
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+
+def settings_of(
+    plan: Plan,
+    features: Mapping[str, Feature],
+    keys: Mapping[str, FeatureKey],
+    corpus: Corpus,
+    fitted: Iterable[Row],
+    **more: Any,
+) -> dict[str, Any]:
+    """The settings of a run: features with their keys, head, training, and which clips are fitted."""
+    inputs = {
+        stream: {
+            "name": feature.name,
+            "dimensions": corpus.streams[stream].features,
+            "streams": {name: dict(keys[name].settings) for name in feature.streams},
+        }
+        for stream, feature in features.items()
+    }
+    return {
+        "classes": list(plan.classes),
+        "features": inputs,
+        "keys": {name: key.digest for name, key in keys.items()},
+        "head": described(plan.head),
+        "training": plan.training.described(),
+        "fitted_clips": _digest(fitted),
+        **more,
+    }
+
+
+def claim(folder: Path, card: Card, overwrite: bool = False, own: Sequence[str] = ()) -> None:
+    """Take ``folder`` for a run: a new one, or one of the same settings, to be gone on with.
+
+    Args:
+        folder: where the run is, or will be.
+        card: what it is made with.
+        overwrite: remove what another run left there.
+        own: patterns of the files a run writes; ``overwrite`` removes nothing else.
+
+    Raises:
+        FusionError: the folder holds another run, or things that are no run's.
+    """
+    if (folder / NAME).exists():
+        changes = [] if overwrite else _changes(read(folder), card)
+        if changes:
+            more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+            raise FusionError(
+                f"{folder} holds a run with other settings ({'; '.join(changes[:5])}{more}: there / here); "
+                "give this one another --out, or --overwrite that one"
+            )
+        for path in (path for pattern in own for path in folder.glob(pattern) if overwrite):
+            path.unlink()
+    elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise FusionError(f"{folder} has things in it that are no run's; give --out a new or an empty folder")
+    known = {"format": FORMAT, "version": VERSION, "kind": card.kind, "settings": card.settings}
+    with replacing(folder / NAME) as temporary:
+        temporary.write_text(json.dumps({**card.facts, **known}, indent=1) + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> Card:
+    """The card of a run.
+
+    Raises:
+        FusionError: there is none, or one that this version cannot read.
+    """
+    path = folder / NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FusionError(
+            f"{folder} is no run (it has no {NAME}); `avemo-fuse train --out {folder}` makes one"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise FusionError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise FusionError(f"{path} does not describe a run of avemo")
+    if content.get("version") != VERSION:
+        raise FusionError(
+            f"{path} is of version {content.get('version')}, and this avemo reads version {VERSION}; use the "
+            "avemo that wrote it, or train again"
+        )
+    try:
+        return Card(content.pop("kind"), dict(content.pop("settings")), content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FusionError(f"{path} is incomplete ({error!r}); train again with --overwrite") from error
+
+
+def differences(ours: Any, theirs: Any, name: str = "") -> list[str]:
+    """One line for each value in which two nested mappings differ: ``name.of.it: ours / theirs``."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        keys = sorted({*ours, *theirs})
+        parts = [(f"{name}.{key}" if name else key, ours.get(key), theirs.get(key)) for key in keys]
+        return [line for key, mine, other in parts for line in differences(mine, other, key)]
+    return [] if ours == theirs else [f"{name}: {ours} / {theirs}"]
+
+
+def _changes(there: Card, here: Card) -> list[str]:
+    plain = json.loads(json.dumps(dict(here.settings)))  # tuples become lists, as in the file
+    return differences(
+        {"kind": there.kind, **_up_to_date(there.settings)}, {"kind": here.kind, **_up_to_date(plain)}
+    )
+
+
+def _up_to_date(settings: Mapping[str, Any]) -> dict[str, Any]:
+    head = {"head": up_to_date(settings["head"])} if "head" in settings else {}
+    return {**settings, **head}
+
+
+def _digest(rows: Iterable[Row]) -> str:
+    """What tells one set of labelled clips from another: names, labels and files' content."""
+    parts = [(*row.clip.key, row.clip.label, row.source and row.source.sha256) for row in rows]
+    return hashlib.sha256(json.dumps(sorted(parts, key=repr)).encode()).hexdigest()[:16]

@@ -1,0 +1,178 @@
+"""Recordings that are there twice: a copy that is trained on gives away the one that is tested on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ...cache.rows import Row
+from ...cache.store import FeatureStore
+from ..errors import FusionError
+from .folds import Fold
+
+LOG_MEL = "logmel"
+STEPS = 24  # of a fingerprint's time axis
+ENDS = 0.02  # share of a sound's energy that is left out at either end, silence with it
+RANGE = 5.0  # nepers below the loudest value: what is lower is the noise of a room, or of an encoder
+ALIKE = 0.97
+ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Clips (indices) that are one recording, and how that was seen."""
+
+    clips: tuple[int, ...]
+    seen: str
+
+
+def recordings(store: FeatureStore, rows: Sequence[Row]) -> list[Recording]:
+    """The recordings of which ``rows`` hold more than one copy.
+
+    Copies are files of the same bytes, clips whose stored sound is the same to the last bit, and clips whose
+    sound has the same :func:`fingerprint`, as after encoding it anew.
+
+    Raises:
+        StoreError: a stored sound is damaged.
+    """
+    files = [row.source.sha256 if row.source else None for row in rows]
+    sounds = [_checksum(row) for row in rows]
+    prints = [_fingerprint(store, row) for row in rows]
+    pairs = [*_equal(files), *_equal(sounds), *alike(prints)]
+    return [
+        Recording(clips, _seen([files[i] for i in clips], [sounds[i] for i in clips]))
+        for clips in _components(len(rows), pairs)
+    ]
+
+
+def fingerprint(log_mel: np.ndarray) -> np.ndarray | None:
+    """What another encoding, another volume or silence at the ends leave alone of a sound.
+
+    Between the times at which 2 % and 98 % of its energy are over, the log-Mel values, at most 5 nepers
+    (22 dB) below their highest, are averaged over 24 equal steps; less each filter's mean, and brought to
+    length 1. Of 56 clips of speech (Java-SED) encoded anew, the cosine with the original was 0.97 or more for
+    56 in MP3 at 32 kbit/s, 56 in Opus at 16, 52 in AAC at 48 and 55 with noise 20 dB below. Of 690,896 pairs
+    of different recordings, with people who say a sentence again in the same mood among them, the highest was
+    0.954.
+
+    Args:
+        log_mel: ``[T, F]`` in nepers.
+
+    Returns:
+        ``[24 F]`` float32; None where nothing changes over time: silence, or a steady tone.
+    """
+    values = log_mel.astype(np.float64)
+    energy = np.exp(values - values.max()).sum(axis=1).cumsum()
+    first, last = np.interp([ENDS, 1 - ENDS], np.append(0, energy / energy[-1]), np.arange(len(values) + 1))
+    values = np.maximum(values, values.max() - RANGE)
+    sums = np.concatenate([np.zeros((1, values.shape[1])), values.cumsum(axis=0)])
+    edges = np.linspace(first, last, STEPS + 1)
+    below = edges.astype(int).clip(max=len(values) - 1)
+    at_edges = sums[below] + (edges - below)[:, None] * values[below]
+    steps = np.diff(at_edges, axis=0) * (STEPS / (last - first))
+    steps -= steps.mean(axis=0)
+    length = np.linalg.norm(steps)
+    return (steps / length).ravel().astype(np.float32) if length > 1e-3 * np.sqrt(steps.size) else None
+
+
+def alike(prints: Sequence[np.ndarray | None]) -> Iterator[tuple[int, int]]:
+    """Pairs of places with fingerprints whose cosine is 0.97 or more."""
+    places = [i for i, found in enumerate(prints) if found is not None]
+    if not places:
+        return
+    every = np.stack([found for found in prints if found is not None])
+    for start in range(0, len(every), ROWS_AT_ONCE):
+        close = every[start : start + ROWS_AT_ONCE] @ every[start:].T >= ALIKE
+        for first, second in zip(*np.nonzero(np.triu(close, 1)), strict=True):
+            yield places[start + int(first)], places[start + int(second)]
+
+
+def content_of(row: Row) -> str:
+    """What tells a clip's file from others: the start of its SHA-256; the clip's name where none is known."""
+    return row.source.sha256[:16] if row.source else str(row.clip)
+
+
+def check_no_copies(folds: Iterable[Fold], found: Sequence[Recording], clips: Sequence[str]) -> None:
+    """See that no recording is both trained and tested on.
+
+    Args:
+        folds: indices into the clips.
+        found: see :func:`recordings`.
+        clips: their names.
+
+    Raises:
+        FusionError: a fold has copies of one recording on both sides.
+    """
+    for fold in folds:
+        across = copies_across(fold, found)
+        if across:
+            first, second, recording = across[0]
+            more = f"; so are copies of {len(across) - 1} more recordings" if len(across) > 1 else ""
+            raise FusionError(
+                f"fold {fold.name} trains on {clips[first]} and tests on {clips[second]}, which are "
+                f"{recording.seen}{more}; leave the copies out, or give --allow-duplicates for figures that "
+                "are marked so"
+            )
+
+
+def copies_across(fold: Fold, found: Sequence[Recording]) -> list[tuple[int, int, Recording]]:
+    """A trained and a tested clip of each recording that is on both sides of a fold."""
+    trained, tested = set(fold.train.tolist()), set(fold.test.tolist())
+    pairs = (
+        (
+            next((i for i in recording.clips if i in trained), None),
+            next((i for i in recording.clips if i in tested), None),
+            recording,
+        )
+        for recording in found
+    )
+    return [(a, b, recording) for a, b, recording in pairs if a is not None and b is not None]
+
+
+def _checksum(row: Row) -> Hashable | None:
+    if not row.has(LOG_MEL):
+        return None
+    entry = row.entries[LOG_MEL]
+    ref = entry.arrays[LOG_MEL]
+    return entry.key.digest, ref.stop - ref.start, ref.checksum
+
+
+def _fingerprint(store: FeatureStore, row: Row) -> np.ndarray | None:
+    if not row.has(LOG_MEL):
+        return None
+    values = store.read(row, LOG_MEL, [LOG_MEL])[LOG_MEL]
+    return fingerprint(values[:, 0]) if len(values) else None
+
+
+def _equal(keys: Sequence[Hashable | None]) -> Iterator[tuple[int, int]]:
+    """Each place whose key was there before, with the first that had it."""
+    places: dict[Hashable, list[int]] = defaultdict(list)
+    for place, key in enumerate(keys):
+        if key is not None:
+            places[key].append(place)
+    for first, *others in places.values():
+        yield from ((first, other) for other in others)
+
+
+def _components(count: int, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
+    """The places that pairs join, directly or over others."""
+    if not pairs:
+        return []
+    first, second = np.array(pairs).T
+    _, labels = connected_components(coo_array((np.ones(len(pairs)), (first, second)), (count, count)))
+    together: dict[int, list[int]] = defaultdict(list)
+    for place, label in enumerate(labels.tolist()):
+        together[label].append(place)
+    return [tuple(places) for places in together.values() if len(places) > 1]
+
+
+def _seen(files: Sequence[Hashable | None], sounds: Sequence[Hashable | None]) -> str:
+    for keys, how in ((files, "the same file"), (sounds, "of the same sound")):
+        if keys[0] is not None and len({*keys}) == 1:
+            return how
+    return "of the same sound by their fingerprints"

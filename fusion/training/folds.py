@@ -1,0 +1,164 @@
+"""Cross-validation: which clips to train on and which to test on."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from ...cache.order import natural
+from ..errors import FusionError
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One division of the clips; ``train`` and ``test`` are sorted indices."""
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+
+
+def leave_one_out(
+    groups: Sequence[str | None], clips: Sequence[str] = (), what: str = "subject"
+) -> list[Fold]:
+    """A fold for each group, tested on that group's clips and trained on all others'.
+
+    Args:
+        groups: of each clip, who is in it, or in which session it was recorded. Folds are in natural order of
+            these names (2 before 10).
+        clips: the clips' names, for the text of an error; their numbers from 1 are told otherwise.
+        what: ``subject`` or ``session``, for the text of an error.
+
+    Raises:
+        FusionError: a clip has no group, or there is only one.
+    """
+    _check_named(groups, clips, what)
+    names = sorted({str(group) for group in groups}, key=natural)
+    if len(names) < 2:
+        raise FusionError(
+            f"all {len(groups)} clips are of the {what} {', '.join(names) or '(none)'}; leaving one out "
+            "needs two or more: use stratified folds (--folds kfold:K)"
+        )
+    of_clips = np.array(groups)
+    return [Fold(name, np.flatnonzero(of_clips != name), np.flatnonzero(of_clips == name)) for name in names]
+
+
+def k_fold(labels: Sequence[str], k: int, seed: int = 0) -> list[Fold]:
+    """``k`` shuffled folds in which each class has its share (stratified).
+
+    Raises:
+        FusionError: ``k`` is under 2, or a class has fewer than ``k`` clips.
+    """
+    if not labels:
+        raise FusionError("no clips to make folds of")
+    name, fewest = min(Counter(labels).items(), key=lambda item: item[1])
+    if not 2 <= k <= fewest:
+        raise FusionError(
+            f"{k} folds cannot be made: the class {name!r} has {fewest} clips; k of 2 to {fewest} expected"
+        )
+    parts = StratifiedKFold(k, shuffle=True, random_state=seed).split(np.zeros(len(labels)), list(labels))
+    return [Fold(str(i), train, test) for i, (train, test) in enumerate(parts, start=1)]
+
+
+def group_k_fold(
+    labels: Sequence[str],
+    groups: Sequence[str | None],
+    k: int,
+    seed: int = 0,
+    clips: Sequence[str] = (),
+    what: str = "subject",
+) -> list[Fold]:
+    """``k`` folds of whole groups, in which each class has about its share.
+
+    Args:
+        labels: the class of each clip.
+        groups, clips, what: as for :func:`leave_one_out`.
+        k: 2 to the number of groups.
+        seed: decides which groups go together.
+
+    Raises:
+        FusionError: a clip has no group, or ``k`` is out of range.
+    """
+    _check_named(groups, clips, what)
+    count = len({*groups})
+    if not 2 <= k <= count:
+        raise FusionError(f"{k} folds cannot be made of {count} {what}s; k of 2 to {count} expected")
+    if k == count:  # the division is fixed, and the folds have names
+        return leave_one_out(groups, clips, what)
+    splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # of a class with fewer clips than folds; whoever makes the folds tells which lack it
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        parts = list(splitter.split(np.zeros(len(labels)), list(labels), list(groups)))
+    return [Fold(str(i), train, test) for i, (train, test) in enumerate(parts, start=1)]
+
+
+def fixed_split(splits: Sequence[str], tested: str | None = None) -> list[Fold]:
+    """One fold: trained on the clips of split ``train``, tested on those of ``tested``, others in neither.
+
+    Args:
+        splits: of each clip.
+        tested: None for ``test``, or ``val`` where there is no such clip.
+
+    Raises:
+        FusionError: there are no such clips.
+    """
+    have = sorted({*splits})
+    name = tested or next((each for each in ("test", "val") if each in have), "test")
+    if name == "train" or not {"train", name} <= {*have}:
+        raise FusionError(
+            f"the labelled clips are of the splits {', '.join(have)}, so they cannot be trained on in "
+            f"'train' and tested on in {name!r}; name the splits so in the manifest, or use other --folds"
+        )
+    of_clips = np.array(splits)
+    return [Fold(name, np.flatnonzero(of_clips == "train"), np.flatnonzero(of_clips == name))]
+
+
+def inside(fold: Fold, parts: Sequence[Fold]) -> list[Fold]:
+    """``parts``, folds of the clips in ``fold.train`` counted from 0, as folds of all clips."""
+    return [Fold(f"{fold.name}.{part.name}", fold.train[part.train], fold.train[part.test]) for part in parts]
+
+
+def shared_subjects(folds: Iterable[Fold], subjects: Sequence[str | None]) -> dict[str, list[str]]:
+    """Fold → subjects who are on both sides of it, for each fold with any; clips of unnamed ones are passed
+    over."""
+    both = {
+        fold.name: {subjects[i] for i in fold.train} & {subjects[i] for i in fold.test} - {None}
+        for fold in folds
+    }
+    return {fold: sorted(map(str, names), key=natural) for fold, names in both.items() if names}
+
+
+def check_disjoint(folds: Iterable[Fold], subjects: Sequence[str | None]) -> None:
+    """See that nobody is both trained and tested on; clips of unnamed subjects are passed over.
+
+    Raises:
+        FusionError: a fold has a subject on both sides.
+    """
+    for fold, names in shared_subjects(folds, subjects).items():
+        raise FusionError(
+            f"fold {fold} trains and tests on the same subject: {', '.join(names[:3])}"
+            f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}; divide by whole subjects (avemo-fuse"
+            " cv --folds subject or group-kfold:K), or give --allow-same-subjects for figures marked so"
+        )
+
+
+def _check_named(groups: Sequence[str | None], clips: Sequence[str], what: str) -> None:
+    unnamed = [clips[i] if clips else f"clip {i + 1}" for i, group in enumerate(groups) if not group]
+    if unnamed:
+        raise FusionError(
+            f"{len(unnamed)} of {len(groups)} clips name no {what}: {', '.join(unnamed[:3])}"
+            f"{' and others' if len(unnamed) > 3 else ''}; {_REMEDIES[what]}, or use stratified folds "
+            "(--folds kfold:K)"
+        )
+
+
+_REMEDIES = {
+    "subject": "give each its subject in the manifest",
+    "session": "say by --session-pattern how their names tell it",
+}

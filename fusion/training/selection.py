@@ -1,0 +1,280 @@
+"""Choosing settings by nested folds: the clips that a fold tests on have no part in it.
+
+The training part of a fold is divided once more. Each candidate is trained on all inner folds but one and
+judged on that one, in turn; what does best on average is then trained on the whole training part.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import FusionError
+from ..evaluation.metrics import accuracy, unweighted_average_recall
+from ..features.corpus import Corpus
+from ..files import replacing
+from ..heads.registry import build_head, head_class
+from .folds import Fold
+from .members import Progress, train_all
+from .training import Job, Plan, Trained
+
+KEPT = 3  # of so many candidates, one goes on
+CRITERIA = ("accuracy", "uar", "loss")
+WEIGHTS = tuple(step / 20 for step in range(21))  # of the sound, in decision fusion
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is chosen, and by which figure on the inner folds' held-out clips.
+
+    Attributes:
+        by: ``accuracy``, ``uar`` or ``loss`` (cross-entropy). Of equal ones, the lower loss wins.
+        epoch: whether the number of epochs is chosen too, up to a candidate's own; else its last is taken.
+        halving: whether candidates are trained for few epochs first and the best third of them for three
+            times as many, until at most three are trained for all: successive halving (Jamieson, Talwalkar
+            2016, with a third for a half).
+    """
+
+    by: str = "accuracy"
+    epoch: bool = False
+    halving: bool = False
+
+    def __post_init__(self) -> None:
+        if self.by not in CRITERIA:
+            raise FusionError(f"no selection by {self.by!r}; there are {', '.join(CRITERIA)}")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """On the inner folds' held-out clips; accuracy and uar 0 to 1."""
+
+    loss: float
+    accuracy: float
+    uar: float
+
+    def rank(self, by: str) -> tuple[float, float]:
+        """The smaller, the better."""
+        return (self.loss, -self.accuracy) if by == "loss" else (-float(getattr(self, by)), self.loss)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a fold is trained with.
+
+    Attributes:
+        candidate: place of the plan.
+        epochs: how long it is trained.
+        weight: of decision fusion; None for other heads, and where the plan says it.
+        figures: of these settings on inner folds; None where there was nothing to choose among.
+    """
+
+    candidate: int
+    epochs: int
+    weight: float | None = None
+    figures: Figures | None = None
+
+    def of(self, candidates: Sequence[Plan]) -> Plan:
+        """The chosen candidate with all that was chosen for it."""
+        plan = with_epochs(candidates[self.candidate], self.epochs)
+        return plan if self.weight is None else with_weight(plan, self.weight)
+
+    def write(self, path: Path) -> None:
+        """Keep it as JSON."""
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Choice:
+        """What :meth:`write` wrote.
+
+        Raises:
+            FusionError: it cannot be read.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            figures = content["figures"] and Figures(**content["figures"])
+            return cls(content["candidate"], content["epochs"], content["weight"], figures)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FusionError(
+                f"{path} cannot be read ({error!r}); delete it and run the same command again"
+            ) from error
+
+
+def with_epochs(plan: Plan, epochs: int) -> Plan:
+    """The same plan, trained for another number of epochs."""
+    return replace(plan, training=replace(plan.training, epochs=epochs))
+
+
+def with_weight(plan: Plan, weight: float) -> Plan:
+    """The same plan of decision fusion with another weight, which training does not depend on."""
+    return replace(plan, head=replace(plan.head, decision_weight=weight))
+
+
+def leaves_weight(plan: Plan) -> bool:
+    """Whether a plan is of decision fusion and leaves its weight open."""
+    return "decision_weight" in head_class(plan.head.fusion).options and plan.head.decision_weight is None
+
+
+def epochs_to_choose(candidates: Sequence[Plan], inner: Sequence[Fold], rule: Rule) -> int:
+    """Epochs that :func:`choose` trains for at most; 0 where there is nothing to choose."""
+    for_weights = [plan.training.epochs for plan in candidates if leaves_weight(plan)]
+    return _epochs_of_plans(candidates, inner, rule) + len(inner) * max(for_weights, default=0)
+
+
+def choose(
+    corpus: Corpus,
+    candidates: Sequence[Plan],
+    inner: Sequence[Fold],
+    rule: Rule,
+    seed: int,
+    workers: int = 0,
+    progress: Progress = lambda done: None,
+) -> Choice:
+    """The best of ``candidates`` on the held-out clips of ``inner`` folds.
+
+    The number of epochs, where it is to be chosen, is that of the best candidate's best epoch. The weight of
+    decision fusion, where the candidate leaves it open, is chosen after that, among multiples of 0.05, on
+    members trained on the inner folds once more for that many epochs.
+
+    Args:
+        corpus: the clips; those in no inner fold are not looked at.
+        candidates: plans to choose among.
+        inner: folds of one training part.
+        rule: what to choose, and by what.
+        seed: of every training.
+        workers, progress: see :func:`.members.train_all`.
+    """
+    before = _epochs_of_plans(candidates, inner, rule)
+    choice = Choice(0, candidates[0].training.epochs)
+    if before:
+        choice = _best_plan(corpus, candidates, inner, rule, seed, workers, progress)
+    plan = choice.of(candidates)
+    if not leaves_weight(plan):
+        return choice
+    weight, figures = _best_weight(corpus, plan, inner, rule, seed, workers, partial(ahead, progress, before))
+    return replace(choice, weight=weight, figures=figures)
+
+
+def ahead(progress: Progress, before: int, done: int) -> None:
+    """Tell ``progress`` of what is done, where ``before`` was done already."""
+    progress(before + done)
+
+
+def _epochs_of_plans(candidates: Sequence[Plan], inner: Sequence[Fold], rule: Rule) -> int:
+    if len(candidates) == 1 and not rule.epoch:
+        return 0
+    longest = sorted((plan.training.epochs for plan in candidates), reverse=True)
+    rungs = _rungs(len(candidates), rule.halving)
+    return len(inner) * sum(_part(epochs, part) for count, part in rungs for epochs in longest[:count])
+
+
+def _rungs(count: int, halving: bool) -> list[tuple[int, int]]:
+    """How many candidates are trained, for one part in how many of their epochs, in turn."""
+    rungs = [count]
+    while halving and rungs[-1] > KEPT:
+        rungs.append(-(-rungs[-1] // KEPT))
+    return [(left, KEPT ** (len(rungs) - 1 - rung)) for rung, left in enumerate(rungs)]
+
+
+def _part(epochs: int, part: int) -> int:
+    return -(-epochs // part)
+
+
+def _best_plan(
+    corpus: Corpus,
+    candidates: Sequence[Plan],
+    inner: Sequence[Fold],
+    rule: Rule,
+    seed: int,
+    workers: int,
+    progress: Progress,
+) -> Choice:
+    left, before = list(range(len(candidates))), 0
+    options: list[tuple[Figures, int, int]] = []
+    for count, part in _rungs(len(candidates), rule.halving):
+        left = [place for _, place, _ in options[:count]] if options else left
+        plans = [with_epochs(candidates[p], _part(candidates[p].training.epochs, part)) for p in left]
+        curves = _curves(corpus, plans, inner, seed, workers, partial(ahead, progress, before))
+        options = sorted(
+            (_best_epoch(curve, rule, place) for place, curve in zip(left, curves, strict=True)),
+            key=lambda option: option[0].rank(rule.by),
+        )
+        before += len(inner) * sum(plan.training.epochs for plan in plans)
+    figures, place, epoch = options[0]
+    return Choice(place, epoch, figures=figures)
+
+
+def _best_epoch(curve: Sequence[Figures], rule: Rule, place: int) -> tuple[Figures, int, int]:
+    """Figures, place and epoch: the best, or the last if none is to be chosen."""
+    first = 0 if rule.epoch else len(curve) - 1
+    epoch = min(range(first, len(curve)), key=lambda epoch: curve[epoch].rank(rule.by))
+    return curve[epoch], place, epoch + 1
+
+
+def _curves(
+    corpus: Corpus,
+    plans: Sequence[Plan],
+    inner: Sequence[Fold],
+    seed: int,
+    workers: int,
+    progress: Progress,
+) -> list[list[Figures]]:
+    """The figures of each plan after each epoch, over all inner folds."""
+    tasks = [(plan, Job(seed, fold.train, fold.test)) for plan in plans for fold in inner]
+    curves: list[list[Figures]] = [[] for _ in tasks]
+    for place, trained in train_all(corpus, tasks, workers, progress):
+        curves[place] = [
+            Figures(float(e.val_loss or 0), float(e.val_accuracy or 0), float(e.val_uar or 0))
+            for e in trained.history
+        ]
+    clips = [len(fold.test) for fold in inner]
+    own = [curves[first : first + len(inner)] for first in range(0, len(tasks), len(inner))]
+    return [[_mean(figures, clips) for figures in zip(*folds, strict=True)] for folds in own]
+
+
+def _best_weight(
+    corpus: Corpus,
+    plan: Plan,
+    inner: Sequence[Fold],
+    rule: Rule,
+    seed: int,
+    workers: int,
+    progress: Progress,
+) -> tuple[float, Figures]:
+    """The weight that does best on all held-out clips of the inner folds together."""
+    nobody = np.array([], dtype=np.int64)
+    values = np.zeros((len(WEIGHTS), len(corpus.clips), len(plan.classes)))
+    tasks = [(plan, Job(seed, fold.train, nobody)) for fold in inner]
+    for place, trained in train_all(corpus, tasks, workers, progress):
+        for number, weight in enumerate(WEIGHTS):
+            probabilities = _at_weight(trained, with_weight(plan, weight), corpus)
+            values[number, inner[place].test] = probabilities[inner[place].test]
+    scored = np.concatenate([fold.test for fold in inner])
+    targets = corpus.targets(plan.classes)[scored]
+    found = [(_figures(each[scored], targets), weight) for each, weight in zip(values, WEIGHTS, strict=True)]
+    figures, weight = min(found, key=lambda option: option[0].rank(rule.by))
+    return weight, figures
+
+
+def _at_weight(trained: Trained, plan: Plan, corpus: Corpus) -> np.ndarray:
+    """What a trained member would say with the weight of ``plan``."""
+    features = {name: corpus.streams[name].features for name in trained.member.head.streams}
+    head = build_head(plan.head, features, len(plan.classes))
+    head.load_state_dict(trained.member.head.state_dict())
+    return replace(trained.member, head=head.eval()).predict(corpus, plan.device)
+
+
+def _figures(values: np.ndarray, targets: np.ndarray) -> Figures:
+    loss = -np.log(np.maximum(values[np.arange(len(targets)), targets], 1e-30)).mean()
+    names = [[str(i) for i in classes] for classes in (targets, values.argmax(axis=1))]
+    return Figures(float(loss), accuracy(*names), unweighted_average_recall(*names))
+
+
+def _mean(figures: Sequence[Figures], clips: Sequence[int]) -> Figures:
+    loss, right, uar = np.average([[f.loss, f.accuracy, f.uar] for f in figures], axis=0, weights=clips)
+    return Figures(float(loss), float(right), float(uar))

@@ -1,0 +1,248 @@
+"""Training one member: on a CPU the same seed gives the same bits, whatever else runs beside it.
+
+On a GPU the bits may differ from run to run, as some of its kernels add up in no fixed order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import FusionError
+from ..evaluation.metrics import accuracy, unweighted_average_recall
+from ..features.corpus import Corpus
+from ..heads.dropout import rekey
+from ..heads.registry import Head, HeadSettings, build_head, head_class
+from .batches import Batcher, Standardisation
+
+PREDICT_BATCH = 64
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a head is trained: Adam on cross-entropy (zhou2021 §IV); the last epoch is the member.
+
+    ``weight_decay`` shrinks the weights by that share of the learning rate at each step, apart from the
+    gradient; the papers have none. After ``halve_after`` epochs, if any, the learning rate is halved, once:
+    after 50 in zhou2021 §IV-A (fig. 5), which does not say it of the fused systems.
+    """
+
+    epochs: int = 200
+    batch: int = 64
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    halve_after: int | None = None
+
+    def check(self) -> None:
+        """See that ``halve_after`` comes before the last epoch.
+
+        Raises:
+            FusionError: it does not.
+        """
+        if self.halve_after is not None and self.halve_after >= self.epochs:
+            raise FusionError(
+                f"the learning rate cannot be halved after epoch {self.halve_after} of {self.epochs}; halve "
+                "it earlier, or train for more epochs"
+            )
+
+    def described(self) -> dict[str, Any]:
+        """As JSON values, without what is None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all members of a run have in common.
+
+    Attributes:
+        classes: their names.
+        head, training: settings.
+        device: a torch device or ``auto``.
+        weights: stream → tensors that its encoder starts from, which ``head`` names by their file's SHA-256.
+    """
+
+    classes: tuple[str, ...]
+    head: HeadSettings = field(default_factory=HeadSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    device: str = "cpu"
+    weights: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One member to train: its seed, the clips to fit, and those to watch each epoch (indices)."""
+
+    seed: int
+    fit: np.ndarray
+    watch: np.ndarray
+
+
+Task = tuple[Plan, Job]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a history: loss and accuracy on the clips being fitted, with dropout, as the epoch went
+    by; then loss, accuracy and unweighted average recall on the watched clips, None without any."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    val_uar: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A trained head with the standardisation of its training clips."""
+
+    classes: tuple[str, ...]
+    head: Head
+    standardisations: Mapping[str, Standardisation]
+
+    def predict(self, corpus: Corpus, device: str = "cpu") -> np.ndarray:
+        """Probabilities ``[N, C]`` float64 of all clips of ``corpus``."""
+        device = resolve_device(device)
+        batcher = Batcher(corpus.streams, self.standardisations, device, corpus.segments)
+        with one_thread():
+            return _probabilities(self.head.to(device), batcher, torch.arange(len(corpus.clips)))
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What came of a job: the member, its history, and its probabilities ``[N, C]`` of every clip."""
+
+    member: Member
+    history: tuple[Epoch, ...]
+    probabilities: np.ndarray
+
+
+def train(corpus: Corpus, plan: Plan, job: Job, on_epoch: Callable[[int], None]) -> Trained:
+    """Train one member.
+
+    Args:
+        corpus: the clips; those that are fitted or watched have a class among ``plan.classes``.
+        plan: the settings.
+        job: seed and clips.
+        on_epoch: called with the number of epochs done, after each.
+    """
+    device = resolve_device(plan.device)
+    streams = head_class(plan.head.fusion).streams
+    standardisations = {name: Standardisation.of(corpus.streams[name], job.fit) for name in streams}
+    batcher = Batcher(corpus.streams, standardisations, device, corpus.segments)
+    targets = torch.from_numpy(corpus.targets(plan.classes)).to(device)
+    fit, watch = (torch.from_numpy(clips).to(device) for clips in (job.fit, job.watch))
+    history = []
+    step = 0
+    with one_thread():
+        head, order = begin(corpus, plan, job.seed)
+        head.to(device)
+        settings = plan.training
+        optimiser = torch.optim.AdamW(
+            head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        for number in range(1, settings.epochs + 1):
+            if number - 1 == settings.halve_after:
+                for group in optimiser.param_groups:
+                    group["lr"] /= 2
+            shuffled = fit[torch.randperm(len(fit), generator=order).to(device)]
+            batches = torch.split(shuffled, settings.batch)
+            fitted = _fit_epoch(head, batcher, targets, batches, optimiser, job.seed, step)
+            step += len(batches)
+            history.append(Epoch(number, *fitted, *_watch(head, batcher, targets, watch, plan.classes)))
+            on_epoch(number)
+        everything = torch.arange(len(corpus.clips), device=device)
+        probabilities = _probabilities(head, batcher, everything)
+    member = Member(plan.classes, head.to("cpu"), standardisations)
+    return Trained(member, tuple(history), probabilities)
+
+
+def begin(corpus: Corpus, plan: Plan, seed: int) -> tuple[Head, torch.Generator]:
+    """The head of a member before its first step, on the CPU, and the generator of its orders of clips.
+
+    The caller's random state is as before afterwards.
+    """
+    features = {name: corpus.streams[name].features for name in head_class(plan.head.fusion).streams}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = build_head(plan.head, features, len(plan.classes), plan.weights)
+    return head, torch.Generator().manual_seed(seed)
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` as ``cuda`` where there is one, else ``cpu``; other names as they are.
+
+    Raises:
+        FusionError: there is no such device here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise FusionError(f"there is no device {name!r} here ({error}); use auto or cpu") from error
+    return name
+
+
+def _fit_epoch(
+    head: Head,
+    batcher: Batcher,
+    targets: Tensor,
+    batches: tuple[Tensor, ...],
+    optimiser: torch.optim.Optimizer,
+    seed: int,
+    step: int,
+) -> tuple[float, float]:
+    head.train()
+    loss_sum = torch.zeros((), device=targets.device)
+    right = torch.zeros((), device=targets.device)
+    for number, clips in enumerate(batches):
+        rekey(head, seed, step + number)
+        loss, logits = head.criterion(batcher(clips), targets[clips])
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        loss_sum += loss.detach() * len(clips)
+        right += (logits.argmax(dim=1) == targets[clips]).sum()
+    count = sum(map(len, batches))
+    return float(loss_sum) / count, float(right) / count
+
+
+def _watch(
+    head: Head, batcher: Batcher, targets: Tensor, clips: Tensor, classes: tuple[str, ...]
+) -> tuple[float, ...]:
+    if not len(clips):
+        return ()
+    return judged(_probabilities(head, batcher, clips), targets[clips].cpu().numpy(), classes)
+
+
+def judged(probabilities: np.ndarray, truth: np.ndarray, classes: tuple[str, ...]) -> tuple[float, ...]:
+    """Loss, accuracy and unweighted average recall of ``[N, C]`` for targets ``[N]``."""
+    loss = -np.log(probabilities[np.arange(len(truth)), truth].clip(1e-30)).mean()
+    names = [[classes[i] for i in indices] for indices in (truth, probabilities.argmax(axis=1))]
+    return float(loss), accuracy(*names), unweighted_average_recall(*names)
+
+
+@torch.no_grad()
+def _probabilities(head: Head, batcher: Batcher, clips: Tensor) -> np.ndarray:
+    head.eval()
+    logits = [head(batcher(part)) for part in torch.split(clips, PREDICT_BATCH)]
+    return np.asarray(torch.cat(logits).double().softmax(dim=1).cpu())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: sums then run in the same order on any number of cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

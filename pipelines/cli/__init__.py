@@ -1,0 +1,1 @@
+"""The command lines: options, help, progress, errors."""

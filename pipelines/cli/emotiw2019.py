@@ -1,0 +1,227 @@
+"""``avemo emotiw2019``: submission 5 of zhou2019 (table 4), from AFEW's clips to the challenge's zip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...extract import DEFAULT_BACKBONE
+from ..demo.set import DEMO_NOTE, is_demo
+from ..fuse.leaks import allow_duplicates
+from ..fuse.priors import choose
+from ..recipes.emotiw2019 import HEADER, PAPER, RAW, results, write
+from ..stage_one import into_store, say_found
+from .framework import command, json_result, keep_result
+from .outputs import refuse_existing
+from .table import aligned, records
+
+if TYPE_CHECKING:
+    from ...fusion.evaluation.priors import Prior
+    from ..corpora.clips.find import Found
+
+VIEW_SETS = ("default", "wide")
+JOINT = "f-ar-mean"
+HEAD = {  # zhou2019 table 2's best; sizes and training are those that zhou2021 prints
+    "fusion": "fbp",
+    "attention": "transformer",
+    "dropout": 0.3,
+    "outputs": 128,
+    "factors": 4,
+    "batch": 64,
+    "learning_rate": 1e-4,
+}
+
+EXAMPLES = """
+\b
+Examples:
+  avemo emotiw2019 afew/ --out emotiw --backbone ir50@affectnet.pth --backbone ir50@rafdb.pth \\
+        --audio alexnet@alexnet-owt-7be5be79.pth --zip MyTeam
+  avemo demo clips && avemo emotiw2019 clips --out emotiw --max-frames 10
+
+\b
+DIR gets features/ (the store), runs/ (one for each feature), results.md and results.csv (accuracy beside
+the paper's), submission.csv, scores.csv, and with --zip the challenge's zip.
+"""
+
+
+@command("emotiw2019", epilog=EXAMPLES)
+@click.argument("afew_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where everything goes."
+)
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    default=(DEFAULT_BACKBONE,),
+    show_default=True,
+    metavar="NAME[@WEIGHTS]",
+    help="A face network trained on AffectNet, as the paper's; given twice, the second is the one "
+    "trained on RAF-DB, and F-AR-Mean joins both.",
+)
+@click.option(
+    "--audio",
+    metavar="alexnet@WEIGHTS",
+    help="The paper's audio network.  [default: statistics of the log-Mel spectrogram]",
+)
+@click.option(
+    "--members",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Heads for each feature; member i has seed S + i.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S")
+@click.option("--epochs", type=click.IntRange(min=1), default=200, show_default=True, metavar="N")
+@click.option(
+    "--fit-on",
+    type=click.Choice(["train", "train+val"]),
+    default="train",
+    show_default=True,
+    help="train+val leaves no clips to validate on.",
+)
+@click.option(
+    "--prior",
+    type=click.Choice(["emotiw2019", "train", "none"]),
+    default="emotiw2019",
+    show_default=True,
+    help="Class weights of the ensemble: the paper's, or the training labels'.",
+)
+@click.option("--zip", "team", metavar="TEAM", help="Write TEAM.zip too: a text file for each test clip.")
+@click.option(
+    "--detector", default="dlib", show_default=True, metavar="NAME[@FILE]", help="dlib, or yunet@FILE.onnx."
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most N frames of each clip, spread evenly.  [default: all]",
+)
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Processes side by side.  [default: one a core where that pays]",
+)
+@allow_duplicates
+@click.option("--overwrite", is_flag=True, help="Replace runs of other settings in DIR.")
+@json_result
+@click.pass_context  # fmt: skip
+def emotiw2019(
+    context: click.Context,
+    /,
+    afew_dir: Path,
+    out: Path,
+    backbones: tuple[str, ...],
+    audio: str | None,
+    fit_on: str,
+    prior: str,
+    team: str | None,
+    detector: str,
+    max_frames: int | None,
+    device: str,
+    workers: int,
+    **training: Any,
+) -> int:
+    """Reproduce submission 5 of zhou2019 to EmotiW 2019 on the clips in AFEW_DIR.
+
+    Five features of the face, each fused with the sound by transformer attention and factorized bilinear
+    pooling, averaged, and re-weighted by class. What is done already is not done again, so a run that was
+    stopped goes on with the same command.
+    """
+    if len(backbones) > 2:
+        raise click.UsageError(f"{len(backbones)} backbones given; one, or an AffectNet and a RAF-DB one")
+    from ...extract.plan import Plan
+    from ..corpora.clips.find import find_clips
+    from ..fuse.ensemble import ensemble, outputs
+
+    found = find_clips(afew_dir, "afew")
+    plan = Plan(detector, backbones, VIEW_SETS, (audio,) if audio else (), max_frames, device)
+    labels = [network.label for network in plan.networks()]
+    written = [out / "results.md", out / "results.csv", *outputs(out, team)]
+    refuse_existing(written, training["overwrite"], unless=out / "features")
+    click.echo("== 1 of 3: clips to features")
+    say_found(afew_dir, found)
+    failures = into_store(found, plan, out / "features", workers)
+    click.echo("\n== 2 of 3: features to trained heads")
+    options = {
+        **training,
+        "store": out / "features",
+        "audio": "alexnet" if audio else "logmel-stats",
+        "device": device,
+        "workers": workers,
+    }
+    runs = train_all(labels, out / "runs", fit_on, options)
+    click.echo("\n== 3 of 3: heads to a submission")
+    context.invoke(ensemble, members=tuple(runs.values()), source=prior, out=out, team=team, overwrite=True)
+    weights = _prior(prior, runs)
+    notes = [*_notes(labels, audio, weights, fit_on, is_demo(afew_dir)), *_marks(runs)]
+    lines = results(runs, weights, validated=_validated(found, fit_on))
+    written = write(lines, notes, out)
+    click.echo("\n" + "\n".join(notes) + "\n\n" + aligned(HEADER, [line.cells for line in lines]))
+    click.echo(f"wrote {' and '.join(map(str, written))}")
+    rows = [[line.name, line.clips, line.accuracy, line.uar, line.paper] for line in lines]
+    folders = {name: str(path) for name, path in runs.items()}
+    keep_result(results=records(RAW, rows), notes=notes, runs=folders)
+    return 1 if failures or found.problems else 0
+
+
+def train_all(
+    labels: Sequence[str], folder: Path, fit_on: str, options: Mapping[str, Any]
+) -> dict[str, Path]:
+    """Train a run for each feature that the backbones ``labels`` allow; feature → the run's folder."""
+    from ..fuse.train import begin, fill, state, train
+
+    options = {**train.make_context("train", []).params, **HEAD, **options}
+    runs = {}
+    for feature in PAPER:
+        if feature == JOINT and len(labels) < 2:
+            click.echo(f"{PAPER[feature].name} is left out: it joins two backbones and one is given; name "
+                       "an AffectNet and a RAF-DB one by --backbone twice")  # fmt: skip
+            continue
+        visual = f"{feature}:{'+'.join(labels) if feature == JOINT else labels[0]}"
+        run, prepared, fit, watch = begin(folder / feature, fit_on, {**options, "visual": visual})
+        click.echo(f"{visual} on {len(fit)} clips: {state(run)}")
+        fill(run, prepared, fit, watch, options["workers"])
+        runs[feature] = run.path
+    return runs
+
+
+def _notes(
+    labels: Sequence[str], audio: str | None, prior: Prior | None, fit_on: str, demo: bool
+) -> list[str]:
+    """What whoever reads the table must know."""
+    heard = audio.partition("@")[0] if audio else "log-Mel statistics in place of the paper's AlexNet"
+    notes = [
+        f"Here: {' and '.join(labels)}, sound by {heard}. The paper: IR50 trained on AffectNet (and on "
+        "RAF-DB, for F-AR-Mean), sound by AlexNet; accuracies on AFEW's 383 validation clips."
+    ]
+    if prior:
+        notes.append(f"Re-weighted by {prior.note}.")
+    if fit_on != "train":
+        notes.append("Trained on the validation clips too, so there is nothing to validate on.")
+    return [*notes, DEMO_NOTE] if demo else notes
+
+
+def _marks(runs: Mapping[str, Path]) -> list[str]:
+    """What must stand beside the figures of validation clips."""
+    from ...fusion.training import cards
+
+    marks = {mark for path in runs.values() for mark in cards.read(path).facts.get("marks", ())}
+    return [f"{mark.capitalize()}." for mark in sorted(marks)]
+
+
+def _validated(found: Found, fit_on: str) -> bool:
+    return fit_on == "train" and any(clip.split == "val" and clip.label for clip in found.clips)
+
+
+def _prior(source: str, runs: Mapping[str, Path]) -> Prior | None:
+    from ...fusion.training import cards
+
+    return choose(source, cards.read(next(iter(runs.values()))).facts["train_counts"])

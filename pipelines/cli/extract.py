@@ -1,0 +1,265 @@
+"""``avemo-extract``: a folder of clips into a feature store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ... import __version__
+from ...extract import DEFAULT_BACKBONE
+from ..corpora.clips.found import count_of
+from ..stage_one import into_store, say_found
+from ..stale import settle_stale
+from .clip_options import PATTERN_HELP, dataset_options, find_chosen
+from .framework import command, json_result, keep_result, refuse_idle
+from .table import aligned, records
+
+if TYPE_CHECKING:
+    from ...cache.rows import Row
+    from ...cache.store import FeatureStore
+    from ..corpora.clips.find import Found
+
+PICTURE_OPTIONS = ("tta", "backbones", "detector", "max_frames")
+TTA = {"none": "none", "mean": "default", "meanstd": "default", "meanstd2": "wide"}
+
+EXAMPLES = """
+\b
+Examples:
+  avemo-extract afew/ --tta meanstd
+  avemo-extract clips/ --manifest clips.csv --backbone resnet18@Resnet18_FER+.pth.tar
+  avemo-extract afew/ --tta meanstd --tta meanstd2 --backbone ir50@affectnet.pth \\
+                --backbone ir50@rafdb.pth --audio alexnet@alexnet-owt-7be5be79.pth
+  avemo-extract clips/ --pattern '{actor}-{sentence}-{emotion}_{take}' --labels 'an=Angry,sa=Sad'
+  avemo-extract film.mp4 --store film --max-frames 200
+  avemo-extract RML/ --tta none --backbone vgg19-227@vgg19-dcbb9e9d.pth \\
+                --segment-audio vgg19@vgg19-dcbb9e9d.pth
+  avemo-extract IEMOCAP_full_release/ --store iemocap
+  avemo-extract clips/ --prune                       (files were deleted since)
+  avemo-extract MELD/ --part 3/16 --store part-3     (one of 16 jobs)
+
+\b
+Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
+2 wrong arguments or input; 130 interrupted: the same command goes on.
+"""
+
+
+def _part(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise click.BadParameter(f"{text!r}: I/N expected, with I from 1 to N, as 3/16")
+    return int(number), int(count)
+
+
+@command("extract", epilog=EXAMPLES + PATTERN_HELP)
+@click.version_option(__version__, prog_name="avemo-extract")
+@click.argument("clips", type=click.Path(path_type=Path))
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default="features",
+    show_default=True,
+    metavar="DIR",
+    help="The feature store to make or to add to.",
+)
+@dataset_options
+@click.option(
+    "--tta",
+    type=click.Choice(list(TTA)),
+    multiple=True,
+    default=("meanstd",),
+    show_default=True,
+    help="Views of each face: none (1), mean and meanstd (18 close ones, whose mean and spread are "
+    "both stored), meanstd2 (18 wide ones). Repeatable.",
+)
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    default=(DEFAULT_BACKBONE,),
+    show_default=True,
+    metavar="NAME[@WEIGHTS]",
+    help="A face network and its checkpoint, onnx@FILE.onnx, or timm:NAME[@FILE]. Repeatable.",
+)
+@click.option(
+    "--audio",
+    multiple=True,
+    metavar="NAME@WEIGHTS",
+    help="An audio network, beside the spectrogram and log-Mel that are always stored: alexnet over the "
+    "spectrogram, alexnet-logmel over log-Mel and its deltas. Repeatable.",
+)
+@click.option(
+    "--detector",
+    default="dlib",
+    show_default=True,
+    metavar="NAME[@FILE]",
+    help="dlib, yunet@FILE.onnx, or ssd@FILE: OpenCV's face SSD, whose boxes are cropped as they are.",
+)
+@click.option("--segments", is_flag=True, help="Also cut speech into segments of 655 ms, each an MFCC image.")
+@click.option(
+    "--segment-audio",
+    multiple=True,
+    metavar="NAME[@WEIGHTS]",
+    help="An image network over the segments' MFCC images; implies --segments. Repeatable.",
+)
+@click.option(
+    "--vad",
+    default="energy",
+    show_default=True,
+    metavar="NAME",
+    help="What tells speech for --segments: energy, silero (pip install 'avemo[vad]'), or none, for which "
+    "the whole clip is speech.",
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most N frames a clip, spread evenly.  [default: all]",
+)
+@click.option(
+    "--part",
+    callback=_part,
+    metavar="I/N",
+    help="Only every N-th clip from the I-th on, for one of N jobs of a cluster; avemo store merge joins "
+    "their stores.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="auto is bf16 where the machine computes in it and the network bears it.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Processes side by side.  [default: one a core; on a GPU at most 4]",
+)
+@click.option("--batch", type=click.IntRange(min=1), metavar="N",
+              help="Views that pass through a network at once.  [default: 36; on a GPU 288]")  # fmt: skip
+@click.option("--prune", is_flag=True, help="Remove stored clips of CLIPS that are no longer there.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Let other files with other labels take the place of stored clips.",
+)
+@json_result
+def main(
+    clips: Path,
+    store: Path,
+    tta: tuple[str, ...],
+    backbones: tuple[str, ...],
+    audio: tuple[str, ...],
+    detector: str,
+    segments: bool,
+    segment_audio: tuple[str, ...],
+    vad: str,
+    max_frames: int | None,
+    part: tuple[int, int] | None,
+    device: str,
+    precision: str,
+    workers: int,
+    batch: int | None,
+    prune: bool,
+    replace: bool,
+    **source: Any,
+) -> int:
+    """Turn the video clips in the folder CLIPS into features.
+
+    Finds and follows the main face of each clip, runs face networks over transformed views of it, turns
+    the sound into spectrograms, and keeps everything in a feature store. What is stored already is not
+    made again, so a run that was stopped goes on with the same command.
+    """
+    segments = segments or bool(segment_audio)
+    if not segments:
+        refuse_idle({"vad": "it says where speech is that is cut into segments; add --segments"})
+    found = find_chosen(clips, **source)
+    whole = found
+    if part:
+        found = found.part(*part)
+    pictures = not found.markers
+    if not pictures:
+        why = f"{found.dataset} is read as sound and facial markers, without pictures"
+        refuse_idle(dict.fromkeys(PICTURE_OPTIONS, why))
+    say_found(clips, found)
+    from ...cache.store import FeatureStore
+    from ...extract.plan import Plan
+
+    plan = Plan(
+        detector=detector,
+        backbones=tuple(dict.fromkeys(backbones)) if pictures else (),
+        view_sets=tuple(dict.fromkeys(TTA[name] for name in tta)),
+        audio=tuple(dict.fromkeys(audio)),
+        max_frames=max_frames,
+        device=device,
+        precision=precision,
+        batch=batch,
+        pictures=pictures,
+        segments=segments,
+        segment_audio=tuple(dict.fromkeys(segment_audio)),
+        voice_activity=vad,
+    )
+    failures = into_store(found, plan, store, workers, replace)
+    with FeatureStore(store) as opened:
+        settle_stale(opened, whole, clips, prune)
+        _summarise(opened, found)
+    return 1 if failures or found.problems else 0
+
+
+def _summarise(store: FeatureStore, found: Found) -> None:
+    rows = [row for row in map(store.row, found.clips) if row is not None]
+    table = []
+    for split in dict.fromkeys(row.clip.split for row in rows):
+        of_split = [row for row in rows if row.clip.split == split]
+        infos = [row.entries["faces"].info for row in of_split if row.has("faces")]
+        frames = sum(info["frames"] for info in infos)
+        faces = sum(info["faces"] for info in infos)
+        table.append(
+            [
+                split,
+                len(of_split),
+                sum(row.clip.label is not None for row in of_split),
+                sum(row.has("spectrogram") for row in of_split),
+                sum(bool(row.failures) for row in of_split),
+                frames,
+                f"{faces / frames:.1%}" if frames else "-",
+            ]
+        )
+    header = ["split", "clips", "labelled", "with sound", "failed", "frames", "with face"]
+    click.echo(aligned(header, table))
+    failed = {str(row.clip): "; ".join(sorted({*row.failures.values()})) for row in rows if row.failures}
+    keep_result(store=str(store.path), dataset=found.dataset, splits=records(header, table), failed=failed)
+    changed = Counter(change for row in rows if row.has("faces") for change in _changes(row))
+    if changed:
+        told = (f"{count_of(count, 'clip')} {change}" for change, count in changed.items())
+        click.echo(f"pictures: {', '.join(told)}")
+    if found.markers:
+        click.echo(_markers(rows))
+    following = f"; next: avemo-fuse train --store {store.path} --fusion fbp"
+    labelled = any(row.clip.label is not None for row in rows)
+    click.echo(f"stored in {store.path}{following if labelled else ''}")
+
+
+def _changes(row: Row) -> Sequence[str]:
+    """What was done to a clip's pictures beyond decoding."""
+    changes: Sequence[str] = row.entries["faces"].info.get("pictures", ())
+    return changes
+
+
+def _markers(rows: Sequence[Row]) -> str:
+    """How many clips have facial markers, and why the others have none."""
+    entries = [row.entries["markers"] for row in rows if "markers" in row.entries]
+    counts = Counter(entry.status for entry in entries)
+    absent = Counter(entry.reason for entry in entries if entry.status == "absent")
+    told = [f"facial markers: {count_of(counts['ok'], 'clip')}"]
+    told += [f"{count} failed" for count in (counts["failed"],) if count]
+    told += [f"{count} without: {reason}" for reason, count in absent.items()]
+    return "; ".join(told)

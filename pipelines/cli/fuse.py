@@ -1,0 +1,41 @@
+"""``avemo-fuse``: a store of features into trained heads, scores and ensembles."""
+
+from __future__ import annotations
+
+import click
+
+from ... import __version__
+from .lazy import LazyGroup
+
+COMMANDS = {
+    "train": (".fuse.train:train", "Train an ensemble of heads on a store of features."),
+    "predict": (".fuse.predict:predict", "Score a store, or video clips, with trained runs."),
+    "cv": (".fuse.cv:cv", "Cross-validate: leave one subject or session out, or k folds."),
+    "tables": (".fuse.tables:tables", "Make the papers' tables of comparisons on a store."),
+    "mix": (".fuse.mix:mix", "Train several kinds of heads and average them: 2am-fbp + 4g-fbp."),
+    "ensemble": (".fuse.ensemble:ensemble", "Average scores, re-weight them, write a submission."),
+    "compare": (".fuse.compare:compare", "Test whether one set of scores is better than another."),
+    "report": ("report:report", "Show what came of runs, as one HTML file."),
+}
+
+EXAMPLES = """
+\b
+Examples:
+  avemo-extract afew/ --tta meanstd
+  avemo-fuse train --fusion fbp
+  avemo-fuse ensemble runs/default --prior train --out submission
+  avemo-fuse compare runs/cv-concat runs/cv-fbp
+  avemo-fuse report runs/default
+  avemo-fuse predict runs/default film.mp4 --out scores.csv
+"""
+
+
+@click.command(
+    cls=LazyGroup,
+    commands=COMMANDS,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="avemo-fuse")
+def main() -> None:
+    """Train attention and bilinear-pooling heads on a feature store, and use what they say."""

@@ -1,0 +1,220 @@
+"""``avemo preview``: which face was taken, as a contact sheet a clip and a page over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..pages.preview.folder import Preview
+from ..stage_one import into_store, say_found
+from .clip_options import PATTERN_HELP, dataset_options, find_chosen
+from .framework import InputError, command, json_result, keep_result, refuse_idle
+from .table import aligned
+
+if TYPE_CHECKING:
+    from ..corpora.clips.find import Found
+
+FRAMES_LOOKED_AT, FRAMES_SHOWN, SHEETS = 32, 8, 1000
+WORST = 5
+OF_FOLDERS = ("dataset", "pattern", "manifest", "labels", "other_labels")
+OF_CLIPS = (*OF_FOLDERS, "detector", "max_frames", "store")
+
+EXAMPLES = """
+\b
+Examples:
+  avemo preview afew/                     looks for faces in 32 frames a clip
+  avemo preview features                  a store: shows what it holds
+  avemo preview one.mp4 two.mp4 --max-frames 0
+  avemo preview clips/ --store features --max-frames 0
+  avemo preview features --sheets 0 --json > faces.json
+
+The page is DIR/index.html. It lists 10,000 clips in less than 3 MB; sheets, of about 100 kB each, are
+files beside it. Sheets that are there already, of the same track and settings, are kept.
+
+\b
+Exit code: 0 done; 1 done, but some clips failed or are damaged, each named
+with its reason; 2 wrong arguments or input; 130 interrupted: the same command
+goes on.
+"""
+
+
+@command("preview", epilog=EXAMPLES + PATTERN_HELP)
+@click.argument("paths", metavar="CLIPS|STORE", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="preview",
+    show_default=True,
+    metavar="DIR",
+    help="The folder of the page and its sheets.",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(2, 16),
+    default=FRAMES_SHOWN,
+    show_default=True,
+    metavar="N",
+    help="Frames on a sheet, spread evenly over those that were looked at.",
+)
+@click.option(
+    "--sheets",
+    type=click.IntRange(min=0),
+    default=SHEETS,
+    show_default=True,
+    metavar="N",
+    help="Draw sheets of the N clips with the least faces; the page lists the others without. 0: of all.",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Of CLIPS: where their faces and sound are kept, for avemo-extract too.  [default: store in --out]",
+)
+@dataset_options
+@click.option(
+    "--detector",
+    default="dlib",
+    show_default=True,
+    metavar="NAME[@FILE]",
+    help="Of CLIPS: dlib, yunet@FILE.onnx, or ssd@FILE.",
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(min=0),
+    default=FRAMES_LOOKED_AT,
+    show_default=True,
+    metavar="N",
+    help="Of CLIPS: look for faces in at most N frames of each, spread evenly. 0: in all, as avemo-extract "
+    "does by default.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Clips worked on side by side.  [default: one a core]",
+)
+@json_result
+def preview(
+    paths: tuple[Path, ...],
+    out: Path,
+    frames: int,
+    sheets: int,
+    store: Path | None,
+    detector: str,
+    max_frames: int,
+    workers: int,
+    **source: Any,
+) -> int:
+    """Show which face was taken in each clip, so that wrong ones are found in a minute.
+
+    Draws a contact sheet a clip (frames over time with the face's box and points, what a network gets to
+    see of them, where the face was found and how surely, the sound and where speech is), and a page over all
+    of them, the clips in which the face was found least first.
+
+    CLIPS are a folder of any data set that avemo-extract takes, or video files: their main faces are looked
+    for and followed. Of a STORE the tracks that it holds are shown, and nothing is looked for again.
+    """
+    if (out / "index.html").exists() and not (out / "sheets").is_dir():
+        raise InputError(f"{out} holds an index.html that is no preview; name another folder by --out")
+    is_store = (paths[0] / "store.json").exists()
+    if is_store:
+        if len(paths) > 1:
+            raise click.UsageError(f"{paths[0]} is a store, which is shown alone; leave out {paths[1]}")
+        refuse_idle(dict.fromkeys(OF_CLIPS, f"{paths[0]} is a store, whose tracks are shown as they are"))
+    if is_store:
+        problems, path, wanted = 0, paths[0], None
+    else:
+        found = _found(paths, source)
+        path = store or out / "store"
+        _extract(paths, found, path, detector, max_frames or None, workers)
+        problems, wanted = len(found.problems), {clip.key for clip in found.clips}
+    from ...cache.store import FeatureStore
+
+    with FeatureStore(path) as opened:
+        rows = [row for row in opened.rows if wanted is None or row.clip.key in wanted]
+        shown = Preview(opened, rows, out, frames, _named(paths))
+        shown.draw(sheets, workers)
+    _say(shown)
+    keep_result(**shown.table())
+    return 1 if problems or shown.failed else 0
+
+
+def _named(paths: Sequence[Path]) -> str:
+    return f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else str(paths[0])
+
+
+def _found(paths: Sequence[Path], source: dict[str, Any]) -> Found:
+    if len(paths) == 1:
+        return find_chosen(paths[0], **source)
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"'{path}' does not exist; name video files")
+        if path.is_dir():
+            raise InputError(f"'{path}' is a folder, one of several paths; name it alone, or files alone")
+    refuse_idle(dict.fromkeys(OF_FOLDERS, "several files are shown as they are, unlabelled"))
+    from ..corpora.clips.find import find_files
+
+    return find_files(paths)
+
+
+def _extract(
+    paths: Sequence[Path],
+    found: Found,
+    path: Path,
+    detector: str,
+    max_frames: int | None,
+    workers: int,
+) -> None:
+    """Stage 1 without networks: face tracks and sound of these clips into the store at ``path``.
+
+    Raises:
+        InputError: the store holds tracks of other settings, which would be replaced.
+    """
+    from ...cache.store import FeatureStore
+    from ...extract.plan import FACES, Plan
+
+    say_found(paths[0], found)
+    plan = Plan(detector, backbones=(), max_frames=max_frames, pictures=not found.markers)
+    if plan.pictures and (path / "store.json").exists():
+        key = plan.keys()[FACES]
+        with FeatureStore(path) as store:
+            stored = [row.entries[FACES].key for row in map(store.row, found.clips) if row and row.has(FACES)]
+        differing = next((other.differences(key) for other in stored if other != key), None)
+        if differing:
+            raise InputError(
+                f"{path} holds face tracks of other settings ({'; '.join(differing)}: stored / asked for), "
+                f"which would be replaced; show them by avemo preview {path}, or name another --store"
+            )
+    into_store(found, plan, path, workers)
+
+
+def _say(shown: Preview) -> None:
+    """Failures with their reasons, the clips to look at first, and where the page is."""
+    for subject in shown.failed:
+        reason = subject.problem or "; ".join(subject.notes)
+        click.echo(f"{'failed' if subject.problem else 'note'}: {subject.clip}: {reason}", err=True)
+    worst = [s for s in shown.subjects if s.track and not s.problem][:WORST]
+    rows = [
+        [
+            str(s.clip),
+            f"{s.track.rate:.1%}",
+            *(
+                "-" if figure is None else f"{figure:{spec}}"
+                for figure, spec in (
+                    (s.track.confidence, ".2f"),
+                    (s.track.smallest_face, ".0f"),
+                    (s.track.largest_jump, ".0%"),
+                )
+            ),
+        ]
+        for s in worst
+        if s.track
+    ]
+    if rows:
+        click.echo(aligned(["look at first", "with face", "confidence", "smallest px", "largest jump"], rows))
+    sheets = len(shown.sheets)
+    click.echo(f"{shown.out / 'index.html'}: {len(shown.subjects)} clips, {sheets} sheets")

@@ -1,0 +1,60 @@
+"""Tables as aligned text, as Markdown, and as CSV files."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+NUMBER = re.compile(r"-|[+-]?\d[\d.,]*( ± \d[\d.]*|-\d[\d.]*| ?%| [kMGT]?B)?")
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """``header`` and ``rows`` in columns, text to the left and numbers (``12``, ``98.1%``, ``1 ± 2``) right.
+
+    A float gets three decimals, None a dash. A column of nothing but numbers and dashes is one of numbers.
+    """
+    texts = list(zip(header, *([_text(cell) for cell in row] for row in rows), strict=True))
+    widths = [max(map(len, column)) for column in texts]
+    right = [all(map(NUMBER.fullmatch, column[1:])) for column in texts]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        )
+        for line in zip(*texts, strict=True)
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """``header`` and ``rows`` as a table of Markdown, the first column to the left, the others to the right.
+
+    A float gets three decimals, None a dash.
+    """
+    lines = [header, ("---", *["---:"] * (len(header) - 1)), *([_text(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def records(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[dict[str, object]]:
+    """A mapping a row, for JSON."""
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write ``header`` and ``rows``, numbers in full and None as an empty cell.
+
+    Raises:
+        FusionError: the file cannot be written.
+    """
+    from ...fusion.files import replacing
+
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def _text(cell: object) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)

@@ -1,0 +1,239 @@
+"""``avemo weights``: which weights there are, and having them here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .framework import InputError, command, json_instead
+from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from ...extract.backbones.zoo import WeightSet
+
+names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=True)
+
+
+@command("list")
+@click.argument("pattern", default="*")
+@json_instead
+def list_(pattern: str, as_json: bool) -> None:
+    """List the weights whose name fits PATTERN.
+
+    PATTERN is a part of the name, or has * and ?, as in 'resnet*' or ferplus.
+    """
+    from ...extract.backbones.zoo import matches
+    from ..weights.report import as_table, records
+
+    found = [record for record in records() if matches(record["name"], pattern)]
+    if not found:
+        raise InputError(f"no weights have a name like {pattern!r}; `avemo weights list` lists all")
+    click.echo(_json(found) if as_json else as_table(found))
+
+
+@command("show")
+@names_argument
+@json_instead
+def show(names: tuple[str, ...], as_json: bool) -> None:
+    """Say all that is known of weights.
+
+    Classes, what goes in and comes out, licence, source, checksum; for those that are here, the file and
+    whether it is whole.
+    """
+    from ..weights.report import as_text
+
+    found = _records(names)
+    click.echo(_json(found) if as_json else "\n\n".join(map(as_text, found)))
+
+
+@command("fetch")
+@names_argument
+@click.option(
+    "--url", metavar="URL", help="Get the file from here, a mirror, instead. The checks are the same."
+)
+@click.option("--again", is_flag=True, help="Fetch it even if it is here.")
+def fetch(names: tuple[str, ...], url: str | None, again: bool) -> int:
+    """Download weights.
+
+    A download that broke off goes on where it stopped, and what arrived is checked: its checksum where one
+    is known, and whether it loads into its network. Nothing in it is run.
+
+    \b
+    Exit code: 0 all are here; 1 some are not; 2 the only one asked for is not, or there is none
+    of that name; 130 interrupted: the same command goes on.
+    """
+    from ...extract.backbones.zoo import of_name
+
+    found = _records(names)
+    if url and len(found) > 1:
+        raise click.UsageError(f"--url is the address of one file, but {len(found)} weights are asked for")
+    failed = 0
+    for record in found:
+        if record["path"] and not (again and record["place"] == "cached"):
+            click.echo(f"{record['name']} is here: {record['path']} ({record['place']})")
+            continue
+        entry = of_name(record["name"])
+        try:
+            if entry is None:
+                raise InputError(f"{record['name']} is your own: nothing is known of where to fetch it")
+            _fetch(entry, url or entry.url)
+        except (InputError, ValueError) as error:
+            if len(found) == 1:
+                raise
+            click.echo(str(error), err=True)
+            failed += 1
+    return 1 if failed else 0
+
+
+@command("verify")
+@click.argument("files", metavar="[FILE|NAME]...", nargs=-1)
+@json_instead
+def verify(files: tuple[str, ...], as_json: bool) -> int:
+    """See whether weights are whole.
+
+    Each FILE, or the file of each NAME (default: all that are here), is recognised by its tensors and
+    loaded into its network, and its SHA-256 is compared with the published one or with that on its card.
+
+    \b
+    Exit code: 0 all are whole; 1 some are not, each with its reason.
+    """
+    from ...extract.backbones.weights_folder import stored
+    from ..weights.check import check
+    from .table import aligned
+
+    here = {weights.name: weights.path for weights in stored()}
+    verdicts = [check(path, expected) for path, expected in _to_verify(files, here)]
+    if as_json:
+        click.echo(_json([{**vars(verdict), "path": str(verdict.path)} for verdict in verdicts]))
+    else:
+        names = {path: name for name, path in here.items()}
+        header = ["file", "verdict", "known as", "what it is", "SHA-256", "checksum"]
+        rows = [
+            [
+                verdict.path.name,
+                verdict.state,
+                verdict.name or names.get(verdict.path),
+                verdict.what if verdict.state != "problem" else None,
+                verdict.sha256 and verdict.sha256[:16],
+                verdict.checksum,
+            ]
+            for verdict in verdicts
+        ]
+        click.echo(aligned(header, rows))
+    problems = [verdict for verdict in verdicts if verdict.state == "problem"]
+    for verdict in problems:
+        click.echo(f"{verdict.path}: {verdict.what}", err=True)
+    return 1 if problems else 0
+
+
+@command("add")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--as", "name", metavar="NAME", help="ARCHITECTURE or ARCHITECTURE@TAG, as in ir50@affectnet.")
+@click.option("--licence", metavar="TEXT", help="The licence of the weights, to be noted.")
+def add(file: Path, name: str | None, licence: str | None) -> None:
+    """Put a weights file of yours where --backbone finds it by name.
+
+    FILE is read without running anything in it, recognised by its tensors, and kept as .safetensors with
+    a card that says where it came from.
+    """
+    from ..weights.add import add as put
+
+    stored = put(file, name, licence)
+    click.echo(f"added {stored.path}; use it as --backbone {stored.name}")
+
+
+def _records(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Of the weights with these names, which may have ``*`` and ``?``."""
+    import difflib
+
+    from ...extract.backbones.zoo import matches
+    from ..weights.report import records
+
+    known = {record["name"]: record for record in records()}
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        fitting = [name] if name in known else [n for n in known if "*" in name and matches(n, name)]
+        if not fitting:
+            nearest = difflib.get_close_matches(name, known, cutoff=0.3) or list(known)
+            raise InputError(
+                f"no weights are called {name!r}; the nearest are {', '.join(nearest)}, "
+                "and `avemo weights list` lists all"
+            )
+        found |= {n: known[n] for n in fitting}
+    return list(found.values())
+
+
+def _fetch(entry: WeightSet, url: str | None) -> None:
+
+    from ...extract.backbones.weights_folder import folder, how_to_get
+    from ..weights.check import check
+    from ..weights.download import DownloadError, download
+
+    if url is None or not entry.files:
+        raise InputError(f"{entry.name} cannot be fetched: there is no direct link; {how_to_get(entry)}")
+    target = folder() / entry.files[0]
+
+    def whole(path: Path) -> None:
+        verdict = check(path, entry)
+        if verdict.state == "problem":
+            raise DownloadError(f"{url}: {verdict.what}")
+
+    with progress_bar(desc=entry.name, unit="B", unit_scale=True) as bar:
+
+        def started(done: int, total: int | None) -> None:
+            bar.reset(total)
+            bar.initial = bar.n = done
+            bar.refresh()
+
+        try:
+            download(url, target, whole, started, bar.update)
+        except DownloadError as error:
+            bar.leave = False
+            raise InputError(
+                f"{entry.name} could not be fetched. {error}. By hand: get {entry.files[0]} from "
+                f"{entry.page} and put it into {target.parent}"
+            ) from error
+    click.echo(f"fetched {target}; licence: {entry.licence or 'not known, see ' + entry.page}")
+
+
+def _to_verify(files: Sequence[str], here: Mapping[str, Path]) -> list[tuple[Path, WeightSet | None]]:
+    """Paths, and what the file of a name should be; ``here`` are the names of all that is here."""
+    from ...extract.backbones.zoo import of_name
+
+    if not files and not here:
+        raise InputError("there are no weights on this machine; `avemo weights list` says how to get them")
+    chosen: list[tuple[Path, WeightSet | None]] = []
+    for file in files or here:
+        path = Path(file).expanduser()
+        named = not path.exists() and file in here
+        chosen.append((here[file], of_name(file)) if named else (path, None))
+    return chosen
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+EXAMPLES = """
+\b
+Examples:
+  avemo weights list ferplus
+  avemo weights show irse50@ms1m
+  avemo weights fetch irse50@ms1m
+  avemo weights add ir50_affectnet.pth --as ir50@affectnet --licence "research only"
+  avemo-extract clips/ --backbone irse50@ms1m --backbone ir50@affectnet
+  avemo weights verify
+"""
+
+weights = click.Group(
+    "weights",
+    commands=[list_, show, fetch, verify, add],
+    help="Find, fetch and check the weights of face networks.\n\nThey are kept in the folder that the "
+    "environment variable AVEMO_WEIGHTS names, else in avemo/weights of the user's cache.",
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)

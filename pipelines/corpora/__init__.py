@@ -1,0 +1,1 @@
+"""Corpora as they unpack: clips and pictures with their labels."""

@@ -1,0 +1,190 @@
+"""Data sets whose folders say what their clips are: AFEW, class folders, and folders that say nothing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from ....cache.clips import Clip
+from .found import (
+    MOST,
+    ONLY_SPLIT,
+    Found,
+    NotThisDataset,
+    clip_at,
+    count_of,
+    first_names,
+    one_per_id,
+    path_id,
+)
+from .scan import LeftOut, Tree
+
+AFEW_CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
+_IN_ANY_CASE = {name.casefold(): name for name in AFEW_CLASSES}
+AFEW_ID = re.compile(r"[0-9]{9}")
+AFEW_SPLITS = {
+    "train": re.compile(r"(?i:train(_afew)?)"),
+    "val": re.compile(r"(?i:val(_afew)?)"),
+    "test": re.compile(r"test|Test.*"),
+}
+FOLDER_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+class Place(NamedTuple):
+    """What the folders of a file say: its split, its class, or the folder that stands where one should."""
+
+    split: str | None = None
+    label: str | None = None
+    stranger: str | None = None
+
+
+def find_afew(tree: Tree, named: bool = False) -> Found:
+    """AFEW however it was unpacked: split folders at any depth, class folders in them, the test part flat.
+
+    The root itself may be a split folder. A test part that has class folders is labelled by them.
+
+    Args:
+        tree: the folder.
+        named: the user says that it is AFEW; otherwise the clips must be called as AFEW's are, for folders
+            of one's own may be laid out so too.
+    """
+    places = {file: _afew_place(file.parts[:-1]) for file in tree.files}
+    if not any(place.split for place in places.values()):
+        places = {file: _afew_place((tree.root.name, *file.parts[:-1])) for file in tree.files}
+    _require_afew(tree, places)
+    if not named:
+        _require_afew_names(tree, [file for file, place in places.items() if place.split])
+    labelled = {"train", "val"} | {place.split for place in places.values() if place.label}
+    clips: list[Clip] = []
+    refused: list[tuple[PurePosixPath, str]] = []
+    for file, place in places.items():
+        if place.split and (place.label or place.split not in labelled):
+            clips.append(clip_at(tree.root, file, place.split, place.label))
+        else:
+            refused.append((file, _why_not_afew(place)))
+    kept, twice = one_per_id(clips, tree.root)
+    return Found(kept, "AFEW", [*tree.left_out, *_by_folder(refused), *twice])
+
+
+def _afew_place(folders: tuple[str, ...]) -> Place:
+    """The innermost split folder counts, and the first class below it."""
+    for depth in reversed(range(len(folders))):
+        for split, name in AFEW_SPLITS.items():
+            if name.fullmatch(folders[depth]):
+                inner = folders[depth + 1 :]
+                label = next(filter(None, (_IN_ANY_CASE.get(folder.casefold()) for folder in inner)), None)
+                return Place(split, label, inner[-1] if inner and not label else None)
+    return Place()
+
+
+def _require_afew(tree: Tree, places: dict[PurePosixPath, Place]) -> None:
+    """Most class folders must be AFEW's; a test part alone is AFEW's if some folder bears that name."""
+    known = {(place.split, place.label) for place in places.values() if place.label}
+    strange = {(place.split, place.stranger) for place in places.values() if place.stranger}
+    if len(known) > len(strange):
+        return
+    names = {tree.root.name, *(part for file in tree.files for part in file.parts[:-1])}
+    only_test = not known and any(place.split == "test" for place in places.values())
+    if only_test and any("afew" in name.lower() or name == "Test_vid_Distribute" for name in names):
+        return
+    raise NotThisDataset(
+        "expected folders Train, Val and Test (or Train_AFEW, …) with the class folders "
+        f"{', '.join(AFEW_CLASSES)}; found {first_names(tree.files)}"
+    )
+
+
+def _require_afew_names(tree: Tree, files: list[PurePosixPath]) -> None:
+    """Most names must be nine digits, or a folder bear the name of AFEW."""
+    folders = {tree.root.name, *(part for file in files for part in file.parts[:-1])}
+    numbered = sum(AFEW_ID.fullmatch(file.stem) is not None for file in files)
+    if 2 * numbered < len(files) and not any("afew" in folder.lower() for folder in folders):
+        odd = [file for file in files if not AFEW_ID.fullmatch(file.stem)]
+        raise NotThisDataset(f"expected names of nine digits (000046280.avi); found {first_names(odd)}")
+
+
+def _why_not_afew(place: Place) -> str:
+    if place.split is None:
+        return "not inside a folder Train, Val or Test"
+    if place.stranger is None:
+        return f"lies in split '{place.split}' outside of its class folders"
+    return f"unknown class folder '{place.stranger}' (expected one of {', '.join(AFEW_CLASSES)})"
+
+
+def find_class_folders(tree: Tree) -> Found:
+    """``<Class>/<clip>``, with or without folders train, val and test above; a test part may be flat.
+
+    The id of a clip is its path below the root without the folder of its split and the suffix.
+    """
+    outer = _shared_folders(tree.files)
+    clips: list[Clip] = []
+    refused: list[tuple[PurePosixPath, str]] = []
+    for file in tree.files:
+        split, folders = _split_and_rest(file.parts[outer:-1])
+        if len(folders) == 1 or (not folders and split == "test"):
+            own = PurePosixPath(*file.parts[:outer], *folders, file.name)
+            label = folders[0] if folders else None
+            clips.append(Clip(path_id(own), split, f"{tree.root}/{file}", label))
+        else:
+            refused.append((file, "deeper than a class folder" if folders else "not in a class folder"))
+    classes = {clip.label for clip in clips if clip.label}
+    if len(classes) < 2 or len(clips) < MOST * len(tree.files):
+        odd = [file for file, _ in refused] or tree.files
+        raise NotThisDataset(
+            "expected two or more folders <Class>/<clip>, with or without train, val and test above; "
+            f"found {first_names(odd)}"
+        )
+    kept, twice = one_per_id(clips, tree.root)
+    dataset = f"class folders ({len(classes)} classes)"
+    return Found(kept, dataset, [*tree.left_out, *_by_folder(refused), *twice])
+
+
+def _shared_folders(files: list[PurePosixPath]) -> int:
+    """How many outer folders all files share before the first that names a split."""
+    shared = 0
+    for level in zip(*(file.parts[:-1] for file in files), strict=False):
+        if len(set(level)) > 1 or level[0].lower() in FOLDER_SPLITS:
+            break
+        shared += 1
+    return shared
+
+
+def _split_and_rest(folders: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    split = FOLDER_SPLITS.get(folders[0].lower()) if folders else None
+    return (split, folders[1:]) if split else (ONLY_SPLIT, folders)
+
+
+def empty_class_folders(clips: Iterable[Clip]) -> list[Path]:
+    """Folders beside those of which classes are called that hold no clip."""
+    labels = {clip.path.rpartition("/")[0]: (clip.label or "").casefold() for clip in clips}
+    folders = {Path(folder): label for folder, label in labels.items()}
+    used = {*folders, *(above for folder in folders for above in folder.parents)}
+    homes = {folder.parent for folder, label in folders.items() if folder.name.casefold() == label}
+    return [
+        folder
+        for home in sorted(homes)
+        for folder in sorted(home.iterdir())
+        if folder.is_dir() and folder not in used and not folder.name.startswith((".", "__"))
+    ]
+
+
+def find_flat(tree: Tree) -> Found:
+    """Every media file, unlabelled; its id is its path below the root without the suffix."""
+    clips = [Clip(path_id(file), ONLY_SPLIT, f"{tree.root}/{file}") for file in tree.files]
+    kept, twice = one_per_id(clips, tree.root)
+    return Found(kept, "unlabelled clips (no data set recognised)", [*tree.left_out, *twice])
+
+
+def _by_folder(refused: Iterable[tuple[PurePosixPath, str]]) -> list[LeftOut]:
+    """One entry a folder and reason, with the number of files that it costs."""
+    counts = Counter((str(file.parent), reason) for file, reason in refused)
+    return [
+        LeftOut(folder, reason, detail=f"{count_of(count, 'file')} not used")
+        for (folder, reason), count in counts.items()
+    ]

@@ -1,0 +1,259 @@
+"""IEMOCAP as it is on disk: sentences of dialogs, their evaluations, and markers on one of the two faces.
+
+    Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav
+    Session1/dialog/EmoEvaluation/Ses01F_impro01.txt
+    Session1/dialog/MOCAP_rotated/Ses01F_impro01.txt
+
+A dialog is named by its session, by the speaker who wears the markers in it, and by its scene; a sentence by
+its dialog and by who says it. A sentence's wav is its dialog from the start to the end that the evaluation
+gives, and so are its markers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from ....cache.clips import Clip
+from .found import (
+    ONLY_SPLIT,
+    DatasetError,
+    Found,
+    NotThisDataset,
+    clip_at,
+    count_of,
+    first_names,
+    one_per_id,
+)
+from .scan import LeftOut, Tree
+
+if TYPE_CHECKING:
+    from ....extract.markers import MarkerSpan
+
+CLASSES = {"ang": "Angry", "hap": "Happy", "neu": "Neutral", "sad": "Sad"}
+EXCITED = CLASSES | {"exc": "Happy"}
+EVERY = CLASSES | {
+    "dis": "Disgust",
+    "exc": "Excited",
+    "fea": "Fear",
+    "fru": "Frustrated",
+    "sur": "Surprise",
+}
+OTHERS = {
+    "dis": "disgusted",
+    "exc": "excited",
+    "fea": "fearful",
+    "fru": "frustrated",
+    "oth": "other",
+    "sur": "surprised",
+    "xxx": "no agreement",
+}
+SENTENCE = re.compile(
+    r"(?P<dialog>(?P<session>Ses\d\d)(?P<wearer>[FM])_(?P<kind>impro|script)\w+)_(?P<speaker>[FM])\d+"
+)
+TURN = re.compile(r"\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s+(\S+)\s+([a-z]{3})\s")
+LARGEST = 4 << 20  # bytes of an evaluation; the corpus's own have thirty thousand
+OTHER_WEARS = "the other speaker of the dialog wears the markers"
+NO_RECORDING = "dialog/MOCAP_rotated has no recording of the dialog"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A sentence as evaluated: its seconds in the dialog, and the code of the emotion that most named."""
+
+    start: float
+    end: float
+    emotion: str
+
+
+@dataclass
+class Evaluation:
+    """The turns of a dialog by sentence, and what is wrong with the rest.
+
+    Attributes:
+        unusable: sentence → why its turn cannot be used.
+        broken: numbers of lines that tell of no sentence.
+        reason: why there is none at all.
+    """
+
+    name: str
+    turns: dict[str, Turn] = field(default_factory=dict)
+    unusable: dict[str, str] = field(default_factory=dict)
+    broken: list[int] = field(default_factory=list)
+    reason: str = ""
+
+    def why_not(self, sentence: str) -> str:
+        """Why there is no turn of a sentence."""
+        lines = f" (line {self.broken[0]} cannot be read)" if self.broken else ""
+        return self.reason or self.unusable.get(sentence) or f"{self.name} has no turn of that name{lines}"
+
+
+def find_iemocap(
+    tree: Tree, protocol: str = "improvised", labels: Mapping[str, str] = CLASSES, scripted: bool = False
+) -> Found:
+    """The sentences of some emotions, with a subject for each speaker.
+
+    Args:
+        tree: the corpus, or one session of it.
+        protocol: what people call this choice of sentences.
+        labels: code of an emotion → class; sentences of others are left out.
+        scripted: take the sentences of scripted scenes too.
+
+    Raises:
+        NotThisDataset: there are no sentences, or no evaluations of them.
+        DatasetError: none of the sentences can be used.
+    """
+    sentences = [file for file in tree.files if file.parts[-4:-2] == ("sentences", "wav")]
+    if not any((tree.root / _dialog(file) / "EmoEvaluation").is_dir() for file in sentences):
+        raise NotThisDataset(
+            "expected Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav, … and "
+            f"Session1/dialog/EmoEvaluation/Ses01F_impro01.txt, …; found {first_names(tree.files)}"
+        )
+    named, problems = _named(sentences)
+    wanted = {file: match for file, match in named.items() if scripted or match["kind"] == "impro"}
+    paths = {
+        file: _dialog(file) / "EmoEvaluation" / f"{match['dialog']}.txt" for file, match in wanted.items()
+    }
+    evaluations = {
+        path: read_evaluation(tree.root / path)
+        for path in dict.fromkeys([*paths.values(), *_evaluated(tree.root, sentences, scripted)])
+    }
+    clips: list[Clip] = []
+    spans: dict[tuple[str, str], MarkerSpan] = {}
+    others: Counter[str] = Counter()
+    for file, match in wanted.items():
+        evaluation = evaluations[paths[file]]
+        turn = evaluation.turns.get(file.stem)
+        if turn is None:
+            problems.append(LeftOut(str(file), evaluation.why_not(file.stem)))
+        elif turn.emotion not in labels:
+            others[OTHERS.get(turn.emotion, turn.emotion)] += 1
+        else:
+            subject = match["session"] + match["speaker"]
+            clip = clip_at(tree.root, file, ONLY_SPLIT, labels[turn.emotion], subject)
+            clips.append(replace(clip, session=match["session"]))
+            spans.setdefault(clips[-1].key, _span(tree.root / _dialog(file), match, turn))
+    kept, twice = one_per_id(clips, tree.root)
+    problems += [*tree.left_out, *_without_sound(evaluations, named, labels), *twice]
+    if not kept:
+        first = f"; '{problems[0].path}': {problems[0].why}" if problems else ""
+        raise DatasetError(
+            f"no sentence in '{tree.root}' is of {', '.join(dict.fromkeys(labels.values()))}{first}"
+        )
+    held = {*sentences}
+    whole = [LeftOut(str(file), "of a whole dialog", spare=True) for file in tree.files if file not in held]
+    return Found(
+        kept,
+        f"IEMOCAP ({protocol})",
+        problems + whole,
+        _notes(len(named) - len(wanted), others),
+        spans,
+    )
+
+
+def _dialog(sentence: PurePosixPath) -> PurePosixPath:
+    """The folder of the dialogs of a sentence's session."""
+    return sentence.parents[3] / "dialog"
+
+
+def _evaluated(root: Path, sentences: Iterable[PurePosixPath], scripted: bool) -> list[PurePosixPath]:
+    """The evaluations of the sessions that any sentence is of."""
+    folders = dict.fromkeys(_dialog(file) / "EmoEvaluation" for file in sentences)
+    pattern = "Ses*.txt" if scripted else "Ses*_impro*.txt"
+    return [folder / path.name for folder in folders for path in sorted((root / folder).glob(pattern))]
+
+
+def _named(
+    sentences: list[PurePosixPath],
+) -> tuple[dict[PurePosixPath, re.Match[str]], list[LeftOut]]:
+    """What the names of sentences say, and those that say nothing."""
+    named, strangers = {}, []
+    for file in sentences:
+        match = SENTENCE.fullmatch(file.stem)
+        if match and match["dialog"] == file.parent.name:
+            named[file] = match
+        else:
+            strangers.append(LeftOut(str(file), "is not named like Ses01F_impro01/Ses01F_impro01_F000.wav"))
+    return named, strangers
+
+
+def _notes(scripted: int, others: Counter[str]) -> list[str]:
+    """What is left out on purpose."""
+    notes = [f"left out: {count_of(scripted, 'scripted sentence')}"] if scripted else []
+    if others:
+        told = ", ".join(f"{count} {name}" for name, count in others.most_common())
+        notes.append(f"left out: {count_of(others.total(), 'sentence')} of other emotions ({told})")
+    return notes
+
+
+def _span(dialog: Path, match: re.Match[str], turn: Turn) -> MarkerSpan:
+    from ....extract.markers import MarkerSpan
+
+    recording = dialog / "MOCAP_rotated" / f"{match['dialog']}.txt"
+    absent = OTHER_WEARS if match["speaker"] != match["wearer"] else ""
+    if not absent and not recording.is_file():
+        absent = NO_RECORDING
+    return MarkerSpan(str(recording), turn.start, turn.end, absent)
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """The turns of a dialog: lines ``[start - end]<tab>sentence<tab>emotion<tab>[v, a, d]``, others passed
+    over. What cannot be read costs its own sentence."""
+    found = Evaluation(f"EmoEvaluation/{path.name}")
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        found.reason = f"{found.name} cannot be read: {error.strerror}"
+        return found
+    if len(content) > LARGEST:
+        found.reason = f"{found.name} has more than {LARGEST >> 20} MiB, so it is no evaluation of a dialog"
+        return found
+    for number, line in enumerate(content.decode(errors="replace").splitlines(), start=1):
+        if line.startswith("["):
+            _take(found, number, f"{line}\n")
+    return found
+
+
+def _take(found: Evaluation, number: int, line: str) -> None:
+    match = TURN.match(line)
+    if not match:
+        found.broken.append(number)
+        return
+    name = match[3]
+    try:
+        turn = Turn(float(match[1]), float(match[2]), match[4])
+    except ValueError:
+        turn = Turn(0, 0, "")
+    if not (isfinite(turn.start) and isfinite(turn.end) and turn.start < turn.end):
+        found.unusable[name] = f"{found.name} line {number}: from {match[1]} to {match[2]} is no time"
+    elif found.turns.get(name, turn) != turn:
+        found.unusable[name] = f"{found.name} has several turns of that name"
+    else:
+        found.turns[name] = turn
+    if name in found.unusable:
+        found.turns.pop(name, None)
+
+
+def _without_sound(
+    evaluations: Mapping[PurePosixPath, Evaluation],
+    sentences: Iterable[PurePosixPath],
+    labels: Mapping[str, str],
+) -> list[LeftOut]:
+    """Sentences of the emotions wanted that were evaluated and have no wav."""
+    held = {file.stem for file in sentences}
+    return [
+        LeftOut(
+            str(path.parents[2] / "sentences" / "wav" / path.stem / f"{name}.wav"),
+            "is not there, and its evaluation tells of it",
+            detail=evaluation.name,
+        )
+        for path, evaluation in evaluations.items()
+        for name, turn in evaluation.turns.items()
+        if turn.emotion in labels and name not in held
+    ]

@@ -1,0 +1,146 @@
+"""Finding the clips of a corpus whose folders and file names say what they are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from ....cache.clips import Clip
+from .folders import FOLDER_SPLITS
+from .found import HOLDS, MOST, ONLY_SPLIT, WHOLE, Copy, Found, NotThisDataset, holds, one_per_recording
+from .pattern import Named
+from .scan import LeftOut, Tree
+from .schemes import Scheme
+from .table import Key, Labels
+
+SHOWN = 3  # of the names that do not fit: where they fail
+
+
+def find_by_scheme(tree: Tree, scheme: Scheme, share: float = MOST) -> Found:
+    """The clips whose paths a scheme's pattern fits, and what of them is missing from its tables.
+
+    Args:
+        tree: the corpus, or a folder of it.
+        scheme: how its files are named.
+        share: how much of the files must fit; however small, one must.
+
+    Raises:
+        NotThisDataset: fewer do.
+        DatasetError: a pattern or a table of labels cannot be used.
+    """
+    paths = [_uncorrected(path, scheme) for path in tree.stems]
+    named = [scheme.paths.match(path) for path in paths]
+    if not any(named) and paths:  # the folder given may be one that carries meaning
+        paths = [f"{tree.root.name}/{path}" for path in paths]
+        named = [scheme.paths.match(path) for path in paths]
+    strangers = [i for i, each in enumerate(named) if each is None]
+    if len(strangers) == len(named) or len(named) - len(strangers) < share * len(named):
+        raise NotThisDataset(_refusal(tree, paths, strangers, scheme))
+    fitting = [(file, each) for file, each in zip(tree.files, named, strict=True) if each]
+    copies = _spelt_alike([_copy(tree, file, each, scheme) for file, each in fitting])
+    unnamed = [
+        LeftOut(str(tree.files[i]), f"is not named like {scheme.example}", detail=misfit)
+        for i, misfit in _misfits(paths, strangers, scheme)
+    ]
+    problems: list[LeftOut] = []
+    if scheme.table:
+        copies, problems = _labelled(tree, copies, [each for _, each in fitting], scheme)
+    kept, repeated = one_per_recording(copies, tree.root)
+    return Found(kept, scheme.title, [*tree.left_out, *unnamed, *problems, *repeated])
+
+
+def _copy(tree: Tree, file: PurePosixPath, named: Named, scheme: Scheme) -> Copy:
+    says = named.says
+    split = says.get("split", "").casefold()
+    split = (scheme.splits or FOLDER_SPLITS).get(split, split) or ONLY_SPLIT
+    label = says.get("label")
+    if label and scheme.labels:
+        label = _code(scheme.labels, label)
+    clip = Clip(
+        named.id,
+        split,
+        f"{tree.root}/{file}",
+        label or None,
+        says.get("subject") or None,
+        says.get("session") or None,
+    )
+    held = _code(scheme.parts, says["part"]) if "part" in says else WHOLE
+    return Copy(
+        clip,
+        named.recording,
+        max(held, holds(clip.path), key=HOLDS.index),
+        corrected=bool(scheme.corrected) and file.name.startswith(scheme.corrected),
+    )
+
+
+def _uncorrected(path: str, scheme: Scheme) -> str:
+    """The path of the recording that one stands in place of, if it does."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{name.removeprefix(scheme.corrected)}"
+
+
+def _spelt_alike(copies: list[Copy]) -> list[Copy]:
+    """With names of subjects and sessions that differ in case made one, as first written."""
+    spelt: dict[str, str] = {}
+
+    def one(name: str | None) -> str | None:
+        return name and spelt.setdefault(name.casefold(), name)
+
+    return [
+        copy._replace(clip=replace(copy.clip, subject=one(copy.clip.subject), session=one(copy.clip.session)))
+        for copy in copies
+    ]
+
+
+def _code(table: Mapping[str, str], code: str) -> str:
+    """What a code stands for; patterns do not mind the case of letters."""
+    return table.get(code) or next(value for key, value in table.items() if key.casefold() == code.casefold())
+
+
+def _labelled(
+    tree: Tree, copies: list[Copy], named: list[Named], scheme: Scheme
+) -> tuple[list[Copy], list[LeftOut]]:
+    """With labels and subjects of the scheme's table; clips of which it does not tell are left out."""
+    assert scheme.table
+    labels = Labels(tree.root, scheme.table)
+    kept: list[Copy] = []
+    problems: list[LeftOut] = []
+    seen: dict[str, set[Key]] = defaultdict(set)
+    for copy, each in zip(copies, named, strict=True):
+        split, path = copy.clip.split, copy.clip.path.removeprefix(f"{tree.root}/")
+        key = scheme.table.key(each.values)
+        seen[split].add(key)
+        table = scheme.table.files.get(split, "")
+        if split not in labels.rows:
+            kept.append(copy)
+            continue
+        told = labels.rows[split].get(key)
+        code = told.label.casefold() if told else ""
+        if told is None:
+            problems.append(LeftOut(path, f"no row of {table} tells of it"))
+        elif code not in scheme.labels:
+            expected = ", ".join(scheme.labels)
+            reason = f"its label in {table} is none of {expected}"
+            problems.append(LeftOut(path, reason, detail=f"line {told.line}: '{told.label}'"))
+        else:
+            clip = replace(copy.clip, label=scheme.labels[code], subject=told.subject or None)
+            kept.append(copy._replace(clip=clip))
+    for split in [split for split in seen if split not in labels.rows]:
+        problems.append(LeftOut(scheme.table.files[split], f"is not there: split '{split}' has no labels"))
+    return kept, [*labels.problems, *problems, *labels.without_files(seen)]
+
+
+def _misfits(paths: list[str], strangers: list[int], scheme: Scheme) -> list[tuple[int, str]]:
+    """The strangers, and where the first of them fail."""
+    return [(i, scheme.paths.misfit(paths[i]) if n < SHOWN else "") for n, i in enumerate(strangers)]
+
+
+def _refusal(tree: Tree, paths: list[str], strangers: list[int], scheme: Scheme) -> str:
+    told = [f"'{tree.files[i]}' {misfit}" for i, misfit in _misfits(paths, strangers[:SHOWN], scheme)]
+    more = f"; and {len(strangers) - SHOWN} more" if len(strangers) > SHOWN else ""
+    return (
+        f"expected names like {scheme.example}; {len(strangers)} of {len(paths)} are not: "
+        f"{'; '.join(told)}{more}"
+    )

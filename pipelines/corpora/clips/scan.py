@@ -1,0 +1,135 @@
+"""The media files, or pictures, below a folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from ....cache.order import natural
+
+SOUND_SUFFIXES = frozenset(
+    {
+        *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp2"),
+        *(".mp3", ".mpa", ".oga", ".ogg", ".opus", ".spx", ".w64", ".wav", ".wma"),
+    }
+)
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".264", ".265", ".3g2", ".3gp", ".3gpp", ".asf", ".avc", ".avi", ".divx", ".dv", ".f4v", ".flv"),
+        *(".gif", ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg"),
+        *(".mjpg", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nut", ".ogm"),
+        *(".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"),
+    }
+)
+MEDIA_SUFFIXES = SOUND_SUFFIXES | VIDEO_SUFFIXES
+
+
+class LeftOut(NamedTuple):
+    """A file or folder that is not used: its path below the folder searched, and the reason.
+
+    A ``spare`` one only repeats what is used; any other should be looked at. ``detail`` is what differs
+    between files left out for the same reason.
+    """
+
+    path: str
+    reason: str
+    spare: bool = False
+    detail: str = ""
+
+    @property
+    def why(self) -> str:
+        """The reason with its detail."""
+        return f"{self.reason} ({self.detail})" if self.detail else self.reason
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Files wanted below an absolute ``root``, relative to it in natural order, and what is unreadable."""
+
+    root: Path
+    files: list[PurePosixPath]
+    left_out: list[LeftOut]
+
+    @cached_property
+    def stems(self) -> list[str]:
+        """The paths of the files without their suffixes."""
+        return [str(file)[: -len(file.suffix)] for file in self.files]
+
+
+def scan(root: Path, suffixes: frozenset[str] = MEDIA_SUFFIXES) -> Tree:
+    """Find the files below ``root`` that end in ``suffixes``, following links; no folder is entered twice.
+
+    Hidden entries are passed over (macOS leaves ``._clip.avi`` beside ``clip.avi``).
+    """
+    root = root.absolute()  # resolve() would replace links by what they point at
+    files: list[PurePosixPath] = []
+    left_out: list[LeftOut] = []
+    seen: dict[tuple[int, int], str] = {}
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = (root / folder).stat()
+            twin = seen.setdefault((status.st_dev, status.st_ino), folder)
+            if twin != folder:
+                left_out.append(
+                    LeftOut(folder, "a link to a folder that is searched already", True, twin or root.name)
+                )
+                continue
+            entries = _visible_entries(root / folder)
+        except OSError as error:
+            left_out.append(LeftOut(folder or str(root), f"folder cannot be read: {error.strerror}"))
+            continue
+        inner: list[str] = []
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            kind = _kind(entry, suffixes)
+            if kind == "folder":
+                inner.append(path)
+            elif kind == "file":
+                files.append(PurePosixPath(path))
+            elif kind:
+                left_out.append(LeftOut(path.encode(errors="backslashreplace").decode(), kind))
+        waiting.extend(reversed(inner))
+    return Tree(root, sorted(files, key=path_order), sorted(left_out, key=lambda item: path_order(item.path)))
+
+
+def _visible_entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Links last, so that a folder is known by its own name rather than by that of a link to it."""
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    return sorted(visible, key=lambda entry: (entry.is_symlink(), entry.name))
+
+
+def _kind(entry: os.DirEntry[str], suffixes: frozenset[str]) -> str:
+    """``"folder"``, ``"file"``, nothing for what is not wanted, or why it cannot be used."""
+    try:
+        folder, file = entry.is_dir(), entry.is_file()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if not folder and PurePosixPath(entry.name).suffix.lower() not in suffixes:
+        return ""
+    if not folder and not file:
+        return "not a file: a link to nothing, or a device"
+    if any("\ud800" <= letter <= "\udfff" for letter in entry.name):
+        return "name is not UTF-8: rename it"
+    return "folder" if folder else "file"
+
+
+def is_media(name: str) -> bool:
+    """Whether a file is named like a video or a sound."""
+    return PurePosixPath(name).suffix.lower() in MEDIA_SUFFIXES
+
+
+def is_sound(path: str) -> bool:
+    """Whether a file is named like one that holds sound only."""
+    return PurePosixPath(path).suffix.lower() in SOUND_SUFFIXES
+
+
+def path_order(path: str | PurePosixPath) -> tuple[list[list[str | int]], str]:
+    """Sort key: folder by folder, numbers by value (``clip2`` before ``clip10``), letters of any case."""
+    text = str(path)
+    return [natural(part) for part in text.casefold().split("/")], text

@@ -1,0 +1,160 @@
+"""AffectNet's manually labelled part (Mollahosseini, Hasani and Mahoor 2017, arXiv:1708.03985)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+from ....cache.order import natural
+from ....pretrain.errors import PretrainError
+from ....pretrain.images import SUFFIXES, read_image
+from ....pretrain.pictures import Box, Skipped
+from ..clips.found import count_of
+from .found import Found, Labelled, NotThisLayout, Options, Source, csv_rows, is_there
+
+AFFECTNET_CLASSES = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Angry", "Contempt")
+AFFECTNET_LICENCE = "AffectNet: for non-commercial research under a signed agreement"
+AFFECTNET_TABLES = {"training.csv": "train", "validation.csv": "val"}
+AFFECTNET_FOLDERS = {"train_set": "train", "val_set": "val"}
+AFFECTNET_PICTURES = "Manually_Annotated_Images"
+_CODES = {str(number): name for number, name in enumerate(AFFECTNET_CLASSES)}
+_NO_EXPRESSION = {"8": "none", "9": "uncertain", "10": "no face"}
+_COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "expression")
+_NOTE = "_exp.npy"
+_PROBED = 100
+
+
+Row = tuple[str, Path, str, str, Box | None]  # name, file, code, part, box
+
+
+def find_affectnet(source: Source, options: Options) -> Found:
+    """``training.csv`` and ``validation.csv`` with the pictures they name and their boxes; or the folders
+    ``train_set`` and ``val_set`` of ``images/0.jpg`` and ``annotations/0_exp.npy``, faces already."""
+    found = Found("AffectNet", AFFECTNET_CLASSES, [], licence=AFFECTNET_LICENCE)
+    tables = _first_of_each(path for path in source.look_for(*AFFECTNET_TABLES) if _is_table(path))
+    if not tables and _is_table(source.path):
+        tables = [source.path]
+    folders = _first_of_each(
+        path for path in source.look_for(*AFFECTNET_FOLDERS) if (path / "annotations").is_dir()
+    )
+    if tables:
+        found.faces = "box"
+        rows = chain(*(_tabled(found, table, source.path) for table in tables))
+    elif folders:
+        rows = chain(*(_annotated(found, folder) for folder in folders))
+    else:
+        raise NotThisLayout(
+            f"expected {' and '.join(AFFECTNET_TABLES)} with the column {_COLUMNS[0]}, or folders "
+            f"{' and '.join(AFFECTNET_FOLDERS)} of images and annotations; there is neither"
+        )
+    unused = 0
+    for name, file, code, part, box in rows:
+        if code in _NO_EXPRESSION:
+            unused += 1
+        elif code not in _CODES:
+            problem = f"expression '{code}', expected 0 to {max(map(int, _NO_EXPRESSION))}"
+            found.skipped.append(Skipped(name, problem))
+        elif not is_there(file):
+            found.skipped.append(Skipped(name, f"there is no picture {file}"))
+        else:
+            found.pictures.append(Labelled(name, file, partial(read_image, file), _CODES[code], part, box))
+    if unused:
+        found.notes.append(
+            f"{count_of(unused, 'picture')} left out: labelled {', '.join(_NO_EXPRESSION.values())}"
+        )
+    return found
+
+
+def _first_of_each(paths: Iterable[Path]) -> list[Path]:
+    """One path a name: copies would count twice."""
+    first: dict[str, Path] = {}
+    for path in paths:
+        first.setdefault(path.name, path)
+    return list(first.values())
+
+
+def _is_table(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.readline(1000).startswith(_COLUMNS[0])
+
+
+def _tabled(found: Found, table: Path, root: Path) -> Iterator[Row]:
+    part = AFFECTNET_TABLES.get(table.name, "")
+    folder = _picture_folder(table, root)
+    for number, name, *sides, code in _values(table):
+        box = _box(sides)
+        if box is None:
+            problem = f"the box of its face is '{','.join(sides)}', expected x, y, width and height"
+            found.skipped.append(Skipped(name or f"{table.name} line {number}", problem))
+        else:
+            yield name, folder / name, code, part, box
+
+
+def _values(table: Path) -> Iterator[list[str]]:
+    """Of each row: its line, and its values in :data:`_COLUMNS`, empty where it is too short."""
+    rows = csv_rows(table)
+    _, header = next(rows)
+    absent = [column for column in _COLUMNS if column not in header]
+    if absent:
+        raise PretrainError(f"{table}: there is no column {', '.join(absent)}; fetch it again")
+    places = [header.index(column) for column in _COLUMNS]
+    for number, cells in rows:
+        yield [str(number), *(cells[place] if place < len(cells) else "" for place in places)]
+
+
+def _box(sides: list[str]) -> Box | None:
+    try:
+        x, y, width, height = map(float, sides)
+    except ValueError:
+        return None
+    finite = np.isfinite((x, y, width, height)).all()
+    return (x, y, x + width, y + height) if finite and width > 0 and height > 0 else None
+
+
+def _picture_folder(table: Path, root: Path) -> Path:
+    """The folder that the table's paths begin in: where some of its first pictures are."""
+    paths = [path for _, path, *_ in islice(_values(table), _PROBED)]
+    homes = dict.fromkeys((table.parent, table.parent.parent, root if root.is_dir() else table.parent))
+    for home in homes:
+        for folder in (
+            home,
+            *(found for depth in ("", "*/") for found in home.glob(depth + AFFECTNET_PICTURES)),
+        ):
+            if any(is_there(folder / path) for path in paths):
+                return folder
+    raise PretrainError(
+        f"{table}: none of its first {len(paths)} pictures is there: expected "
+        f"{table.parent / AFFECTNET_PICTURES / (paths[0] if paths else '')}"
+    )
+
+
+def _annotated(found: Found, folder: Path) -> Iterator[Row]:
+    images = {path.stem: path for path in (folder / "images").glob("*") if path.suffix.lower() in SUFFIXES}
+    notes = {path.name.removesuffix(_NOTE): path for path in (folder / "annotations").glob(f"*{_NOTE}")}
+    for stem in sorted(images.keys() | notes.keys(), key=natural):
+        name = f"{folder.name}/{stem}"
+        if stem not in notes:
+            found.skipped.append(Skipped(name, f"there is no annotation {stem}{_NOTE}"))
+            continue
+        try:
+            code = _expression(notes[stem])
+        except (OSError, ValueError, MemoryError) as error:
+            found.skipped.append(Skipped(name, f"its annotation cannot be read: {error}"))
+            continue
+        image = images.get(stem, folder / "images" / f"{stem}.jpg")
+        yield name, image, code, AFFECTNET_FOLDERS[folder.name], None
+
+
+def _expression(note: Path) -> str:
+    """The one value in the file, which AffectNet stores as text."""
+    with note.open("rb") as file:
+        value = np.lib.format.read_array(file, allow_pickle=False)
+    if value.size != 1:
+        raise ValueError(f"{value.size} values, expected one")
+    return str(value.item())

@@ -1,0 +1,195 @@
+"""FER+: the votes of ten people on each picture of FER2013 (Barsoum et al. 2016, arXiv:1608.01041)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ....pretrain.errors import PretrainError
+from ....pretrain.images import read_image
+from ....pretrain.pictures import Skipped
+from ..clips.found import count_of
+from .fer2013 import FER2013_CLASSES, FER2013_FILES, FER2013_LICENCE, FER2013_PARTS, Row, fer2013_rows
+from .found import Found, Labelled, NotThisLayout, Options, Source, csv_rows, is_there
+
+FERPLUS_FILE = "fer2013new.csv"
+FERPLUS_FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
+FERPLUS_CLASSES = ("Neutral", "Happy", "Surprise", "Sad", "Angry", "Disgust", "Fear", "Contempt")
+FERPLUS_LICENCE = f"FER+ labels: MIT. {FER2013_LICENCE}"
+_HEADER = (
+    *("usage", "image name", "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear"),
+    *("contempt", "unknown", "nf"),
+)
+_VOTES = len(FERPLUS_CLASSES) + 2
+_ENOUGH, _LEAST_AGREEMENT = 200, 0.4  # of pictures compared; about 0.17 agree by chance
+_SAME_ORDER = "expected the same pictures in the same order; fetch both again"
+
+
+class Ballot(NamedTuple):
+    """The votes on one picture: on each of :data:`FERPLUS_CLASSES`, on unknown, and on no face."""
+
+    name: str
+    image: str
+    usage: str
+    votes: Sequence[int]
+    problem: str = ""
+
+
+class Pair(NamedTuple):
+    """Votes, and the picture that they are on."""
+
+    ballot: Ballot
+    file: Path
+    read: Callable[[], np.ndarray]
+
+
+def majority(votes: Sequence[int]) -> str | None:
+    """The emotion that more than half of the votes name, single votes not counted.
+
+    None where there is none, or where it is unknown, or no face.
+    """
+    counted = _without_single(votes)
+    place = counted.index(max(counted))
+    won = 2 * counted[place] > sum(counted)
+    return FERPLUS_CLASSES[place] if won and place < len(FERPLUS_CLASSES) else None
+
+
+def shares(votes: Sequence[int]) -> dict[str, float] | None:
+    """The share of each emotion in all votes on emotions, single votes not counted.
+
+    None where unknown, or no face, has more votes than any emotion.
+    """
+    counted = _without_single(votes)
+    emotions, others = counted[: len(FERPLUS_CLASSES)], counted[len(FERPLUS_CLASSES) :]
+    if not any(emotions) or max(emotions) < max(others):
+        return None
+    return {name: count / sum(emotions) for name, count in zip(FERPLUS_CLASSES, emotions, strict=True)}
+
+
+def _without_single(votes: Sequence[int]) -> list[int]:
+    return [count if count > 1 else 0 for count in votes]
+
+
+def find_ferplus(source: Source, options: Options) -> Found:
+    """Folders FER2013Train, … of pictures with a ``label.csv`` each; or ``fer2013new.csv`` beside
+    ``fer2013.csv`` or beside such folders.
+
+    The two files of votes differ a little: only ``label.csv`` gives the 3137 pictures of the test part on
+    which accuracies are published.
+    """
+    label_of = majority if options.votes == "majority" else shares
+    found = Found("FER+", FERPLUS_CLASSES, [], licence=FERPLUS_LICENCE)
+    left_out = 0
+    for ballot, file, read in _pairs(source):
+        part = FER2013_PARTS.get(ballot.usage)
+        label = None if ballot.problem else label_of(ballot.votes)
+        if ballot.problem:
+            found.skipped.append(Skipped(ballot.name, ballot.problem))
+        elif part is None:
+            expected = ", ".join(FER2013_PARTS)
+            found.skipped.append(Skipped(ballot.name, f"Usage '{ballot.usage}', expected {expected}"))
+        elif label is None:
+            left_out += 1
+        elif not is_there(file):
+            found.skipped.append(Skipped(ballot.name, f"there is no picture {file}"))
+        else:
+            found.pictures.append(Labelled(ballot.name, file, read, label, part))
+    if left_out:
+        rule = (
+            "without a majority for one emotion" if options.votes == "majority" else "mostly voted no emotion"
+        )
+        found.notes.append(f"{count_of(left_out, 'picture')} {rule}, left out as FER+ does")
+    return found
+
+
+def _pairs(source: Source) -> Iterator[Pair]:
+    tables = source.look_for(FERPLUS_FILE)
+    places = [*(Source(table.parent) for table in tables[:1]), source]
+    folders: dict[str, Path] = {}
+    for place in places:
+        for usage, name in FERPLUS_FOLDERS.items():
+            for path in place.look_for(name):
+                if any(path.glob("*.png")):
+                    folders.setdefault(usage, path)
+    lists = {usage: path / "label.csv" for usage, path in folders.items() if (path / "label.csv").is_file()}
+    if lists:
+        return _with_files(chain(*(_listed(file, usage) for usage, file in lists.items())), folders)
+    if not tables:
+        raise NotThisLayout(
+            f"expected folders {', '.join(FERPLUS_FOLDERS.values())} of pictures with a label.csv each, or "
+            f"{FERPLUS_FILE} beside fer2013.csv; there is neither"
+        )
+    pixels = next((path for place in places for path in place.look_for(*FER2013_FILES)), None)
+    if pixels is not None:
+        return _with_rows(list(_tabled(tables[0])), list(fer2013_rows(pixels)), pixels)
+    if folders:
+        return _with_files(_tabled(tables[0]), folders)
+    raise PretrainError(
+        f"{tables[0]} holds votes, but there are no pictures: put fer2013.csv beside it, or the folders "
+        f"{', '.join(FERPLUS_FOLDERS.values())}"
+    )
+
+
+def _with_files(ballots: Iterable[Ballot], folders: Mapping[str, Path]) -> Iterator[Pair]:
+    for ballot in ballots:
+        file = folders.get(ballot.usage, Path(ballot.usage)) / ballot.image
+        yield Pair(ballot, file, partial(read_image, file))
+
+
+def _with_rows(ballots: list[Ballot], rows: list[Row], pixels: Path) -> Iterator[Pair]:
+    """Votes and rows of pixels that stand in the same order.
+
+    Raises:
+        PretrainError: they do not.
+    """
+    if len(ballots) != len(rows):
+        raise PretrainError(
+            f"{FERPLUS_FILE} has {len(ballots)} rows, {pixels} has {len(rows)}: {_SAME_ORDER}"
+        )
+    compared = agreed = 0
+    for ballot, row in zip(ballots, rows, strict=True):
+        winner = None if ballot.problem else majority(ballot.votes)
+        if not ballot.problem and not row.problem and row.usage is not None and row.usage != ballot.usage:
+            raise PretrainError(
+                f"{ballot.name} is of {ballot.usage}, {pixels.name} line {row.number} is of {row.usage}: "
+                f"{_SAME_ORDER}"
+            )
+        if winner is not None and row.emotion.isdecimal() and int(row.emotion) < len(FER2013_CLASSES):
+            compared += 1
+            agreed += FER2013_CLASSES[int(row.emotion)] == winner
+        yield Pair(ballot._replace(problem=ballot.problem or row.problem), pixels, row.read)
+    if compared >= _ENOUGH and agreed < _LEAST_AGREEMENT * compared:
+        raise PretrainError(
+            f"the votes agree with the emotions in {pixels} on only {agreed} of {compared} pictures: "
+            f"{_SAME_ORDER}"
+        )
+
+
+def _tabled(table: Path) -> Iterator[Ballot]:
+    """The rows of ``fer2013new.csv``."""
+    rows = csv_rows(table)
+    _, header = next(rows, (0, []))
+    if tuple(map(str.lower, header)) != _HEADER:
+        raise PretrainError(
+            f"{table}: expected the columns {','.join(_HEADER)}; found '{','.join(header)[:200]}'"
+        )
+    for number, cells in rows:
+        usage, image, *votes = cells if len(cells) > 1 else ("", "")
+        yield _ballot(f"{table.name} line {number}", image, usage, votes)
+
+
+def _listed(table: Path, usage: str) -> Iterator[Ballot]:
+    """The rows of a ``label.csv``: file name, box of the face (the whole picture), votes."""
+    for number, cells in csv_rows(table):
+        yield _ballot(f"{table.parent.name}/{table.name} line {number}", cells[0], usage, cells[2:])
+
+
+def _ballot(name: str, image: str, usage: str, votes: list[str]) -> Ballot:
+    if len(votes) != _VOTES or not all(vote.isdecimal() for vote in votes):
+        return Ballot(name, image, usage, (), f"votes {','.join(votes)!r}, expected {_VOTES} whole numbers")
+    return Ballot(name, image, usage, tuple(map(int, votes)))

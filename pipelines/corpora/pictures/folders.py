@@ -1,0 +1,86 @@
+"""Class folders of pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+from ....pretrain.images import read_image
+from ....pretrain.pictures import Skipped
+from ..clips.folders import FOLDER_SPLITS
+from ..clips.found import count_of, first_names
+from .found import Found, Labelled, NotThisLayout, Options, Source
+
+Folders = tuple[str, ...]
+
+
+def find_class_folders(source: Source, options: Options) -> Found:
+    """``<Class>/<picture>``, with or without folders train, val and test above.
+
+    The innermost folder named as a part counts, and the first folder in it is the class, whatever lies
+    deeper. Without parts, the class is the first folder after those that all pictures share.
+    """
+    tree = source.tree
+    places = {file: _place(file.parts[:-1]) for file in tree.files}
+    parted = any(part for part, _ in places.values())
+    shared = 0 if parted else _shared([inner for _, inner in places.values() if inner])
+    pictures: list[Labelled] = []
+    refused: Counter[str] = Counter()
+    for file, (part, inner) in places.items():
+        if len(inner) > shared and bool(part) == parted:
+            path = tree.root / file
+            pictures.append(Labelled(str(file), path, partial(read_image, path), inner[shared], part))
+        else:
+            refused[str(file.parent)] += 1
+    if len({picture.label for picture in pictures}) < 2:
+        raise NotThisLayout(
+            "expected two or more folders <Class>/<picture>, with or without train, val and test above; "
+            f"found {first_names(tree.files) if tree.files else 'no picture'}"
+        )
+    empty = _empty_folders(pictures, tree.root)
+    return Found(
+        source.path.resolve().name,
+        sorted({str(picture.label) for picture in pictures}),
+        pictures,
+        [
+            *(Skipped(item.path, item.why) for item in tree.left_out if not item.spare),
+            *(
+                Skipped(folder, f"not in a class folder; {count_of(count, 'picture')} not used")
+                for folder, count in refused.items()
+            ),
+        ],
+        notes=[f"without any picture: {', '.join(empty)}"] if empty else [],
+    )
+
+
+def _place(folders: Folders) -> tuple[str, Folders]:
+    """The part that folders name, and the folders within it."""
+    for depth in reversed(range(len(folders))):
+        if folders[depth].lower() in FOLDER_SPLITS:
+            return FOLDER_SPLITS[folders[depth].lower()], folders[depth + 1 :]
+    return "", folders
+
+
+def _shared(paths: list[Folders]) -> int:
+    """How many outer folders all paths share."""
+    return next((depth for depth, level in enumerate(zip(*paths)) if len(set(level)) > 1), 0)  # noqa: B905
+
+
+def _empty_folders(pictures: list[Labelled], root: Path) -> list[str]:
+    """Folders that stand among the class folders, but hold no picture."""
+    labels = {picture.file.parent: picture.label for picture in pictures}
+    lines = {folder: (folder, *folder.parents) for folder in labels}
+    used = {outer for line in lines.values() for outer in line}
+    homes = {
+        outer.parent
+        for folder, line in lines.items()
+        for outer in line
+        if outer.name == labels[folder] and root in outer.parents
+    }
+    others = sorted({folder for home in homes for folder in home.iterdir() if folder.is_dir()} - used)
+    return [
+        str(folder.relative_to(root))
+        for folder in others
+        if not folder.name.startswith(".") and folder.name != "__MACOSX"
+    ]

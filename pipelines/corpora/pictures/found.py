@@ -1,0 +1,204 @@
+"""What the readers of picture sets share: where they look, what they find, and how classes are named."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ....pretrain.errors import PretrainError
+from ....pretrain.images import SUFFIXES
+from ....pretrain.pictures import Box, Picture, PictureSet, Skipped, one_hot
+from ..clips.folders import AFEW_CLASSES
+from ..clips.found import count_of
+from ..clips.labels import SYNONYMS
+from ..clips.scan import Tree, scan
+
+EMOTIONS = tuple(sorted((*AFEW_CLASSES, "Contempt")))
+
+_SYNONYMS = SYNONYMS | dict.fromkeys(("contempt", "contemptuous"), "Contempt")
+
+
+class NotThisLayout(PretrainError):
+    """Files that are not laid out as the set that they were taken for; the text says what was expected."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """``votes`` is ``majority`` or ``soft``; ``faces`` is ``auto`` or a name of how faces are taken."""
+
+    votes: str = "majority"
+    faces: str = "auto"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The folder or file that the user named."""
+
+    path: Path
+
+    @cached_property
+    def tree(self) -> Tree:
+        """All pictures below it, without what macOS adds to archives."""
+        if not self.path.is_dir():
+            return Tree(self.path.absolute().parent, [], [])
+        tree = scan(self.path, SUFFIXES)
+        kept = [file for file in tree.files if "__MACOSX" not in file.parts]
+        return Tree(tree.root, kept, tree.left_out)
+
+    def look_for(self, *names: str, depth: int = 2) -> list[Path]:
+        """Files or folders of these names, the path itself or up to ``depth`` folders within, in order."""
+        if self.path.name in names:
+            return [self.path]
+        patterns = ("*/" * level + name for name in names for level in range(depth + 1))
+        found = (path for pattern in patterns for path in sorted(self.path.glob(pattern)))
+        return [path for path in found if "__MACOSX" not in path.parts]
+
+
+class Labelled(NamedTuple):
+    """A picture with its class, or the share of each of its classes, by name."""
+
+    name: str
+    file: Path
+    read: Callable[[], np.ndarray]
+    label: str | Mapping[str, float]
+    part: str = ""
+    box: Box | None = None
+
+
+@dataclass
+class Found:
+    """What a reader found; see :class:`PictureSet`, whose classes are made of these."""
+
+    dataset: str
+    classes: Sequence[str]
+    pictures: list[Labelled]
+    skipped: list[Skipped] = field(default_factory=list)
+    licence: str = ""
+    faces: str = "whole"
+    notes: list[str] = field(default_factory=list)
+
+
+def csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """The line number and the values of each row that is not blank, one at a time.
+
+    Raises:
+        PretrainError: it is no CSV.
+    """
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        lines = csv.reader(line.replace("\0", "") for line in file)
+        try:
+            for cells in lines:
+                if cells:
+                    yield lines.line_num, [cell.strip() for cell in cells]
+        except csv.Error as error:
+            raise PretrainError(f"{table} line {lines.line_num}: {error}; fetch the file again") from error
+
+
+def is_there(file: Path) -> bool:
+    """Whether there is such a file; a name that no disk could hold is none."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False
+
+
+def picture_set(found: Found, rename: Mapping[str, str], without: Iterable[str]) -> PictureSet:
+    """With its classes in alphabetical order, under the names that are wanted.
+
+    A class that is named as one of :data:`EMOTIONS`, but for its case, takes that name's case.
+
+    Args:
+        found: what a reader found.
+        rename: class as found → as wanted; two that become the same are one.
+        without: classes, as wanted, whose pictures are left out; so are those of which they are the
+            largest share.
+
+    Raises:
+        PretrainError: a class is unknown; classes seem to be the same; or fewer than two remain.
+    """
+    dropped = set(without)
+    wanted, classes = class_names(found.dataset, found.classes, rename, dropped)
+    whole = {name: one_hot(place, len(classes)) for place, name in enumerate(classes)}
+    pictures = []
+    for picture in found.pictures:
+        if isinstance(picture.label, str):
+            label = whole.get(wanted[picture.label])
+        else:
+            label = _shares(picture.label, wanted, classes)
+        if label is not None:
+            pictures.append(
+                Picture(picture.name, picture.read, label, picture.part, "", picture.file, picture.box)
+            )
+    notes = list(found.notes)
+    if dropped:
+        count = count_of(len(found.pictures) - len(pictures), "picture")
+        notes.append(f"{count} of {', '.join(sorted(dropped))} left out, as asked")
+    return PictureSet(
+        found.dataset,
+        classes,
+        tuple(pictures),
+        tuple(found.skipped),
+        found.licence,
+        found.faces,
+        tuple(notes),
+    )
+
+
+def class_names(
+    dataset: str, found: Iterable[str], rename: Mapping[str, str], without: Collection[str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Class as found → as wanted, and those wanted that remain; see :func:`picture_set`."""
+    found = sorted(set(found))
+    _require_known(rename, found, "renamed")
+    _require_distinct(found, rename)
+    wanted = {name: rename.get(name, _house_case(name)) for name in found}
+    _require_known(without, wanted.values(), "left out")
+    classes = tuple(sorted(set(wanted.values()) - set(without)))
+    if len(classes) < 2:
+        raise PretrainError(
+            f"{dataset}: only {', '.join(classes) or 'no class'} is left, expected two classes or more"
+        )
+    return wanted, classes
+
+
+def _house_case(name: str) -> str:
+    return next((emotion for emotion in EMOTIONS if emotion.casefold() == name.casefold()), name)
+
+
+def _require_known(names: Iterable[str], known: Iterable[str], verb: str) -> None:
+    there = sorted(set(known))
+    for name in names:
+        if name not in there:
+            raise PretrainError(f"no class '{name}' that could be {verb}; there are {', '.join(there)}")
+
+
+def _require_distinct(names: Iterable[str], told: Iterable[str]) -> None:
+    """Names that differ in case, or are synonyms, may be one class or two: that is for the user to say."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(set(names) - set(told)):
+        alike.setdefault(_SYNONYMS.get(name.casefold(), name.casefold()), []).append(name)
+    for first, *others in alike.values():
+        if others:
+            raise PretrainError(
+                f"classes '{first}' and '{others[0]}' seem to be the same: say so by "
+                f"--rename {others[0]}={first}, or by --rename {others[0]}={others[0]} that they are two"
+            )
+
+
+def _shares(
+    label: Mapping[str, float], wanted: Mapping[str, str], classes: Sequence[str]
+) -> tuple[float, ...] | None:
+    """Of the classes that remain; None where the largest share is of one that does not."""
+    shares = dict.fromkeys(wanted.values(), 0.0)
+    for name, share in label.items():
+        shares[wanted[name]] += share
+    if max(shares, key=shares.__getitem__) not in classes:
+        return None
+    total = sum(shares[name] for name in classes)
+    return tuple(shares[name] / total for name in classes)

@@ -1,1 +1,0 @@
-"""The segment pipeline of priyasad2019, and its tables."""

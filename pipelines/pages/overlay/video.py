@@ -1,0 +1,178 @@
+"""A video with something drawn on it: decoded, drawn, encoded as MP4; times and sound as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from ....extract.clock import start_of
+from ....extract.errors import ClipError
+from ....extract.media import Frame, Media
+from ....fusion.files import replacing
+from ...cli.framework import InputError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+
+ENCODERS = {  # the best first, as not every build of FFmpeg has each
+    "libx264": {"crf": "20", "preset": "veryfast"},
+    "libopenh264": {"b": "4M"},
+    "mpeg4": {"flags": "+qscale", "global_quality": "354"},
+}
+COPIED = ("aac", "mp3", "ac3", "eac3", "alac")  # MP4 holds these, and its players play them
+CLOCK = Fraction(1, 60_000)  # fine enough for the times of any frame, and the finest of MPEG-4
+BT601 = 6  # what a picture is encoded from RGB by; without a word players of large ones assume another
+
+Draw = Callable[[Frame], np.ndarray]
+
+
+@dataclass
+class Film:
+    """What was written: ``frames``, by which ``encoder``, its ``sound`` in words, and what was ``wrong`` with
+    the video that it was made of.
+    """
+
+    encoder: str
+    sound: str
+    frames: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def write_overlay(source: Path, target: Path, draw: Draw, reached: Callable[[float], None]) -> Film:
+    """Write ``source`` with each of its frames drawn on. The file is whole or not there.
+
+    Frames keep their real times; one at a time is in memory. Sound is copied where MP4 holds its codec, and
+    otherwise encoded as AAC; what is lost of it is told.
+
+    Args:
+        source: a video.
+        target: an MP4 file, replaced where there is one; not ``source``.
+        draw: a frame to what is shown instead, RGB of one even size.
+        reached: called with the seconds that are done, after each frame.
+
+    Raises:
+        ClipError: the video cannot be read, or has no frame that can be decoded.
+        InputError: the file cannot be encoded.
+        FusionError: the file cannot be written.
+    """
+    media = Media(source)
+    frames = media.frames()
+    first = next(frames, None)
+    if first is None:
+        raise ClipError("no frame of it can be decoded")
+    with replacing(target) as temporary:
+        try:
+            with av.open(str(temporary), "w", format="mp4") as output:
+                return _written(output, media, chain([first], frames), draw, reached)
+        except FFmpegError as error:
+            raise InputError(f"cannot write {target}: {error}") from error
+
+
+def _written(
+    output: OutputContainer,
+    media: Media,
+    frames: Iterable[Frame],
+    draw: Draw,
+    reached: Callable[[float], None],
+) -> Film:
+    encoder = next(name for name in ENCODERS if _has(name))
+    video: Any = output.add_stream(encoder, rate=25, options=ENCODERS[encoder])
+    video.pix_fmt = "yuv420p"
+    video.codec_context.colorspace = BT601
+    video.time_base = video.codec_context.time_base = CLOCK
+    with media.opened() as container:
+        sound = _Sound(output, container, media)
+        film = Film(encoder, sound.told)
+        last = -1
+        for frame in frames:
+            shown = draw(frame)
+            if not film.frames:
+                video.height, video.width = shown.shape[:2]
+            last = max(last + 1, round(frame.time / CLOCK))  # two frames of one time stop no encoder
+            picture = av.VideoFrame.from_ndarray(shown, format="rgb24")
+            picture.pts, picture.time_base = last, CLOCK
+            sound.up_to(frame.time)
+            output.mux(video.encode(picture))
+            film.frames += 1
+            reached(frame.time)
+        output.mux(video.encode(None))
+        sound.up_to(float("inf"))
+        film.wrong = [*media.warnings, *sound.wrong]
+    return film
+
+
+def _has(encoder: str) -> bool:
+    try:
+        av.codec.Codec(encoder, "w")
+    except ValueError:
+        return False
+    return True
+
+
+class _Sound:
+    """The sound of a container, carried over piece by piece beside the pictures.
+
+    Attributes:
+        told: what becomes of it, in words.
+        wrong: what of it was lost.
+    """
+
+    def __init__(self, output: OutputContainer, container: InputContainer, media: Media) -> None:
+        self.told = "no sound"
+        self.wrong: list[str] = []
+        self._output = output
+        self._start = start_of(container)
+        self._next: tuple[float, Any] | None = None
+        if not media.has_sound:
+            return
+        stream: Any = container.streams.audio[0]
+        if stream.codec_context is None:
+            self.wrong.append("its sound is of a codec that is not known here, and is left out")
+            return
+        name = stream.codec_context.codec.canonical_name
+        if name in COPIED:
+            self.told = f"sound copied ({name})"
+            self._pieces = self._copied(container, stream, output.add_stream_from_template(stream))
+        else:
+            self.told = f"sound encoded as AAC (was {name})"
+            channels = "mono" if stream.layout.nb_channels == 1 else "stereo"
+            aac = output.add_stream("aac", rate=stream.rate, layout=channels)
+            self._pieces = self._encoded(container, stream, aac)
+        self._next = next(self._pieces, None)
+
+    def up_to(self, seconds: float) -> None:
+        """Write what begins before then."""
+        while self._next and self._next[0] <= seconds:
+            self._output.mux(self._next[1])
+            self._next = next(self._pieces, None)
+
+    def _copied(self, container: InputContainer, stream: Any, copy: Any) -> Iterator[tuple[float, Any]]:
+        shift = round(self._start / stream.time_base)
+        try:
+            for packet in container.demux(stream):
+                if packet.dts is None or packet.pts is None:  # the last one is empty
+                    continue
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
+                yield float(packet.pts * stream.time_base), packet
+        except FFmpegError as error:
+            self.wrong.append(f"the sound breaks off ({error.strerror})")
+
+    def _encoded(self, container: InputContainer, stream: Any, aac: Any) -> Iterator[tuple[float, Any]]:
+        seconds = 0.0
+        try:
+            for frame in container.decode(stream):
+                if frame.pts is not None:
+                    seconds = frame.time - self._start
+                    frame.pts -= round(self._start / frame.time_base)
+                yield seconds, aac.encode(frame)
+        except FFmpegError as error:
+            self.wrong.append(f"the sound breaks off ({error.strerror})")
+        yield seconds, aac.encode(None)

@@ -1,0 +1,305 @@
+"""``avemo-fuse predict`` over time: sliding windows of videos, as CSV, as JSON, and drawn on the video."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from .... import __version__
+from ...cli.framework import InputError
+from ...cli.outputs import refuse_existing
+from ...cli.progress import progress_bar, seconds_bar
+from ...cli.table import aligned
+from ...demo.set import DEMO_MARK
+from ...fuse.options import demo_note, tell
+from ...stage_one import into_store
+from .timeline import DIGITS, Timeline
+
+if TYPE_CHECKING:
+    from ....cache.clips import Clip
+    from ....cache.rows import Row
+    from ....cache.store import FeatureStore
+    from ....extract.plan import Plan
+    from ....fusion.evaluation.scores import Scores
+    from ....fusion.features.windows import Judges, Recording
+    from ....fusion.training.runs import Run
+    from ...corpora.clips.find import Found
+    from .video import Draw
+
+SECONDS, HOP = 3.0, 0.5  # of a window where no run knows its clips' length, and from one to the next
+OVERLAY, TIMELINE, FACTS = ".mp4", ".csv", ".json"
+FEATURES, WINDOWS, DRAWN = "faces and features", "windows", "overlay"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for on the command line; None where nothing was.
+
+    Attributes:
+        out: where scores of whole clips go.
+        overlay, timeline: a file for one video, or a folder.
+        window, hop: seconds of a window, and from one's start to the next.
+        overwrite: let files that are there be replaced.
+    """
+
+    out: Path
+    overlay: Path | None
+    timeline: Path | None
+    window: float | None
+    hop: float | None
+    overwrite: bool = False
+
+    def __bool__(self) -> bool:
+        """Whether windows were asked for at all."""
+        return bool(self.overlay or self.timeline)
+
+
+@dataclass
+class Work:
+    """Seconds of work by step, and seconds of the videos that it was done on."""
+
+    video: float = 0.0
+    steps: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def on(self, step: str) -> Iterator[None]:
+        """Count the time of the block."""
+        started = time.perf_counter()
+        yield
+        self.steps[step] = self.steps.get(step, 0.0) + time.perf_counter() - started
+
+    def table(self) -> str:
+        """Seconds, and seconds of work for a second of video."""
+        spent = {**self.steps, "all": sum(self.steps.values())}
+        rows = [(step, f"{seconds:.2f}", f"{seconds / self.video:.2f}") for step, seconds in spent.items()]
+        return aligned((f"{self.video:.1f} s of video", "seconds", "real time factor"), rows)
+
+
+def over_time(
+    runs: Sequence[Run], found: Found, plan: Plan, want: Wanted, path: Path, device: str, workers: int
+) -> tuple[Scores, list[Row], int]:
+    """Extract ``found`` into the store at ``path``, score windows of each clip, and write what is wanted.
+
+    Returns:
+        the scores of whole clips, their rows, and how many clips failed in some way.
+
+    Raises:
+        InputError: files that cannot be written so, or the store holds other clips.
+        FusionError: the runs do not fit together.
+    """
+    from ....cache.store import FeatureStore
+    from ....fusion.evaluation.scores import joined
+    from ....fusion.features.windows import Judges, Recording
+
+    targets = {clip.key: _targets(want, clip, found.clips) for clip in found.clips}
+    _check_kept(path, found)
+    judges = Judges(runs, device)
+    window = want.window or max((run.clip_seconds or 0 for run in runs), default=0) or SECONDS
+    hop = want.hop or HOP
+    mark = DEMO_MARK if any(run.demo for run in runs) else ""
+    work, scores, rows, failures = Work(), [], [], 0
+    with work.on(FEATURES):
+        for each, clips in _plans(plan, found.clips, window):
+            failures += into_store(replace(found, clips=clips), each, path, workers)
+    with FeatureStore(path) as store:
+        for row in filter(None, map(store.row, found.clips)):
+            rows.append(row)
+            with work.on(WINDOWS):
+                recording = Recording(store, row, judges.features, plan.max_frames)
+                scores.append(judges.scores([recording.whole]))
+                timeline = _timeline(judges, recording, window, hop)
+            if timeline is None:
+                click.echo(f"no windows: {row.clip.path}: nothing of it could be read", err=True)
+                continue
+            work.video += timeline.seconds
+            files = targets[row.clip.key]
+            timeline.write_csv(files[TIMELINE])
+            timeline.write_json(files[FACTS], _facts(runs, store, row, plan.max_frames, window, hop))
+            tell(
+                [
+                    ("windows", f"{timeline.summary()}; {window:g} s, every {hop:g} s"),
+                    ("wrote", f"{files[TIMELINE]}, {files[FACTS]}"),
+                ]
+            )
+            if OVERLAY in files:
+                with work.on(DRAWN):
+                    failures += _overlay(store, row, timeline, files[OVERLAY], mark)
+    if work.video:
+        click.echo(work.table())
+    return joined(scores), rows, failures
+
+
+def _targets(want: Wanted, clip: Clip, clips: Sequence[Clip]) -> dict[str, Path]:
+    """Where the files of a clip go, by suffix.
+
+    Raises:
+        InputError: they cannot go there.
+    """
+    from ....fusion.files import as_file_name
+
+    source = Path(clip.path)
+    splits = {each.split for each in clips}
+    name = source.stem if len(clips) == 1 else as_file_name(str(clip) if len(splits) > 1 else clip.id)
+    targets: dict[str, Path] = {}
+    for option, path, suffix in (
+        ("--overlay", want.overlay, OVERLAY),
+        ("--timeline", want.timeline, TIMELINE),
+    ):
+        if path is None:
+            continue
+        one = path.suffix == suffix and not path.is_dir()
+        if path.suffix and not one and not path.is_dir():
+            raise InputError(f"{option} {path}: a file ending in {suffix} expected, or a folder")
+        if one and len(clips) > 1:
+            raise InputError(f"{option} {path} is one file, and there are {len(clips)} clips; name a folder")
+        targets[suffix] = path if one else path / f"{name}{suffix}"
+    targets.setdefault(TIMELINE, next(iter(targets.values())).with_suffix(TIMELINE))
+    targets[FACTS] = targets[TIMELINE].with_suffix(FACTS)
+    for target in targets.values():
+        if target.absolute() == want.out.absolute():
+            raise InputError(
+                f"{target} would hold scores over time, and by --out those of whole clips; name two"
+            )
+        if target.exists() and source.exists() and target.samefile(source):
+            raise InputError(f"{target} is the video itself; name another file to write")
+    refuse_existing(targets.values(), want.overwrite)
+    return targets
+
+
+def _check_kept(path: Path, found: Found) -> None:
+    """See that a store that is to keep the features holds none of other clips.
+
+    Raises:
+        InputError: it does: what windows read is made with settings of its own, and would mix with theirs.
+    """
+    from ....cache.store import FeatureStore
+
+    if not path.exists():
+        return
+    own = {clip.key for clip in found.clips}
+    with FeatureStore(path) as store:
+        others = [row.clip for row in store.rows if row.clip.key not in own]
+    if others:
+        raise InputError(
+            f"{path} holds other clips ({others[0]}); what windows read is extracted with settings of its "
+            "own: name a store for these clips alone by --store, or none"
+        )
+
+
+def _plans(plan: Plan, clips: Sequence[Clip], window: float) -> list[tuple[Plan, list[Clip]]]:
+    """What to extract of which clips.
+
+    The main face is that of a window's length around each frame. Where ``max_frames`` frames of a clip are
+    looked at, each window is to have as many: an odd multiple is, among which are those of the whole clip.
+    """
+    from ....extract.errors import ClipError
+    from ....extract.media import Media
+
+    plan = replace(plan, face_seconds=window)
+    if plan.max_frames is None:
+        return [(plan, list(clips))]
+    groups: dict[int, list[Clip]] = {}
+    for clip in clips:
+        try:
+            windows = max(1, math.ceil(Media(clip.path).seconds() / window))
+        except ClipError:
+            windows = 1  # told when it is extracted
+        groups.setdefault(windows + 1 - windows % 2, []).append(clip)
+    return [(replace(plan, max_frames=plan.max_frames * times), group) for times, group in groups.items()]
+
+
+def _timeline(judges: Judges, recording: Recording, window: float, hop: float) -> Timeline | None:
+    """The windows of a recording; None where there is nothing of it."""
+    from ....fusion.features.windows import window_spans
+
+    if recording.seconds <= 0:
+        return None
+    spans = window_spans(recording.seconds, window, hop)
+    parts = recording.parts(spans)
+    values = []
+    with progress_bar(total=len(parts), unit="window", desc="windows", leave=False) as bar:
+        for some in judges.over_time(parts):
+            values.append(some)
+            bar.update(len(some))
+    has_face, has_sound = (np.array(list(map(has, parts))) for has in (recording.seen, recording.heard))
+    return Timeline(judges.classes, recording.seconds, spans, np.concatenate(values), has_face, has_sound)
+
+
+def _facts(
+    runs: Sequence[Run], store: FeatureStore, row: Row, max_frames: int | None, window: float, hop: float
+) -> dict[str, Any]:
+    """What stands before the windows in the JSON file."""
+    streams = {stream for run in runs for stream in run.keys}
+    used = {"faces", *streams} & row.entries.keys()
+    return {
+        "avemo": __version__,
+        "video": row.clip.path,
+        "runs": [str(run.path) for run in runs],
+        "note": demo_note([row]),
+        "window": window,
+        "hop": hop,
+        "max_frames": max_frames,
+        "features": sorted({feature.name for run in runs for feature in run.features.values()}),
+        "extracted": {stream: dict(row.entries[stream].key.settings) for stream in sorted(used)},
+        "faces": _faces(store, row),
+    }
+
+
+def _faces(store: FeatureStore, row: Row) -> list[dict[str, Any]]:
+    """The face in each frame that was looked at: ``x0 y0 x1 y1`` in pixels of the upright picture."""
+    if not row.has("faces"):
+        return []
+    faces = store.read(row, "faces", ["times", "box", "has_face"])
+    times, boxes = np.round(faces["times"], DIGITS).tolist(), np.round(faces["box"].astype(float), 2).tolist()
+    return [
+        {"time": at, "box": box if found else None}
+        for at, box, found in zip(times, boxes, faces["has_face"], strict=True)
+    ]
+
+
+def _overlay(store: FeatureStore, row: Row, timeline: Timeline, target: Path, mark: str) -> int:
+    """Write the overlay of a clip; 1 where it cannot be made."""
+    from ....extract.errors import ClipError
+    from .video import write_overlay
+
+    try:
+        if not row.has("faces"):
+            raise ClipError("it has no pictures to draw on")
+        with seconds_bar(DRAWN, timeline.seconds) as reached:
+            film = write_overlay(Path(row.clip.path), target, _drawing(store, row, timeline, mark), reached)
+    except ClipError as error:
+        click.echo(f"no overlay: {row.clip.path}: {error}", err=True)
+        return 1
+    for wrong in film.wrong:
+        click.echo(f"damaged: {row.clip.path}: {wrong}; what could be read is shown", err=True)
+    tell([("wrote", f"{target}: {film.frames} frames ({film.encoder}), {film.sound}")])
+    return 0
+
+
+def _drawing(store: FeatureStore, row: Row, timeline: Timeline, mark: str) -> Draw:
+    """What draws a clip's frames: with the window whose middle is nearest."""
+    from ....fusion.features.windows import nearest_window
+    from .boxes import Boxes
+    from .picture import Canvas
+
+    boxes = Boxes(store.read(row, "faces", ["times", "box"]))
+    canvas = Canvas(
+        timeline.classes,
+        timeline.values,
+        timeline.notes(),
+        timeline.has_face,
+        timeline.has_sound,
+        timeline.seconds,
+        partial(nearest_window, timeline.spans),
+        mark,
+    )
+    return lambda frame: canvas(frame.image, boxes.at(frame.time), frame.time)

@@ -1,0 +1,34 @@
+"""One colour a class, the same in every overlay, figure and page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# Okabe and Ito's colours (2008), which colour-blind readers tell apart, the light ones darkened and black
+# made grey, so that each has a contrast of 3:1 or more on white and on an overlay's dark ground.
+EMOTIONS = {
+    "angry": "#d55e00",
+    "disgust": "#958a00",
+    "fear": "#cc79a7",
+    "happy": "#b87f00",
+    "neutral": "#8a8a8a",
+    "sad": "#1f78b4",
+    "surprise": "#009e73",
+}
+SPARE = ("#3d93c7", "#9a6fd0", "#c0504d", "#5b9b3b", "#a0785a", "#2a9fa5")
+"""Of classes that are none of the seven emotions, in their order; they repeat where there are more."""
+
+
+def class_colours(classes: Sequence[str]) -> list[str]:
+    """``#rrggbb`` of each class: an emotion has its own whatever the others are."""
+    from ..corpora.clips.labels import SYNONYMS
+
+    emotions = [SYNONYMS.get(name.casefold(), "").casefold() for name in classes]
+    others = iter(range(len(classes)))
+    return [EMOTIONS[name] if name else SPARE[next(others) % len(SPARE)] for name in emotions]
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue of ``#rrggbb``, 0-255."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue

@@ -1,0 +1,185 @@
+"""The folder of a preview: sheets drawn where they lack, and the page over all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from ....cache.rows import Row
+    from ....cache.store import FeatureStore
+    from .facts import Subject, Track
+
+LAYOUT = 1  # of a sheet; those of another are drawn anew
+SHEET = re.compile(r".*-[0-9a-f]{12}\.jpg(\.\d+\.tmp)?")  # also one that was being written
+
+
+class Preview:
+    """Sheets and the page of a store's clips.
+
+    Args:
+        store: its tracks are drawn.
+        rows: of the clips that are shown.
+        out: the folder of the page.
+        frames: on a sheet.
+        source: what the user named.
+    """
+
+    def __init__(self, store: FeatureStore, rows: Sequence[Row], out: Path, frames: int, source: str) -> None:
+        from .facts import subject_of
+
+        self.out = out
+        self.source = source
+        self._store = store
+        self._frames = frames
+        self._rows = {row.clip.key: row for row in rows}
+        bar = progress_bar(rows, desc="tracks", unit="clip", leave=False)
+        self.subjects = sorted((subject_of(store, row) for row in bar), key=lambda subject: subject.rank)
+        self._names = {subject.clip.key: self._name(subject) for subject in self.subjects}
+
+    @property
+    def failed(self) -> list[Subject]:
+        """Clips that failed or are damaged."""
+        return [s for s in self.subjects if s.problem or any(n.startswith("damaged") for n in s.notes)]
+
+    @property
+    def sheets(self) -> dict[tuple[str, str], str]:
+        """Those that are there: clip → path as seen from the page."""
+        folder = self.out / "sheets"
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        return {key: f"sheets/{name}" for key, name in self._names.items() if name in there}
+
+    def draw(self, count: int, workers: int) -> None:
+        """Draw what lacks of the sheets of the ``count`` worst clips (0: all), and write the page."""
+        showable = [subject for subject in self.subjects if subject.track or not subject.problem]
+        wanted = showable[: count or None]
+        there = self.sheets
+        todo = [subject for subject in wanted if subject.clip.key not in there]
+        (self.out / "sheets").mkdir(parents=True, exist_ok=True)
+        self._write()
+        try:
+            with progress_bar(
+                total=len(wanted), initial=len(wanted) - len(todo), unit="sheet", disable=not todo
+            ) as bar:
+                for _ in self._drawn(todo, workers):
+                    bar.update()
+            self._clear()
+        finally:
+            self._write()
+
+    def table(self) -> dict[str, Any]:
+        """All clips, as JSON values."""
+        sheets = self.sheets
+        return {
+            "source": self.source,
+            "page": str(self.out / "index.html"),
+            "clips": [
+                {
+                    **asdict(subject.clip),
+                    "detection_rate": subject.track and subject.track.rate,
+                    **(asdict(subject.track) if subject.track else {}),
+                    "problem": subject.problem or None,
+                    "notes": list(subject.notes),
+                    "sheet": sheets.get(subject.clip.key),
+                }
+                for subject in self.subjects
+            ],
+        }
+
+    def _drawn(self, todo: Sequence[Subject], workers: int) -> Iterator[None]:
+        """Draw in threads, for decoding and drawing leave Python free; tracks are read by this one."""
+        from ....extract.run import usable_cores
+
+        count = max(1, min(workers or usable_cores(), len(todo)))
+        with _threads(count) as pool:
+            flying: dict[Future[bytes], Subject] = {}
+            waiting = iter(todo)
+            while True:
+                while len(flying) <= count and (subject := next(waiting, None)) is not None:
+                    flying[pool.submit(self._sheet, subject, self._track(subject))] = subject
+                if not flying:
+                    return
+                for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                    self._settle(flying.pop(future), future)
+                    yield
+
+    def _settle(self, subject: Subject, future: Future[bytes]) -> None:
+        """Write a sheet; a stranger's file may break any library in any way, which costs one of them."""
+        from ....fusion.files import replacing
+
+        error = future.exception()
+        if error is None:
+            with replacing(self.out / "sheets" / self._names[subject.clip.key]) as temporary:
+                temporary.write_bytes(future.result())
+            return
+        reason = f"its sheet could not be drawn: {type(error).__name__}: {error}"
+        self.subjects[self.subjects.index(subject)] = replace(subject, problem=subject.problem or reason)
+
+    def _sheet(self, subject: Subject, track: Track | None) -> bytes:
+        import numpy as np
+
+        from ..frame_pictures import jpeg
+        from .sheet import draw
+
+        return jpeg(np.asarray(draw(subject, track, self._frames)))
+
+    def _track(self, subject: Subject) -> Track | None:
+        from ....extract.plan import FACES
+
+        return self._store.read(self._rows[subject.clip.key], FACES) if subject.track else None
+
+    def _name(self, subject: Subject) -> str:
+        """Of its sheet: the clip's, and a digest of all that is on the sheet."""
+        from ....fusion.files import as_file_name
+
+        about = (LAYOUT, self._frames, asdict(subject.clip), subject.problem, subject.notes, subject.content)
+        digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
+        return f"{as_file_name(str(subject.clip))[:60]}-{digest}.jpg"
+
+    def _clear(self) -> None:
+        """Remove sheets of what is not shown any more."""
+        current = set(self._names.values())
+        for path in (self.out / "sheets").iterdir():
+            if path.name not in current and SHEET.fullmatch(path.name):
+                path.unlink()
+
+    def _write(self) -> None:
+        from ....fusion.files import replacing
+        from .index import index
+
+        text = index(self.source, self._about(), self.subjects, self.sheets, self._frames)
+        with replacing(self.out / "index.html") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def _about(self) -> str:
+        from ....extract.plan import FACES
+
+        entries = [row.entries[FACES] for row in self._rows.values() if FACES in row.entries]
+        ways = {
+            (str(entry.key.settings.get("detector", "imported")), entry.key.settings.get("max_frames"))
+            for entry in entries
+        }
+        told = [
+            f"{name} in {f'at most {frames} frames a clip' if frames else 'all frames'}"
+            for name, frames in ways
+        ]
+        return f"Faces found by {' and by '.join(sorted(told))}." if told else "No faces were looked for."
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool that, left early, drops what it has not begun."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

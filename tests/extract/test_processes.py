@@ -1,0 +1,133 @@
+"""Child processes: a task that kills its child costs itself alone, and no child outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from avemo.extract.errors import ExtractError
+from avemo.extract.processes import ProcessDied, Processes
+
+
+def work(what: str, tell: Callable[..., None] | None = None) -> tuple[str, int, str | None]:
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if what == "raise":
+        raise ExtractError("no")
+    if what == "sleep":
+        time.sleep(60)
+    if tell is not None:
+        tell("half", 1)
+        tell("all", 2)
+    return what, os.getpid(), os.environ.get("AVEMO_TEST")
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _children_find_this_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes[tuple[str, int, str | None]]]:
+    started = Processes(work, 2, {"AVEMO_TEST": "set"})
+    yield started
+    started.close()
+
+
+Two = Processes[tuple[str, int, str | None]]
+
+
+def test_a_death_costs_its_task_alone(processes: Two) -> None:
+    futures = [processes.submit(what) for what in ("a", "die", "b", "die", "c", "d")]
+    for future in (futures[1], futures[3]):
+        with pytest.raises(ProcessDied):
+            future.result(60)
+    assert [futures[place].result(60)[0] for place in (0, 2, 4, 5)] == ["a", "b", "c", "d"]
+
+
+def test_work_is_done_elsewhere_and_children_are_kept(processes: Two) -> None:
+    results = [processes.submit("a").result(60) for _ in range(6)]
+    assert os.getpid() not in {pid for _, pid, _ in results}
+    assert len({pid for _, pid, _ in results}) <= 2
+    assert {value for _, _, value in results} == {"set"}
+
+
+def test_a_child_that_raised_is_replaced(processes: Two) -> None:
+    before = {processes.submit("a").result(60)[1] for _ in range(4)}
+    for _ in range(2):
+        with pytest.raises(ExtractError, match="no"):
+            processes.submit("raise").result(60)
+    assert not before & {processes.submit("a").result(60)[1] for _ in range(4)}
+
+
+def test_a_task_may_tell_how_far_it_is(processes: Two) -> None:
+    told: list[tuple[str, int]] = []
+    processes.submit("a", listener=lambda *values: told.append(values)).result(60)
+    assert told == [("half", 1), ("all", 2)]
+
+
+def test_closing_ends_what_is_at_work() -> None:
+    processes = Processes(work, 1)
+    pid = processes.submit("a").result(60)[1]
+    future = processes.submit("sleep")
+    time.sleep(0.2)
+    start = time.monotonic()
+    processes.close()
+    assert time.monotonic() - start < 10
+    assert isinstance(future.exception(1), ProcessDied)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+class Unstartable:
+    """A function that ends the process which unpickles it."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[int]]:
+        return os._exit, (7,)
+
+    def __call__(self) -> None:
+        raise AssertionError
+
+
+def test_a_child_that_cannot_start_is_an_error() -> None:
+    processes = Processes(Unstartable(), 1)
+    try:
+        with pytest.raises(ExtractError, match=r"ended as it started \(exit code 7\)"):
+            processes.submit().result(60)
+    finally:
+        processes.close()
+
+
+ORPHANED = """
+import os, sys
+from tests.test_processes import work
+from avemo.extract.processes import Processes
+processes = Processes(work, 1)
+print(processes.submit("a").result(60)[1], flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_children_end_when_their_parent_is_killed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHANED], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"child {pid} still lives")

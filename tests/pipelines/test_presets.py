@@ -1,0 +1,151 @@
+"""``--preset``: the networks as the papers print them, and what goes before them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from avemo.cache.clips import Clip
+from avemo.cache.keys import FeatureKey
+from avemo.cache.store import FeatureStore
+from avemo.cache.writer import Outcome
+from avemo.pipelines.cli.framework import InputError
+from avemo.pipelines.cli.fuse import main
+from avemo.pipelines.fuse.tables import RECIPES, own_options
+from avemo.pipelines.fuse.train import train
+from avemo.pipelines.recipes.presets import with_preset
+
+SOUND = {"window": 640, "hop": 160, "sample_rate": 16_000}
+DEFAULTS = train.make_context("train", []).params
+SHORT = ("--epochs", "1", "--batch", "4", "--device", "cpu", "--workers", "1")
+
+
+def fuse(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four labelled clips of two people, with frames of 1024 values, a spectrogram and a log-Mel one."""
+    path = tmp_path_factory.mktemp("store") / "features"
+    rng = np.random.default_rng(0)
+    keys = [FeatureKey("faces", {}), FeatureKey("net/none", {})]
+    keys += [FeatureKey(name, SOUND) for name in ("spectrogram", "logmel")]
+    with FeatureStore(path, create=True) as made, made.writer() as writer:
+        for i in range(4):
+            arrays = [
+                {"times": np.arange(3) / 25},
+                {"basic": rng.normal(i % 2, 1, (3, 1024)).astype(np.float32)},
+                {"spectrogram": rng.normal(-60, 9, (70, 200)).astype(np.float32)},
+                {"logmel": rng.normal(-9, 3, (70, 3, 40)).astype(np.float32)},
+            ]
+            streams = {key.stream: Outcome(key, arrays=part) for key, part in zip(keys, arrays, strict=True)}
+            clip = Clip(f"{i}", "all", label=("Angry", "Happy")[i % 2], subject=f"s{i // 2}")
+            writer.add(clip, None, streams)
+    return path
+
+
+def trained(store: Path, out: Path, *options: object) -> dict:
+    result = fuse("train", "--store", store, "--out", out, *SHORT, *options)
+    assert result.exit_code == 0, result.output
+    return json.loads((out / "run.json").read_text())["settings"]
+
+
+def test_the_network_of_zhou2021_is_the_papers(store: Path, tmp_path: Path) -> None:
+    """§III-A, B and §IV: the spectrogram through the 1D-ABFCN with LRN, faces reduced by a convolution."""
+    settings = trained(store, tmp_path / "am", "--preset", "zhou2021")
+    assert {stream: part["name"] for stream, part in settings["features"].items()} == {
+        "visual": "basic:net",
+        "audio": "spectrogram",
+    }
+    head = settings["head"]
+    assert head["fusion"] == "am-fbp"
+    assert head["audio_encoder"] == {"name": "1d-abfcn", "channels": 1, "lrn": True, "weights": ""}
+    assert (head["audio_attention"], head["visual_attention"]) == ("transformer", "conv")
+    assert (head["lambda_audio"], head["lambda_visual"], head["dropout"]) == (0.3, 1.0, 0.3)
+    assert (head["factors"], head["outputs"]) == (4, 128)  # K_G and O
+    assert head["trunks"] == {"count": 6, "outputs": 192, "factors": 2, "seconds": None}  # H, O and K_M
+    assert settings["training"]["learning_rate"] == 1e-4
+
+
+@pytest.mark.parametrize("fusion", ["g-fbp", "concat", "decision"])
+def test_zhou2021_trains_what_is_fused_for_200_epochs(fusion: str) -> None:
+    made = with_preset(DEFAULTS, {"preset": "zhou2021", "fusion": fusion}, given=())
+    assert (made["epochs"], made["batch"], made["halve_after"]) == (200, 64, None)
+    assert made["audio_encoder"] == "1d-abfcn" and made["trunks"] is None
+
+
+def test_the_single_systems_of_zhou2021() -> None:
+    """§IV: 100 epochs in batches of 32, and §IV-A: halved after 50; no option of the other stream."""
+    for fusion, other in (("audio", "visual"), ("faces", "audio")):
+        made = with_preset(DEFAULTS, {"preset": "zhou2021", "fusion": fusion}, given=())
+        assert (made["epochs"], made["batch"], made["halve_after"]) == (100, 32, 50)
+        assert made["learning_rate"] == 1e-4
+        assert {name for name in made if other in name and made[name] != DEFAULTS[name]} == set()
+
+
+def test_zhou2021_on_markers_is_as_for_iemocap() -> None:
+    """§IV: the video system's rate of 0.0002 and λ_v of 0.5; H = 19 and λ_v of 1 where both are fused."""
+    given = {"preset": "zhou2021", "visual": "markers"}
+    faces = with_preset(DEFAULTS, {**given, "fusion": "faces"}, given=())
+    assert (faces["lambda_visual"], faces["learning_rate"], faces["visual_encoder"]) == (
+        0.5,
+        2e-4,
+        "1d-abfcn",
+    )
+    both = with_preset(DEFAULTS, {**given, "fusion": "am-fbp"}, given=())
+    assert (both["lambda_visual"], both["learning_rate"], both["trunks"]) == (1.0, 1e-4, 19)
+    assert both["visual_attention"] == "transformer"
+    assert with_preset(DEFAULTS, {**given, "fusion": "g-fbp"}, given=())["trunks"] is None
+
+
+def test_what_is_given_goes_before_a_preset(store: Path, tmp_path: Path) -> None:
+    given = ("--preset", "zhou2021", "--fusion", "g-fbp", "--audio", "logmel", "--attention", "transformer")
+    settings = trained(store, tmp_path / "own", *given, "--lambda-audio", "0.5")
+    assert settings["features"]["audio"]["name"] == "logmel"
+    head = settings["head"]
+    assert head["audio_encoder"]["channels"] == 3 and head["lambda_audio"] == 0.5
+    assert head["visual_attention"] == "transformer"
+
+
+def test_what_a_paper_has_not_is_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="zhou2021 has no fbp; it has am-fbp, m-fbp, ag-fbp, g-fbp, concat"):
+        with_preset({**DEFAULTS, "preset": "zhou2021"}, {"fusion": "fbp"}, given=())
+    out = ("--store", store, "--out", tmp_path / "run")
+    result = fuse("cv", "--preset", "zhou2019", "--fusion", "g-fbp", *out)
+    assert result.exit_code == 2 and "zhou2019 has no g-fbp" in result.output
+    result = fuse("train", "--preset", "zhou2019", *out)  # the store has no vectors of AlexNet
+    assert result.exit_code == 2 and "--audio alexnet@FILE" in result.output
+    result = fuse("tables", "fusion", "--preset", "zhou2021", *out)
+    assert result.exit_code == 2 and "those that are: systems, family, encoders" in result.output
+
+
+def test_zhou2019_is_the_default_network_with_alexnet() -> None:
+    made = with_preset({**DEFAULTS, "preset": "zhou2019"}, given=())
+    assert {name for name in made if made[name] != DEFAULTS[name]} == {"preset", "audio"}
+    assert (made["fusion"], made["audio"]) == ("fbp", "alexnet")
+
+
+def test_every_row_of_a_papers_table_is_its_network() -> None:
+    for paper in ("zhou2019", "zhou2021"):
+        for recipe in (recipe for recipe in RECIPES.values() if paper in recipe.papers):
+            for own in recipe.rows.values():
+                options = {**DEFAULTS, "preset": paper}
+                made = with_preset(options, own_options(options, own))
+                assert own.items() <= made.items()
+                if made["fusion"] != "faces":
+                    assert made["audio"] == {"zhou2019": "alexnet", "zhou2021": "spectrogram"}[paper]
+                    assert (made["audio_encoder"] is not None) == (paper == "zhou2021")
+
+
+def test_a_mix_of_the_papers_heads(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mix"
+    result = fuse("mix", "2g-fbp + faces", "--preset", "zhou2021", "--store", store, "--out", out, *SHORT)
+    assert result.exit_code == 0 and "1d-abfcn from random weights" in result.output, result.output
+    assert "the mean of 3 members" in result.output
+    result = fuse("train", "--halve-after", 1, "--store", store, "--out", tmp_path / "run", *SHORT)
+    assert result.exit_code == 2 and "halved after epoch 1 of 1" in result.output
