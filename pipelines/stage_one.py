@@ -301,12 +301,12 @@ def _files(option: str, wanted: Mapping[str, Mapping[str, Any]], given: Iterable
 def _sha256(text: str) -> str | None:
     """Of the file of ``NAME@FILE`` or ``NAME@TAG``; None where there is none."""
     from ..extract.backbones import WeightsError
-    from ..extract.backbones.weights import weights_sha256
     from ..extract.backbones.weights_folder import find
+    from ..extract.digest import sha256_of
 
     name, _, file = text.partition("@")
     try:
-        return weights_sha256(find(name, file)[0]) if file else None
+        return sha256_of(find(name, file)[0]) if file else None
     except (WeightsError, OSError):
         return None
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..extract.backbones import WeightsError
-from ..extract.backbones.weights import CLASS_LAYER, load_into, load_state, weights_sha256
+from ..extract.backbones.weights import CLASS_LAYER, load_into, load_state
 from ..extract.backbones.weights_folder import find
+from ..extract.digest import sha256_of
 from ..fusion.errors import FusionError
 from .audio_network import AudioNetwork, PooledEncoder
 from .card import read_about, write_tensors
@@ -69,7 +70,7 @@ def start_from(classifier: Classifier, network: AudioNetwork, weights: str) -> s
         _trunk(classifier).encoder.start_from(load_state(path))
     except FusionError as error:
         raise PretrainError(f"{path}: {error}") from error
-    return weights_sha256(path)
+    return sha256_of(path)
 
 
 def _trunk(classifier: Classifier) -> PooledEncoder:

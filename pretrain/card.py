@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ..cache import durable
 from ..extract.backbones import BackboneSpec, WeightsError, get
-from ..extract.backbones.weights import CLASS_LAYER, load_into, load_state, weights_sha256
+from ..extract.backbones.weights import CLASS_LAYER, load_into, load_state
 from ..extract.backbones.weights_folder import find
+from ..extract.digest import sha256_of
 from .classifier import Classifier
 
 FORMAT = 1
@@ -61,7 +62,7 @@ def write_tensors(
     partial, partial_card = path.with_suffix(".partial"), path.with_suffix(".json.partial")
     metadata = {"architecture": card["architecture"], "classes": json.dumps(card["classes"]), **about}
     safetensors.torch.save_file(stored, partial, metadata=metadata)
-    written = {"format": FORMAT, **card, "sha256": weights_sha256(partial)}
+    written = {"format": FORMAT, **card, "sha256": sha256_of(partial)}
     partial_card.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     durable.put(partial_card, path.with_suffix(".json"))  # first: weights without a card say nothing
     durable.put(partial, path)
@@ -95,7 +96,7 @@ def load_trunk(classifier: Classifier, spec: BackboneSpec, weights: str) -> str:
     path, _ = find(spec.name, weights, spec.default_weights)
     load_into(classifier.trunk, spec.read(path), spec.name, path, (*spec.classifier, CLASS_LAYER))
     classifier.requires_grad_(True)
-    return weights_sha256(path)
+    return sha256_of(path)
 
 
 def empty_classifier(spec: BackboneSpec, classes: int, dropout: float = 0.0) -> Classifier:

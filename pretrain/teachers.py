@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ..extract.backbones import BackboneSpec
 from ..extract.backbones.backbone import LUMA
-from ..extract.backbones.weights import weights_sha256
+from ..extract.digest import sha256_of
 from .card import read_classifier
 from .errors import PretrainError
 from .specs import Normalisation
@@ -42,7 +42,7 @@ class Teachers(nn.Module):
         super().__init__()
         self.share = share
         self.teachers = nn.ModuleList(_Teacher(file, student, tuple(classes)) for file in files)
-        self._sha256 = [weights_sha256(file) for file in files]
+        self._sha256 = [sha256_of(file) for file in files]
         self.requires_grad_(False)
         self.eval().to(memory_format=torch.channels_last)
 

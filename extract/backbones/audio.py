@@ -15,11 +15,12 @@ import torch.nn.functional as F
 import torchvision.models as models
 from torch import Tensor, nn
 
+from ..digest import sha256_of
 from ..errors import ExtractError
 from ..precision import exact_fp32, prepare
 from .spec import IMAGENET_MEAN, IMAGENET_STD
 from .torchvision_nets import ALEXNET
-from .weights import CLASS_LAYER, load_into, load_state, weights_sha256
+from .weights import CLASS_LAYER, load_into, load_state
 from .weights_folder import find
 
 # The trunk halves the spectrogram five times. Through its kernels and paddings a vector sees frames
@@ -163,7 +164,7 @@ def load_audio_backbone(text: str, device: torch.device | str = "cpu") -> AudioB
         trunk = nn.Sequential()
         trunk.add_module("features", models.alexnet(weights=None).features)
     load_into(trunk, load_state(path), name, path, ignored=("classifier.", CLASS_LAYER))
-    return AUDIO_BACKBONES[name](trunk, label, weights_sha256(path), device)
+    return AUDIO_BACKBONES[name](trunk, label, sha256_of(path), device)
 
 
 def _checked(values: Tensor) -> Tensor:

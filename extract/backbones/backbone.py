@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ..device_errors import InBatches
+from ..digest import sha256_of
 from ..precision import DTYPES, Precision, exact_fp32, prepare, resolve_precision
 from . import onnx_net
 from .recognise import nearest
 from .registry import get
 from .spec import BackboneSpec
-from .weights import CLASS_LAYER, WeightsError, load_into, weights_sha256
+from .weights import CLASS_LAYER, WeightsError, load_into
 from .weights_folder import find
 
 LUMA = (0.299, 0.587, 0.114)
@@ -136,7 +137,7 @@ def load_backbone(text: str, device: torch.device | str = "cpu", precision: str 
         load_into(module, state, spec.name, path, (*spec.classifier, CLASS_LAYER))
     except WeightsError as error:
         raise WeightsError(f"{error}. {nearest(state)}") from error
-    return Backbone(spec, module, label, weights_sha256(path), device, precision)
+    return Backbone(spec, module, label, sha256_of(path), device, precision)
 
 
 def _load_onnx(path: Path, label: str, device: torch.device | str, precision: str) -> Backbone:

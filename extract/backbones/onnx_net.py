@@ -39,8 +39,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..digest import sha256_of
 from .spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, Colour
-from .weights import WeightsError, weights_sha256
+from .weights import WeightsError
 
 NAME = "onnx"
 BELOW_CLASSIFIER = "below-classifier"
@@ -273,7 +274,7 @@ def _read_model(path: Path) -> tuple[Any, str]:
     if any(uses_external_data(tensor) for tensor in _tensors(model)):
         raise WeightsError(f"{path}: keeps weights outside in a way that onnx does not read; put them inside")
     sums = [hashlib.sha256(content).hexdigest()]
-    return model, "+".join([*sums, *(weights_sha256(path.parent / name) for name in sorted(locations))])
+    return model, "+".join([*sums, *(sha256_of(path.parent / name) for name in sorted(locations))])
 
 
 def _tensors(message: Any) -> Iterator[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,15 +102,6 @@ def _no_weights(start: bytes) -> str:
         f"not a checkpoint (it begins with {start[:16]!r}); expected a file of torch.save, safetensors, "
         "ONNX or dlib"
     )
-
-
-def weights_sha256(path: str | Path) -> str:
-    """The SHA-256 of a weights file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def load_into(

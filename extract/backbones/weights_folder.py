@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import platformdirs
 
+from ...cache.order import natural
 from ..detect import face_models
 from ..errors import ExtractError
 from . import zoo
@@ -63,7 +64,7 @@ def folder() -> Path:
 def stored() -> list[Stored]:
     """All weights on this machine, in natural order; of two of one name, what a package brings."""
     found = {weights.name: weights for weights in (*_cached(), *_installed())}
-    return sorted(found.values(), key=lambda weights: zoo.natural(weights.name))
+    return sorted(found.values(), key=lambda weights: natural(weights.name.lower()))
 
 
 def find(

@@ -12,6 +12,8 @@ from typing import Literal
 
 import torchvision.models as models
 
+from ..digest import feed
+
 Kind = Literal["face network", "face detector", "face points"]
 
 # in the order of each network's outputs
@@ -81,11 +83,6 @@ def of_file(name: str) -> WeightSet | None:
     return next((entry for entry in TABLE if name in entry.files), None)
 
 
-def natural(text: str) -> list[tuple[int, str]]:
-    """A sort key by which ``resnet18`` comes before ``resnet101``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text.lower())]
-
-
 def published(digests: Mapping[str, str]) -> WeightSet | None:
     """The weights whose checksum is among a file's :func:`digests`."""
     return next((entry for entry in TABLE if agrees(entry, digests)), None)
@@ -101,10 +98,7 @@ def digests(path: Path) -> dict[str, str]:
     """The ``sha256`` of a file, and the blob id that ``git`` would give it, as hexadecimal digits."""
     sha256 = hashlib.sha256()
     git = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha256.update(block)
-            git.update(block)
+    feed(path, sha256, git)
     return {"sha256": sha256.hexdigest(), "git": git.hexdigest()}
 
 

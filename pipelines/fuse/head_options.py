@@ -173,9 +173,10 @@ def _encoder(
     lrn = name == "1d-abfcn" if lrn is None else lrn
     if not file:
         return EncoderSettings(name, channels, lrn), {}
-    from ...extract.backbones.weights import load_state, weights_sha256
+    from ...extract.backbones.weights import load_state
+    from ...extract.digest import sha256_of
 
-    return EncoderSettings(name, channels, lrn, weights_sha256(file)), load_state(file)
+    return EncoderSettings(name, channels, lrn, sha256_of(file)), load_state(file)
 
 
 def path_of(head: HeadSettings, stream: str) -> str:

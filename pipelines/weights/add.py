@@ -11,8 +11,9 @@ import safetensors.torch
 from ...cache import durable
 from ...extract.backbones import names, zoo
 from ...extract.backbones.onnx_net import NAME as ONNX
-from ...extract.backbones.weights import WeightsError, file_kind, load_state, weights_sha256
+from ...extract.backbones.weights import WeightsError, file_kind, load_state
 from ...extract.backbones.weights_folder import Stored, folder, name_of, read_card
+from ...extract.digest import sha256_of
 from .check import Verdict, check
 
 CARD_FORMAT = 1
@@ -126,7 +127,7 @@ def _write_card(
         "architecture": architecture,
         "source": source.name,
         "source_sha256": verdict.sha256,
-        "sha256": weights_sha256(partial),
+        "sha256": sha256_of(partial),
     }
     if licence:
         entries["licence"] = licence

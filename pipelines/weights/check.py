@@ -19,9 +19,9 @@ from ...extract.backbones.weights import (
     file_kind,
     load_into,
     load_state,
-    weights_sha256,
 )
 from ...extract.backbones.weights_folder import read_card
+from ...extract.digest import sha256_of
 from ...extract.errors import ExtractError
 
 State = Literal["ok", "other", "problem"]
@@ -204,7 +204,7 @@ def _graph_of_data(path: Path) -> Path | None:
     graph = path.with_suffix("")
     if path.suffix != ".data" or not graph.is_file() or file_kind(graph) != "onnx":
         return None
-    if weights_sha256(path) not in open_onnx(graph)[2].split("+"):
+    if sha256_of(path) not in open_onnx(graph)[2].split("+"):
         raise _Other(f"named as weights of {graph.name}, which holds all of its own; nothing here uses it")
     return graph
 

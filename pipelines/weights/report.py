@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...cache.order import natural
 from ...extract.backbones import get, zoo
 from ...extract.backbones.onnx_net import NAME as ONNX
 from ...extract.backbones.onnx_net import read_onnx_card
@@ -25,7 +26,8 @@ def records() -> list[Record]:
     here = {weights.name: weights for weights in stored()}
     known = {entry.name: entry for entry in zoo.TABLE}
     return [
-        _record(name, known.get(name), here.get(name)) for name in sorted({*known, *here}, key=zoo.natural)
+        _record(name, known.get(name), here.get(name))
+        for name in sorted({*known, *here}, key=lambda name: natural(name.lower()))
     ]
 
 

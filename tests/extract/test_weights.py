@@ -12,7 +12,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from avemo.extract.backbones.weights import WeightsError, load_into, load_state, weights_sha256
+from avemo.extract.backbones.weights import WeightsError, load_into, load_state
+from avemo.extract.digest import sha256_of
 
 
 def small_net() -> nn.Sequential:
@@ -131,7 +132,7 @@ def test_refuses_content_that_is_no_state_dict(tmp_path: Path) -> None:
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     (tmp_path / "file").write_bytes(content)
-    assert weights_sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
 def test_load_into_fills_a_meta_module_and_drops_the_classifier(state: dict[str, torch.Tensor]) -> None:

@@ -22,7 +22,8 @@ from click.testing import CliRunner, Result
 from torch import Tensor
 
 from avemo.extract.backbones import get, load_backbone
-from avemo.extract.backbones.weights import load_state, weights_sha256
+from avemo.extract.backbones.weights import load_state
+from avemo.extract.digest import sha256_of
 from avemo.pipelines.cli.main import main
 from avemo.pipelines.weights import download as downloads
 from avemo.pipelines.weights.check import check
@@ -498,7 +499,7 @@ def test_verify_compares_with_the_card_beside_the_file(tmp_path: Path) -> None:
     assert check(path).checksum == "not known"
     card.write_text(json.dumps(["a list of something else"]))
     assert check(path).checksum == "not known"
-    card.write_text(json.dumps({"sha256": weights_sha256(path)}))
+    card.write_text(json.dumps({"sha256": sha256_of(path)}))
     assert check(path).checksum == "as its card says"
     card.write_text(json.dumps({"sha256": "0" * 64}))
     assert check(path).state == "problem" and "its card says SHA-256 000" in check(path).what
@@ -552,7 +553,7 @@ def test_add_names_a_file_after_what_it_is(tmp_path: Path, weights: Path, mobile
 def test_add_keeps_what_the_source_card_says(tmp_path: Path, weights: Path) -> None:
     source = tmp_path / "mine.safetensors"
     safetensors.torch.save_file(get("ferresnet").build().state_dict(), source)
-    card = {"format": 1, "classes": ["Happy", "Sad"], "sha256": weights_sha256(source)}
+    card = {"format": 1, "classes": ["Happy", "Sad"], "sha256": sha256_of(source)}
     source.with_suffix(".json").write_text(json.dumps(card))
     assert run("add", source, "--as", "ferresnet@two").exit_code == 0
     assert json.loads((weights / "ferresnet@two.json").read_text())["classes"] == ["Happy", "Sad"]

@@ -21,7 +21,7 @@ from torch import nn
 from avemo.extract.align import compose, window_transform
 from avemo.extract.backbones import WeightsError, get, load_backbone, random_backbone
 from avemo.extract.backbones.ferresnet import SPEC, FerResNet
-from avemo.extract.backbones.weights import weights_sha256
+from avemo.extract.digest import sha256_of
 from avemo.extract.views import VIEW_SETS
 from avemo.fusion.evaluation import calibration as clips
 from avemo.fusion.evaluation.scores import Scores
@@ -569,7 +569,7 @@ class TestCommand:
         code, text = self.run(*words, "--teacher-share", 1, *self.QUICK, "--epochs", 6)
         assert code == 0, text
         card = json.loads(student.with_suffix(".json").read_text())
-        assert card["identity"]["teachers"]["weights_sha256"] == [weights_sha256(teacher)]
+        assert card["identity"]["teachers"]["weights_sha256"] == [sha256_of(teacher)]
         assert card["held_out"]["none"]["recall"] == {"Angry": 0.0, "Happy": 1.0, "Sad": 0.0}
         code, text = self.run(*words, "--teacher-share", 0.5, *self.QUICK, "--epochs", 6)
         assert code == 2 and "another training" in text
