@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     "README.md",
     "benchmarks/README.md",
+    "benchmarks/NOTES.md",
     *(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").glob("*.md"))),
 ]
 START = "docs/start.md"
@@ -341,6 +342,18 @@ def test_every_module_is_on_a_page(room: str) -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
     listed = re.findall(rf"automodule:: {re.escape(package)}\.(\w+)$", text, re.MULTILINE)
     assert sorted(listed) == sorted(file.stem for file in (ROOT / room).glob("[!_]*.py"))
+
+
+def test_the_architecture_names_what_exists() -> None:
+    """Every path on the page is there, and every room of the code is on the page."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:[\w.-]+/)+(?:[\w.-]+\.\w+)?)`", text)
+    assert len(paths) > 40
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    for path, name in re.findall(r"`([A-Z_]{4,})` of\s+`([\w/]+\.py)`", text):
+        assert re.search(rf"^{path}\b", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE), (path, name)
+    rooms = {f"{folder.parent.relative_to(ROOT)}/" for folder in (ROOT / "pipelines").glob("*/__init__.py")}
+    assert {"cache/", "extract/", "pretrain/"} | rooms <= {*paths}
 
 
 @pytest.mark.slow
