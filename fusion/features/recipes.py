@@ -94,15 +94,19 @@ def window_starts(frames: int) -> list[int]:
     return sorted({*range(0, last + 1, HOP), last})
 
 
-def window_middles(part: slice) -> np.ndarray:
-    """The middle of each of the :func:`windows` over a part of a clip, as numbers of the clip's frames."""
-    frames = part.stop - part.start
-    return part.start + np.array(window_starts(frames)) + (min(WINDOW, frames) - 1) / 2
+def window_middles(frames: int) -> np.ndarray:
+    """The middle of each of the :func:`windows` over so many frames, which may lie between two."""
+    return np.array(window_starts(frames)) + (min(WINDOW, frames) - 1) / 2
 
 
-def every(*arrays: np.ndarray) -> np.ndarray:
-    """The number of each frame."""
-    return np.arange(len(arrays[0]))
+def middle(frames: int) -> np.ndarray:
+    """The middle of so many frames, which may lie between two."""
+    return np.array([(frames - 1) / 2])
+
+
+def whole(*arrays: np.ndarray) -> slice:
+    """All frames."""
+    return slice(0, len(arrays[0]))
 
 
 def log_mel_spoken(log_mel: np.ndarray) -> slice:
@@ -110,36 +114,19 @@ def log_mel_spoken(log_mel: np.ndarray) -> slice:
     return spoken(log_mel[:, 0] * DB_PER_NEPER)
 
 
+def descriptors_spoken(*descriptors: np.ndarray) -> slice:
+    """The :func:`spoken` part of :data:`DESCRIPTORS`."""
+    return spoken(descriptors[_LEVEL])
+
+
 def log_mel_windows(log_mel: np.ndarray) -> np.ndarray:
-    """:func:`windows` over the spoken part of a log-Mel spectrogram ``[T, 3, 40]``."""
-    return windows(flat(log_mel[log_mel_spoken(log_mel)]))
-
-
-def log_mel_middles(log_mel: np.ndarray) -> np.ndarray:
-    """The middles of :func:`log_mel_windows`."""
-    return window_middles(log_mel_spoken(log_mel))
-
-
-def spectrogram_windows(spectrogram: np.ndarray) -> np.ndarray:
-    """:func:`windows` over the :func:`spoken` part of a speech spectrogram ``[T, 200]`` in dB."""
-    return windows(spectrogram[spoken(spectrogram)])
-
-
-def spectrogram_middles(spectrogram: np.ndarray) -> np.ndarray:
-    """The middles of :func:`spectrogram_windows`."""
-    return window_middles(spoken(spectrogram))
+    """:func:`windows` over a log-Mel spectrogram ``[T, 3, 40]``."""
+    return windows(flat(log_mel))
 
 
 def speech_functionals(*descriptors: np.ndarray) -> np.ndarray:
-    """:func:`.functionals.functionals` of the :func:`spoken` part of a clip, as its one vector."""
-    part = spoken(descriptors[_LEVEL])
-    return functionals(*(array[part] for array in descriptors))[None]
-
-
-def speech_middle(*descriptors: np.ndarray) -> np.ndarray:
-    """The middle of the :func:`spoken` part."""
-    part = spoken(descriptors[_LEVEL])
-    return np.array([(part.start + part.stop - 1) / 2])
+    """:func:`.functionals.functionals` of :data:`DESCRIPTORS`, as one vector."""
+    return functionals(*descriptors)[None]
 
 
 def coefficient_statistics(images: np.ndarray) -> np.ndarray:
@@ -168,7 +155,8 @@ class Recipe:
         extract: the options with which avemo-extract stores what it needs; empty: it always does, of clips
             that have it.
         backbones: how many it joins.
-        places: those arrays to the frame that each vector is of, ``[n]``, which may lie between two.
+        part: those arrays to the part of the clip that ``derive`` gets of them.
+        places: how many frames that part has to the frame in it that each vector is of, ``[n]``.
         channels: of what an encoder can read as an image, ``[n, channels × bins]``; 0 for what is none.
         gaps: whether a value may be NaN, not known; once standardised it is at the training clips' mean.
         segments: whether a vector is of a segment, which the stream's times give the start and end of.
@@ -181,7 +169,8 @@ class Recipe:
     derive: Callable[..., np.ndarray]
     extract: str
     backbones: int = 1
-    places: Callable[..., np.ndarray] = every
+    part: Callable[..., slice] = whole
+    places: Callable[[int], np.ndarray] = np.arange
     channels: int = 0
     gaps: bool = False
     segments: bool = False
@@ -212,7 +201,14 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe("logmel", AUDIO, ("()logmel",), ("logmel",), flat, "", channels=3),
         Recipe(
-            "logmel-stats", AUDIO, ("()logmel",), ("logmel",), log_mel_windows, "", places=log_mel_middles
+            "logmel-stats",
+            AUDIO,
+            ("()logmel",),
+            ("logmel",),
+            log_mel_windows,
+            "",
+            part=log_mel_spoken,
+            places=window_middles,
         ),
         Recipe("spectrogram", AUDIO, ("()spectrogram",), ("spectrogram",), flat, "", channels=1),
         Recipe(
@@ -220,9 +216,10 @@ RECIPES: Mapping[str, Recipe] = {
             AUDIO,
             ("()spectrogram",),
             ("spectrogram",),
-            spectrogram_windows,
+            windows,
             "",
-            places=spectrogram_middles,
+            part=spoken,
+            places=window_middles,
         ),
         Recipe(
             "functionals",
@@ -231,7 +228,8 @@ RECIPES: Mapping[str, Recipe] = {
             DESCRIPTORS,
             speech_functionals,
             "",
-            places=speech_middle,
+            part=descriptors_spoken,
+            places=middle,
             gaps=True,
         ),
         Recipe(
@@ -357,7 +355,8 @@ class Feature:
         arrays, times = stored
         if not len(arrays[0]):
             return None
-        values = np.asarray(self.recipe.derive(*arrays), dtype=np.float32)
+        part = self.recipe.part(*arrays)
+        values = np.asarray(self.recipe.derive(*(array[part] for array in arrays)), dtype=np.float32)
         if np.isinf(values).any() or (np.isnan(values).any() and not self.recipe.gaps):
             raise FusionError(
                 f"{self.name} of clip {clip} has values that are not finite; "
@@ -366,7 +365,8 @@ class Feature:
         if times is not None and self.recipe.segments:
             return Vectors(values, times.mean(axis=1), times)
         if times is not None:
-            times = np.interp(self.recipe.places(*arrays), np.arange(len(times)), times)
+            places = part.start + self.recipe.places(part.stop - part.start)
+            times = np.interp(places, np.arange(len(times)), times)
         return Vectors(values, times)
 
 
