@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from ..errors import FusionError
-from ..files import replacing
+from ..files import write_json
 from .scores import Scores, joined
 
 BINS = 15
@@ -158,8 +158,7 @@ class Calibration:
         Raises:
             FusionError: the file cannot be written.
         """
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(path, asdict(self))
 
     def __call__(self, scores: Scores) -> Scores:
         """The scores at the temperature."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FusionError
-from ..files import replacing
+from ..files import write_csv
 from .tables import TableRow, number, read_table
 
 CLIP, SPLIT, TRUTH, LABEL, MARKS = "clip", "split", "truth", "label", "marks"
@@ -156,13 +155,11 @@ class Scores:
         Raises:
             FusionError: the file cannot be written.
         """
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            marks = [self.marks_cell] if self.marks else []
-            table.writerow([CLIP, SPLIT, TRUTH, STATUS, *([MARKS] if marks else []), *self.classes])
-            rows = zip(self.clips, self.truth, self.status, self.cells, strict=True)
-            for (split, clip), truth, status, row in rows:
-                table.writerow([clip, split, truth or "", status, *marks, *row])
+        marks = [self.marks_cell] if self.marks else []
+        header = [CLIP, SPLIT, TRUTH, STATUS, *([MARKS] if marks else []), *self.classes]
+        rows = zip(self.clips, self.truth, self.status, self.cells, strict=True)
+        cells = ([clip, split, truth, status, *marks, *row] for (split, clip), truth, status, row in rows)
+        write_csv(path, header, cells)
 
     @property
     def cells(self) -> list[list[float | str]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import zipfile
 from pathlib import Path
 
 from ..errors import FusionError
-from ..files import replacing
+from ..files import replacing, write_csv
 from .scores import CLIP, GUESS, LABEL, MARKS, STATUS, Scores
 
 UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f]|\.\.|^\.|^$')
@@ -25,14 +24,11 @@ def write_submission(scores: Scores, path: Path) -> None:
         FusionError: two clips share an id, or the file cannot be written.
     """
     _check_ids(scores)
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        marks = [scores.marks_cell] if scores.marks else []
-        table.writerow([CLIP, LABEL, STATUS, GUESS, *([MARKS] if marks else []), *scores.classes])
-        guesses = ["" if scored else "yes" for scored in scores.scored]
-        rows = zip(scores.clips, scores.predicted, scores.status, guesses, scores.cells, strict=True)
-        for (_, clip), label, status, guess, row in rows:
-            table.writerow([clip, label, status, guess, *marks, *row])
+    marks = [scores.marks_cell] if scores.marks else []
+    header = [CLIP, LABEL, STATUS, GUESS, *([MARKS] if marks else []), *scores.classes]
+    guesses = ["" if scored else "yes" for scored in scores.scored]
+    rows = zip(scores.clips, scores.predicted, scores.status, guesses, scores.cells, strict=True)
+    write_csv(path, header, ([clip, *own, *marks, *row] for (_, clip), *own, row in rows))
 
 
 def write_challenge_zip(scores: Scores, folder: Path, team: str) -> Path:

@@ -14,7 +14,7 @@ from ...cache.rows import Row
 from ..errors import FusionError
 from ..features.corpus import Corpus
 from ..features.recipes import Feature
-from ..files import replacing
+from ..files import write_json
 from ..heads.registry import described, up_to_date
 from .training import Plan
 
@@ -91,8 +91,7 @@ def claim(folder: Path, card: Card, overwrite: bool = False, own: Sequence[str] 
     elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise FusionError(f"{folder} has things in it that are no run's; give --out a new or an empty folder")
     known = {"format": FORMAT, "version": VERSION, "kind": card.kind, "settings": card.settings}
-    with replacing(folder / NAME) as temporary:
-        temporary.write_text(json.dumps({**card.facts, **known}, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / NAME, {**card.facts, **known})
 
 
 def read(folder: Path) -> Card:

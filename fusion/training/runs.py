@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, fields
@@ -35,7 +34,7 @@ from ..evaluation.ensemble import average
 from ..evaluation.scores import Scores
 from ..features.corpus import Corpus, load
 from ..features.recipes import Feature
-from ..files import as_file_name, replacing
+from ..files import as_file_name, replacing, write_csv
 from ..heads.registry import build_head, settings_of_run
 from . import cards
 from .batches import Standardisation
@@ -195,16 +194,12 @@ class Run:
     def write_history(self) -> None:
         """Write ``history.csv``."""
         names = [field.name for field in fields(Epoch)]
-        with (
-            replacing(self.path / "history.csv") as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["member", "seed", *self.points[0], *names])
-            for number in range(self.members):
-                own = [number, self.seed_of(number), *self.point_of(number).values()]
-                rows = ([*own, *astuple(epoch)] for epoch in self.history(number))
-                table.writerows(rows)
+        rows = (
+            [number, self.seed_of(number), *self.point_of(number).values(), *astuple(epoch)]
+            for number in range(self.members)
+            for epoch in self.history(number)
+        )
+        write_csv(self.path / "history.csv", ["member", "seed", *self.points[0], *names], rows)
 
     def write_scores(self, members: Sequence[Scores]) -> dict[str, Path]:
         """Write every member's scores and :meth:`mean`, a file a split; split → the file of the mean."""

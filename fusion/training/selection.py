@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import FusionError
 from ..evaluation.metrics import accuracy, unweighted_average_recall
 from ..features.corpus import Corpus
-from ..files import replacing
+from ..files import write_json
 from ..heads.registry import build_head, head_class
 from .folds import Fold
 from .members import Progress, train_all
@@ -85,8 +85,7 @@ class Choice:
 
     def write(self, path: Path) -> None:
         """Keep it as JSON."""
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Choice:

@@ -74,10 +74,9 @@ def report(
     other = read_member(baseline) if baseline else None
     results = [_seen(read(path), path, store, other) for path in runs]
     page = render(results)
-    from ...fusion.files import replacing
+    from ...fusion.files import write_text
 
-    with replacing(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(out, page)
     for run in results:
         for note in run.seen.notes:
             click.echo(f"note: {run.name}: {note}", err=True)

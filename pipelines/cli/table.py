@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 NUMBER = re.compile(r"-|[+-]?\d[\d.,]*( ± \d[\d.]*|-\d[\d.]*| ?%| [kMGT]?B)?")
 
@@ -40,18 +38,6 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def records(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[dict[str, object]]:
     """A mapping a row, for JSON."""
     return [dict(zip(header, row, strict=True)) for row in rows]
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write ``header`` and ``rows``, numbers in full and None as an empty cell.
-
-    Raises:
-        FusionError: the file cannot be written.
-    """
-    from ...fusion.files import replacing
-
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def _text(cell: object) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...fusion.files import write_csv, write_text
 from ..cli.framework import keep_result
-from ..cli.table import aligned, markdown, records, write_csv
+from ..cli.table import aligned, markdown, records
 from .options import tell, unscored_note, with_faces
 
 if TYPE_CHECKING:
@@ -211,8 +212,6 @@ def write(outcome: Outcome, out: Path, note: str | None) -> None:
     Raises:
         FusionError: a file cannot be written.
     """
-    from ...fusion.files import replacing
-
     outcome.mean.write(out / "scores.csv")
     marks = outcome.mean.marks_cell
     parts = ["# Cross-validation" + (f" ({marks})" if marks else ""), *([note] if note else [])]
@@ -228,8 +227,7 @@ def write(outcome: Outcome, out: Path, note: str | None) -> None:
         parts += [f"## {titled(table, marks)}", markdown(table.header, table.rows)]
         if table.name == "summary":
             parts += [" ".join((SPREAD, INTERVALS, ECE)), f"Calibration: {calibration(outcome)}."]
-    with replacing(out / "results.md") as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_text(out / "results.md", "\n\n".join(parts) + "\n")
 
 
 def show(outcome: Outcome, out: Path, note: str | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -168,7 +167,7 @@ def ensemble(
 
 def _describe(members: Sequence[Member], finish: Finish, out: Path) -> None:
     """Write what the scores in ``out`` were made of, for `avemo-fuse report`."""
-    from ...fusion.files import replacing
+    from ...fusion.files import write_json
 
     prior = finish.prior(finish.calibrated(_mean(members).scores))
     told = {
@@ -178,8 +177,7 @@ def _describe(members: Sequence[Member], finish: Finish, out: Path) -> None:
         "temperature": finish.temperature,
         "prior": prior and {"source": finish.source, "note": prior.note, "weights": dict(prior.weights)},
     }
-    with replacing(out / ENSEMBLE) as temporary:
-        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    write_json(out / ENSEMBLE, told)
 
 
 def read_member(path: Path) -> Member:

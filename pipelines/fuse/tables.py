@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...fusion.files import write_csv, write_text
 from ..cli.framework import command, is_given, keep_result, with_options_of
 from ..cli.outputs import refuse_existing
-from ..cli.table import aligned, markdown, records, write_csv
+from ..cli.table import aligned, markdown, records
 from ..stores import open_store
 from .acting import for_rows
 from .cv import arrange, cross_validate, cv
@@ -216,8 +217,6 @@ def make(
     name: str, recipe: Recipe, every: Mapping[str, Options], lacking: Mapping[str, str], out: Path, note: str
 ) -> None:
     """Train a table's rows and write it; nothing where its baseline is lacking."""
-    from ...fusion.files import replacing
-
     if recipe.baseline in lacking:
         click.echo(f"\nno table {name}: its baseline, {recipe.baseline}, cannot be made here", err=True)
         return
@@ -234,8 +233,7 @@ def make(
     parts = [f"# {recipe.title}", markdown(HEADER, rows), told]
     if recipe.across and not lacking:
         parts.insert(1, markdown(["accuracy", *recipe.across], across(recipe, outcomes)))
-    with replacing(out / f"{name}.md") as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
     write_csv(out / f"{name}.csv", HEADER, rows)
     keep_result(tables={name: records(HEADER, rows)}, left_out={name: dict(lacking)})
     click.echo(f"\n{recipe.title}\n{aligned(HEADER, rows)}\n{parts[-1]}")

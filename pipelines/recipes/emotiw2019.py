@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cli.table import markdown, write_csv
+from ...fusion.files import write_csv, write_text
+from ..cli.table import markdown
 
 if TYPE_CHECKING:
     from ...fusion.evaluation.priors import Prior
@@ -86,11 +87,8 @@ def write(lines: Sequence[Line], notes: Sequence[str], folder: Path) -> list[Pat
     Raises:
         FusionError: they cannot be written.
     """
-    from ...fusion.files import replacing
-
     page, table = folder / "results.md", folder / "results.csv"
-    with replacing(page) as temporary:
-        temporary.write_text(as_markdown(lines, notes), encoding="utf-8")
+    write_text(page, as_markdown(lines, notes))
     write_csv(table, RAW, [[line.name, line.clips, line.accuracy, line.uar, line.paper] for line in lines])
     return [page, table]
 

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cli.table import aligned, markdown, records, write_csv
+from ...fusion.files import write_csv, write_text
+from ..cli.table import aligned, markdown, records
 
 if TYPE_CHECKING:
     from ...fusion.evaluation.metrics import Summary
@@ -120,8 +121,6 @@ def write(results: Sequence[Result], notes: Sequence[str], folder: Path) -> list
     Raises:
         FusionError: they cannot be written.
     """
-    from ...fusion.files import replacing
-
     page, table = folder / "results.md", folder / "results.csv"
     parts = ["# Segments, after Priyasad et al. (Interspeech 2019)", *notes]
     for result in results:
@@ -130,8 +129,7 @@ def write(results: Sequence[Result], notes: Sequence[str], folder: Path) -> list
             "As in figures 4 to 7: true classes down, predicted ones across.",
             markdown(*result.confusion),
         ]
-    with replacing(page) as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_text(page, "\n\n".join(parts) + "\n")
     write_csv(table, RAW, [list(row.values()) for row in rows_of(results)])
     written = [page, table]
     for result in results:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cli.table import write_csv
+from ....fusion.files import write_csv, write_text
 
 DIGITS = 6  # of seconds in files
 BEFORE, BEHIND = ("start", "end", "class"), ("has_face", "has_sound")  # columns around those of the classes
@@ -71,8 +71,6 @@ class Timeline:
         Raises:
             FusionError: the file cannot be written.
         """
-        from ....fusion.files import replacing
-
         parts = zip(
             np.round(self.spans, DIGITS).tolist(),
             self.predicted,
@@ -93,5 +91,4 @@ class Timeline:
             for (start, end), best, values, face, sound in parts
         ]
         content = {**facts, "seconds": round(self.seconds, DIGITS), "windows": windows}
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

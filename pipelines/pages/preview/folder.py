@@ -153,12 +153,11 @@ class Preview:
                 path.unlink()
 
     def _write(self) -> None:
-        from ....fusion.files import replacing
+        from ....fusion.files import write_text
         from .index import index
 
         text = index(self.source, self._about(), self.subjects, self.sheets, self._frames)
-        with replacing(self.out / "index.html") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(self.out / "index.html", text)
 
     def _about(self) -> str:
         from ....extract.plan import FACES
