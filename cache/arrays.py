@@ -127,7 +127,7 @@ class NpyFolder(Arrays):
 
     def _declared(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
         with self._open(name) as file:
-            shape, dtype, _, start = _header(file)
+            shape, dtype, start = _header(file)
             _fits(shape, dtype, os.fstat(file.fileno()).st_size - start)
         return shape, dtype
 
@@ -150,7 +150,7 @@ class NpzFile(Arrays):
 
     def _declared(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
         with self._zip.open(self._members[name]) as file:
-            shape, dtype, _, start = _header(file)
+            shape, dtype, start = _header(file)
         _fits(shape, dtype, self._members[name].file_size - start)
         return shape, dtype
 
@@ -180,17 +180,17 @@ class Hdf5File(Arrays):
         return array, hashlib.sha256(array.data).hexdigest()
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, bool, int]:
-    """Shape, type, whether in Fortran's order, and where the values begin."""
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, type, and where the values begin."""
     head = io.BytesIO(file.read(HEADER_BYTES))
     version = np.lib.format.read_magic(head)
     if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(head)
     elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(head)
+        shape, _, dtype = np.lib.format.read_array_header_2_0(head)
     else:
         raise StoreError(f"is an .npy of version {version}, which plain floats never are")
-    return shape, dtype, fortran, head.tell()
+    return shape, dtype, head.tell()
 
 
 def _fits(shape: tuple[int, ...], dtype: np.dtype, held: int) -> None:
@@ -201,9 +201,7 @@ def _fits(shape: tuple[int, ...], dtype: np.dtype, held: int) -> None:
 
 
 def _parsed(content: bytes) -> tuple[np.ndarray, str]:
-    shape, dtype, fortran, start = _header(io.BytesIO(content))
-    flat = np.frombuffer(content, dtype, offset=start)
-    array = flat.reshape(shape, order="F" if fortran else "C")
+    array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     return array, hashlib.sha256(content).hexdigest()
 
 
