@@ -8,7 +8,37 @@ from torch import Tensor, nn
 from .dropout import Dropout
 
 
-class FactorizedBilinearPooling(nn.Module):
+class _Pooling(nn.Module):
+    """What both poolings share: two projections, their product with dropout, its sums, and their scale."""
+
+    def __init__(
+        self,
+        audio: nn.Module,
+        visual: nn.Module,
+        shape: tuple[int, int],
+        dropout: float,
+        normalise: bool,
+        signed_sqrt: bool,
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.normalise = normalise
+        self.signed_sqrt = signed_sqrt
+        self.audio = audio
+        self.visual = visual
+        self.dropout = Dropout(dropout)
+
+    def product(self, audio: Tensor, visual: Tensor) -> Tensor:
+        """dropout(Uᵀa ∘ Vᵀv), O × K values."""
+        product: Tensor = self.dropout(self.audio(audio) * self.visual(visual))
+        return product
+
+    def pooled(self, product: Tensor) -> Tensor:
+        """z ``[N, O]``: sums over K, scaled."""
+        return scaled(torch.unflatten(product, -1, self.shape).sum(dim=-1), self.signed_sqrt, self.normalise)
+
+
+class FactorizedBilinearPooling(_Pooling):
     """z = SumPooling(dropout(Uᵀa ∘ Vᵀv), K), then z / ‖z‖ (zhou2019 eq. 9 and fig. 2).
 
     Without bias this is z_i = aᵀ W_i v (eq. 8) with W_i of rank K: the sum over its K columns of
@@ -37,22 +67,15 @@ class FactorizedBilinearPooling(nn.Module):
         normalise: bool = True,
         signed_sqrt: bool = False,
     ) -> None:
-        super().__init__()
-        self.shape = (outputs, factors)
-        self.normalise = normalise
-        self.signed_sqrt = signed_sqrt
-        self.audio = nn.Linear(audio, outputs * factors, bias)
-        self.visual = nn.Linear(visual, outputs * factors, bias)
-        self.dropout = Dropout(dropout)
+        a, v = (nn.Linear(size, outputs * factors, bias) for size in (audio, visual))
+        super().__init__(a, v, (outputs, factors), dropout, normalise, signed_sqrt)
 
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
         """z ``[N, O]`` of a ``[N, audio]`` and v ``[N, visual]``; length 1 (or 0) if normalised."""
-        product = self.dropout(self.audio(audio) * self.visual(visual))
-        pooled = product.unflatten(-1, self.shape).sum(dim=-1)
-        return scaled(pooled, self.signed_sqrt, self.normalise)
+        return self.pooled(self.product(audio, visual))
 
 
-class TrunkBilinearPooling(nn.Module):
+class TrunkBilinearPooling(_Pooling):
     """z = Σ_h SumPooling(dropout(P_hᵀa_h ∘ Q_hᵀv_h), K), then z / ‖z‖ (zhou2021 eq. 19).
 
     With one trunk this is :class:`FactorizedBilinearPooling`.
@@ -75,22 +98,16 @@ class TrunkBilinearPooling(nn.Module):
         normalise: bool = True,
         signed_sqrt: bool = False,
     ) -> None:
-        super().__init__()
-        self.shape = (outputs, factors)
-        self.normalise = normalise
-        self.signed_sqrt = signed_sqrt
-        self.audio = TrunkLinear(trunks, audio, outputs * factors, bias)
-        self.visual = TrunkLinear(trunks, visual, outputs * factors, bias)
-        self.dropout = Dropout(dropout)
+        a, v = (TrunkLinear(trunks, size, outputs * factors, bias) for size in (audio, visual))
+        super().__init__(a, v, (outputs, factors), dropout, normalise, signed_sqrt)
 
     def forward(self, audio: Tensor, visual: Tensor, present: Tensor) -> Tensor:
         """z ``[N, O]`` of ``[N, H, audio]``, ``[N, H, visual]`` and ``[N, H]``, true where a trunk counts.
 
         A trunk that does not adds nothing; without biases, nor does one of which either vector is zeros.
         """
-        product = self.dropout(self.audio(audio) * self.visual(visual)) * present.unsqueeze(-1)
-        pooled = product.sum(dim=1).unflatten(-1, self.shape).sum(dim=-1)
-        return scaled(pooled, self.signed_sqrt, self.normalise)
+        product = self.product(audio, visual) * present.unsqueeze(-1)
+        return self.pooled(product.sum(dim=1))
 
 
 class TrunkLinear(nn.Module):
