@@ -1,7 +1,7 @@
-"""Arrays in files that strangers made: ``.npy``, ``.npz`` and HDF5, none of which is trusted.
+"""Reads arrays from untrusted files: ``.npy``, ``.npz`` and HDF5.
 
-Nothing is unpickled, no link leads out of a file, and an array is read only after its declared shape was
-found to be of a size that can be.
+Nothing is unpickled and no link out of a file is followed. An array is read only after its declared shape has
+been found plausible.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Looking after a store: is it whole, and one file of it to give away."""
+"""Checks and exports a store."""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording and what is known of it before anything is extracted.
+    """A recording and its labels, as known before extraction.
 
     Ids are unique within a split only (AFEW repeats some across splits), so a clip is addressed by
-    :attr:`key`. ``label`` is ``None`` for unlabelled test clips, ``subject`` where nobody is named, and
-    ``session`` where no sitting in which it was recorded is.
+    :attr:`key`. ``label`` is ``None`` for unlabelled test clips; ``subject`` and ``session`` are
+    ``None`` if unknown.
     """
 
     id: str

@@ -1,6 +1,6 @@
-"""Changes to files that survive a power cut: a file is whole under its name, or it is not there.
+"""Writes files so that they survive a power cut: a file is complete under its name, or it does not exist.
 
-Every write, sync and rename that a promise depends on is made here.
+Every write, sync and rename that must be durable is made here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can go wrong with a store; each text says what was found, what was expected and what to do."""
+"""Errors of a store; each message says what was found, what was expected and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features made elsewhere, put into a store as the ``basic`` statistic of a backbone of their own.
+"""Imports features made elsewhere into a store, as the ``basic`` statistic of a backbone of their own.
 
 The stream ``NAME/none`` of a clip holds ``basic`` ``[T, D]`` float32 and, where they are known, ``times``
 ``[T]`` in seconds. A row of NaN is a frame of which there is no vector (no face was found, say); it is kept
@@ -33,12 +33,12 @@ SPLITS = ("train", "val", "test")
 
 @dataclass
 class Matched:
-    """Which clip each array is of.
+    """Arrays matched to clips.
 
     Attributes:
         clips: name → clip.
-        unknown: names of arrays that no clip was found for.
-        refused: name → why it is not clear whose array it is.
+        unknown: names of arrays without a clip.
+        refused: name → why the clip is ambiguous.
     """
 
     clips: dict[str, Clip] = field(default_factory=dict)
@@ -123,11 +123,11 @@ def match_by_map(
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of one array.
+    """The outcome of importing one array.
 
     Attributes:
-        stored: false where the same was there already, or it could not be used.
-        empty: it has no vector, only rows of NaN.
+        stored: false if it was stored before or cannot be used.
+        empty: it has only rows of NaN.
         failure: why it could not be used.
     """
 
@@ -139,7 +139,7 @@ class Taken:
 
 
 class Import:
-    """Arrays on their way into a store.
+    """An import of arrays into a store.
 
     Args:
         store: where they go.
@@ -158,7 +158,7 @@ class Import:
 
     Attributes:
         key: of the stream.
-        dropped: clips whose features of another key are taken off the books.
+        dropped: clips whose features of another key are removed from the store.
         lacking: clips of the store that no array is of.
     """
 

@@ -1,4 +1,4 @@
-"""Append-only JSON-lines journals: what a store holds, told by those who wrote it.
+"""Append-only JSON-lines journals: the records of what a store holds.
 
 Each writer has a journal of its own. A line is appended and synced only after the shard that it speaks of is
 in place, so a torn last line (power cut, full disk) costs nothing that was promised.
@@ -27,7 +27,7 @@ OPENING = "writer"
 
 @dataclass(frozen=True)
 class Stamp:
-    """A record's place among all.
+    """A record's position among all records.
 
     Attributes:
         journal: the file's name.
@@ -55,7 +55,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Senseless:
-    """A line of a journal that makes no sense, and why."""
+    """An invalid line of a journal, and why."""
 
     journal: str
     line: int

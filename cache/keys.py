@@ -1,4 +1,4 @@
-"""Provenance: what a stored array was computed from."""
+"""Provenance of stored arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FeatureKey:
 
     ``stream`` names what it is (``faces``, ``spectrogram``, ``resnet18/default``); ``settings`` holds
     the detector, alignment, view set, backbone, weights' SHA-256, precision and other numbers, as JSON
-    values. What leaves the values alone (device, workers, batch size) does not belong here.
+    values. Settings that do not change the values (device, workers, batch size) do not belong here.
     """
 
     stream: str

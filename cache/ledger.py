@@ -1,4 +1,4 @@
-"""What the records of a store's journals add up to: its keys, and its clips with their outcomes."""
+"""Combines the journals of a store into its keys and its clips with their outcomes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Rivals = list[tuple[Stamp, Entry]]
 
 
 class Ledger:
-    """Adds records up.
+    """Combines records.
 
-    What follows counts in place of what it follows. Of concurrent outcomes one that is ``ok`` beats the
-    others, and ``absent`` beats ``failed``; else the order of the stamps decides, which all readers agree
-    on. A record that makes no sense costs itself alone.
+    A record replaces those that it follows. Of concurrent outcomes, ``ok`` beats the others, and ``absent``
+    beats ``failed``; otherwise the order of the stamps decides, on which all readers agree. An invalid record
+    is skipped; it affects no other.
 
     Args:
         records: ordered.

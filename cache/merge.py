@@ -1,8 +1,7 @@
-"""One store of several: parts of a corpus that were extracted apart, on several machines, say.
+"""Merges stores, such as parts of a corpus that were extracted on several machines.
 
-Shards are copied as files, under the names that they have, and an array goes on the books when its checksum
-was found right in the copy. A merge that is killed anywhere leaves a whole store, and goes on when it is run
-again: what the target has is not taken twice.
+Shards are copied as files under their names. An array is journalled once its checksum is verified in the copy.
+A merge that is killed leaves a valid store and continues when it is run again: nothing is copied twice.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def mixtures(store: FeatureStore) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Damage:
-    """A stream of a clip that could not be taken."""
+    """A stream of a clip that could not be merged."""
 
     clip: Clip
     stream: str
@@ -61,7 +60,7 @@ class Damage:
 
 
 class Merge:
-    """What a store has that another lacks, on its way there.
+    """A merge of one store into another.
 
     Args:
         source: taken from; it stays as it is.

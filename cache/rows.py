@@ -1,4 +1,4 @@
-"""What a store knows of a clip: its file, and the outcome of each stream."""
+"""A clip in a store: its file, and the outcome of each stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANK = {"ok": 0, "absent": 1, "failed": 2}
 
 @dataclass(frozen=True)
 class Source:
-    """The file a clip was read from: its content, and what tells cheaply that it has not changed."""
+    """The file of a clip: its checksum, and its size and time to detect changes cheaply."""
 
     sha256: str
     size: int
@@ -27,8 +27,8 @@ class Source:
 class Entry:
     """The outcome of one stream for one clip.
 
-    ``status`` is ``ok`` (arrays are there), ``absent`` (the clip has no such thing: no sound, say) or
-    ``failed``; ``reason`` says why for the latter two. ``info`` holds small facts (frames, faces).
+    ``status`` is ``ok`` (arrays are there), ``absent`` (the clip has no such stream, for example no sound)
+    or ``failed``; for the latter two, ``reason`` says why. ``info`` holds small facts (frames, faces).
     """
 
     key: FeatureKey
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass
 class Row:
-    """A clip with all that is stored of it; ``entries`` has the newest outcome of each stream."""
+    """A clip with everything that is stored of it; ``entries`` has the newest outcome of each stream."""
 
     clip: Clip
     source: Source | None = None

@@ -1,4 +1,4 @@
-"""The feature store: what a folder of clips was turned into, and from what.
+"""The feature store: the features of a folder of clips, and how they were made.
 
 On disk::
 
@@ -38,14 +38,14 @@ class FeatureStore:
 
     Args:
         path: the store's folder.
-        create: make an empty store where there is none.
+        create: make an empty store if there is none.
 
     Raises:
         StoreError: there is no store, or one of another version.
 
     Attributes:
-        keys: all that streams were made with, by digest.
-        senseless: lines of the journals that make no sense; whatever they told is not in the store.
+        keys: the keys of all streams, by digest.
+        senseless: invalid lines of the journals; what they recorded is not in the store.
 
     Example:
         >>> store = FeatureStore("features")                          # doctest: +SKIP

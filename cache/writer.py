@@ -27,7 +27,7 @@ STALE_SECONDS = 24 * 3600
 
 @dataclass
 class Outcome:
-    """What extraction made of one stream of a clip; ``arrays`` ``[T, ...]`` may be memory maps."""
+    """The outcome of extracting one stream of a clip; ``arrays`` ``[T, ...]`` may be memory maps."""
 
     key: FeatureKey
     status: str = "ok"
@@ -106,11 +106,11 @@ class StoreWriter:
         self.remove(row.clip)
 
     def remove(self, clip: Clip) -> None:
-        """Take a clip off the books, with all that is stored of it; its arrays stay in their shards."""
+        """Remove a clip and everything stored of it; its arrays stay in their shards."""
         self._record(kind="remove", split=clip.split, id=clip.id)
 
     def drop(self, clip: Clip, streams: list[str]) -> None:
-        """Take streams of a clip off the books, so that they are extracted again."""
+        """Remove streams of a clip from the store, so that the next run extracts them again."""
         self._record(kind="drop", split=clip.split, id=clip.id, streams=streams)
 
     def pass_over(self, line: journal.Senseless) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong in stage 2; each text says what was found, what was expected and what to do."""
+"""Errors of stage 2; each message says what was found, what was expected and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network says of labelled pictures, and how right it is."""
+"""Evaluates a network on labelled pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH = 256
 
 @dataclass(frozen=True, eq=False)
 class Figures:
-    """How right predictions are.
+    """The metrics of a set of predictions.
 
     Attributes:
         classes: C names.

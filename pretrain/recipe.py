@@ -46,7 +46,7 @@ class Recipe:
         dropout: of the features, below the classes.
         mixup: both parameters of the Beta distribution by which pictures are mixed in pairs; 0 for none.
         balance: ``none``; ``sampling``, every class as often; ``weights``, every class as heavy.
-        ema: the share that the moving average of the weights keeps a step; 0 for none.
+        ema: decay of the weights' moving average at each step; 0 for none.
         patience: stop after so many epochs without a better accuracy on the held-out part; 0 for never.
         small_size: train on pictures of this many pixels first, which costs less; 0 for never.
         small_share: the share of the epochs that do so.

@@ -45,7 +45,7 @@ class Epoch:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What came of a training: the best averaged weights, after which epoch they were, and all epochs."""
+    """The result of a training: the best averaged weights, their epoch, and the history."""
 
     classifier: Classifier
     best: int

@@ -1,1 +1,1 @@
-"""What scores are worth: metrics, calibration, priors, ensembles, significance, submissions."""
+"""Evaluation of scores: metrics, calibration, priors, ensembles, significance, submissions."""

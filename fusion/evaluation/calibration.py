@@ -1,4 +1,4 @@
-"""Whether scores are the probabilities that they claim to be, and one temperature that mends it."""
+"""Calibration of scores: reliability, expected calibration error, and temperature scaling."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LEAST = 1e-12  # a score of 0 has no logarithm
 
 @dataclass(frozen=True)
 class Bin:
-    """The clips whose highest score is in (``low``, ``high``]: what they claim, and what comes true.
+    """The clips whose highest score is in (``low``, ``high``], with their confidence and accuracy.
 
     Attributes:
         clips: how many.
         confidence: mean of their highest scores, 0 to 1.
-        accuracy: share of them predicted right, 0 to 1.
+        accuracy: share of correct predictions, 0 to 1.
     """
 
     low: float

@@ -1,4 +1,4 @@
-"""Two sets of scores side by side: the clips that both know, and who errs on which."""
+"""Matches two sets of scores: the clips that both have, and the errors of each."""
 
 from __future__ import annotations
 

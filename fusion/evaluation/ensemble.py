@@ -1,4 +1,4 @@
-"""One prediction out of many: the mean of members' scores."""
+"""Averages the scores of members."""
 
 from __future__ import annotations
 

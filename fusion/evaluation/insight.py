@@ -1,4 +1,4 @@
-"""What trained members look at: attention over frames, adaption factors, embeddings, and these in a plane."""
+"""Insight into trained members: attention over frames, adaption factors, embeddings and their t-SNE."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PERPLEXITY = 30.0
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """How one stream of a clip is weighed.
+    """Attention over one stream of a clip.
 
     Attributes:
         times: ``[T]`` seconds of each vector, in its clip.
@@ -40,7 +40,7 @@ class Attention:
 
 @dataclass(frozen=True, eq=False)
 class Insight:
-    """What members make of N clips.
+    """Attention, factors and embeddings of N clips.
 
     Attributes:
         attention: stream → each clip's, weights averaged over members.

@@ -1,5 +1,4 @@
-"""How far a figure may be off by the luck of the clips: bootstrap intervals (Efron 1979), and those of one
-share (Wilson 1927)."""
+"""Confidence intervals: bootstrap of any figure (Efron 1979), and Wilson's of a share (Wilson 1927)."""
 
 from __future__ import annotations
 

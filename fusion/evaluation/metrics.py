@@ -1,4 +1,4 @@
-"""How good predictions are: accuracy, unweighted average recall, macro F1, confusion, each class."""
+"""Metrics: accuracy, unweighted average recall, macro F1, confusion, and figures of each class."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .scores import Scores
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What is known of a set of scores.
+    """The metrics of a set of scores.
 
     Attributes:
         clips: how many clips have a true class; the figures are over these.
-        accuracy: share of right predictions, 0 to 1.
+        accuracy: share of correct predictions, 0 to 1.
         uar: unweighted average recall, 0 to 1.
         macro_f1: unweighted average F1, 0 to 1.
         classes: C class names.
@@ -43,7 +43,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Figures of one class, 0 to 1; ``clips`` are those truly of it."""
+    """Figures of one class, 0 to 1; ``clips`` counts those whose true class it is."""
 
     name: str
     clips: int

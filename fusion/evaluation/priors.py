@@ -1,4 +1,4 @@
-"""Re-weighting of scores by how frequent each class is thought to be (zhou2019 section 3).
+"""Re-weights scores by assumed class frequencies (zhou2019 section 3).
 
 The paper multiplies the mean scores by the square roots of class counts, so that frequent classes win
 close calls: the prediction is ``argmax(mean scores * weights)``. :func:`reestimate` instead finds how
@@ -26,7 +26,7 @@ class Prior:
 
     Attributes:
         weights: a weight for each class, 0 or more, adding up to 1.
-        note: what whoever reads the result should know of it.
+        note: a caveat for the reader of the result.
     """
 
     weights: Mapping[str, float]
@@ -51,7 +51,7 @@ class Reestimate:
         trained: share of each class among the training clips.
         shares: share of each class among the scored clips, estimated.
         iterations: how many it took.
-        converged: whether it came to rest within them.
+        converged: whether it converged within them.
         p_value: of the likelihood-ratio test that the shares are still the trained ones (Saerens et al. §2.3,
             χ² with C − 1 degrees of freedom).
     """

@@ -1,4 +1,4 @@
-"""Whether one set of predictions is better than another on the same clips, or by luck."""
+"""Significance tests of two sets of predictions on the same clips."""
 
 from __future__ import annotations
 

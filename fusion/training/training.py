@@ -117,7 +117,7 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What came of a job: the member, its history, and its probabilities ``[N, C]`` of every clip."""
+    """The result of a job: the member, its history, and its probabilities ``[N, C]`` of every clip."""
 
     member: Member
     history: tuple[Epoch, ...]

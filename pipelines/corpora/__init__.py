@@ -1,1 +1,1 @@
-"""Corpora as they unpack: clips and pictures with their labels."""
+"""Corpora as unpacked: clips and pictures with their labels."""

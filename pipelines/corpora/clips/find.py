@@ -1,4 +1,4 @@
-"""From a folder, a pattern or a manifest to clips: which data set it is, and what of it cannot be used."""
+"""Finds the clips of a folder, pattern or manifest, recognises the data set, and lists unusable files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["ADAPTERS", "DATASETS", "DatasetError", "Found", "NotThisDataset", "f
 class Adapter:
     """A data set by name, an example of its layout, and what finds its clips or raises NotThisDataset.
 
-    ``find`` tells whether a folder is laid out so; ``take`` is for a folder of which the user says it.
+    ``find`` recognises the layout of a folder; ``take`` reads a folder whose data set the user has named.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Data sets whose folders say what their clips are: AFEW, class folders, and folders that say nothing."""
+"""Data sets labelled by folders: AFEW, class folders, and unlabelled folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found: clips with ids that are unique in their split, and what was left out."""
+"""The clips found, with ids that are unique in their split, and the files left out."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ HOLDS = (WHOLE, PICTURE, SOUND)
 
 
 class DatasetError(ValueError):
-    """Clips that are not where they were said to be; the text says what was expected."""
+    """Clips that were not found where expected; the message says what was expected."""
 
 
 class NotThisDataset(DatasetError):
-    """A folder that is not laid out as the data set it was taken for."""
+    """A folder whose layout is not that of the data set."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What classes are called: seven emotions, other names for them, and what else corpora have."""
+"""Names of classes: the seven emotions, their other names, and further classes of corpora."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips that a CSV lists."""
+"""Reads a manifest: a CSV that lists clips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding the clips of a corpus whose folders and file names say what they are."""
+"""Finds the clips of a corpus whose paths contain their labels."""
 
 from __future__ import annotations
 

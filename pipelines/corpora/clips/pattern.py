@@ -37,7 +37,7 @@ SHOWN = 12  # choices that an error lists
 
 
 class Named(NamedTuple):
-    """What a path says.
+    """What a pattern read from a path.
 
     Attributes:
         id: what the pattern matched, without the folder of its split.

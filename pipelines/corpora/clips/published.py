@@ -1,4 +1,4 @@
-"""What corpora hold by their publishers' and readers' counts, and what of it a folder lacks."""
+"""Published counts of corpora, and their comparison with a folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A part as it is here beside its published count.
+    """A part of a corpus here, compared with its published count.
 
     Attributes:
         here: clips.

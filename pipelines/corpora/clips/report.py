@@ -1,4 +1,4 @@
-"""What ``avemo datasets`` tells: as one object, and as text."""
+"""The output of ``avemo datasets``, as JSON and as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corpora whose folders and file names say what their clips are, as data."""
+"""Naming schemes of corpora whose paths contain their labels, as data."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Scheme:
     """How a corpus names its files.
 
     Attributes:
-        name: by which ``--dataset`` knows it.
-        title: by which people do.
+        name: its name for ``--dataset``.
+        title: its usual name.
         example: a path, or the pattern itself.
         pattern: see :class:`.PathPattern`.
-        labels: code → class; where empty, the text itself is the class.
-        splits: folder → split; where empty, the usual names.
+        labels: code → class; if empty, the text itself is the class.
+        splits: folder → split; if empty, the usual names.
         parts: code → what a file holds of its recording, one of :data:`.HOLDS`.
-        table: the CSV that has the labels, where names do not.
-        corrected: what the name of a recording begins with that stands in place of a faulty one.
+        table: the CSV with the labels, if paths have none.
+        corrected: prefix of recordings that replace faulty ones.
     """
 
     name: str

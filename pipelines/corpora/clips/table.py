@@ -1,4 +1,4 @@
-"""Labels that a corpus keeps in tables of its own beside its clips."""
+"""Reads the label tables of a corpus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether two files hold one recording: what they hold is compared, not what they are called."""
+"""Compares the content of two files to find copies of a recording."""
 
 from __future__ import annotations
 

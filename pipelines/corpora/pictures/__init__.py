@@ -1,1 +1,1 @@
-"""Labelled pictures of faces, as their collections come."""
+"""Data sets of labelled face pictures."""

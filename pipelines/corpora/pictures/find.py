@@ -1,4 +1,4 @@
-"""From a folder or a table to labelled pictures of faces: which data set it is, and what is wrong with it."""
+"""Finds the labelled face pictures of a folder or table, recognises the data set, and lists its faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the readers of picture sets share: where they look, what they find, and how classes are named."""
+"""What the readers of picture sets share: source, result and class names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SYNONYMS = SYNONYMS | dict.fromkeys(("contempt", "contemptuous"), "Contempt")
 
 
 class NotThisLayout(PretrainError):
-    """Files that are not laid out as the set that they were taken for; the text says what was expected."""
+    """Files whose layout is not that of the data set; the message says what was expected."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""A contact sheet of one clip: frames with the face, its chips, where it was found, and the sound.
+"""Draws the contact sheet of a clip: frames with the face, its chips, the face over time, and the sound.
 
-Its parts lie one under the other: title, frames, chips, time line. The last two are of one height on all
-sheets, so that a page can show the chips alone (:func:`strip`).
+From top to bottom: title, frames, chips, timeline. The last two have the same height on all sheets, so that a
+page can show the chips alone (:func:`strip`).
 """
 
 from __future__ import annotations

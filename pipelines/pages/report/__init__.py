@@ -1,1 +1,1 @@
-"""What came of runs, as one HTML page."""
+"""The report of runs, as one HTML page."""

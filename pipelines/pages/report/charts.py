@@ -1,4 +1,4 @@
-"""Figures of a report that are tables: a confusion matrix, bars with intervals."""
+"""Tables of a report: the confusion matrix, and bars with intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips worth a look: those that a run gets most wrong and those it is surest of, as pictures and sound."""
+"""Clips in a report: those with the worst and those with the most confident predictions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Film:
-    """What can be seen and heard of a clip.
+    """The pictures and the spectrogram of a clip.
 
     Attributes:
         seconds: its length, as far as is known.

@@ -1,4 +1,4 @@
-"""What the members of a run make of its clips, worked out again from the store, as far as it is there."""
+"""Attention, factors and embeddings of a run's clips, computed again from its store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTHING = "No pictures of clips, attention or embeddings"
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What there is to see of a run's clips.
+    """Attention, factors and embeddings of a run's clips, for its report.
 
     Attributes:
         films: pictures and sound of the clips shown.

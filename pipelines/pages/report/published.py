@@ -1,4 +1,4 @@
-"""Accuracies that papers print, for runs on the very clips that they were measured on."""
+"""Accuracies printed in papers, for runs on the same clips."""
 
 from __future__ import annotations
 

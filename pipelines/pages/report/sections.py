@@ -1,4 +1,4 @@
-"""The sections of a run's report: each is a function of what is known of the run, and returns HTML."""
+"""The sections of a report: each is a function from results to HTML."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ASSETS = {"styles": ("report.css",), "scripts": ("sort.js", "report.js")}
 
 @dataclass(frozen=True)
 class Group:
-    """Clips over which figures are told; ``fitted`` where members were trained on them."""
+    """A group of clips with figures; ``fitted`` if members were trained on them."""
 
     name: str
     scores: Scores
@@ -52,7 +52,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Results:
-    """What is known of a run.
+    """The results of a run.
 
     Attributes:
         name: of its folder.
