@@ -1,6 +1,6 @@
 """Merges stores, such as parts of a corpus that were extracted on several machines.
 
-Shards are copied as files under their names. An array is journalled once its checksum is verified in the copy.
+Shards are copied as files under their names. An array is journalled once its checksum was verified.
 A merge that is killed leaves a valid store and continues when it is run again: nothing is copied twice.
 """
 
