@@ -42,7 +42,7 @@ from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.extract.backbones import get
 from avemo.extract.clip import Task, extract_clip
-from avemo.extract.media import Media
+from avemo.extract.decode.media import Media
 from avemo.extract.plan import Plan
 from avemo.extract.run import Run
 from avemo.extract.views import VIEW_SETS
@@ -138,7 +138,7 @@ def grey_frames(clips: Sequence[Path], max_frames: int | None) -> list[np.ndarra
 
 STEPS = {
     "decode": ("media.py", "frames"),
-    "detect": ("detect.py", "__call__"),
+    "detect": ("dlib.py", "__call__"),
     "warp": ("warp.py", "warp"),
     "network": ("backbone.py", "__call__"),
     "sound": ("clip.py", "_sound"),

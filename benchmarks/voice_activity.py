@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from avemo.extract.media import Media
+from avemo.extract.decode.media import Media
 from avemo.extract.voice_activity import EnergyShare, EnergyShareSettings, Silero
 from avemo.pipelines.cli.table import aligned
 

@@ -33,7 +33,7 @@ from avemo.cache.clips import Clip
 from avemo.extract.align import CHIP_SIZE, compose, window_transform
 from avemo.extract.backbones import BackboneSpec, get
 from avemo.extract.clip import find_faces
-from avemo.extract.media import Media
+from avemo.extract.decode.media import Media
 from avemo.extract.mfcc_image import MFCC_IMAGE_SETTINGS, segment_starts, segment_times
 from avemo.extract.plan import Plan
 from avemo.extract.sound import Floats

@@ -21,12 +21,12 @@ from ..cache.rows import Source
 from . import sound
 from .align import CHIP_SIZE, compose, window_transform
 from .backbones import Backbone
+from .decode.media import Frame, Media
 from .descriptors import ARRAYS, descriptor_blocks
-from .detect import load_detector
+from .detectors import load_detector
 from .device_errors import is_device_error
 from .digest import sha256_of
 from .errors import ClipError, DeviceError
-from .media import Frame, Media
 from .plan import DESCRIPTORS, FACES, LOG_MEL, SEGMENTS, SPECTROGRAM, Plan, segment_stream
 from .segments import cut_into_segments, segment_vectors
 from .spool import OnDisk, Spool, gathered
@@ -53,7 +53,7 @@ class Task:
     """A clip with the streams that are still to be made of it.
 
     ``faces`` holds the stored face track where that is done already, so that no frame is searched twice, and
-    ``changes`` what was done to the pictures that it was found in (:attr:`.media.Media.changes`).
+    ``changes`` what was done to the pictures that it was found in (:attr:`.decode.media.Media.changes`).
     """
 
     clip: Clip

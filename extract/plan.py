@@ -12,10 +12,10 @@ from ..cache.keys import FeatureKey
 from . import DEFAULT_BACKBONE
 from .backbones import Backbone, load_backbone
 from .backbones.audio import AudioBackbone, load_audio_backbone
+from .decode.heard import SETTINGS as HEARD
 from .descriptors import DESCRIPTOR_SETTINGS
-from .detect import load_detector
+from .detectors import load_detector
 from .errors import ExtractError
-from .heard import SETTINGS as HEARD
 from .segments import segment_settings, vector_settings
 from .sound import LOG_MEL_SETTINGS, SPECTROGRAM_SETTINGS
 from .track import SETTINGS as TRACK_SETTINGS

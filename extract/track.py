@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .align import CHIP_SIZE, PADDING, face_transform, frame_transform
-from .detect import Face
+from .detectors import Face
 
 MIN_OVERLAP = 0.3
 MAX_GAP_SECONDS = 0.5

@@ -14,7 +14,7 @@ import torch
 from scipy.signal import resample_poly
 from torch import Tensor
 
-from ..extract.heard import SAMPLE_RATE
+from ..extract.decode.heard import SAMPLE_RATE
 
 HIGHEST_SNR = 30.0
 MASKS = 2

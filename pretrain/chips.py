@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..extract.align import CHIP_SIZE, PADDING, compose, face_transform, resize_transform
-from ..extract.detect import Detector, Face, load_detector
+from ..extract.detectors import Detector, Face, load_detector
 from ..extract.track import MIN_OVERLAP, overlap
 from ..extract.warp import warp
 from .errors import PretrainError

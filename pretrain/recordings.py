@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
+from ..extract.decode.heard import SAMPLE_RATE
+from ..extract.decode.media import Media
 from ..extract.errors import ClipError
-from ..extract.heard import SAMPLE_RATE
-from ..extract.media import Media
 from .errors import PretrainError
 from .packed import grouped
 from .pictures import Skipped

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import platformdirs
 
 from ...cache.order import natural
-from ..detect import face_models
+from ..detectors.dlib import face_models
 from ..errors import ExtractError
 from . import zoo
 from .onnx_net import NAME as ONNX

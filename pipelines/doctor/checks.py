@@ -142,7 +142,7 @@ def _decodes(codec: str) -> bool:
 def detectors(name: str) -> Iterator[Finding]:
     import numpy as np
 
-    from ...extract.detect import DETECTORS, load_detector
+    from ...extract.detectors import DETECTORS, load_detector
 
     load_detector("dlib")(np.zeros((96, 96, 3), np.uint8))
     others = ", ".join(f"{each}@FILE" for each in DETECTORS if each != "dlib")

@@ -20,8 +20,8 @@ def frames_at(path: Path, times: Sequence[float]) -> list[np.ndarray]:
     Raises:
         ClipError: the file is gone, cannot be read, or has no frames.
     """
+    from ...extract.decode.media import Media
     from ...extract.errors import ClipError
-    from ...extract.media import Media
 
     media = Media(path)
     if not media.has_video:

@@ -159,7 +159,7 @@ def _onnx(path: Path) -> tuple[str, tuple[str, ...]]:
 def _yunet(path: Path) -> str:
     import cv2
 
-    from ...extract.detect import load_detector
+    from ...extract.detectors import load_detector
 
     log = cv2.utils.logging
     level = log.getLogLevel()

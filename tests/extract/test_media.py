@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avemo.extract.decode.heard import SAMPLE_RATE
+from avemo.extract.decode.media import Media
 from avemo.extract.errors import ClipError
-from avemo.extract.heard import SAMPLE_RATE
-from avemo.extract.media import Media
 
 MakeClip = Callable[..., Path]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from avemo.extract import hdr
+from avemo.extract.decode import hdr
 from avemo.pipelines.cli.extract import main
 
 from . import test_odd_media as odd

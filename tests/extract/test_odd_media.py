@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from avemo.cache.clips import Clip
-from avemo.extract import hdr
 from avemo.extract.clip import Task, extract_clip
-from avemo.extract.clock import Clock
+from avemo.extract.decode import hdr
+from avemo.extract.decode.clock import Clock
+from avemo.extract.decode.media import Media
 from avemo.extract.errors import ClipError
-from avemo.extract.media import Media
 from avemo.extract.plan import Plan
 from avemo.extract.run import KEEP_MEMORY
 from avemo.pipelines.corpora.clips.scan import scan
@@ -400,7 +400,7 @@ class TestHugeFrames:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = make_anamorphic(tmp_path / "wide.mkv", (96, 128), Fraction(4, 3))
-        monkeypatch.setattr("avemo.extract.pictures.MOST_PIXELS", 16_000)
+        monkeypatch.setattr("avemo.extract.decode.pictures.MOST_PIXELS", 16_000)
         with pytest.raises(ClipError, match="128 × 96 pixels, and at most"):
             next(Media(path).frames())
 

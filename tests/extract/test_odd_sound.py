@@ -12,9 +12,9 @@ import pytest
 
 from avemo.cache.clips import Clip
 from avemo.extract.clip import Result, Task, extract_clip
+from avemo.extract.decode.heard import SAMPLE_RATE
+from avemo.extract.decode.media import Media
 from avemo.extract.errors import ClipError
-from avemo.extract.heard import SAMPLE_RATE
-from avemo.extract.media import Media
 from avemo.extract.plan import Plan
 
 MakeClip = Callable[..., Path]

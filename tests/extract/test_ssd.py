@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from avemo.extract.align import CHIP_SIZE
-from avemo.extract.detect import SsdDetector, load_detector
+from avemo.extract.detectors import load_detector
+from avemo.extract.detectors.ssd import SsdDetector
 from avemo.extract.errors import ExtractError
 from avemo.extract.plan import Plan
 from avemo.extract.track import Tracker, face_arrays

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from avemo.extract.detect import Face
+from avemo.extract.detectors import Face
 from avemo.extract.track import Tracker, face_arrays, overlap
 
 

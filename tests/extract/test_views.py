@@ -21,7 +21,7 @@ from avemo.extract.align import (
     resize_transform,
     similarity,
 )
-from avemo.extract.media import Media
+from avemo.extract.decode.media import Media
 from avemo.extract.views import VIEW_SETS
 from avemo.extract.warp import _warp_device, warp
 
@@ -91,7 +91,7 @@ def test_both_templates_have_their_eyes_in_the_same_place() -> None:
 def test_chip_is_where_dlib_puts_it(shared: Path) -> None:
     import dlib
 
-    from avemo.extract.detect import DlibDetector
+    from avemo.extract.detectors.dlib import DlibDetector
 
     frame = list(Media(shared / "data/java_sed/clips/01-01-03_01.mp4", 3).frames())[1].image
     detector = DlibDetector()

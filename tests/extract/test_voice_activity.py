@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from avemo.extract import sound
+from avemo.extract.decode.media import Media
 from avemo.extract.errors import ExtractError
-from avemo.extract.media import Media
 from avemo.extract.sound import Doubles, Floats
 from avemo.extract.voice_activity import (
     ENERGY_SHARE_SETTINGS,

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from avemo.extract.backbones import get
-from avemo.extract.detect import Face
+from avemo.extract.detectors import Face
 from avemo.extract.plan import Plan
 from avemo.extract.track import Track, Tracker
 from avemo.fusion.evaluation.scores import Scores

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from avemo.extract.media import Frame, Media
+from avemo.extract.decode.media import Frame, Media
 from avemo.extract.plan import Plan
 from avemo.pipelines.cli.fuse import main
 from avemo.pipelines.corpora.clips.find import find_clips

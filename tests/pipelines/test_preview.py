@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Page
 from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.extract.align import CHIP_SIZE, compose, window_transform
-from avemo.extract.media import Media
+from avemo.extract.decode.media import Media
 from avemo.pipelines.cli.main import main
 from avemo.pipelines.pages.preview.facts import (
     Subject,

@@ -22,9 +22,9 @@ import pytest
 from PIL import Image
 
 from avemo.extract.align import CHIP_SIZE, compose, resize_transform
-from avemo.extract.detect import Face, load_detector
+from avemo.extract.decode.media import Media
+from avemo.extract.detectors import Face, load_detector
 from avemo.extract.errors import ExtractError
-from avemo.extract.media import Media
 from avemo.extract.track import Tracker, face_arrays
 from avemo.extract.warp import warp
 from avemo.pretrain.chips import Boxed, Detected, Whole, faces_named, main_face

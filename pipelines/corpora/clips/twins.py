@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from ....extract.media import Media
+    from ....extract.decode.media import Media
 
 STEP = 0.01  # seconds from one level of the sound to the next
 SMOOTH = 5  # of these steps that a level is taken over
@@ -47,8 +47,8 @@ def same_recording(one: str, other: str) -> bool:
 
 
 def _compared(one: str, other: str, compare: Callable[[Media, Media], bool]) -> bool | None:
+    from ....extract.decode.media import Media
     from ....extract.errors import ClipError
-    from ....extract.media import Media
 
     try:
         return compare(Media(one), Media(other))
@@ -80,7 +80,7 @@ def _levels(media: Media) -> np.ndarray | None:
     """How loud the first minute is, in dB, step by step; None without sound, or where it never changes."""
     import numpy as np
 
-    from ....extract.heard import SAMPLE_RATE
+    from ....extract.decode.heard import SAMPLE_RATE
 
     if not media.has_sound:
         return None

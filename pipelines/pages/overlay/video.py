@@ -13,9 +13,9 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from ....extract.clock import start_of
+from ....extract.decode.clock import start_of
+from ....extract.decode.media import Frame, Media
 from ....extract.errors import ClipError
-from ....extract.media import Frame, Media
 from ....fusion.files import replacing
 from ...cli.framework import InputError
 

@@ -201,8 +201,8 @@ def _plans(plan: Plan, clips: Sequence[Clip], window: float) -> list[tuple[Plan,
     The main face is that of a window's length around each frame. Where ``max_frames`` frames of a clip are
     looked at, each window is to have as many: an odd multiple is, among which are those of the whole clip.
     """
+    from ....extract.decode.media import Media
     from ....extract.errors import ClipError
-    from ....extract.media import Media
 
     plan = replace(plan, face_seconds=window)
     if plan.max_frames is None:

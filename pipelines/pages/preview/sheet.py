@@ -17,9 +17,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ....extract.align import CHIP_SIZE, compose, window_transform
+from ....extract.decode.heard import SAMPLE_RATE
+from ....extract.decode.media import Media
 from ....extract.errors import ClipError
-from ....extract.heard import SAMPLE_RATE
-from ....extract.media import Media
 from ....extract.voice_activity import EnergyShare
 from ....extract.warp import warp
 from ..frame_pictures import frames_at

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
-from .errors import ClipError
+from ..errors import ClipError
 from .hdr import HLG, PQ, standard_range
 
 NEARLY_SQUARE = 0.01  # a difference of aspect that nobody sees: encoders round, and a resize blurs

@@ -13,8 +13,8 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from ..errors import ClipError
 from .clock import Clock
-from .errors import ClipError
 from .mono import Mixer, Samples, channels_of, is_mono, mono_frame
 
 SAMPLE_RATE = 16_000

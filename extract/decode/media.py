@@ -15,9 +15,9 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
+from ..errors import ClipError
 from .clock import Clock, start_of
 from .deinterlace import Timed, deinterlaced
-from .errors import ClipError
 from .heard import Sound, sound_stream
 from .pictures import describe, picture, refuse_huge
 

@@ -1,0 +1,1 @@
+"""From a file to its pictures and its sound on one clock."""

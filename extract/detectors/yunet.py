@@ -1,0 +1,59 @@
+"""YuNet, a small network that finds faces and five points of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..digest import sha256_of
+from ..errors import ExtractError
+from .base import Face, register
+
+
+@register("yunet")
+class YuNetDetector:
+    """YuNet through OpenCV; the user names its ONNX file: ``yunet@face_detection_yunet.onnx``."""
+
+    layout = "eyes-nose-mouth"
+    threshold = 0.6
+    max_side = 640
+
+    def __init__(self, file: Path | None = None) -> None:
+        if file is None:
+            raise ExtractError(
+                "detector yunet needs its ONNX file: --detector yunet@face_detection_yunet_2023mar.onnx"
+            )
+        if not file.is_file():
+            raise ExtractError(f"{file}: no such file; expected the ONNX file of YuNet")
+        try:
+            self._net = cv2.FaceDetectorYN.create(str(file), "", (320, 320), self.threshold)
+        except cv2.error as error:
+            raise ExtractError(
+                f"{file} is not a YuNet network that OpenCV reads; if it was downloaded, fetch it again"
+            ) from error
+        self._sha256 = sha256_of(file)
+
+    def settings(self) -> dict[str, object]:
+        return {
+            "detector": "yunet",
+            "detector.threshold": self.threshold,
+            "detector.max_side": self.max_side,
+            "detector.weights": self._sha256,
+        }
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        shrink = min(1.0, self.max_side / max(image.shape))
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        if shrink < 1:
+            bgr = cv2.resize(bgr, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
+        found = self._net.detect(bgr)[1]
+        rows = np.empty((0, 15)) if found is None else found.astype(np.float64)
+        faces = []
+        for row in rows[np.argsort(-rows[:, 14], kind="stable")]:
+            x, y, width, height = row[:4]
+            corners = np.array([x, y, x + width, y + height])
+            faces.append(Face(corners / shrink, row[4:14].reshape(5, 2) / shrink, float(row[14])))
+        return faces
