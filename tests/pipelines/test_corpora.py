@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,22 +16,14 @@ from click.testing import CliRunner
 
 from avemo.pipelines.cli.datasets import datasets
 from avemo.pipelines.corpora.clips.find import ADAPTERS, DatasetError, find_clips
-from avemo.pipelines.corpora.clips.found import Found
 from avemo.pipelines.corpora.clips.published import PUBLISHED
+
+from .corpora import plant, said
 
 EACH_OF_SIX = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise")
 MELD_COLUMNS = (
     "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
 )
-
-
-def plant(root: Path, clip: Path, files: Iterable[str]) -> Path:
-    """Put ``clip`` under all these names below ``root``."""
-    for file in files:
-        path = root / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.link(clip, path)
-    return root
 
 
 def afew(root: Path, clip: Path) -> None:
@@ -218,12 +209,6 @@ TREES: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory, make_clip: Callable[..., Path]) -> Path:
-    """Three frames with a tone, a real film of a few kilobytes."""
-    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=3)
-
-
 @pytest.fixture
 def tree(tmp_path: Path, clip: Path) -> Callable[[str], Path]:
     """Grows one of the corpora in small."""
@@ -244,11 +229,6 @@ def check(*arguments: object) -> tuple[int, str]:
 
 def checked(*arguments: object) -> dict[str, Any]:
     return json.loads(check(*arguments, "--json")[1])
-
-
-def said(found: Found) -> set[tuple[str, str | None, str | None, str]]:
-    """Split, class, subject and id of each clip."""
-    return {(clip.split, clip.label, clip.subject, clip.id) for clip in found.clips}
 
 
 class TestLayouts:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +13,10 @@ from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.pipelines.cli.extract import main as extract
 from avemo.pipelines.corpora.clips.find import DatasetError, find_clips
-from avemo.pipelines.corpora.clips.found import Found
 from avemo.pipelines.corpora.clips.labels import NEAREST, read_labels
 from avemo.pipelines.fuse.cv import SESSION, sessions
 
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory, make_clip: Callable[..., Path]) -> Path:
-    """Three frames with a tone, a real film of a few kilobytes."""
-    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=3)
-
-
-def plant(root: Path, clip: Path, files: Iterable[str]) -> Path:
-    """Put ``clip`` under all these names below ``root``."""
-    for file in files:
-        path = root / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.link(clip, path)
-    return root
-
-
-def said(found: Found) -> set[tuple[str, str | None, str | None, str]]:
-    """Split, class, subject and id of each clip."""
-    return {(clip.split, clip.label, clip.subject, clip.id) for clip in found.clips}
+from .corpora import plant, said
 
 
 class TestOwnNames:
