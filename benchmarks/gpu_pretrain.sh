@@ -33,13 +33,13 @@ if [ -n "${ROWS:-}" ]; then # evenly spread, so that all parts and classes are t
             "$out/csv/$table" "$out/csv/$table" > "$out/csv/part" && mv "$out/csv/part" "$out/csv/$table"
     done
 fi
-votes=(--data "$out/csv/fer2013new.csv" --votes soft --label-smoothing 0 --lr 0.1 --mixup 0.2)
+votes=(--data "$out/csv/fer2013new.csv" --votes soft --label-smoothing 0 --lr 0.1)
 
 files=() running=()
 for seed in $(seq 1 "$teachers"); do
     file="$out/teacher-$seed.safetensors"
     files+=(--teacher "$file")
-    avemo pretrain face "${votes[@]}" --backbone ferresnet --epochs "$teacher_epochs" --seed "$seed" \
+    avemo pretrain face "${votes[@]}" --backbone ferresnet --epochs "$teacher_epochs" --seed "$seed" --mixup 0.2 \
         --out "$file" > "$out/teacher-$seed.log" 2>&1 &
     running+=($!)
 done

@@ -7,6 +7,7 @@ multiply-adds for a face of 48 × 48 pixels: less than a quarter of FerResNet's.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from .ferresnet import FEATURES, INPUT_SIZE, WINDOW, FerResNet
 from .spec import BackboneSpec
@@ -21,7 +22,8 @@ SPEC = BackboneSpec(
     std=(255.0,),
     layer="mean of top",
     build=partial(FerResNet, _STAGES),
-    source="He et al. 2016, arXiv:1512.03385; of avemo's own making",
+    source="He et al. 2016, arXiv:1512.03385; trained from random weights on the votes of FER+, for research",
     colour="grey",
+    default_weights=lambda: Path(__file__).parent / "data" / "ferplusnet.safetensors",
     window=WINDOW,
 )

@@ -164,6 +164,15 @@ _MS1M = "MS-Celeb-1M"
 
 TABLE: tuple[WeightSet, ...] = (
     WeightSet(
+        architecture="ferplusnet",
+        tag="",
+        files=(),
+        trained_on="FER+",
+        licence=None,
+        page="made by `avemo pretrain face`",
+        paper="He et al. 2016, arXiv:1512.03385 (its blocks)",
+    ),
+    WeightSet(
         architecture="ferresnet",
         tag="",
         files=(),

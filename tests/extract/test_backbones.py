@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +117,25 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         WeightsError, match=r"other\.pth: not weights of 'mobilefacenet': \d+ missing .*\d+ extra"
     ):
         load_backbone(f"mobilefacenet@{path}")
+
+
+def test_weights_of_one_embedded_network_are_refused_by_the_other() -> None:
+    old, new = (load_backbone(name, precision="fp32") for name in ("ferresnet", "ferplusnet"))
+    assert old.settings()["weights_sha256"] != new.settings()["weights_sha256"]
+    for name, other in (("ferplusnet", "ferresnet"), ("ferresnet", "ferplusnet")):
+        theirs = get(other).default_weights
+        assert theirs is not None
+        with pytest.raises(WeightsError, match=rf"not weights of '{name}'.*It fits {other}"):
+            load_backbone(f"{name}@{theirs()}")
+
+
+def test_the_card_of_an_embedded_network_is_that_of_its_file() -> None:
+    for name in ("ferresnet", "ferplusnet"):
+        find_weights = get(name).default_weights
+        assert find_weights is not None
+        card = json.loads(find_weights().with_suffix(".json").read_text(encoding="utf-8"))
+        assert card["architecture"] == name
+        assert card["sha256"] == load_backbone(name, precision="fp32").settings()["weights_sha256"]
 
 
 @pytest.mark.parametrize("name", [name for name in names() if get(name).default_weights is None])
