@@ -1,1 +1,1 @@
-"""Training the networks of stage 1: labelled pictures or recordings in, weights with their card out."""
+"""Trains the networks of stage 1 on labelled pictures or recordings; writes weights with a card."""

@@ -1,4 +1,4 @@
-"""Audio networks as files of weights, which stage 1 and heads read too."""
+"""Writes the weights of audio networks, for stage 1 and for heads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random changes to recordings.
+"""Augmentation of recordings.
 
 All but the masks are made to the sound itself, as a room or a microphone makes them: noise that is added to
 power spectra would lack the interference of the two, and could not reach log-Mel's deltas. What this costs,
@@ -27,7 +27,7 @@ _FILTER_POINTS = 6  # evenly spaced in octaves, from there to half the sampling 
 
 @dataclass(frozen=True)
 class AudioChanges:
-    """The random changes to each recording, all of them drawn anew each time it is heard.
+    """The augmentation of recordings, drawn anew for each use.
 
     Attributes:
         frames: a stretch of so many is heard, from anywhere in a longer recording.

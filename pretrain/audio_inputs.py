@@ -1,4 +1,4 @@
-"""What audio networks read: stage 1's spectrograms, of one sound, or of a batch on whatever device it is on.
+"""Inputs of audio networks: stage 1's spectrograms of a sound, or of a batch on its device.
 
 Those of one sound are stage 1's own. Those of a batch are the same but for the rounding of float32, and keep
 up with a network on a GPU.

@@ -1,4 +1,4 @@
-"""Audio networks with a layer of classes: the encoders that heads have too, and what stands before them."""
+"""Audio classifiers: an encoder of stage 1 or of a head, with its input and a classification layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POOLINGS = ("attention", "mean")
 
 @dataclass(frozen=True)
 class AudioNetwork:
-    """What there is to know of an audio network before its weights are read.
+    """An audio network without its weights.
 
     ``alexnet`` is stage 1's audio network: AlexNet over a spectrogram as a picture in three colours, n
     vectors of 256 values. ``fcn`` is zhou2021's 1D-ABFCN: the same layers over standardised values, each

@@ -1,4 +1,4 @@
-"""Recordings as what a network is trained on."""
+"""Recordings as training samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .recordings import PackedRecordings
 
 
 class AudioSamples:
-    """Recordings as :class:`.samples.Samples`: stretches of them to fit, whole ones to evaluate.
+    """Recordings as :class:`.samples.Samples`: stretches for training, whole recordings for evaluation.
 
     Inputs are ``[B, T, D + 1]``, as long as the longest; see :func:`.audio_network.joined`.
 

@@ -1,4 +1,4 @@
-"""Random changes to a batch of faces, on whatever device it is on, with one interpolation."""
+"""Augmentation of a batch of faces, on its device, with one interpolation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a network's probabilities can be believed, and the temperature at which they can best be.
+"""Calibration of a network: expected calibration error and the best temperature.
 
 What :mod:`avemo.fusion.evaluation.calibration` is for clips, for labels that may be shared between
 classes, as votes are.
@@ -15,7 +15,7 @@ from ..fusion.evaluation.calibration import BINS, LEAST, best_temperature, bin_o
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of one set of predictions, before and after.
+    """The calibration of a set of predictions, before and after temperature scaling.
 
     Attributes:
         temperature: the T at which :func:`.softened` probabilities have the least cross entropy.

@@ -1,4 +1,4 @@
-"""Trained weights as a file, with a card beside it that says what they are."""
+"""Writes trained weights with a card that describes them."""
 
 from __future__ import annotations
 

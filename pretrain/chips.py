@@ -1,4 +1,4 @@
-"""Faces out of pictures, framed as stage 1 frames them."""
+"""Crops faces from pictures, framed as in stage 1."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Java-SED a chip is 1.23 times as wide as dlib's box, and 1.43 times as wide as t
 
 
 class Faces(Protocol):
-    """How a face is taken out of a picture."""
+    """A way to crop the face from a picture."""
 
     costly: bool
 
@@ -56,7 +56,7 @@ def faces_named(name: str, detector: str = "dlib", margin: float = MARGIN) -> Fa
 
 
 class Whole:
-    """The whole picture, squeezed: for pictures that are aligned faces already."""
+    """Uses the whole picture, resized, for pictures of aligned faces."""
 
     costly = False
 
@@ -98,7 +98,7 @@ class Boxed:
 
 
 class Detected:
-    """The main face as a detector of stage 1 finds it, aligned and framed as there.
+    """Detects the main face with a detector of stage 1, and aligns and frames it as there.
 
     Of several faces it is the one that overlaps the data set's own box most; without a box, the largest
     and most central one.

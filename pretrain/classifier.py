@@ -1,4 +1,4 @@
-"""A network of stage 1 with a layer of classes on top."""
+"""A network of stage 1 with a classification layer."""
 
 from __future__ import annotations
 

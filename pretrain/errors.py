@@ -1,7 +1,7 @@
-"""What pre-training raises."""
+"""Errors of pre-training."""
 
 from __future__ import annotations
 
 
 class PretrainError(ValueError):
-    """Data or settings that cannot be trained with; the text says what was expected and what to do."""
+    """Unusable data or settings; the message says what was expected and what to do."""

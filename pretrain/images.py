@@ -1,4 +1,4 @@
-"""Picture files of strangers, decoded."""
+"""Decodes untrusted picture files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All pictures of a set, decoded once into one array, in memory or in a file."""
+"""Decodes all pictures of a set once, into one array in memory or in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled pictures of faces, as a reader of some layout hands them over."""
+"""Labelled face pictures, as the readers of data sets return them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a network is trained: all that decides the outcome, apart from the data."""
+"""The recipe of a training: every setting that affects the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The random changes to each picture, all of them drawn anew each time it is seen.
+    """The augmentation of pictures, drawn anew for each use.
 
     Attributes:
         flip: mirror half of the pictures.

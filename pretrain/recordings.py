@@ -1,4 +1,4 @@
-"""Labelled recordings: their sound, decoded once as stage 1 decodes it."""
+"""Labelled recordings, decoded once, as in stage 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where decoded pictures are gathered: an array in memory, or a file that the next run finds again."""
+"""Storage of decoded pictures: an array in memory, or a file that later runs reuse."""
 
 from __future__ import annotations
 

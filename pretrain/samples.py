@@ -1,4 +1,4 @@
-"""What a network is trained on, whatever it is: labels, and a batch of inputs when one is asked for."""
+"""Training samples of any kind: labels, and batches of inputs on request."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class FaceSamples:
 
 
 class FeatureSamples:
-    """Features that a frozen network has given, as :class:`Samples` for the layer of classes alone.
+    """Features of a frozen network, as :class:`Samples` for training the classification layer.
 
     Args:
         classes: C names.

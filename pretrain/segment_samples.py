@@ -1,4 +1,4 @@
-"""The MFCC images of a store's labelled clips as what an image network is trained on (priyasad2019 §3.2)."""
+"""MFCC images of a store's labelled clips as training samples (priyasad2019 §3.2)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class SegmentChanges:
-    """The random changes to each image, all of them drawn anew each time it is seen.
+    """The augmentation of MFCC images, drawn anew for each use.
 
     None mirrors or turns it: its columns are moments, its rows coefficients.
 

@@ -1,4 +1,4 @@
-"""Which recordings are fitted and which are held out, nobody speaking in both."""
+"""Splits recordings into training and held-out parts without common speakers."""
 
 from __future__ import annotations
 

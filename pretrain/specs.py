@@ -1,4 +1,4 @@
-"""What stands between a picture and a network."""
+"""Preprocessing of pictures for a network."""
 
 from __future__ import annotations
 

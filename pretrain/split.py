@@ -1,4 +1,4 @@
-"""Which samples are fitted, and which are held out to watch the training."""
+"""Splits samples into a training and a held-out part."""
 
 from __future__ import annotations
 

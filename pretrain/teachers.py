@@ -1,4 +1,4 @@
-"""Trained networks whose probabilities another one learns beside its labels (arXiv:1503.02531).
+"""Distillation: a network also learns the probabilities of trained ones (arXiv:1503.02531).
 
 Teachers see each picture with the very changes that the student sees (arXiv:2106.05237), mixed with another
 one too, so their probabilities are computed anew at each step.
@@ -61,7 +61,7 @@ class Teachers(nn.Module):
 
 
 class _Teacher(nn.Module):
-    """One of them, behind what turns the student's input into its own."""
+    """One teacher, with the conversion of the student's input to its own."""
 
     _order: Tensor
 

@@ -1,4 +1,4 @@
-"""Fitting a network to labelled samples, on whatever devices Lightning Fabric is given."""
+"""Trains a network on labelled samples, on the devices of Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Fitted:
 
 
 class Training:
-    """A classifier being fitted; a kill loses at most the steps since the last checkpoint.
+    """The training of a classifier; if killed, it loses at most the steps since the last checkpoint.
 
     The order of the samples, their changes and the dropout of a step follow from the seed and the
     step's number alone, so a training that goes on from a checkpoint sees what it would have seen.

@@ -1,1 +1,1 @@
-"""Named features: what heads read, made of what a store holds."""
+"""Named features: the inputs of heads, computed from a store."""

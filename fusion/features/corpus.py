@@ -1,4 +1,4 @@
-"""The clips of a store as arrays in memory: what training and prediction work on."""
+"""Loads the clips of a store into memory, for training and prediction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .segments import Segments, nearest, segments_of
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """One stream of N clips, their vectors end to end.
+    """One stream of N clips, with all vectors concatenated.
 
     Attributes:
         values: ``[ΣT, D]`` float32.
@@ -199,7 +199,7 @@ class Whole:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """In which frames of a clip its face was found: ``times`` ``[T]`` in seconds and ``found`` ``[T]``."""
+    """The frames of a clip in which its face was found: ``times`` ``[T]`` in seconds and ``found`` ``[T]``."""
 
     times: np.ndarray
     found: np.ndarray

@@ -1,4 +1,4 @@
-"""Functionals: a stretch of speech as one vector of statistics of its low-level descriptors.
+"""Functionals: statistics of the low-level descriptors of a stretch of speech, as one vector.
 
 After Eyben et al. 2016 ("The Geneva Minimalistic Acoustic Parameter Set (GeMAPS)", IEEE TAC): pitch, voice
 quality, level and timbre where there is voice, how pitch and level move, and the rhythm of voice and pause.

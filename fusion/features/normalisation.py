@@ -1,4 +1,4 @@
-"""Normalisation of each subject by that subject's own clips: transductive, and to be marked so."""
+"""Normalises each subject by that subject's own clips; this is transductive, and results must say so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named features: what a head reads, made on the fly of the statistics that a store holds.
+"""Named features: the inputs of heads, computed when read from the statistics in a store.
 
 A visual stream ``BACKBONE/VIEWSET`` holds ``basic`` (the chip itself) and, for view sets of many
 views, ``mean`` and ``std`` over the V transformed views of each frame, ``[T, D]`` each. All of

@@ -1,4 +1,4 @@
-"""Which frames of a clip are a segment of its sound (priyasad2019 §3.3).
+"""Assigns frames of a clip to the segments of its sound (priyasad2019 §3.3).
 
 A segment is places in the clip's own frames: nothing is computed or stored twice where segments overlap.
 """

@@ -1,4 +1,4 @@
-"""Scores of a recording over time: windows of it, each read as the clips of the training were.
+"""Scores a recording over time, in windows that are treated like training clips.
 
 A window is a cut by time of what is stored of the recording: vectors whose time lies in it, counted from its
 start. What a feature makes of a whole clip's sound (its spoken part, its functionals) it makes of the
@@ -54,7 +54,7 @@ def nearest_window(spans: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 class Recording:
-    """A stored clip whose arrays are read once, to be cut by time.
+    """A stored clip whose arrays are read once and sliced by time.
 
     Args:
         store: where it is.

@@ -19,7 +19,7 @@ from .dropout import Dropout, optional, places
 
 
 class Attention(nn.Module):
-    """What all kinds have in common.
+    """The base class of attentions.
 
     Args:
         features: D.

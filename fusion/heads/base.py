@@ -1,4 +1,4 @@
-"""What all heads have in common, and what most have: encoders and attention before, a loss behind."""
+"""Base classes of heads: inputs, encoders, attention and loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .settings import ALL, ATTENDING, OPTIONAL, HeadSettings
 
 
 class Head(nn.Module):
-    """The streams of a batch in, logits out.
+    """Maps the streams of a batch to logits.
 
     Args:
         settings: complete, see :func:`.heads.complete`.
@@ -27,7 +27,7 @@ class Head(nn.Module):
         version: goes up when the same settings and tensors come to mean other scores.
         streams: what it reads.
         reads: names of the features that it can read of a stream, best first, where not any will do.
-        preset: settings that its paper has and that are not the defaults.
+        preset: the settings of its paper that differ from the defaults.
         options: defaults of the settings that only some heads, and this one, read.
         uses: the other settings that the head itself reads, for :meth:`acting`; None where it does not say.
         attends: whether it has encoders and attentions, for settings to be about.

@@ -9,7 +9,7 @@ from .dropout import Dropout
 
 
 class _Pooling(nn.Module):
-    """What both poolings share: two projections, their product with dropout, its sums, and their scale."""
+    """The base class of both poolings: two projections, dropout on their product, sum pooling, scaling."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Dropout whose mask follows from a key and from places, not from what was drawn before.
+"""Dropout with a mask that depends on a key and on positions, not on earlier draws.
 
 A member then drops the same values whether it is trained alone or stacked with others, and however far its
 batch is padded. :class:`torch.nn.Dropout` draws from one sequence, so that neither holds.
@@ -14,7 +14,7 @@ GOLDEN = 0x9E3779B1 - (1 << 32)
 
 
 class Dropout(nn.Module):
-    """Zeros a share of the values in training and scales the others up, as :class:`torch.nn.Dropout` does.
+    """Zeros a share of the values in training and scales up the others, like :class:`torch.nn.Dropout`.
 
     A value is dropped if a hash of the key, its row and its column is below the share.
 

@@ -1,4 +1,4 @@
-"""Encoders that are trained with the head: a picture over time in, a sequence of vectors out.
+"""Encoders that are trained with the head; they map an image over time to a sequence of vectors.
 
 ``1d-abfcn`` and ``2d-abfcn`` are the fully convolutional networks of zhou2021 §III-A and table I. Their
 trunk is AlexNet's, which the paper names as its model and prints no sizes of; its layers are called as

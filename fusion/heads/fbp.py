@@ -70,7 +70,7 @@ class AdaptiveHead(BilinearHead):
 
 
 class TrunkHead(EmbeddingHead):
-    """What the heads of trunks have in common: clips cut into H trunks, one vector a stream in each.
+    """The base class of trunk heads: clips are cut into H trunks, with one vector for each stream and trunk.
 
     A trunk's vector is the part of the attention's weighted sum over its frames: e^h = Σ_{i in h} e^i with
     e^i of zhou2021 eq. 5 and 10, so that the vectors of all trunks sum to the whole clip's, e^g. The paper

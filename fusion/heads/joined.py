@@ -1,4 +1,4 @@
-"""Heads that put streams, or judgements of them, side by side."""
+"""Heads that concatenate streams, or average the posteriors of single streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .settings import HeadSettings
 
 
 class JoinedHead(EmbeddingHead):
-    """The attended streams side by side, dropout, a linear classifier."""
+    """Concatenates the attended streams, then applies dropout and a linear classifier."""
 
     uses = frozenset({"dropout"})
 

@@ -1,4 +1,4 @@
-"""Heads of the user's own, beside those that come with the package."""
+"""Loads heads from the user's own files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads: the streams of a batch in, class logits out.
+"""The registry of heads, and their settings.
 
 A new head is a class with a ``name`` and the ``streams`` it reads, decorated with :func:`.head.register`,
 and imported here or in a file of the user's own (:mod:`.plugins`). A clip that lacks a stream gives that

@@ -1,4 +1,4 @@
-"""What a head is made with; plain values that a run's card holds."""
+"""Settings of heads: plain values, kept in a run's card."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAJORITY, MEAN = "majority", "mean"
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """What judges segments of a clip, and how they are one (priyasad2019 §3.3-3.4).
+    """Settings of the segment head and its vote (priyasad2019 §3.3-3.4).
 
     Attributes:
         lstm: values of the LSTM's output; 4096 in the paper.

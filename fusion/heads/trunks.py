@@ -1,4 +1,4 @@
-"""Both streams of a clip cut into the same stretches of time (zhou2021 §III-E)."""
+"""Cuts both streams of a clip into the same time intervals (zhou2021 §III-E)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``run.json``: what a folder of results was made with, so that it is resumed or left alone, never mixed."""
+"""``run.json``: the settings of a run's folder, so that it is resumed or refused, never mixed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "run.json"
 
 @dataclass(frozen=True)
 class Card:
-    """What is written on a run's folder.
+    """The card of a run's folder.
 
     Attributes:
         kind: ``train`` or ``cv``.

@@ -1,4 +1,4 @@
-"""Cross-validation: every clip scored by members that never saw it, nor its fold's statistics."""
+"""Cross-validation: members score only clips that they have not seen, nor any statistic of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILES = (
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """What is cross-validated.
+    """The inputs of a cross-validation.
 
     Attributes:
         folds: indices into the corpus.

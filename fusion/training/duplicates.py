@@ -1,4 +1,4 @@
-"""Recordings that are there twice: a copy that is trained on gives away the one that is tested on."""
+"""Finds copies of recordings: a copy among the training clips leaks into the test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Recording:
-    """Clips (indices) that are one recording, and how that was seen."""
+    """Clips (indices) of one recording, and how they were recognised."""
 
     clips: tuple[int, ...]
     seen: str

@@ -1,4 +1,4 @@
-"""Cross-validation: which clips to train on and which to test on."""
+"""Folds: divisions of the clips into training and test."""
 
 from __future__ import annotations
 

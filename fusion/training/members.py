@@ -1,4 +1,4 @@
-"""Training many members, side by side over processes where that pays."""
+"""Trains many members, in several processes if that is faster."""
 
 from __future__ import annotations
 

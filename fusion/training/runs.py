@@ -49,7 +49,7 @@ FILES = (cards.NAME, CHOICE, CALIBRATION, "member-*", "history.csv", "scores-*.c
 
 
 class Run:
-    """A folder of members that were trained with one set of settings.
+    """A folder of members trained with the same settings.
 
     Args:
         path: the folder.

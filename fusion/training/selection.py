@@ -1,4 +1,4 @@
-"""Choosing settings by nested folds: the clips that a fold tests on have no part in it.
+"""Chooses settings on nested folds, without the clips that are tested on.
 
 The training part of a fold is divided once more. Each candidate is trained on all inner folds but one and
 judged on that one, in turn; what does best on average is then trained on the whole training part.
@@ -30,7 +30,7 @@ WEIGHTS = tuple(step / 20 for step in range(21))  # of the sound, in decision fu
 
 @dataclass(frozen=True)
 class Rule:
-    """What is chosen, and by which figure on the inner folds' held-out clips.
+    """What to choose, and by which metric on the held-out clips of the inner folds.
 
     Attributes:
         by: ``accuracy``, ``uar`` or ``loss`` (cross-entropy). Of equal ones, the lower loss wins.

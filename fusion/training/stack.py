@@ -1,4 +1,4 @@
-"""Training many members as one: their heads stacked, so that one operation serves all of them.
+"""Trains many members as one model, with stacked heads.
 
 Where a single head is bound by the start of operations and not by arithmetic, as on a GPU, many members
 then take little longer than one. Each has its own initialisation, order of clips, dropout, learning rate,

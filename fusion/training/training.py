@@ -1,4 +1,4 @@
-"""Training one member: on a CPU the same seed gives the same bits, whatever else runs beside it.
+"""Trains one member; on a CPU, the same seed always gives the same bits.
 
 On a GPU the bits may differ from run to run, as some of its kernels add up in no fixed order.
 """
@@ -58,7 +58,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What all members of a run have in common.
+    """The settings that all members of a run share.
 
     Attributes:
         classes: their names.
@@ -76,7 +76,7 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One member to train: its seed, the clips to fit, and those to watch each epoch (indices)."""
+    """One member to train: its seed, and the indices of its training and validation clips."""
 
     seed: int
     fit: np.ndarray
