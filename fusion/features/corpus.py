@@ -199,7 +199,7 @@ class Whole:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """The frames of a clip in which its face was found: ``times`` ``[T]`` in seconds and ``found`` ``[T]``."""
+    """The frames of a clip with its face: their ``times`` ``[T]`` in seconds, and ``found`` ``[T]``."""
 
     times: np.ndarray
     found: np.ndarray
