@@ -8,10 +8,13 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import click
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+
+from avemo.pipelines.cli.framework import by_group
 
 ROOT = Path(__file__).resolve().parents[1]
 # The notebook calls the commands of this environment.
@@ -94,6 +97,19 @@ def needless(app: Sphinx, what: str, name: str, thing: object, skip: bool, optio
     return True if (thing.__doc__ or "").startswith("Alias for field number") else None
 
 
+def in_groups(app: Sphinx, context: click.Context, lines: list[str]) -> None:
+    """Options under the headings of ``--help``, in its order."""
+    starts = [place for place, line in enumerate(lines) if line.startswith(".. option::")]
+    blocks = [lines[start:end] for start, end in zip(starts, [*starts[1:], len(lines)])]  # noqa: B905
+    shown = [each for each in context.command.params if isinstance(each, click.Option) and not each.hidden]
+    of = dict(zip(shown, blocks, strict=True))
+    groups = by_group(shown)
+    lines.clear()
+    for name, options in groups.items():
+        lines += [f".. rubric:: {name}", ""] * (len(groups) > 1)
+        lines += [line for option in options for line in of[option]]
+
+
 def plain_help(app: Sphinx, context: object, lines: list[str]) -> None:
     """A command's help is plain text: what stands in columns there does here, and a star is a star."""
     told: list[str] = []
@@ -138,6 +154,7 @@ def by_last_name(
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", plain_docstring, priority=400)  # before napoleon's 500
     app.connect("autodoc-skip-member", needless)
+    app.connect("sphinx-click-process-options", in_groups, priority=400)  # before plain_help
     for part in ("description", "options", "epilog"):
         app.connect(f"sphinx-click-process-{part}", plain_help)
     app.connect("missing-reference", by_last_name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..corpora.clips.labels import OTHERS
+from .completion import datasets, names
+from .framework import group
 
 if TYPE_CHECKING:
     from ..corpora.clips.find import Found
@@ -23,50 +24,45 @@ Patterns of --pattern, of paths without their suffix:
 they say; other names help to tell recordings apart.
 """
 
-_OPTIONS = (
+dataset_options = group(
+    "Clips",
     click.option(
         "--dataset",
         default="auto",
         show_default=True,
         metavar="NAME",
-        help="What the folder is: auto, or a name that avemo datasets list tells.",
+        shell_complete=names(datasets),
+        help="Data set in the folder: auto, or a name from `avemo datasets list`.",
     ),
     click.option(
         "--pattern",
         default="",
         metavar="PATTERN",
-        help="How its files are named, such as '{actor}-{sentence}-{emotion}_{take}'; see below.",
+        help="How files are named, such as '{actor}-{sentence}-{emotion}_{take}'; see below.",
     ),
     click.option(
         "--manifest",
         type=click.Path(path_type=Path),
         metavar="CSV",
-        help="A table with a column path and, as known, id, split, label, subject, session.",
+        help="Table of clips with a column path and optional columns id, split, label, subject, session.",
     ),
     click.option(
         "--labels",
         default="",
         metavar="A=B,…",
-        help="The classes wanted, NAME or NAME=CLASS ('an=Angry,di=Disgust'), or a CSV or JSON file of "
-        "them; others are left out.  [default: all, as they are called]",
+        help="Classes to keep, as NAME or NAME=CLASS ('an=Angry,di=Disgust'), or a CSV or JSON file.  "
+        "[default: all, with their own names]",
     ),
     click.option(
         "--other-labels",
         type=click.Choice(OTHERS),
         default="keep",
         show_default=True,
-        help="Classes that are none of the seven emotions (calm, excited, contempt, …): keep them; map "
-        "each to the nearest; drop them. The last two put other names of the seven right, too.",
+        help="What to do with classes other than the seven emotions (calm, excited, contempt, …): keep them; "
+        "map each to the nearest emotion; or drop them. map and drop also correct spellings of the seven.",
     ),
 )
-
-
-def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command these options; :func:`find_chosen` takes what they say."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
+"""The options of a folder of clips; :func:`find_chosen` takes what they say."""
 
 DATASET_OPTIONS = ("dataset", "pattern", "manifest", "labels", "other_labels")
 

@@ -14,8 +14,21 @@ from ..fuse.leaks import allow_duplicates
 from ..fuse.priors import choose
 from ..recipes.emotiw2019 import HEADER, PAPER, RAW, results, write
 from ..stage_one import into_store, say_found
-from .framework import command, json_result, keep_result
-from .outputs import refuse_existing
+from .completion import names
+from .framework import altered, command, group, json_result, keep_result
+from .options import (
+    backbones_option,
+    detector_option,
+    device_option,
+    epochs_option,
+    fit_on_option,
+    max_frames_option,
+    members_option,
+    out_option,
+    seed_option,
+    workers_option,
+)
+from .outputs import overwrite_option, refuse_existing
 from .table import aligned, records
 
 if TYPE_CHECKING:
@@ -49,68 +62,46 @@ the paper's), submission.csv, scores.csv, and with --zip the challenge's zip.
 
 @command("emotiw2019", epilog=EXAMPLES)
 @click.argument("afew_dir", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where everything goes."
+@group("Clips", max_frames_option)
+@group(
+    "Features",
+    altered(
+        backbones_option,
+        default=(DEFAULT_BACKBONE,),
+        show_default=True,
+        help="Face network; the paper's is trained on AffectNet. Give a second one, trained on RAF-DB, for "
+        "F-AR-Mean, which joins both.",
+    ),
+    click.option(
+        "--audio",
+        metavar="alexnet@WEIGHTS",
+        shell_complete=names(("alexnet@",)),
+        help="The paper's audio network.  [default: statistics of the log-Mel spectrogram]",
+    ),
+    detector_option,
 )
-@click.option(
-    "--backbone",
-    "backbones",
-    multiple=True,
-    default=(DEFAULT_BACKBONE,),
-    show_default=True,
-    metavar="NAME[@WEIGHTS]",
-    help="A face network trained on AffectNet, as the paper's; given twice, the second is the one "
-    "trained on RAF-DB, and F-AR-Mean joins both.",
-)
-@click.option(
-    "--audio",
-    metavar="alexnet@WEIGHTS",
-    help="The paper's audio network.  [default: statistics of the log-Mel spectrogram]",
-)
-@click.option(
-    "--members",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Heads for each feature; member i has seed S + i.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S")
-@click.option("--epochs", type=click.IntRange(min=1), default=200, show_default=True, metavar="N")
-@click.option(
-    "--fit-on",
-    type=click.Choice(["train", "train+val"]),
-    default="train",
-    show_default=True,
-    help="train+val leaves no clips to validate on.",
-)
-@click.option(
-    "--prior",
-    type=click.Choice(["emotiw2019", "train", "none"]),
-    default="emotiw2019",
-    show_default=True,
-    help="Class weights of the ensemble: the paper's, or the training labels'.",
-)
-@click.option("--zip", "team", metavar="TEAM", help="Write TEAM.zip too: a text file for each test clip.")
-@click.option(
-    "--detector", default="dlib", show_default=True, metavar="NAME[@FILE]", help="dlib, or yunet@FILE.onnx."
-)
-@click.option(
-    "--max-frames",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="At most N frames of each clip, spread evenly.  [default: all]",
-)
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Processes side by side.  [default: one a core where that pays]",
+@group(
+    "Training",
+    altered(members_option, help="Heads to train for each feature; member i has seed S + i."),
+    epochs_option,
+    seed_option,
+    fit_on_option,
 )
 @allow_duplicates
-@click.option("--overwrite", is_flag=True, help="Replace runs of other settings in DIR.")
+@group("Where it runs", device_option, workers_option)
+@group(
+    "Output",
+    out_option,
+    click.option(
+        "--prior",
+        type=click.Choice(["emotiw2019", "train", "none"]),
+        default="emotiw2019",
+        show_default=True,
+        help="Class weights of the ensemble: the paper's, or shares of the training labels.",
+    ),
+    click.option("--zip", "team", metavar="TEAM", help="Also write TEAM.zip: a text file per test clip."),
+    altered(overwrite_option, help="Replace runs with other settings in DIR."),
+)
 @json_result
 @click.pass_context  # fmt: skip
 def emotiw2019(

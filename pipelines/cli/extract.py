@@ -15,7 +15,19 @@ from ..corpora.clips.found import count_of
 from ..stage_one import into_store, say_found
 from ..stale import settle_stale
 from .clip_options import PATTERN_HELP, dataset_options, find_chosen
-from .framework import command, json_result, keep_result, refuse_idle
+from .framework import altered, command, group, json_result, keep_result, refuse_idle
+from .options import (
+    audio_networks_option,
+    backbones_option,
+    detector_option,
+    device_option,
+    max_frames_option,
+    precision_option,
+    segment_audio_option,
+    store_option,
+    vad_option,
+    workers_option,
+)
 from .table import aligned, records
 
 if TYPE_CHECKING:
@@ -59,97 +71,54 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
 @command("extract", epilog=EXAMPLES + PATTERN_HELP)
 @click.version_option(__version__, prog_name="avemo-extract")
 @click.argument("clips", type=click.Path(path_type=Path))
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default="features",
-    show_default=True,
-    metavar="DIR",
-    help="The feature store to make or to add to.",
-)
 @dataset_options
-@click.option(
-    "--tta",
-    type=click.Choice(list(TTA)),
-    multiple=True,
-    default=("meanstd",),
-    show_default=True,
-    help="Views of each face: none (1), mean and meanstd (18 close ones, whose mean and spread are "
-    "both stored), meanstd2 (18 wide ones). Repeatable.",
+@group("Clips", max_frames_option)
+@group(
+    "Features",
+    click.option(
+        "--tta",
+        type=click.Choice(list(TTA)),
+        multiple=True,
+        default=("meanstd",),
+        show_default=True,
+        help="Views of each face: none (1), mean and meanstd (18 close ones, whose mean and standard "
+        "deviation are both stored), meanstd2 (18 wide ones). Repeatable.",
+    ),
+    altered(backbones_option, default=(DEFAULT_BACKBONE,), show_default=True),
+    audio_networks_option,
+    detector_option,
+    click.option("--segments", is_flag=True, help="Also cut speech into MFCC images of 655 ms."),
+    segment_audio_option,
+    vad_option,
 )
-@click.option(
-    "--backbone",
-    "backbones",
-    multiple=True,
-    default=(DEFAULT_BACKBONE,),
-    show_default=True,
-    metavar="NAME[@WEIGHTS]",
-    help="A face network and its checkpoint, onnx@FILE.onnx, or timm:NAME[@FILE]. Repeatable.",
+@group(
+    "Where it runs",
+    device_option,
+    altered(
+        workers_option, help="Number of parallel processes.  [default: one per core; at most 4 on a GPU]"
+    ),
+    precision_option,
+    click.option(
+        "--batch",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Views per batch of a network.  [default: 36; 288 on a GPU]",
+    ),
+    click.option(
+        "--part",
+        callback=_part,
+        metavar="I/N",
+        help="Extract only every N-th clip from the I-th on, as one of N cluster jobs; avemo store merge "
+        "joins their stores.",
+    ),
 )
-@click.option(
-    "--audio",
-    multiple=True,
-    metavar="NAME@WEIGHTS",
-    help="An audio network, beside the spectrogram and log-Mel that are always stored: alexnet over the "
-    "spectrogram, alexnet-logmel over log-Mel and its deltas. Repeatable.",
-)
-@click.option(
-    "--detector",
-    default="dlib",
-    show_default=True,
-    metavar="NAME[@FILE]",
-    help="dlib, yunet@FILE.onnx, or ssd@FILE: OpenCV's face SSD, whose boxes are cropped as they are.",
-)
-@click.option("--segments", is_flag=True, help="Also cut speech into segments of 655 ms, each an MFCC image.")
-@click.option(
-    "--segment-audio",
-    multiple=True,
-    metavar="NAME[@WEIGHTS]",
-    help="An image network over the segments' MFCC images; implies --segments. Repeatable.",
-)
-@click.option(
-    "--vad",
-    default="energy",
-    show_default=True,
-    metavar="NAME",
-    help="What tells speech for --segments: energy, silero (pip install 'avemo[vad]'), or none, for which "
-    "the whole clip is speech.",
-)
-@click.option(
-    "--max-frames",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="At most N frames a clip, spread evenly.  [default: all]",
-)
-@click.option(
-    "--part",
-    callback=_part,
-    metavar="I/N",
-    help="Only every N-th clip from the I-th on, for one of N jobs of a cluster; avemo store merge joins "
-    "their stores.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
-    default="auto",
-    show_default=True,
-    help="auto is bf16 where the machine computes in it and the network bears it.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Processes side by side.  [default: one a core; on a GPU at most 4]",
-)
-@click.option("--batch", type=click.IntRange(min=1), metavar="N",
-              help="Views that pass through a network at once.  [default: 36; on a GPU 288]")  # fmt: skip
-@click.option("--prune", is_flag=True, help="Remove stored clips of CLIPS that are no longer there.")
-@click.option(
-    "--replace",
-    is_flag=True,
-    help="Let other files with other labels take the place of stored clips.",
+@group(
+    "Output",
+    altered(store_option, help="Feature store to create or add to."),
+    click.option("--prune", is_flag=True, help="Remove stored clips that are no longer in CLIPS."),
+    click.option(
+        "--replace", is_flag=True, help="Replace stored clips whose file or label differs from that in CLIPS."
+    ),
 )
 @json_result
 def main(

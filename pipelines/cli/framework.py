@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
@@ -19,6 +19,77 @@ PACKAGE = __name__.partition(".")[0]
 RESULT = f"{PACKAGE}.result"
 SILENT = f"{PACKAGE}.silent"
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+OTHER = "Other"
+GROUPS = (
+    "Clips",
+    "Features",
+    "Network",
+    "Head",
+    "Training",
+    "Augmentation",
+    "Selection",
+    "Evaluation",
+    "Where it runs",
+    "Output",
+    OTHER,
+)
+"""The groups of options in ``--help``, in this order."""
+FEW = 6
+"""So many options need no groups."""
+
+
+def group(name: str, *options: Decorator) -> Decorator:
+    """All of ``options`` as one decorator; ``--help`` shows them in this order under ``name``."""
+    assert name in GROUPS, name
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        before = len(getattr(function, "__click_params__", ()))  # where click gathers them
+        function = together(*options)(function)
+        for parameter in function.__click_params__[before:]:  # type: ignore[attr-defined]
+            vars(parameter).setdefault("group", name)
+        return function
+
+    return decorate
+
+
+def altered(option: Decorator, **attributes: Any) -> Decorator:
+    """An option that another command has too, here with another ``default`` or ``help``."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function = option(function)
+        vars(function.__click_params__[-1]).update(attributes)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def together(*options: Decorator) -> Decorator:
+    """All of ``options`` as one decorator, in this order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def group_of(parameter: click.Parameter) -> str | None:
+    """The group of an option; None if it has none."""
+    own = OTHER if parameter.is_eager else None  # help and version
+    return getattr(parameter, "group", own)
+
+
+def by_group(parameters: Iterable[click.Parameter]) -> dict[str, list[click.Option]]:
+    """Options by the groups under which ``--help`` shows them; all as ``Options`` where they are few."""
+    options = [each for each in parameters if isinstance(each, click.Option) and not each.hidden]
+    if sum(group_of(option) != OTHER for option in options) <= FEW:
+        return {"Options": options}
+    groups = {name: [each for each in options if group_of(each) == name] for name in (None, *GROUPS)}
+    return {name or "Options": found for name, found in groups.items() if found}
+
 
 def _ask_for_result(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
@@ -26,12 +97,15 @@ def _ask_for_result(context: click.Context, _: click.Parameter, wanted: bool) ->
 
 
 json_instead = click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
-json_result = click.option(
-    "--json",
-    is_flag=True,
-    expose_value=False,
-    callback=_ask_for_result,
-    help="Print the result as one JSON object; all that is told else goes to standard error.",
+json_result = group(
+    "Output",
+    click.option(
+        "--json",
+        is_flag=True,
+        expose_value=False,
+        callback=_ask_for_result,
+        help="Print the result as JSON; everything else goes to stderr.",
+    ),
 )
 
 
@@ -68,6 +142,12 @@ class Command(click.Command):
     Exceptions of this package's own classes carry texts for the user; so do those of the file system.
     Any other is a bug, and keeps its traceback.
     """
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for name, options in by_group(self.get_params(ctx)).items():
+            records = [record for option in options if (record := option.get_help_record(ctx))]
+            with formatter.section(name):
+                formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> None:
         asked = RESULT in ctx.meta

@@ -17,8 +17,29 @@ from ..fuse.leaks import allow_duplicates
 from ..recipes.interspeech2019 import CORPORA, Result, as_text, file_name, rows_of, write
 from ..stage_one import into_store, say_found
 from .clip_options import PATTERN_HELP, dataset_options, find_chosen
-from .framework import InputError, command, json_result, keep_result
-from .outputs import refuse_existing
+from .framework import InputError, altered, command, group, json_result, keep_result
+from .options import (
+    backbone_option,
+    batch_option,
+    dense_option,
+    detector_option,
+    device_option,
+    dropout_option,
+    epochs_option,
+    hidden_option,
+    learning_rate_option,
+    lstm_option,
+    max_frames_option,
+    members_option,
+    out_option,
+    seed_option,
+    segment_audio_option,
+    select_option,
+    vad_option,
+    vote_option,
+    workers_option,
+)
+from .outputs import overwrite_option, refuse_existing
 
 if TYPE_CHECKING:
     from ...extract.plan import Plan
@@ -44,98 +65,66 @@ confusion matrix for each (confusion-subject.csv).
 
 @command("interspeech2019", epilog=EXAMPLES + PATTERN_HELP)
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where everything goes."
-)
 @dataset_options
-@click.option(
-    "--paper",
-    metavar="WEIGHTS",
-    help=f"The paper's networks and sizes: the fc7 of a VGG19 with these weights over faces and MFCC images, "
-    f"and an LSTM of {LSTM}. Options below say otherwise. Much longer.",
+@group("Clips", max_frames_option)
+@group(
+    "Features",
+    click.option(
+        "--paper",
+        metavar="WEIGHTS",
+        help=f"Use the paper's networks and sizes: fc7 of a VGG19 with these weights for faces and MFCC "
+        f"images, and an LSTM of {LSTM}. Other options override them. Takes much longer.",
+    ),
+    altered(backbone_option, help=f"Face network.  [default: {DEFAULT_BACKBONE}, which comes with avemo]"),
+    altered(
+        segment_audio_option,
+        multiple=False,
+        help="Image network for MFCC images.  [default: mean and standard deviation of each coefficient]",
+    ),
+    detector_option,
+    vad_option,
 )
-@click.option(
-    "--backbone",
-    metavar="NAME[@WEIGHTS]",
-    help=f"The face network.  [default: {DEFAULT_BACKBONE}, which comes with avemo]",
+@group(
+    "Head",
+    altered(lstm_option, help=f"Size of the LSTM.  [default: {SMALL_LSTM}]"),
+    altered(hidden_option, help="Size of h in eq. 5."),
+    altered(dense_option, default=0, show_default=True, help="Size of an additional dense layer; 0: none."),
+    altered(
+        vote_option,
+        type=click.Choice(["majority", "mean"]),
+        default="majority",
+        show_default=True,
+        help="How segments decide a clip's class: majority, or mean of their posteriors.",
+    ),
+    altered(dropout_option, help="Dropout rate."),
 )
-@click.option(
-    "--segment-audio",
-    metavar="NAME[@WEIGHTS]",
-    help="An image network over the MFCC images.  [default: none, but mean and standard deviation of each "
-    "coefficient]",
+@group(
+    "Training",
+    altered(members_option, help="Heads to train for each fold and average; member i has seed S + i."),
+    altered(epochs_option, default=15, help="Number of epochs; more are worse with few clips."),
+    altered(batch_option, default=8, help="Clips per batch, with all their segments."),
+    learning_rate_option,
+    seed_option,
 )
-@click.option("--lstm", type=click.IntRange(min=1), metavar="N",
-              help=f"Values of the LSTM's output.  [default: {SMALL_LSTM}]")  # fmt: skip
-@click.option("--hidden", type=click.IntRange(min=1), default=128, show_default=True, metavar="M",
-              help="Values of h in eq. 5.")  # fmt: skip
-@click.option("--dense", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
-              help="Values of one more dense layer; 0: none.")  # fmt: skip
-@click.option(
-    "--vote",
-    type=click.Choice(["majority", "mean"]),
-    default="majority",
-    show_default=True,
-    help="A clip's class: that of most of its segments, or of the mean of their posteriors.",
-)
-@click.option(
-    "--folds",
-    default="subject,kfold:6",
-    show_default=True,
-    metavar="KINDS",
-    help="As of avemo-fuse cv, with commas between. In kfold:K, as in the paper's, subjects are on both "
-    "sides; results are marked.",
-)
-@click.option(
-    "--members",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Heads for each fold, averaged; member i has seed S + i.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S")
-@click.option("--epochs", type=click.IntRange(min=1), default=15, show_default=True, metavar="N",
-              help="On few clips more are worse.")  # fmt: skip
-@click.option(
-    "--select",
-    type=click.Choice(["none", "epoch"]),
-    default="none",
-    show_default=True,
-    help="epoch: choose the number of epochs of each fold, up to --epochs, on inner folds of its training "
-    "clips.",
-)
-@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, metavar="N",
-              help="Clips, with all their segments.")  # fmt: skip
-@click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-4,
-              show_default=True, metavar="RATE", help="Adam's learning rate.")  # fmt: skip
-@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.3, show_default=True,
-              metavar="SHARE")  # fmt: skip
-@click.option(
-    "--detector",
-    default="dlib",
-    show_default=True,
-    metavar="NAME[@FILE]",
-    help="dlib, yunet@FILE.onnx, or the paper's ssd@FILE.",
-)
-@click.option("--vad", default="energy", show_default=True, metavar="NAME",
-              help="What tells speech: energy (the paper's), silero or none.")  # fmt: skip
-@click.option(
-    "--max-frames",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="At most N frames of each clip, spread evenly.  [default: all]",
+@group(
+    "Selection",
+    click.option(
+        "--folds",
+        default="subject,kfold:6",
+        show_default=True,
+        metavar="KINDS",
+        help="Kinds of folds, as in avemo-fuse cv, separated by commas. In kfold:K, as in the paper's, "
+        "subjects are on both sides; results are marked.",
+    ),
+    select_option,
 )
 @allow_duplicates
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Processes side by side.  [default: one a core where that pays]",
+@group("Where it runs", device_option, workers_option)
+@group(
+    "Output",
+    out_option,
+    altered(overwrite_option, help="Replace cross-validations with other settings in DIR."),
 )
-@click.option("--overwrite", is_flag=True, help="Replace cross-validations of other settings in DIR.")
 @json_result
 def interspeech2019(
     data: Path,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from .framework import InputError
+from .framework import InputError, group
 
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+overwrite_option = group("Output", click.option("--overwrite", is_flag=True, help="Replace existing files."))
 
 
 def refuse_existing(paths: Iterable[Path], overwrite: bool, unless: Path | None = None) -> None:

@@ -11,7 +11,8 @@ import click
 from ..pages.preview.folder import Preview
 from ..stage_one import into_store, say_found
 from .clip_options import PATTERN_HELP, dataset_options, find_chosen
-from .framework import InputError, command, json_result, keep_result, refuse_idle
+from .framework import InputError, altered, command, group, json_result, keep_result, refuse_idle
+from .options import detector_option, max_frames_option, store_option, workers_option
 from .table import aligned
 
 if TYPE_CHECKING:
@@ -43,59 +44,55 @@ goes on.
 
 @command("preview", epilog=EXAMPLES + PATTERN_HELP)
 @click.argument("paths", metavar="CLIPS|STORE", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default="preview",
-    show_default=True,
-    metavar="DIR",
-    help="The folder of the page and its sheets.",
-)
-@click.option(
-    "--frames",
-    type=click.IntRange(2, 16),
-    default=FRAMES_SHOWN,
-    show_default=True,
-    metavar="N",
-    help="Frames on a sheet, spread evenly over those that were looked at.",
-)
-@click.option(
-    "--sheets",
-    type=click.IntRange(min=0),
-    default=SHEETS,
-    show_default=True,
-    metavar="N",
-    help="Draw sheets of the N clips with the least faces; the page lists the others without. 0: of all.",
-)
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Of CLIPS: where their faces and sound are kept, for avemo-extract too.  [default: store in --out]",
-)
 @dataset_options
-@click.option(
-    "--detector",
-    default="dlib",
-    show_default=True,
-    metavar="NAME[@FILE]",
-    help="Of CLIPS: dlib, yunet@FILE.onnx, or ssd@FILE.",
+@group(
+    "Clips",
+    altered(
+        max_frames_option,
+        type=click.IntRange(min=0),
+        default=FRAMES_LOOKED_AT,
+        show_default=True,
+        help="For CLIPS: look for faces in at most N frames of each, evenly spaced. 0: in all, as "
+        "avemo-extract does by default.",
+    ),
 )
-@click.option(
-    "--max-frames",
-    type=click.IntRange(min=0),
-    default=FRAMES_LOOKED_AT,
-    show_default=True,
-    metavar="N",
-    help="Of CLIPS: look for faces in at most N frames of each, spread evenly. 0: in all, as avemo-extract "
-    "does by default.",
+@group("Features", altered(detector_option, help="For CLIPS: dlib, yunet@FILE.onnx, or ssd@FILE."))
+@group(
+    "Where it runs", altered(workers_option, help="Number of parallel processes.  [default: one per core]")
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Clips worked on side by side.  [default: one a core]",
+@group(
+    "Output",
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        default="preview",
+        show_default=True,
+        metavar="DIR",
+        help="Folder of the page and its sheets.",
+    ),
+    click.option(
+        "--frames",
+        type=click.IntRange(2, 16),
+        default=FRAMES_SHOWN,
+        show_default=True,
+        metavar="N",
+        help="Frames on a sheet, evenly spaced over those looked at.",
+    ),
+    click.option(
+        "--sheets",
+        type=click.IntRange(min=0),
+        default=SHEETS,
+        show_default=True,
+        metavar="N",
+        help="Draw sheets of the N clips with the fewest faces; the page lists the others without. 0: all.",
+    ),
+    altered(
+        store_option,
+        default=None,
+        show_default=False,
+        help="For CLIPS: feature store for their faces and sound, also for avemo-extract.  [default: "
+        "store in --out]",
+    ),
 )
 @json_result
 def preview(

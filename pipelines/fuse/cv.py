@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli.framework import command, json_result, refuse_idle
+from ..cli.framework import command, group, json_result, refuse_idle
+from ..cli.options import select_option
 from ..recipes.presets import with_preset
 from ..stores import open_store
 from .acting import idle
@@ -67,62 +68,62 @@ with all tables, and the same as CSV: results.csv (members), tables/*.csv.
 
 
 @command("cv", epilog=EXAMPLES)
-@click.option(
-    "--folds",
-    default="subject",
-    show_default=True,
-    metavar="KIND",
-    help="subject, session, kfold:K, group-kfold:K or split; see below.",
-)
-@click.option(
-    "--session-pattern",
-    default=SESSION,
-    show_default=True,
-    metavar="REGEX",
-    help="What of a clip's SPLIT/ID names its session, where the store does not: the first group, or all "
-    "that matches.",
-)
-@click.option(
-    "--select",
-    type=click.Choice(["none", "epoch"]),
-    default="none",
-    show_default=True,
-    help="epoch: choose the number of epochs of each fold, up to --epochs, on inner folds of its "
-    "training clips.",
-)
-@click.option(
-    "--halving",
-    is_flag=True,
-    help="Where --grid has many points: give up the worse two thirds after few epochs, and again.",
-)
-@click.option(
-    "--select-by",
-    type=click.Choice(["accuracy", "uar", "loss"]),
-    default="accuracy",
-    show_default=True,
-    help="The figure to choose by.",
-)
-@click.option(
-    "--inner-folds",
-    type=click.IntRange(min=2),
-    default=5,
-    show_default=True,
-    metavar="K",
-    help="Inner folds of whole subjects (or sessions), or fewer where there are not so many.",
-)
-@click.option(
-    "--normalise",
-    type=click.Choice(["none", "subject"]),
-    default="none",
-    show_default=True,
-    help="subject: bring each subject's features to zero mean and unit variance by all clips of "
-    "that subject, unlabelled, those under test too. Transductive: results are marked so.",
+@group(
+    "Selection",
+    click.option(
+        "--folds",
+        default="subject",
+        show_default=True,
+        metavar="KIND",
+        help="subject, session, kfold:K, group-kfold:K or split; see below.",
+    ),
+    select_option,
+    click.option(
+        "--select-by",
+        type=click.Choice(["accuracy", "uar", "loss"]),
+        default="accuracy",
+        show_default=True,
+        help="Figure to choose by.",
+    ),
+    click.option(
+        "--inner-folds",
+        type=click.IntRange(min=2),
+        default=5,
+        show_default=True,
+        metavar="K",
+        help="Number of inner folds of whole subjects (or sessions), or fewer if there are fewer of them.",
+    ),
+    click.option(
+        "--halving", is_flag=True, help="With a large --grid: drop the worse two thirds early, repeatedly."
+    ),
+    click.option(
+        "--session-pattern",
+        default=SESSION,
+        show_default=True,
+        metavar="REGEX",
+        help="Finds the session in a clip's SPLIT/ID where the store has none: the first group, or the whole "
+        "match.",
+    ),
 )
 @allow_same_subjects
 @allow_duplicates
+@group(
+    "Features",
+    click.option(
+        "--normalise",
+        type=click.Choice(["none", "subject"]),
+        default="none",
+        show_default=True,
+        help="subject: normalise each subject's features to zero mean and unit variance over all clips, "
+        "including unlabelled ones and those under test. Transductive: results are marked.",
+    ),
+)
 @training_options
-@click.option("--out", type=click.Path(path_type=Path), default="runs/cv", show_default=True, metavar="DIR",
-              help="Where the held-out scores and tables go.")  # fmt: skip
+@group(
+    "Output",
+    click.option("--out", type=click.Path(path_type=Path), default="runs/cv", show_default=True,
+                 metavar="DIR", help="Folder for held-out scores and tables."),
+)  # fmt: skip
 @json_result
 def cv(out: Path, **options: Any) -> None:
     """Train on all folds but one, score that one, in turn; over all labelled clips, whatever their split.

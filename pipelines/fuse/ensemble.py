@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..cli.framework import command, json_result, keep_result, refuse_idle
+from ..cli.framework import command, group, json_result, keep_result, refuse_idle
 from ..cli.outputs import overwrite_option, refuse_existing
 from ..cli.table import aligned, records
 from .options import unscored_note
@@ -91,37 +91,49 @@ class Finish:
 @click.argument(
     "members", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SCORES_OR_RUN..."
 )
-@click.option(
-    "--prior",
-    "source",
-    default="none",
-    show_default=True,
-    metavar="SOURCE",
-    help="none, train, val, em, emotiw2019 or a file of class weights; see below.",
+@group(
+    "Clips",
+    click.option(
+        "--split", metavar="NAME", help="Split to score, or all.  [default: test, else val, else all]"
+    ),
 )
-@click.option(
-    "--temperature",
-    default="auto",
-    show_default=True,
-    metavar="T",
-    help="Calibrate the mean scores before the prior. val fits a temperature on the labelled clips of that "
-    "split, which no member may be trained on; auto does so for runs that have any; or a number, or none.",
+@group(
+    "Selection",
+    click.option(
+        "--prior",
+        "source",
+        default="none",
+        show_default=True,
+        metavar="SOURCE",
+        help="none, train, val, em, emotiw2019 or a file of class weights; see below.",
+    ),
+    click.option(
+        "--temperature",
+        default="auto",
+        show_default=True,
+        metavar="T",
+        help="Temperature that calibrates the mean scores before the prior. val: fit it on the labelled "
+        "clips of that split, which no member may be trained on; auto: do so for runs that have any; "
+        "or a number, or none.",
+    ),
+    click.option(
+        "--counts",
+        type=click.Path(path_type=Path),
+        metavar="CSV",
+        help="Training clips per class (class,count), if the runs do not have them.",
+    ),
 )
-@click.option(
-    "--counts",
-    type=click.Path(path_type=Path),
-    metavar="CSV",
-    help="Training clips of each class (class,count), where the runs do not tell.",
+@group(
+    "Output",
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder for scores.csv and submission.csv; without it nothing is written.",
+    ),
+    click.option("--zip", "team", metavar="TEAM", help="Also write TEAM.zip there: a text file per clip."),
+    overwrite_option,
 )
-@click.option("--split", metavar="NAME", help="Which clips; or all.  [default: test, else val, else all]")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where scores.csv and submission.csv go; without it nothing is written.",
-)
-@click.option("--zip", "team", metavar="TEAM", help="Write TEAM.zip there too: a text file a clip.")
-@overwrite_option
 @json_result
 def ensemble(
     members: tuple[Path, ...],

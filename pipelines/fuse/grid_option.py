@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from ..cli.framework import group
 
 if TYPE_CHECKING:
     from ...fusion.training.grid import Grid
@@ -60,12 +62,18 @@ def _values(text: str, part: str) -> list[Decimal]:
     return [first + step * number for number in range(count)]
 
 
-GRID_OPTIONS: tuple[Any, ...] = (
-    click.option("--grid", metavar="TEXT",
-                 help='Combinations of values: "lambda_a=0:1:0.1, lr=1e-4|1e-3, seed=0:4". Of lambda_a, '
-                 "lambda_v, lr, weight_decay, halve_after, dropout, attention_dropout, classifier_dropout, "
-                 "hidden, outputs, factors, trunks, trunk_outputs, trunk_factors, decision_weight, epochs "
-                 "and batch; seed stands for --members."),
-    click.option("--stacked/--no-stacked", default=None,
-                 help="Train members whose tensors have the same shapes as one model.  [default: on a GPU]"),
+GRID_OPTIONS = group(
+    "Selection",
+    click.option(
+        "--grid",
+        metavar="TEXT",
+        help='Train with all combinations of values, such as "lambda_a=0:1:0.1, lr=1e-4|1e-3, '
+        'seed=0:4". Names: lambda_a, lambda_v, lr, weight_decay, halve_after, dropout, '
+        "attention_dropout, classifier_dropout, hidden, outputs, factors, trunks, trunk_outputs, "
+        "trunk_factors, decision_weight, epochs, batch; seed stands for --members.",
+    ),
+)
+STACKED_OPTION = click.option(
+    "--stacked/--no-stacked", default=None,
+    help="Train members whose tensors have the same shapes as one model.  [default: on a GPU]",
 )  # fmt: skip

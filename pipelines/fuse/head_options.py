@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..cli.completion import ATTENTIONS, ENCODERS, FUSIONS, names
+from ..cli.framework import altered, group
+from ..cli.options import dense_option, dropout_option, hidden_option, lstm_option, vote_option
+from ..recipes.presets import PRESET_OPTION
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,67 +18,64 @@ if TYPE_CHECKING:
     from ...fusion.features.recipes import Feature
     from ...fusion.heads.registry import EncoderSettings, HeadSettings
 
-HEAD_OPTIONS: tuple[Callable[..., Any], ...] = (
-    click.option("--fusion", default="fbp", show_default=True, metavar="NAME",
+HEAD_OPTIONS = group(
+    "Head",
+    click.option("--fusion", default="fbp", show_default=True, metavar="NAME", shell_complete=names(FUSIONS),
                  help="fbp, g-fbp, ag-fbp, m-fbp, am-fbp, concat, decision; segments (an LSTM over the "
                  "frames of each segment of the sound); or one stream alone: audio, faces."),
-    click.option("--attention", metavar="NAME",
-                 help="self, relation, transformer or conv, over both streams.  [default: transformer; over "
-                 "the pictures of g-, ag-, m- and am-fbp conv]"),
-    click.option("--visual-attention", metavar="NAME", help="Another one over the pictures."),
-    click.option("--audio-attention", metavar="NAME", help="Another one over the sound."),
-    click.option("--lambda-visual", type=click.FloatRange(min=0), metavar="L",
-                 help="How far transformer and conv attention set frames apart; 0 is the mean.  "
-                 "[default: 1]"),
-    click.option("--lambda-audio", type=click.FloatRange(min=0), metavar="L",
-                 help="The same over the sound.  [default: 0.3 for g-, ag-, m- and am-fbp, else 1]"),
-    click.option("--audio-encoder", metavar="NAME[@WEIGHTS]",
+    click.option("--attention", metavar="NAME", shell_complete=names(ATTENTIONS),
+                 help="Attention over both streams: self, relation, transformer or conv.  [default: "
+                 "transformer; conv over faces in g-, ag-, m- and am-fbp]"),
+    PRESET_OPTION,
+    click.option("--visual-attention", metavar="NAME", shell_complete=names(ATTENTIONS),
+                 help="Attention over faces, if it differs."),
+    click.option("--audio-attention", metavar="NAME", shell_complete=names(ATTENTIONS),
+                 help="Attention over sound, if it differs."),
+    dropout_option,
+    click.option("--audio-encoder", metavar="NAME[@WEIGHTS]", shell_complete=names(ENCODERS),
                  help="1d-abfcn or 2d-abfcn, trained with the head on spectrogram or logmel; WEIGHTS: an "
                  "AlexNet's to start from.  [default: none]"),
-    click.option("--visual-encoder", metavar="NAME[@WEIGHTS]",
-                 help="The same over the pictures, trained with the head on markers.  [default: none]"),
-    click.option("--lrn/--no-lrn", default=None,
-                 help="Local response normalisation in the encoder.  [default: in 1d-abfcn]"),
-    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.3, show_default=True,
-                 metavar="SHARE", help="Share of values dropped in training: of the products in bilinear "
-                 "pooling, of what other heads classify, and in self and relation attention."),
-    click.option("--attention-dropout", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
-                 help="Another share in attention, of what its weights are computed from.  [default: that of "
-                 "--dropout in self and relation attention, 0 in transformer and conv]"),
-    click.option("--classifier-dropout", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
-                 help="Bilinear heads: share of the pooled values, before the classifier.  [default: 0]"),
-    click.option("--hidden", type=click.IntRange(min=1), default=128, show_default=True, metavar="M",
-                 help="Reduced dimension of transformer attention, and of that of segments."),
+    click.option("--visual-encoder", metavar="NAME[@WEIGHTS]", shell_complete=names(ENCODERS),
+                 help="The same for faces, trained with the head on markers.  [default: none]"),
+    altered(hidden_option, help="Reduced dimension in transformer attention and in that of segments."),
     click.option("--outputs", type=click.IntRange(min=1), default=128, show_default=True, metavar="O",
-                 help="Values of bilinear pooling over the whole clip."),
+                 help="Output size of bilinear pooling over the whole clip."),
     click.option("--factors", type=click.IntRange(min=1), default=4, show_default=True, metavar="K",
-                 help="Products summed for each of them."),
-    click.option("--bias/--no-bias", default=True, show_default=True,
-                 help="Whether bilinear pooling's projections have biases."),
-    click.option("--signed-sqrt", is_flag=True, help="Take the signed square root of pooled values."),
-    click.option("--ag-norm/--no-ag-norm", default=None,
-                 help="ag-fbp, am-fbp: divide the whole clip's pooling by its length; the adaption factors "
-                 "then act through the biases alone.  [default: no]"),
+                 help="Factors (products summed) per output."),
+    click.option("--lambda-visual", type=click.FloatRange(min=0), metavar="L",
+                 help="Sharpness of transformer and conv attention over faces; 0 is the plain mean.  "
+                 "[default: 1]"),
+    click.option("--lambda-audio", type=click.FloatRange(min=0), metavar="L",
+                 help="The same over sound.  [default: 0.3 in g-, ag-, m- and am-fbp, else 1]"),
     click.option("--trunks", type=click.IntRange(min=1), metavar="H",
-                 help="m-fbp, am-fbp: parts that a clip is cut into.  [default: 6]"),
+                 help="m-fbp, am-fbp: number of parts a clip is cut into.  [default: 6]"),
     click.option("--trunk-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S",
-                 help="Length of a part.  [default: the clip's own over H]"),
-    click.option("--whole/--no-whole", default=None,
-                 help="m-fbp: put the pooling of the whole clip (g-fbp) beside that of its parts.  "
-                 "[default: no]"),
+                 help="m-fbp, am-fbp: length of a part.  [default: the clip's length over H]"),
     click.option("--trunk-outputs", type=click.IntRange(min=1), metavar="O",
-                 help="Values of bilinear pooling over the parts.  [default: 192]"),
+                 help="m-fbp, am-fbp: output size of bilinear pooling over the parts.  [default: 192]"),
     click.option("--trunk-factors", type=click.IntRange(min=1), metavar="K",
-                 help="Products summed for each of them.  [default: 2]"),
+                 help="m-fbp, am-fbp: factors per output over the parts.  [default: 2]"),
+    click.option("--whole/--no-whole", default=None,
+                 help="m-fbp: join the pooling of the whole clip (g-fbp) to that of its parts.  "
+                 "[default: no]"),
+    click.option("--ag-norm/--no-ag-norm", default=None,
+                 help="ag-fbp, am-fbp: divide the whole clip's pooled vector by its length; the adaptive "
+                 "factors then act through the biases alone.  [default: no]"),
     click.option("--decision-weight", type=click.FloatRange(0, 1), metavar="W",
-                 help="decision: the weight of the sound's posteriors.  [default: 0.5]"),
-    click.option("--lstm", type=click.IntRange(min=1), metavar="N",
-                 help="segments: values of the LSTM's output.  [default: 128]"),
-    click.option("--dense", type=click.IntRange(min=0), metavar="N",
-                 help="segments: values of one more dense layer.  [default: 0, none]"),
-    click.option("--vote", metavar="KIND",
-                 help="segments: a clip's class by the majority of its segments, or by the mean of their "
-                 "posteriors.  [default: majority]"),
+                 help="decision: weight of the sound's posteriors.  [default: 0.5]"),
+    lstm_option,
+    dense_option,
+    vote_option,
+    click.option("--attention-dropout", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
+                 help="Dropout rate of the input of attention weights.  [default: --dropout in self and "
+                 "relation attention, 0 in transformer and conv]"),
+    click.option("--classifier-dropout", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
+                 help="Bilinear heads: dropout rate of the pooled values.  [default: 0]"),
+    click.option("--lrn/--no-lrn", default=None,
+                 help="Use local response normalisation in the encoder.  [default: in 1d-abfcn]"),
+    click.option("--bias/--no-bias", default=True, show_default=True,
+                 help="Whether the projections of bilinear pooling have biases."),
+    click.option("--signed-sqrt", is_flag=True, help="Take the signed square root of pooled values."),
 )  # fmt: skip
 
 TRUNK_OPTIONS = {

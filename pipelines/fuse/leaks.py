@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..cli.framework import group
 from ..corpora.clips.found import count_of
 
 if TYPE_CHECKING:
@@ -24,15 +25,21 @@ TOLERATED = 0.01
 """The share of a split's clips that may be copies of fitted ones: AFEW itself has a few, and its published
 figures are of all its clips. They are told, and the figures are marked."""
 
-allow_same_subjects = click.option(
-    "--allow-same-subjects",
-    is_flag=True,
-    help="Allow subjects in training and test; results are marked.",
+allow_same_subjects = group(
+    "Selection",
+    click.option(
+        "--allow-same-subjects",
+        is_flag=True,
+        help="Allow the same subjects in training and test; results are marked.",
+    ),
 )
-allow_duplicates = click.option(
-    "--allow-duplicates",
-    is_flag=True,
-    help="Allow copies of a recording in training and test; results are marked.",
+allow_duplicates = group(
+    "Selection",
+    click.option(
+        "--allow-duplicates",
+        is_flag=True,
+        help="Allow copies of a recording in training and test; results are marked.",
+    ),
 )
 
 

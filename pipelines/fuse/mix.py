@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli.framework import command, keep_result, with_options_of
+from ..cli.framework import command, group, keep_result, with_options_of
 from ..cli.outputs import refuse_existing
 from .acting import for_rows
 from .options import FEATURES_HELP, demo_note, describe, tell
@@ -35,13 +35,16 @@ Examples:
 @with_options_of(train, without=("out", "fusion", "members", "grid", "choose"))
 @command("mix", epilog=EXAMPLES)
 @click.argument("heads", default=PAPER)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default="runs/mix",
-    show_default=True,
-    metavar="DIR",
-    help="Gets a run for each kind of head, and scores-SPLIT.csv, the mean of all members.",
+@group(
+    "Output",
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        default="runs/mix",
+        show_default=True,
+        metavar="DIR",
+        help="Folder for a run of each kind of head and scores-SPLIT.csv, the mean of all members.",
+    ),
 )
 def mix(heads: str, out: Path, **options: Any) -> None:
     """Train so many members of each kind of head, and average the scores of all.

@@ -13,11 +13,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ... import __version__
+from ..cli.completion import AUDIO, VISUAL, names
+from ..cli.framework import altered, group, together
+from ..cli.options import (
+    batch_option,
+    device_option,
+    epochs_option,
+    learning_rate_option,
+    members_option,
+    seed_option,
+    store_option,
+    workers_option,
+)
+from ..cli.outputs import overwrite_option
 from ..cli.progress import progress_bar
 from ..corpora.clips.found import count_of
 from ..demo.set import DEMO_NOTE, is_demo
-from ..recipes.presets import PRESET_OPTION
-from .grid_option import GRID_OPTIONS, grid_of
+from .grid_option import GRID_OPTIONS, STACKED_OPTION, grid_of
 from .head_options import ENCODED, HEAD_OPTIONS, encoders, head_settings, path_of
 
 if TYPE_CHECKING:
@@ -40,40 +52,37 @@ Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best i
           spectrogram spectrogram-stats
 """
 
-OPTIONS: tuple[Callable[..., Any], ...] = (
-    click.option("--store", type=click.Path(path_type=Path), default="features", show_default=True,
-                 metavar="DIR", help="The feature store that avemo-extract made."),
-    click.option("--visual", default="auto", show_default=True, metavar="FEATURE",
-                 help="What the pictures are read as."),
-    click.option("--audio", default="auto", show_default=True, metavar="FEATURE",
-                 help="What the sound is read as."),
-    PRESET_OPTION,
-    *HEAD_OPTIONS,
-    click.option("--members", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-                 help="Heads to train and average; member i has seed S + i."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S"),
-    click.option("--epochs", type=click.IntRange(min=1), default=200, show_default=True, metavar="N"),
-    click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, metavar="N"),
-    click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), default=1e-4,
-                 show_default=True, metavar="RATE", help="Adam's learning rate."),
-    click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True,
-                 metavar="SHARE", help="Shrinks weights apart from the gradient; helps on few clips."),
-    click.option("--halve-after", type=click.IntRange(min=1), metavar="N",
-                 help="Halve the learning rate after N epochs, as zhou2021 does after 50.  [default: never]"),
-    *GRID_OPTIONS,
-    click.option("--device", default="auto", show_default=True, metavar="NAME",
-                 help="auto, cpu, cuda, cuda:1."),
-    click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
-                 help="Processes side by side.  [default: one a core where that pays]"),
-    click.option("--overwrite", is_flag=True, help="Replace a run of other settings in --out."),
+training_options = together(
+    group(
+        "Features",
+        store_option,
+        click.option("--visual", default="auto", show_default=True, metavar="FEATURE",
+                     shell_complete=names(VISUAL), help="Feature to use for faces; see below."),
+        click.option("--audio", default="auto", show_default=True, metavar="FEATURE",
+                     shell_complete=names(AUDIO), help="Feature to use for sound; see below."),
+    ),
+    HEAD_OPTIONS,
+    group(
+        "Training",
+        members_option,
+        epochs_option,
+        batch_option,
+        learning_rate_option,
+        seed_option,
+        click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True,
+                     metavar="SHARE", help="Decoupled weight decay, as in AdamW; helps with few clips."),
+        click.option("--halve-after", type=click.IntRange(min=1), metavar="N",
+                     help="Halve the learning rate after N epochs, as zhou2021 does after 50.  "
+                     "[default: never]"),
+    ),
+    GRID_OPTIONS,
+    group("Where it runs", device_option, workers_option, STACKED_OPTION),
+    group(
+        "Output",
+        altered(overwrite_option, help="Replace a run with other settings in --out."),
+    ),
 )  # fmt: skip
-
-
-def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command all :data:`OPTIONS`."""
-    for option in reversed(OPTIONS):
-        function = option(function)
-    return function
+"""The options that ``train`` and ``cv`` share."""
 
 
 @dataclass

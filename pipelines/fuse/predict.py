@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli.clip_options import DATASET_OPTIONS, PATTERN_HELP, dataset_options, find_chosen
-from ..cli.framework import InputError, command, json_result, keep_result, refuse_idle
+from ..cli.framework import InputError, altered, command, group, json_result, keep_result, refuse_idle
+from ..cli.options import (
+    audio_networks_option,
+    backbones_option,
+    detector_option,
+    device_option,
+    segment_audio_option,
+    store_option,
+    workers_option,
+)
 from ..cli.outputs import overwrite_option, refuse_existing
 from ..cli.table import aligned, records
 from ..corpora.clips.found import count_of, first_names
@@ -51,73 +60,83 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN... [STORE|CLIPS...]"
 )
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The feature store, where none follows the runs [default: features]; with clips, where their "
-    "features are kept [default: nowhere].",
-)
 @dataset_options
-@click.option("--split", metavar="NAME", help="Clips of one split only.  [default: all]")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default="scores.csv",
-    show_default=True,
-    metavar="CSV",
-    help="Where the scores go.",
+@group(
+    "Clips", click.option("--split", metavar="NAME", help="Score clips of one split only.  [default: all]")
 )
-@click.option(
-    "--overlay",
-    type=click.Path(path_type=Path),
-    metavar="MP4",
-    help="For clips: write the video, sound and all, with the face's box, the class and a bar a class, of "
-    "the window whose middle is nearest; beside it what --timeline writes. Of several clips: a folder.",
+@group(
+    "Features",
+    altered(
+        store_option,
+        default=None,
+        show_default=False,
+        help="Feature store, if none follows the runs [default: features]; with clips, where their features "
+        "are kept [default: nowhere].",
+    ),
+    altered(
+        backbones_option,
+        metavar="NAME@WEIGHTS",
+        help="For clips: weights of a face network that the runs use. Repeatable.",
+    ),
+    altered(
+        audio_networks_option, help="For clips: weights of an audio network that the runs use. Repeatable."
+    ),
+    altered(
+        segment_audio_option,
+        metavar="NAME@WEIGHTS",
+        help="For clips: weights of an image network over MFCC images that the runs use. Repeatable.",
+    ),
+    altered(
+        detector_option,
+        default=None,
+        show_default=False,
+        metavar="NAME@FILE",
+        help="For clips: the detector's file, if it has one.",
+    ),
 )
-@click.option(
-    "--timeline",
-    type=click.Path(path_type=Path),
-    metavar="CSV",
-    help="For clips: write probabilities over sliding windows, and beside it a JSON file that has the "
-    "face's boxes too. Of several clips: a folder.  [default: beside --overlay]",
+@group(
+    "Where it runs",
+    device_option,
+    altered(workers_option, help="For clips: number of parallel processes.  [default: one per core]"),
 )
-@click.option(
-    "--window",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="S",
-    help="Seconds of a sliding window.  [default: as long as the runs' clips mostly were, or 3]",
+@group(
+    "Output",
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        default="scores.csv",
+        show_default=True,
+        metavar="CSV",
+        help="File for the scores.",
+    ),
+    click.option(
+        "--overlay",
+        type=click.Path(path_type=Path),
+        metavar="MP4",
+        help="For clips: write the video with the face's box, the predicted class and a bar per class (of "
+        "the window whose middle is nearest), and what --timeline writes. For several clips: a folder.",
+    ),
+    click.option(
+        "--timeline",
+        type=click.Path(path_type=Path),
+        metavar="CSV",
+        help="For clips: write probabilities over sliding windows, and a JSON file that has the face's boxes "
+        "too. For several clips: a folder.  [default: beside --overlay]",
+    ),
+    click.option(
+        "--window",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="S",
+        help="Length of a sliding window in seconds.  [default: typical length of the training clips, or 3]",
+    ),
+    click.option(
+        "--hop",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="S",
+        help="Seconds from one window to the next.  [default: 0.5]",
+    ),
+    overwrite_option,
 )
-@click.option(
-    "--hop",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="S",
-    help="Seconds from one window to the next.  [default: 0.5]",
-)
-@click.option(
-    "--backbone",
-    "backbones",
-    multiple=True,
-    metavar="NAME@WEIGHTS",
-    help="For clips: the weights of a face network that the runs read. Repeatable.",
-)
-@click.option(
-    "--audio",
-    multiple=True,
-    metavar="NAME@WEIGHTS",
-    help="For clips: the weights of an audio network that the runs read. Repeatable.",
-)
-@click.option(
-    "--segment-audio",
-    multiple=True,
-    metavar="NAME@WEIGHTS",
-    help="For clips: the weights of an image network over segments of sound that the runs read. Repeatable.",
-)
-@click.option("--detector", metavar="NAME@FILE", help="For clips: the detector's file, where it has one.")
-@overwrite_option
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1.")
-@click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
-              help="For clips: processes side by side.  [default: one a core]")  # fmt: skip
 @json_result
 def predict(
     paths: tuple[Path, ...],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...fusion.files import write_csv, write_text
-from ..cli.framework import command, is_given, keep_result, with_options_of
+from ..cli.framework import command, group, is_given, keep_result, with_options_of
 from ..cli.outputs import refuse_existing
 from ..cli.table import aligned, markdown, records
 from ..stores import open_store
@@ -137,8 +137,11 @@ HEADER = (
 @with_options_of(cv, without=("out",))
 @command("tables", epilog=EXAMPLES)
 @click.argument("names", nargs=-1, type=click.Choice(list(RECIPES)), metavar="[NAME]...")
-@click.option("--out", type=click.Path(path_type=Path), default="tables", show_default=True, metavar="DIR",
-              help="Where the tables and their runs go.")  # fmt: skip
+@group(
+    "Output",
+    click.option("--out", type=click.Path(path_type=Path), default="tables", show_default=True,
+                 metavar="DIR", help="Folder for the tables and their runs."),
+)  # fmt: skip
 def tables(names: Sequence[str], out: Path, **options: Any) -> None:
     """Make the papers' tables of comparisons on the clips of a store, by cross-validation.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli.framework import command, json_result, keep_result, refuse_idle
+from ..cli.framework import command, group, json_result, keep_result, refuse_idle
+from ..cli.options import fit_on_option
 from ..cli.table import aligned, records
 from ..recipes.presets import with_preset
 from ..stores import open_store
@@ -55,25 +56,25 @@ Examples:
 
 @command("train", epilog=EXAMPLES)
 @training_options
-@click.option(
-    "--fit-on",
-    type=click.Choice(["train", "train+val"]),
-    default="train",
-    show_default=True,
-    help="train+val, as for a submission, leaves no clips to validate on.",
-)
+@group("Training", fit_on_option)
 @allow_same_subjects
 @allow_duplicates
-@click.option(
-    "--choose",
-    type=click.Choice(["all", "best", "halving"]),
-    default="all",
-    show_default=True,
-    help="Of --grid: members of all points; or of the one that does best on inner folds of the clips being "
-    "fitted, of whole subjects where all are named. halving gives up bad ones early.",
+@group(
+    "Selection",
+    click.option(
+        "--choose",
+        type=click.Choice(["all", "best", "halving"]),
+        default="all",
+        show_default=True,
+        help="Points of --grid to train: all; or the best on inner folds of the training clips, of whole "
+        "subjects if all are named. halving drops bad points early.",
+    ),
 )
-@click.option("--out", type=click.Path(path_type=Path), default="runs/default", show_default=True,
-              metavar="DIR", help="The run's folder: models, history, scores.")  # fmt: skip
+@group(
+    "Output",
+    click.option("--out", type=click.Path(path_type=Path), default="runs/default", show_default=True,
+                 metavar="DIR", help="Folder of the run: models, history, scores."),
+)  # fmt: skip
 @json_result
 def train(out: Path, fit_on: str, **options: Any) -> None:
     """Train an ensemble of heads, and score every clip of the store with it.

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from ..cli.framework import InputError, command, json_result, keep_result
+from ..cli.completion import names
+from ..cli.framework import InputError, command, group, json_result, keep_result, together
 from ..cli.progress import progress_bar
 from ..corpora.clips.find import ADAPTERS
 from ..corpora.clips.found import counts_of
 from .options import (
     chosen_subjects,
     device_options,
+    evaluation_options,
     output_options,
     recipe_options,
+    rename_option,
     renaming,
     speaker_options,
-    together,
     with_defaults,
+    without_option,
 )
 from .work import (
     Job,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from ...pretrain.evaluation import Figures
     from ...pretrain.recordings import PackedRecordings, RecordingSet
 
+LAYOUTS = tuple(name for name in ADAPTERS if name != "flat")
 SHOWN = 10  # of the recordings that are left out
 
 EXAMPLES = """
@@ -69,50 +73,56 @@ reason; 2 wrong arguments or input; 130 interrupted: the same command goes on.
 """
 
 data_options = together(
-    click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), metavar="PATH",
-                 help="Labelled recordings, sounds or videos: a folder, or a CSV that lists them."),
-    click.option("--layout", default="auto", show_default=True, metavar="NAME",
-                 help=f"Of a folder: auto, or {', '.join(name for name in ADAPTERS if name != 'flat')}."),
-    click.option("--subject-pattern", default="", metavar="REGEX",
-                 help="Finds who speaks in a recording's path, where the layout does not say it."),
+    group(
+        "Clips",
+        click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), metavar="PATH",
+                     help="Labelled recordings, sounds or videos: a folder, or a CSV that lists them."),
+        click.option("--layout", default="auto", show_default=True, metavar="NAME",
+                     shell_complete=names(("auto", *LAYOUTS)),
+                     help=f"Layout of a folder: auto, or {', '.join(LAYOUTS)}."),
+        click.option("--subject-pattern", default="", metavar="REGEX",
+                     help="Finds the speaker in a recording's path, if the layout does not give it."),
+        rename_option,
+        without_option(),
+    ),
     speaker_options,
-    click.option("--rename", multiple=True, metavar="FOUND=WANTED",
-                 help="Another name for a class. Repeatable."),
-    click.option("--without", multiple=True, metavar="CLASS", help="Leave a class out. Repeatable."),
 )  # fmt: skip
 
-network_options = together(
+network_options = group(
+    "Network",
     click.option("--network", default="alexnet", show_default=True, metavar="NAME[@WEIGHTS]",
-                 help="alexnet, which --audio of avemo-extract takes; or fcn, an encoder of fusion heads. It "
-                      "starts at random without weights."),
+                 shell_complete=names(("alexnet", "fcn")),
+                 help="alexnet, for --audio of avemo-extract; or fcn, an encoder of fusion heads. Without "
+                      "weights it starts at random."),
     click.option("--input", type=click.Choice(["spectrogram", "logmel"]), default="spectrogram",
-                 show_default=True, help="What fcn reads."),
-    click.option("--no-lrn", is_flag=True, help="fcn without local response normalisation."),
+                 show_default=True, help="Input of fcn."),
     click.option("--pooling", type=click.Choice(["attention", "mean"]), default="attention",
-                 show_default=True, help="Of a recording's vectors, below the layer of classes."),
+                 show_default=True, help="Pooling over time, before the classifier."),
     click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True,
-                 metavar="LAMBDA", help="Of the attention: 0 weighs all alike."),
+                 metavar="LAMBDA", help="Sharpness of attention pooling; 0 is the plain mean."),
+    click.option("--no-lrn", is_flag=True, help="fcn without local response normalisation."),
 )  # fmt: skip
 
-change_options = together(
+change_options = group(
+    "Augmentation",
     click.option("--frames", type=click.IntRange(min=63), default=300, show_default=True, metavar="N",
-                 help="Of 10 ms each: learn from stretches of so many, anywhere in a recording."),
+                 help="Train on random excerpts of N frames of 10 ms."),
     click.option("--shift", type=click.FloatRange(min=0), default=0.1, show_default=True, metavar="SECONDS",
-                 help="Begin so much later, even in a recording shorter than that."),
+                 help="Largest delay of the start, also in recordings shorter than an excerpt."),
     click.option("--speed", type=click.FloatRange(1, 2), default=1.0, show_default=True, metavar="TIMES",
-                 help="Faster or slower, up to so many times."),
+                 help="Largest factor of speeding up or slowing down."),
     click.option("--gain", type=click.FloatRange(min=0), default=6.0, show_default=True, metavar="DB",
-                 help="Louder or fainter, up to this."),
+                 help="Largest change of level."),
     click.option("--filter", type=click.FloatRange(min=0), default=6.0, show_default=True, metavar="DB",
-                 help="Louder or fainter by frequency, up to this, as other microphones have it."),
+                 help="Largest change of level by frequency, as other microphones make."),
     click.option("--noise", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="SHARE",
-                 help="Of the recordings, to which noise is added, from white to brown."),
+                 help="Share of recordings with added noise, from white to brown."),
     click.option("--snr", type=click.FloatRange(max=30), default=5.0, show_default=True, metavar="DB",
-                 help="Least ratio of sound to noise; the greatest is 30."),
+                 help="Lowest signal-to-noise ratio; the highest is 30."),
     click.option("--time-mask", type=click.FloatRange(min=0), default=0.3, show_default=True,
-                 metavar="SECONDS", help="Longest of two stretches that are hidden."),
+                 metavar="SECONDS", help="Longest of two masked stretches."),
     click.option("--frequency-mask", type=click.FloatRange(0, 1), default=0.15, show_default=True,
-                 metavar="SHARE", help="Widest of two bands that are hidden, of all bins."),
+                 metavar="SHARE", help="Widest of two masked bands, as a share of all bins."),
 )  # fmt: skip
 
 
@@ -121,11 +131,9 @@ change_options = together(
 @network_options
 @with_defaults(recipe_options, batch=32, optimiser="adamw", weight_decay=0.01, dropout=0.3, ema=0.99)
 @change_options
+@evaluation_options("--data", "what training on --data writes")
 @device_options
 @output_options
-@click.option("--evaluate", is_flag=True, help="Train nothing: say how right a network is on --data.")
-@click.option("--weights", type=click.Path(path_type=Path), metavar="FILE.safetensors",
-              help="What to evaluate.  [default: what training on --data writes]")  # fmt: skip
 @json_result
 def audio(evaluate: bool, **options: Any) -> int:
     """Train an audio network on labelled recordings, or say how right one is.

@@ -11,10 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ...extract import DEFAULT_BACKBONE
-from ..cli.framework import InputError, command, json_result, keep_result
+from ..cli.completion import names
+from ..cli.framework import InputError, altered, command, group, json_result, keep_result
+from ..cli.options import backbone_option, detector_option
 from ..cli.progress import progress_bar
 from ..corpora.clips.found import counts_of
-from .options import device_options, learning_rate, output_options, recipe_options, renaming, together
+from .options import (
+    device_options,
+    evaluation_options,
+    learning_rate,
+    output_options,
+    recipe_options,
+    rename_option,
+    renaming,
+    without_option,
+)
 from .work import (
     Job,
     as_card,
@@ -66,71 +77,73 @@ Exit code: 0 done; 1 done, but some pictures could not be read, each named with 
 2 wrong arguments or input; 130 interrupted: the same command goes on.
 """
 
-data_options = together(
+data_options = group(
+    "Clips",
     click.option("--data", required=True, type=click.Path(path_type=Path), metavar="PATH",
-                 help="Labelled pictures: class folders, or FER2013, FER+, RAF-DB or AffectNet as they are."),
+                 help="Labelled pictures: class folders, or FER2013, FER+, RAF-DB, AffectNet as published."),
     click.option("--layout", default="auto", show_default=True, metavar="NAME",
+                 shell_complete=names(("auto", "folders", "fer2013", "ferplus", "rafdb", "affectnet")),
                  help="folders, fer2013, ferplus, rafdb or affectnet."),
+    rename_option,
+    without_option("; without Contempt, AffectNet and FER+ have seven"),
     click.option("--votes", type=click.Choice(["majority", "soft"]), default="majority", show_default=True,
-                 help="What a label of FER+ is: the class of most votes, or the share of each."),
+                 help="Labels of FER+: the class with most votes, or the share of each."),
     click.option("--faces", type=click.Choice(["auto", "whole", "box", "detect"]), default="auto",
-                 show_default=True, help="The whole picture is the face; the data set's own box is; or it is "
-                                         "found and aligned as in clips."),
-    click.option("--detector", default="dlib", show_default=True, metavar="NAME[@FILE]", help="For detect."),
+                 show_default=True, help="Where the face is: the whole picture, the data set's own box, or "
+                 "detected and aligned as in clips."),
+    altered(detector_option, help="Face detector for --faces detect."),
     click.option("--margin", type=float, metavar="SHARE",
-                 help="Around a box, of its longer side.  [default: 0.15]"),
-    click.option("--rename", multiple=True, metavar="FOUND=WANTED",
-                 help="Another name for a class. Repeatable."),
-    click.option("--without", multiple=True, metavar="CLASS",
-                 help="Leave a class out: Contempt, and AffectNet and FER+ have seven. Repeatable."),
+                 help="Margin around a box, relative to its longer side.  [default: 0.15]"),
     click.option("--cache", type=click.Path(path_type=Path), metavar="DIR",
-                 help="Keep decoded pictures here.  [default: in memory; pictures/ for detect]"),
+                 help="Folder for decoded pictures.  [default: in memory; pictures/ for detect]"),
     click.option("--memory", type=click.FloatRange(min=0), default=2.0, show_default=True, metavar="GB",
-                 help="Pictures that may stay in memory; more need --cache."),
+                 help="Memory for pictures; more need --cache."),
 )  # fmt: skip
 
-change_options = together(
+network_options = group(
+    "Network",
+    altered(backbone_option, default=DEFAULT_BACKBONE, show_default=True),
+    click.option("--head-only", is_flag=True, help="Train only the classifier, on frozen features."),
+    click.option("--teacher", multiple=True,
+                 type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FILE.safetensors",
+                 help="Trained network to distil from. Repeatable: then the mean of all."),
+    click.option("--teacher-share", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+                 metavar="SHARE", help="Share of the teachers in each label."),
+)  # fmt: skip
+
+change_options = group(
+    "Augmentation",
     click.option("--no-flip", is_flag=True, help="Never mirror a face."),
     click.option("--rotate", type=click.FloatRange(0, 180), default=15.0, show_default=True,
-                 metavar="DEGREES"),
+                 metavar="DEGREES", help="Largest rotation, either way."),
     click.option("--scale", type=click.FloatRange(min=1), default=1.2, show_default=True, metavar="TIMES",
-                 help="Larger or smaller, up to so many times."),
+                 help="Largest factor of enlarging or shrinking."),
     click.option("--shift", type=click.FloatRange(0, 1), default=0.08, show_default=True, metavar="SHARE",
-                 help="Of the picture's side, either way."),
+                 help="Largest shift, relative to the picture's side."),
     click.option("--light", type=click.FloatRange(min=0), default=0.3, show_default=True, metavar="STRENGTH",
-                 help="Of contrast, brightness, and light from one side."),
+                 help="Strength of changes in contrast, brightness and side light."),
     click.option("--blur", type=click.FloatRange(min=0), default=0.8, show_default=True, metavar="PIXELS"),
     click.option("--noise", type=click.FloatRange(min=0), default=6.0, show_default=True, metavar="LEVELS"),
     click.option("--erase", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="SHARE",
-                 help="Of the pictures, in which a rectangle is blanked."),
+                 help="Share of pictures in which a rectangle is erased."),
     click.option("--small-size", type=click.IntRange(min=0), default=0, metavar="PIXELS",
-                 help="Train the first 60 % of the epochs on smaller pictures, which is quicker."),
+                 help="Train the first 60 % of the epochs on smaller pictures, which is faster."),
 )  # fmt: skip
 
 
 @command("face", epilog=EXAMPLES)
 @data_options
-@click.option("--backbone", default=DEFAULT_BACKBONE, show_default=True, metavar="NAME[@WEIGHTS]",
-              help="The network; it starts at random without weights.")  # fmt: skip
-@click.option("--head-only", is_flag=True, help="Train the layer of classes alone, on frozen features.")
-@click.option(
-    "--teacher",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    metavar="FILE.safetensors",
-    help="Learn what a trained network says of each picture, too. Repeatable: then their mean.",
-)
-@click.option("--teacher-share", type=click.FloatRange(0, 1), default=0.5, show_default=True,
-              metavar="SHARE", help="Of each label, that teachers say.")  # fmt: skip
+@network_options
 @recipe_options
 @change_options
+@evaluation_options("--data", "the embedded network")
+@group(
+    "Evaluation",
+    click.option("--tta", type=click.Choice(LOOKS), default="none", show_default=True,
+                 help="Test-time augmentation: 1, 2 or 18 views of each picture are averaged."),
+)  # fmt: skip
 @device_options
 @output_options
-@click.option("--evaluate", is_flag=True, help="Train nothing: say how right a network is on --data.")
-@click.option("--weights", type=click.Path(path_type=Path), metavar="FILE.safetensors",
-              help="What to evaluate.  [default: the embedded network]")  # fmt: skip
-@click.option("--tta", type=click.Choice(LOOKS), default="none", show_default=True,
-              help="Looks at each picture in an evaluation, which are averaged: 1, 2 or 18.")  # fmt: skip
 @json_result
 def face(evaluate: bool, **options: Any) -> int:
     """Train a face network on labelled pictures, or say how right one is.

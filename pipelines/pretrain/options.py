@@ -8,20 +8,9 @@ from typing import Any
 
 import click
 
-from ..cli.framework import InputError
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-def together(*options: Decorator) -> Decorator:
-    """All of ``options`` as one decorator, shown in this order."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+from ..cli.framework import Decorator, InputError, altered, group, together
+from ..cli.options import batch_option, epochs_option, precision_option, seed_option
+from ..cli.outputs import overwrite_option
 
 
 def with_defaults(options: Decorator, **values: Any) -> Decorator:
@@ -37,60 +26,93 @@ def with_defaults(options: Decorator, **values: Any) -> Decorator:
 
 
 recipe_options = together(
-    click.option("--epochs", type=click.IntRange(min=1), default=60, show_default=True, metavar="N"),
-    click.option("--batch", type=click.IntRange(min=1), default=128, show_default=True, metavar="N",
-                 help="Samples a step, over all devices together."),
-    click.option("--optimiser", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True),
-    click.option("--lr", type=click.FloatRange(min=0, min_open=True), metavar="RATE",
-                 help="Highest learning rate; it rises first, then falls along a cosine.  "
-                      "[default: sgd 0.05, adamw 0.001; a tenth of it from given weights]"),
-    click.option("--warm-up", type=click.FloatRange(min=0), default=2.0, show_default=True, metavar="EPOCHS",
-                 help="So long the learning rate rises."),
-    click.option("--weight-decay", type=click.FloatRange(min=0), default=5e-4, show_default=True,
-                 metavar="SHARE"),
-    click.option("--label-smoothing", type=click.FloatRange(0, 1), default=0.1, show_default=True,
-                 metavar="SHARE", help="Of each label, spread over all classes."),
-    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.2, show_default=True,
-                 metavar="SHARE", help="Of the features, below the layer of classes."),
-    click.option("--mixup", type=click.FloatRange(min=0), default=0.0, show_default=True, metavar="ALPHA",
-                 help="Mix samples in pairs, by shares drawn from Beta(ALPHA, ALPHA)."),
-    click.option("--balance", type=click.Choice(["none", "sampling", "weights"]), default="none",
-                 show_default=True, help="Show each class as often, or weigh it as much."),
-    click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.999, show_default=True,
-                 metavar="SHARE", help="That the moving average of the weights, which is kept in the end, "
-                                       "keeps a step."),
-    click.option("--patience", type=click.IntRange(min=0), default=0, metavar="EPOCHS",
-                 help="Stop after so many without a better accuracy on the held-out part.  [default: never]"),
-    click.option("--held-out", type=click.FloatRange(0, 0.5), default=0.1, show_default=True,
-                 metavar="SHARE", help="Of the training part, to watch and to choose the epoch by, where the "
-                                       "data set has no part for that."),
-    click.option("--seed", type=int, default=0, show_default=True),
+    group(
+        "Training",
+        altered(epochs_option, default=60),
+        altered(batch_option, default=128, help="Samples per step, over all devices together."),
+        click.option("--lr", type=click.FloatRange(min=0, min_open=True), metavar="RATE",
+                     help="Peak learning rate, after the warm-up; then it falls along a cosine.  [default: "
+                     "sgd 0.05, adamw 0.001; a tenth of it when starting from weights]"),
+        click.option("--optimiser", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True),
+        altered(seed_option, type=click.INT),
+        click.option("--balance", type=click.Choice(["none", "sampling", "weights"]), default="none",
+                     show_default=True, help="Balance classes by sampling or by weights in the loss."),
+        click.option("--patience", type=click.IntRange(min=0), default=0, metavar="EPOCHS",
+                     help="Stop after so many epochs without a better held-out accuracy.  [default: never]"),
+        click.option("--weight-decay", type=click.FloatRange(min=0), default=5e-4, show_default=True,
+                     metavar="SHARE"),
+        click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.2,
+                     show_default=True, metavar="SHARE", help="Dropout rate before the classifier."),
+        click.option("--warm-up", type=click.FloatRange(min=0), default=2.0, show_default=True,
+                     metavar="EPOCHS", help="Epochs over which the learning rate rises."),
+        click.option("--label-smoothing", type=click.FloatRange(0, 1), default=0.1, show_default=True,
+                     metavar="SHARE", help="Share of each label that is spread over all classes."),
+        click.option("--mixup", type=click.FloatRange(min=0), default=0.0, show_default=True,
+                     metavar="ALPHA", help="Mix pairs of samples, by shares drawn from Beta(ALPHA, ALPHA)."),
+        click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.999, show_default=True,
+                     metavar="SHARE", help="Decay per step of the weights' moving average (the final "
+                     "weights)."),
+    ),
+    group(
+        "Selection",
+        click.option("--held-out", type=click.FloatRange(0, 0.5), default=0.1, show_default=True,
+                     metavar="SHARE", help="Share of the training part to hold out, to watch and to choose "
+                     "the epoch by, if the data set has no validation part."),
+    ),
 )  # fmt: skip
 
-speaker_options = together(
+speaker_options = group(
+    "Selection",
     click.option("--held-out-subjects", default="", metavar="A,B,…",
-                 help="Watch, or evaluate, these.  [default: as --held-out says]"),
+                 help="Subjects to hold out, or to evaluate.  [default: drawn by --held-out]"),
     click.option("--no-subjects", is_flag=True,
-                 help="Hold out recordings whoever speaks in them, which flatters the network."),
+                 help="Hold out recordings regardless of the speaker, which overestimates accuracy."),
 )  # fmt: skip
 
-device_options = together(
+device_options = group(
+    "Where it runs",
     click.option("--accelerator", type=click.Choice(["auto", "cpu", "gpu", "cuda", "mps"]), default="auto",
-                 show_default=True, help="gpu is cuda or mps, auto is that or cpu."),
-    click.option("--devices", default="1", show_default=True, metavar="N", help="How many of them, or auto."),
+                 show_default=True, help="gpu: cuda or mps; auto: that or cpu."),
+    click.option("--devices", default="1", show_default=True, metavar="N", help="Devices to use, or auto."),
+    altered(precision_option, help="auto: bf16 (mixed) if the machine computes in it."),
     click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-                 help="Machines, each of which is given the same command by torchrun or SLURM."),
-    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto",
-                 show_default=True, help="auto is bf16 (mixed) where the machine computes in it."),
+                 help="Number of machines; torchrun or SLURM starts the same command on each."),
 )  # fmt: skip
 
-output_options = together(
+output_options = group(
+    "Output",
     click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.safetensors",
-                 help="The weights; the card (.json) and, until it is done, the state (.ckpt) lie beside."),
-    click.option("--half", is_flag=True, help="Store 16 bits a number: half the size."),
-    click.option("--licence", default="", metavar="TEXT", help="Of the data, for the card."),
-    click.option("--overwrite", is_flag=True, help="Start anew where FILE, or its state, is there already."),
+                 help="File for the weights; the card (.json) and, during training, the state (.ckpt) are "
+                 "beside it."),
+    click.option("--half", is_flag=True, help="Store weights in 16 bits: half the size."),
+    click.option("--licence", default="", metavar="TEXT", help="Licence of the data, for the card."),
+    altered(overwrite_option, help="Start again even if FILE or its state exists."),
 )  # fmt: skip
+
+
+def evaluation_options(data: str, default: str) -> Decorator:
+    """``--evaluate`` and ``--weights``.
+
+    Args:
+        data: the option that names the data.
+        default: which weights are evaluated where none are named.
+    """
+    return group(
+        "Evaluation",
+        click.option("--evaluate", is_flag=True, help=f"Do not train; evaluate a network on {data}."),
+        click.option("--weights", type=click.Path(path_type=Path), metavar="FILE.safetensors",
+                     help=f"Network to evaluate.  [default: {default}]"),
+    )  # fmt: skip
+
+
+def without_option(why: str = "") -> Decorator:
+    """``--without CLASS``."""
+    return click.option("--without", multiple=True, metavar="CLASS", help=f"Drop a class{why}. Repeatable.")
+
+
+rename_option = click.option(
+    "--rename", multiple=True, metavar="FOUND=WANTED", help="Rename a class. Repeatable."
+)
 
 
 def chosen_subjects(options: Mapping[str, Any]) -> list[str]:

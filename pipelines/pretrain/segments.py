@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli.framework import InputError, command, json_result, keep_result
+from ..cli.framework import InputError, altered, command, group, json_result, keep_result, together
+from ..cli.options import backbone_option, store_option
 from ..cli.progress import progress_bar
 from ..stores import open_store
 from .options import (
     chosen_subjects,
     device_options,
+    evaluation_options,
     output_options,
     recipe_options,
     speaker_options,
-    together,
     with_defaults,
+    without_option,
 )
 from .work import (
     Job,
@@ -65,21 +67,23 @@ arguments or input; 130 interrupted: the same command goes on.
 """
 
 data_options = together(
-    click.option("--store", type=click.Path(path_type=Path), default="features", show_default=True,
-                 metavar="DIR", help="The feature store that avemo-extract --segments made."),
-    click.option("--backbone", default="ferresnet", show_default=True, metavar="NAME[@WEIGHTS]",
-                 help="Any image network, such as vgg19; it starts at random without weights."),
+    group(
+        "Features",
+        altered(store_option, help="Feature store made by avemo-extract --segments."),
+        without_option(),
+    ),
+    group("Network", altered(backbone_option, default="ferresnet", show_default=True)),
     speaker_options,
-    click.option("--without", multiple=True, metavar="CLASS", help="Leave a class out. Repeatable."),
-)  # fmt: skip
+)
 
-change_options = together(
+change_options = group(
+    "Augmentation",
     click.option("--shift", type=click.IntRange(0, 32), default=4, show_default=True, metavar="FRAMES",
-                 help="Of 10 ms each: up to so many earlier or later."),
+                 help="Largest shift in time, in frames of 10 ms."),
     click.option("--time-mask", type=click.FloatRange(min=0), default=0.1, show_default=True,
-                 metavar="SECONDS", help="Longest of two stretches that are hidden; at most a fifth."),
+                 metavar="SECONDS", help="Longest of two masked stretches; at most a fifth of a segment."),
     click.option("--coefficient-mask", type=click.FloatRange(0, 1), default=0.1, show_default=True,
-                 metavar="SHARE", help="Widest of two bands that are hidden, of the 64 coefficients."),
+                 metavar="SHARE", help="Widest of two masked bands, as a share of the 64 coefficients."),
 )  # fmt: skip
 
 
@@ -89,11 +93,9 @@ change_options = together(
     recipe_options, epochs=20, batch=32, optimiser="adamw", weight_decay=0.01, dropout=0.3, ema=0.99
 )
 @change_options
+@evaluation_options("--store", "what training writes")
 @device_options
 @output_options
-@click.option("--evaluate", is_flag=True, help="Train nothing: say how right a network is on --store.")
-@click.option("--weights", type=click.Path(path_type=Path), metavar="FILE.safetensors",
-              help="What to evaluate.  [default: what training writes]")  # fmt: skip
 @json_result
 def segments(evaluate: bool, **options: Any) -> int:
     """Train an image network on MFCC images of labelled speech, or say how right one is.

@@ -75,8 +75,8 @@ PRESETS = {
 
 PRESET_OPTION = click.option(
     "--preset", type=click.Choice(list(PRESETS)), metavar="PAPER",
-    help="zhou2019 or zhou2021: the network of that paper, in all that other options leave open. That of "
-    "zhou2021 trains a network on spectrograms with the head: for many clips, and hours on a processor.",
+    help="zhou2019 or zhou2021: the network of that paper; other options override it. zhou2021 trains a "
+    "network on spectrograms with the head, which needs many clips and takes hours on a CPU.",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...cache.clips import Clip
-from ..cli.framework import InputError, command
+from ..cli.framework import InputError, command, group
 from ..cli.progress import progress_bar
 from ..corpora.clips.found import ONLY_SPLIT, count_of
 
@@ -48,37 +48,46 @@ Exit code: 0 done; 1 done, but some arrays could not be used, each named with it
 
 @command("import", epilog=EXAMPLES)
 @click.argument("features", type=click.Path(path_type=Path))
-@click.option("--store", "path", type=click.Path(path_type=Path), default="features", show_default=True,
-              metavar="DIR", help="The feature store to add to.")  # fmt: skip
-@click.option("--name", required=True, metavar="NAME", help="What to call the features' backbone.")
-@click.option(
-    "--map",
-    "table",
-    type=click.Path(path_type=Path),
-    metavar="CSV",
-    help="Which clip each file is of: columns file, clip and, as needed, split, label, subject.",
+@group(
+    "Clips",
+    click.option(
+        "--map",
+        "table",
+        type=click.Path(path_type=Path),
+        metavar="CSV",
+        help="Clip of each file: columns file, clip and, as needed, split, label, subject.",
+    ),
+    click.option(
+        "--add-clips",
+        is_flag=True,
+        help="Add clips of the map that the store lacks; create the store if there is none.",
+    ),
 )
-@click.option(
-    "--frames",
-    type=click.Choice(["same", "any", "one"]),
-    default="same",
-    show_default=True,
-    help="Vectors of a clip: as many as the frames that the store has of it; any number, at another rate; or "
-    "one, which may be given as [values].",
+@group(
+    "Features",
+    click.option("--name", required=True, metavar="NAME", help="Name for the features' backbone."),
+    click.option(
+        "--frames",
+        type=click.Choice(["same", "any", "one"]),
+        default="same",
+        show_default=True,
+        help="Vectors per clip: as many as the store has frames of it; any number, at another rate; or one, "
+        "which may be given as [values].",
+    ),
+    click.option(
+        "--fps",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="RATE",
+        help="Vectors per second.  [default: the times of the store's frames, or evenly over them]",
+    ),
+    click.option("--note", metavar="TEXT", help="What made the features; kept with them and with every run."),
 )
-@click.option(
-    "--fps",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="RATE",
-    help="Vectors a second.  [default: the times of the store's frames, or evenly over them]",
-)
-@click.option("--note", metavar="TEXT", help="What made them; stays with the features and with every run.")
-@click.option("--replace", is_flag=True, help="Let them take the place of others of that name.")
-@click.option(
-    "--add-clips",
-    is_flag=True,
-    help="Make clips that the store lacks, of what the map says, and the store where there is none.",
-)
+@group(
+    "Output",
+    click.option("--store", "path", type=click.Path(path_type=Path), default="features", show_default=True,
+                 metavar="DIR", help="Feature store to add to."),
+    click.option("--replace", is_flag=True, help="Replace features of that name."),
+)  # fmt: skip
 def import_(
     features: Path,
     path: Path,

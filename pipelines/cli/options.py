@@ -1,0 +1,193 @@
+"""Options that several commands have; each is declared here once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .completion import AUDIO_NETWORKS, BACKBONES, DETECTORS, names
+
+# clips to features
+
+detector_option = click.option(
+    "--detector",
+    default="dlib",
+    show_default=True,
+    metavar="NAME[@FILE]",
+    shell_complete=names(DETECTORS),
+    help="Face detector: dlib, yunet@FILE.onnx, or ssd@FILE (OpenCV's SSD, whose boxes are cropped as they "
+    "are).",
+)
+max_frames_option = click.option(
+    "--max-frames",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Use at most N frames of each clip, evenly spaced.  [default: all]",
+)
+backbones_option = click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    metavar="NAME[@WEIGHTS]",
+    shell_complete=names(BACKBONES),
+    help="Face network and its checkpoint; also onnx@FILE.onnx or timm:NAME[@FILE]. Repeatable.",
+)
+backbone_option = click.option(
+    "--backbone",
+    metavar="NAME[@WEIGHTS]",
+    shell_complete=names(BACKBONES),
+    help="Network to train; without weights it starts at random.",
+)
+audio_networks_option = click.option(
+    "--audio",
+    multiple=True,
+    metavar="NAME@WEIGHTS",
+    shell_complete=names(AUDIO_NETWORKS),
+    help="Audio network, in addition to the spectrogram and log-Mel that are always stored: alexnet reads "
+    "the spectrogram, alexnet-logmel log-Mel and its deltas. Repeatable.",
+)
+segment_audio_option = click.option(
+    "--segment-audio",
+    multiple=True,
+    metavar="NAME[@WEIGHTS]",
+    shell_complete=names(BACKBONES),
+    help="Image network for the segments' MFCC images; implies --segments. Repeatable.",
+)
+vad_option = click.option(
+    "--vad",
+    default="energy",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=names(("energy", "silero", "none")),
+    help="Voice activity detector for segments: energy, silero (pip install 'avemo[vad]'), or none (the "
+    "whole clip is speech).",
+)
+
+# training
+
+members_option = click.option(
+    "--members",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Number of heads to train and average; member i has seed S + i.",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S", help="Random seed."
+)
+epochs_option = click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Number of epochs.",
+)
+batch_option = click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Clips per batch.",
+)
+learning_rate_option = click.option(
+    "--lr",
+    "learning_rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-4,
+    show_default=True,
+    metavar="RATE",
+    help="Learning rate of Adam.",
+)
+dropout_option = click.option(
+    "--dropout",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.3,
+    show_default=True,
+    metavar="SHARE",
+    help="Dropout rate: of the products in bilinear pooling, of the classifier's input in other heads, and "
+    "in self and relation attention.",
+)
+fit_on_option = click.option(
+    "--fit-on",
+    type=click.Choice(["train", "train+val"]),
+    default="train",
+    show_default=True,
+    help="Splits to train on. train+val, as for a submission, leaves no clips to validate on.",
+)
+
+# a head of segments
+
+hidden_option = click.option(
+    "--hidden",
+    type=click.IntRange(min=1),
+    default=128,
+    show_default=True,
+    metavar="M",
+    help="Reduced dimension in the attention of transformer and of segments.",
+)
+lstm_option = click.option(
+    "--lstm", type=click.IntRange(min=1), metavar="N", help="segments: size of the LSTM.  [default: 128]"
+)
+dense_option = click.option(
+    "--dense",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="segments: size of an additional dense layer.  [default: 0, none]",
+)
+vote_option = click.option(
+    "--vote",
+    metavar="KIND",
+    shell_complete=names(("majority", "mean")),
+    help="segments: how segments decide a clip's class: majority, or mean of their posteriors.  "
+    "[default: majority]",
+)
+
+# choosing
+
+select_option = click.option(
+    "--select",
+    type=click.Choice(["none", "epoch"]),
+    default="none",
+    show_default=True,
+    help="epoch: choose each fold's number of epochs, up to --epochs, on inner folds of its training clips.",
+)
+
+# where it runs, and what comes of it
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=names(("auto", "cpu", "cuda", "mps")),
+    help="auto, cpu, cuda, cuda:1, mps.",
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Number of parallel processes.  [default: one per core, where that pays]",
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="auto: bf16 if the machine computes in it and the network tolerates it.",
+)
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for all output."
+)
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default="features",
+    show_default=True,
+    metavar="DIR",
+    help="Feature store made by avemo-extract.",
+)
