@@ -1,4 +1,4 @@
-"""One colour a class, the same in every overlay, figure and page."""
+"""The colours of all overlays, figures and pages, and one a class."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ EMOTIONS = {
 }
 SPARE = ("#3d93c7", "#9a6fd0", "#c0504d", "#5b9b3b", "#a0785a", "#2a9fa5")
 """Of classes that are none of the seven emotions, in their order; they repeat where there are more."""
+
+BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#8a8a8a"
+"""Two things that are held against each other, and what they are held against (Okabe and Ito's)."""
+
+GROUND, PANEL, INK, FAINT, LINE = "#14171b", "#22282f", "#eef0f2", "#a9b2bb", "#4a525b"
+"""A dark page: itself, what is set off from it, text, lesser text, and lines."""
 
 
 def class_colours(classes: Sequence[str]) -> list[str]:

@@ -8,15 +8,17 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from .. import palette
+from ..font import font
 from ..palette import class_colours, rgb
 
 Rectangle = tuple[int, int, int, int]
 """``left, top, right, bottom`` in pixels, the latter two just outside."""
 Colour = tuple[int, int, int]
 
-GROUND, TRACK, INK, FAINT = (22, 24, 29), (52, 56, 65), (240, 240, 240), (165, 170, 180)
+GROUND, INK, FAINT, TRACK = map(rgb, (palette.GROUND, palette.INK, palette.FAINT, "#343841"))
 SMALLEST = 240  # of a picture's shorter side; smaller ones are enlarged, so that the text beside them fits
 DIMMED = 0.35  # how bright the strip of time is where no face was seen
 
@@ -197,10 +199,10 @@ class Canvas:
             seen = bool(self._has_face[window])
             ink = INK if number == best and seen else FAINT
             shown = f"{values[number]:.0%}"
-            room = width - _font(em).getlength(shown) - em // 2
+            room = width - font(em).getlength(shown) - em // 2
             above = y0 - round(1.35 * em)
             _write(draw, (x0, above), self._classes[number], em, ink, room)
-            draw.text((x1, above), shown, ink, _font(em), anchor="ra")
+            draw.text((x1, above), shown, ink, font(em), anchor="ra")
             draw.rectangle((x0, y0, x1 - 1, y1 - 1), TRACK)
             filled = layout.bar(number, float(values[number]))
             if filled[2] > filled[0]:
@@ -237,10 +239,10 @@ def strip_of_time(
 
 
 def _tag(text: str, em: int, colour: Colour) -> np.ndarray:
-    font = _font(em)
-    left, _, right, _ = font.getbbox(text)
+    letters = font(em)
+    left, _, right, _ = letters.getbbox(text)
     page = Image.new("RGB", (round(right - left) + em, round(1.5 * em)), colour)
-    ImageDraw.Draw(page).text((em // 2, page.height / 2), text, _ink_on(colour), font, anchor="lm")
+    ImageDraw.Draw(page).text((em // 2, page.height / 2), text, _ink_on(colour), letters, anchor="lm")
     return np.array(page)
 
 
@@ -261,16 +263,11 @@ def _write(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: float, ink: Colour, width: float
 ) -> None:
     """Text no wider than ``width``: smaller where it must be, and cut off where that is not enough."""
-    fitted = size * min(1.0, width / max(1.0, _font(size).getlength(text)))
-    font = _font(max(fitted, 0.6 * size))
-    while text and font.getlength(text) > width + 1:
+    fitted = size * min(1.0, width / max(1.0, font(size).getlength(text)))
+    letters = font(max(fitted, 0.6 * size))
+    while text and letters.getlength(text) > width + 1:
         text = text.rstrip("…")[:-1] + "…" if len(text) > 2 else ""
-    draw.text(at, text, ink, font)
-
-
-@lru_cache(maxsize=16)
-def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(round(size))
+    draw.text(at, text, ink, letters)
 
 
 def _even(pixels: int) -> int:

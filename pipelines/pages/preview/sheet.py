@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ....extract.align import CHIP_SIZE, compose, window_transform
 from ....extract.decode.heard import SAMPLE_RATE
@@ -22,7 +20,9 @@ from ....extract.decode.media import Media
 from ....extract.errors import ClipError
 from ....extract.voice_activity import EnergyShare
 from ....extract.warp import warp
+from ..font import font
 from ..frame_pictures import frames_at
+from ..palette import FAINT, GROUND, INK, LINE, PANEL
 from .facts import Subject, Track, jumps
 
 WIDTH, MARGIN, GAP, GUTTER = 1280, 20, 6, 56
@@ -31,7 +31,6 @@ TIMELINE = RIBBON + SPOKEN + WAVE + AXIS + 2 * GAP + MARGIN
 LEAST_JUMP = 0.6  # of what is marked; two of the steps that dlib's boxes come in make 0.52
 
 # Colours of Okabe and Ito on a dark ground, which colour-blind readers can tell apart.
-GROUND, PANEL, INK, FAINT, LINE = "#14171b", "#22282f", "#eef0f2", "#a9b2bb", "#4a525b"
 FACE, NO_FACE, POINT, SPEECH, SILENCE = "#56b4e9", "#f0803c", "#f0e442", "#2fc79a", "#7c8690"
 
 Drawing = tuple[Image.Image, ImageDraw.ImageDraw]
@@ -164,13 +163,13 @@ def _title(subject: Subject, media: Media | None, shown: Shown, reasons: Sequenc
     lines = [line for text in reasons for line in _wrapped(text, 17)]
     image, pen = _blank(MARGIN + 32 + 28 + 24 * len(lines) + GAP)
     rate = "no face track" if track is None else f"face in {track.rate:.0%} of frames"
-    rate_left = WIDTH - MARGIN - _font(24).getlength(rate)
+    rate_left = WIDTH - MARGIN - font(24).getlength(rate)
     tone = NO_FACE if track is None or track.rate < 1 else FACE
-    pen.text((rate_left, MARGIN - 4), rate, tone, _font(24))
-    pen.text((MARGIN, MARGIN - 4), _elided(str(clip), 24, rate_left - 3 * MARGIN), INK, _font(24))
-    pen.text((MARGIN, MARGIN + 31), _elided("  ·  ".join(about), 17, WIDTH - 2 * MARGIN), FAINT, _font(17))
+    pen.text((rate_left, MARGIN - 4), rate, tone, font(24))
+    pen.text((MARGIN, MARGIN - 4), _elided(str(clip), 24, rate_left - 3 * MARGIN), INK, font(24))
+    pen.text((MARGIN, MARGIN + 31), _elided("  ·  ".join(about), 17, WIDTH - 2 * MARGIN), FAINT, font(17))
     for number, line in enumerate(lines):
-        pen.text((MARGIN, MARGIN + 58 + 24 * number), line, NO_FACE, _font(17))
+        pen.text((MARGIN, MARGIN + 58 + 24 * number), line, NO_FACE, font(17))
     return image
 
 
@@ -187,7 +186,7 @@ def _frames(shown: Shown, track: Track | None, columns: _Columns) -> Image.Image
             words, tone = f"{words}, no face", NO_FACE
         left = columns.left(column)
         image.paste(picture, (left + (columns.side - picture.width) // 2, height - picture.height))
-        pen.text((left, height + 3), _elided(words, 15, columns.side), tone, _font(15))
+        pen.text((left, height + 3), _elided(words, 15, columns.side), tone, font(15))
     return image
 
 
@@ -214,7 +213,7 @@ def _chips(shown: Shown, track: Track | None, columns: _Columns) -> Image.Image:
         if not found:
             pen.rectangle((left, 0, left + columns.side - 1, columns.side - 1), outline=NO_FACE, width=2)
             middle = (left + columns.side / 2, columns.side / 2)
-            pen.text(middle, "no face", NO_FACE, _font(min(20, columns.side // 5)), anchor="mm")
+            pen.text(middle, "no face", NO_FACE, font(min(20, columns.side // 5)), anchor="mm")
     return image
 
 
@@ -227,7 +226,7 @@ def _time_line(
     face_top, wave_top = GAP, GAP + RIBBON + SPOKEN
     for top, height, name in ((face_top, RIBBON, "face"), (wave_top, WAVE, "sound")):
         pen.rectangle((scale.left, top, scale.right, top + height), fill=PANEL)
-        pen.text((MARGIN, top + height / 2), name, FAINT, _font(16), anchor="lm")
+        pen.text((MARGIN, top + height / 2), name, FAINT, font(16), anchor="lm")
     if track is not None and len(track["times"]):
         _ribbon(pen, track, scale, face_top)
     for time in shown:
@@ -236,7 +235,7 @@ def _time_line(
     if sound is not None:
         _wave(pen, sound, scale, wave_top)
     elif silent:
-        pen.text((scale.left + GAP, wave_top + WAVE / 2), "no sound", FAINT, _font(16), anchor="lm")
+        pen.text((scale.left + GAP, wave_top + WAVE / 2), "no sound", FAINT, font(16), anchor="lm")
     if seconds > 1e-3:
         _axis(pen, scale, wave_top + WAVE)
     return image
@@ -283,7 +282,7 @@ def _wave(pen: ImageDraw.ImageDraw, sound: Sound, scale: _Scale, top: int) -> No
         pen.line((x, middle - half * high / loudest, x, middle - half * low / loudest), fill=tone)
     spoken = np.flatnonzero(sound.speech) / 100
     words = f"speech {spoken[0]:.2f} to {spoken[-1] + 0.01:.2f} s" if len(spoken) else "no speech found"
-    pen.text((scale.left, top - 3), words, SPEECH if len(spoken) else FAINT, _font(15), anchor="ld")
+    pen.text((scale.left, top - 3), words, SPEECH if len(spoken) else FAINT, font(15), anchor="ld")
 
 
 def _axis(pen: ImageDraw.ImageDraw, scale: _Scale, top: int) -> None:
@@ -292,8 +291,8 @@ def _axis(pen: ImageDraw.ImageDraw, scale: _Scale, top: int) -> None:
         x = scale(float(tick))
         pen.line((x, top, x, top + 5), fill=LINE)
         word = f"{tick:g} s"
-        edge = x + _font(14).getlength(word) / 2 > scale.right
-        pen.text((scale.right if edge else x, top + 6), word, FAINT, _font(14), anchor="ra" if edge else "ma")
+        edge = x + font(14).getlength(word) / 2 > scale.right
+        pen.text((scale.right if edge else x, top + 6), word, FAINT, font(14), anchor="ra" if edge else "ma")
 
 
 def _steps() -> Iterator[float]:
@@ -314,7 +313,7 @@ def _shrunk(frame: np.ndarray, width: int) -> tuple[Image.Image, float]:
 def _words(text: str, height: int) -> Image.Image:
     image, pen = _blank(height)
     pen.rectangle((MARGIN, 0, WIDTH - MARGIN, height - GAP), fill=PANEL)
-    pen.text((WIDTH / 2, (height - GAP) / 2), text, FAINT, _font(18), anchor="mm")
+    pen.text((WIDTH / 2, (height - GAP) / 2), text, FAINT, font(18), anchor="mm")
     return image
 
 
@@ -323,16 +322,11 @@ def _blank(height: int) -> Drawing:
     return image, ImageDraw.Draw(image)
 
 
-@cache
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
-
-
 def _elided(text: str, size: int, width: float) -> str:
     """``text``, its end replaced by … where it is too long."""
-    if _font(size).getlength(text) <= width:
+    if font(size).getlength(text) <= width:
         return text
-    while text and _font(size).getlength(text + "…") > width:
+    while text and font(size).getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
 
@@ -342,7 +336,7 @@ def _wrapped(text: str, size: int) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _font(size).getlength(longer) > WIDTH - 2 * MARGIN:
+        if lines[-1] and font(size).getlength(longer) > WIDTH - 2 * MARGIN:
             lines.append(word)
         else:
             lines[-1] = longer

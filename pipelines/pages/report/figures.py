@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..html import Html, element
-from ..palette import class_colours
+from ..palette import BLUE, GREY, VERMILLION, class_colours
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Figure = Mapping[str, Any]
 """``data`` and ``layout`` as Plotly has them, ``height`` in pixels."""
 
-BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#8a8a8a"
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "pentagon", "triangle-down",
            "hexagram", "hourglass")  # fmt: skip
 MOST_POINTS, MOST_MEMBERS, MOST_MOMENTS = 200, 20, 400  # of a curve: more cannot be seen
