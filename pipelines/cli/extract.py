@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -28,6 +28,7 @@ from .options import (
     vad_option,
     workers_option,
 )
+from .settings_file import config_options
 from .table import aligned, records
 
 if TYPE_CHECKING:
@@ -59,13 +60,23 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
 """
 
 
-def _part(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+class Part(NamedTuple):
+    """The ``number``-th ``of`` so many."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+def _part(context: click.Context, option: click.Parameter, text: str | None) -> Part | None:
     if text is None:
         return None
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise click.BadParameter(f"{text!r}: I/N expected, with I from 1 to N, as 3/16")
-    return int(number), int(count)
+    return Part(int(number), int(count))
 
 
 @command("extract", epilog=EXAMPLES + PATTERN_HELP)
@@ -121,6 +132,7 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
     ),
 )
 @json_result
+@config_options
 def main(
     clips: Path,
     store: Path,
@@ -132,7 +144,7 @@ def main(
     segment_audio: tuple[str, ...],
     vad: str,
     max_frames: int | None,
-    part: tuple[int, int] | None,
+    part: Part | None,
     device: str,
     precision: str,
     workers: int,

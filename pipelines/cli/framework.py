@@ -18,6 +18,7 @@ WRONG_INPUT, INTERRUPTED = 2, 130
 PACKAGE = __name__.partition(".")[0]
 RESULT = f"{PACKAGE}.result"
 SILENT = f"{PACKAGE}.silent"
+DUMP = f"{PACKAGE}.dump"
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -150,6 +151,9 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> None:
+        if DUMP in ctx.meta:
+            click.echo(ctx.meta[DUMP](self, ctx.params))
+            ctx.exit()
         asked = RESULT in ctx.meta
         try:
             with redirect_stdout(sys.stderr) if asked else nullcontext():
@@ -175,8 +179,9 @@ class Command(click.Command):
 
 
 def is_given(name: str) -> bool:
-    """Whether a parameter of the command stands on its command line."""
-    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+    """Whether a parameter of the command stands on its command line or in its ``--config``."""
+    context = click.get_current_context()
+    return context.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
 
 
 def refuse_idle(idle: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ import click
 
 from ..cli.framework import command, group, json_result, refuse_idle
 from ..cli.options import select_option
+from ..cli.settings_file import config_options
 from ..recipes.presets import with_preset
 from ..stores import open_store
 from .acting import idle
@@ -125,6 +126,7 @@ with all tables, and the same as CSV: results.csv (members), tables/*.csv.
                  metavar="DIR", help="Folder for held-out scores and tables."),
 )  # fmt: skip
 @json_result
+@config_options
 def cv(out: Path, **options: Any) -> None:
     """Train on all folds but one, score that one, in turn; over all labelled clips, whatever their split.
 

@@ -11,6 +11,7 @@ import click
 
 from ..cli.framework import command, group, json_result, keep_result, refuse_idle
 from ..cli.options import fit_on_option
+from ..cli.settings_file import config_options
 from ..cli.table import aligned, records
 from ..recipes.presets import with_preset
 from ..stores import open_store
@@ -76,6 +77,7 @@ Examples:
                  metavar="DIR", help="Folder of the run: models, history, scores."),
 )  # fmt: skip
 @json_result
+@config_options
 def train(out: Path, fit_on: str, **options: Any) -> None:
     """Train an ensemble of heads, and score every clip of the store with it.
 

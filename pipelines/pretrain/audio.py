@@ -14,6 +14,7 @@ import numpy as np
 from ..cli.completion import names
 from ..cli.framework import InputError, command, group, json_result, keep_result, together
 from ..cli.progress import progress_bar
+from ..cli.settings_file import config_options
 from ..corpora.clips.find import ADAPTERS
 from ..corpora.clips.found import counts_of
 from .options import (
@@ -135,6 +136,7 @@ change_options = group(
 @device_options
 @output_options
 @json_result
+@config_options
 def audio(evaluate: bool, **options: Any) -> int:
     """Train an audio network on labelled recordings, or say how right one is.
 

@@ -15,6 +15,7 @@ from ..cli.completion import names
 from ..cli.framework import InputError, altered, command, group, json_result, keep_result
 from ..cli.options import backbone_option, detector_option
 from ..cli.progress import progress_bar
+from ..cli.settings_file import config_options
 from ..corpora.clips.found import counts_of
 from .options import (
     device_options,
@@ -145,6 +146,7 @@ change_options = group(
 @device_options
 @output_options
 @json_result
+@config_options
 def face(evaluate: bool, **options: Any) -> int:
     """Train a face network on labelled pictures, or say how right one is.
 

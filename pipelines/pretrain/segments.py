@@ -12,6 +12,7 @@ import click
 from ..cli.framework import InputError, altered, command, group, json_result, keep_result, together
 from ..cli.options import backbone_option, store_option
 from ..cli.progress import progress_bar
+from ..cli.settings_file import config_options
 from ..stores import open_store
 from .options import (
     chosen_subjects,
@@ -97,6 +98,7 @@ change_options = group(
 @device_options
 @output_options
 @json_result
+@config_options
 def segments(evaluate: bool, **options: Any) -> int:
     """Train an image network on MFCC images of labelled speech, or say how right one is.
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from ..cli.framework import InputError
+from ..cli.framework import InputError, is_given
 
 MARKERS = "markers"
 
@@ -123,4 +122,4 @@ def _given() -> set[str]:
     if context is None:
         return set()
     names = (parameter.name or "" for parameter in context.command.params)
-    return {name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    return {name for name in names if is_given(name)}

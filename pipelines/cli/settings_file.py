@@ -1,0 +1,130 @@
+"""``--config FILE.toml`` and ``--dump-config``: the options of a command, in a file.
+
+A key is an option's name without its dashes: ``lr = 1e-3``, ``backbone = ["ir50@a.pth", "ir50@b.pth"]``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .framework import DUMP, OTHER, InputError, group, is_given
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+NEVER = ("config", "dump_config")
+
+
+def settable(command: click.Command) -> dict[str, click.Option]:
+    """Key → option, of all that a file may set."""
+    return {
+        option.opts[0].removeprefix("--"): option
+        for option in command.params
+        if isinstance(option, click.Option) and option.expose_value and option.name not in NEVER
+    }
+
+
+def read(path: Path, context: click.Context) -> dict[str, Any]:
+    """The settings in a file, by the names of the command's parameters.
+
+    Raises:
+        InputError: the file cannot be read, or a key or value cannot be used.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not TOML: {error}") from error
+    options = settable(context.command)
+    settings = {}
+    for key, value in found.items():
+        if key not in options:
+            near = difflib.get_close_matches(key, options, 1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(options)}"
+            raise InputError(f"{path}: {context.command.name} has no option {key!r}; {hint}")
+        option = options[key]
+        wanted, fits = _expected(option, value)
+        if not fits:
+            raise InputError(f"{path}: {key} = {literal(value)}: expected {wanted}")
+        try:
+            option.process_value(context, value)
+        except click.BadParameter as error:
+            raise InputError(f"{path}: {key} = {literal(value)}: {error.message}") from error
+        settings[option.name or ""] = value
+    return settings
+
+
+def _expected(option: click.Option, value: Any) -> tuple[str, bool]:
+    """What a value should be, in words, and whether it is."""
+    if option.multiple:
+        return "a list of texts", isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if option.is_flag:
+        return "true or false", isinstance(value, bool)
+    if isinstance(option.type, click.types.FloatParamType):
+        return "a number", isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(option.type, click.types.IntParamType):
+        return "a whole number", isinstance(value, int) and not isinstance(value, bool)
+    return "a text in quotes", isinstance(value, str)
+
+
+def literal(value: Any) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, (bool, int, float)):
+        return repr(value).lower()
+    if type(value) in (list, tuple):
+        return f"[{', '.join(map(literal, value))}]"
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON leaves as it is
+
+
+def dumped(command: click.Command, values: Mapping[str, Any]) -> str:
+    """The settings in force as TOML; defaults are comments, since only what is given must be able to act."""
+    lines = [f"# Settings of {command.name}, for --config. Lines with # are defaults."]
+    if values.get("preset"):
+        lines.append("# What the preset says goes before these defaults.")
+    for key, option in settable(command).items():
+        name = option.name or ""
+        value = values.get(name)
+        if value is not None:
+            lines.append(f"{'' if is_given(name) else '# '}{key} = {literal(value)}")
+    return "\n".join(lines)
+
+
+def _load(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        context.default_map = read(path, context)
+
+
+def _ask_for_dump(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        context.meta[DUMP] = dumped
+
+
+config_options = group(
+    OTHER,
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        is_eager=True,
+        expose_value=False,
+        callback=_load,
+        metavar="FILE.toml",
+        help="Read settings from a file; options on the command line override it.",
+    ),
+    click.option(
+        "--dump-config",
+        is_flag=True,
+        expose_value=False,
+        callback=_ask_for_dump,
+        help="Print the settings as TOML for --config, and exit.",
+    ),
+)
