@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .clip_options import PATTERN_HELP, dataset_options, find_chosen
-from .framework import command, json_instead
+from .framework import command, json_result, tell_result, wants_json
 
 EXAMPLES = f"""
 \b
@@ -27,8 +26,8 @@ looked at; 2 wrong arguments, or nothing that could be used.
 
 
 @command("list", epilog="\b\nExamples:\n  avemo datasets list\n  avemo datasets list --json")
-@json_instead
-def list_(as_json: bool) -> None:
+@json_result
+def list_() -> None:
     """Say which data sets are known.
 
     Their published counts, classes and layouts; docs/datasets.md tells how to get them.
@@ -36,14 +35,14 @@ def list_(as_json: bool) -> None:
     from ..corpora.clips.report import known, known_as_text
 
     sets = known()
-    click.echo(json.dumps(sets, indent=2, ensure_ascii=False) if as_json else known_as_text(sets))
+    tell_result(sets) if wants_json() else click.echo(known_as_text(sets))
 
 
 @command("check", epilog=EXAMPLES)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @dataset_options
-@json_instead
-def check(folder: Path, as_json: bool, **source: Any) -> int:
+@json_result
+def check(folder: Path, **source: Any) -> int:
     """See what of a data set is in DIR.
 
     What it was recognised as, clips of each class, subject and split, what is left out and why, and what is
@@ -60,7 +59,7 @@ def check(folder: Path, as_json: bool, **source: Any) -> int:
     if source["manifest"]:
         besides += not_listed(own, tree_of(folder), source["manifest"])
     told = report(folder, own, found, besides)
-    click.echo(json.dumps(told, indent=2, ensure_ascii=False) if as_json else as_text(told))
+    tell_result(told) if wants_json() else click.echo(as_text(told))
     return 0 if told["whole"] else 1
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 
 from ... import __version__
-from .framework import command, json_instead
+from .framework import command, json_result, tell_result, wants_json
 
 EXAMPLES = """
 \b
@@ -22,22 +21,22 @@ Exit code: 0 all works; 1 something does not.
 
 
 @command("doctor", epilog=EXAMPLES)
-@json_instead
-def doctor(as_json: bool) -> int:
+@json_result
+def doctor() -> int:
     """Say what this machine has for avemo, each part tried: devices, decoders, detector, network, weights."""
     from ..doctor.checks import BAD, examine
 
     findings = []
     for finding in examine():
         findings.append(finding)
-        if not as_json:
+        if not wants_json():
             click.echo(f"{finding.state:<5} {finding.name:<9} {finding.found}")
             if finding.remedy:
                 click.echo(f"{'':15} → {finding.remedy}")
     bad = [finding for finding in findings if finding.state == BAD]
-    if as_json:
+    if wants_json():
         told = {"avemo": __version__, "works": not bad, "findings": [asdict(each) for each in findings]}
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        tell_result(told)
     elif bad:
         click.echo(f"{len(bad)} of {len(findings)} do not work")
     else:

@@ -97,7 +97,6 @@ def _ask_for_result(context: click.Context, _: click.Parameter, wanted: bool) ->
         context.meta[RESULT] = {}
 
 
-json_instead = click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 json_result = group(
     "Output",
     click.option(
@@ -118,6 +117,16 @@ def keep_result(**values: Any) -> None:
     kept = context.meta[RESULT]
     for name, value in values.items():
         kept[name] = {**kept.get(name, {}), **value} if isinstance(value, Mapping) else value
+
+
+def wants_json() -> bool:
+    """Whether ``--json`` was given."""
+    return RESULT in click.get_current_context().meta
+
+
+def tell_result(value: Any) -> None:
+    """Let ``--json`` print this, whole."""
+    click.get_current_context().meta[RESULT] = value
 
 
 def be_silent() -> None:

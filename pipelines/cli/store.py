@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..corpora.clips.found import count_of
 from ..stale import named
 from ..store.importing import import_
 from ..stores import open_store
-from .framework import InputError, command, json_instead
+from .framework import InputError, command, json_result, tell_result, wants_json
 from .outputs import overwrite_option, refuse_existing
 from .progress import progress_bar
 
@@ -30,8 +29,8 @@ store_argument = click.argument("path", metavar="[STORE]", default=DEFAULT, type
 
 @command("status")
 @store_argument
-@json_instead
-def status(path: Path, as_json: bool) -> None:
+@json_result
+def status(path: Path) -> None:
     """Say what is in a store.
 
     Clips, labels, faces, streams and failures of STORE (default: features).
@@ -40,7 +39,7 @@ def status(path: Path, as_json: bool) -> None:
 
     with open_store(path) as store:
         found = report(store)
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else as_text(found))
+    tell_result(found) if wants_json() else click.echo(as_text(found))
 
 
 @command("verify")
@@ -48,8 +47,8 @@ def status(path: Path, as_json: bool) -> None:
 @click.option(
     "--drop", is_flag=True, help="Take damaged arrays off the books, to be extracted again; pass over lines."
 )
-@json_instead
-def verify(path: Path, drop: bool, as_json: bool) -> int:
+@json_result
+def verify(path: Path, drop: bool) -> int:
     """See whether a store is whole.
 
     Reads every array of STORE (default: features) and compares its checksum. Lines of its journals that
@@ -74,8 +73,8 @@ def verify(path: Path, drop: bool, as_json: bool) -> int:
                     writer.drop(clip, [stream])
                 for line in store.senseless:
                     writer.pass_over(line)
-    if as_json:
-        click.echo(json.dumps(_verified(store, found, drop), indent=2, ensure_ascii=False))
+    if wants_json():
+        tell_result(_verified(store, found, drop))
     else:
         click.echo(_verdict(path, len(store.rows), len(found), len(store.senseless), drop))
     return 1 if found or store.senseless else 0

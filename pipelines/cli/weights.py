@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .framework import InputError, command, json_instead
+from .framework import InputError, command, json_result, tell_result, wants_json
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=T
 
 @command("list")
 @click.argument("pattern", default="*")
-@json_instead
-def list_(pattern: str, as_json: bool) -> None:
+@json_result
+def list_(pattern: str) -> None:
     """List the weights whose name fits PATTERN.
 
     PATTERN is a part of the name, or has * and ?, as in 'resnet*' or ferplus.
@@ -32,13 +31,13 @@ def list_(pattern: str, as_json: bool) -> None:
     found = [record for record in records() if matches(record["name"], pattern)]
     if not found:
         raise InputError(f"no weights have a name like {pattern!r}; `avemo weights list` lists all")
-    click.echo(_json(found) if as_json else as_table(found))
+    tell_result(found) if wants_json() else click.echo(as_table(found))
 
 
 @command("show")
 @names_argument
-@json_instead
-def show(names: tuple[str, ...], as_json: bool) -> None:
+@json_result
+def show(names: tuple[str, ...]) -> None:
     """Say all that is known of weights.
 
     Classes, what goes in and comes out, licence, source, checksum; for those that are here, the file and
@@ -47,7 +46,7 @@ def show(names: tuple[str, ...], as_json: bool) -> None:
     from ..weights.report import as_text
 
     found = _records(names)
-    click.echo(_json(found) if as_json else "\n\n".join(map(as_text, found)))
+    tell_result(found) if wants_json() else click.echo("\n\n".join(map(as_text, found)))
 
 
 @command("fetch")
@@ -91,8 +90,8 @@ def fetch(names: tuple[str, ...], url: str | None, again: bool) -> int:
 
 @command("verify")
 @click.argument("files", metavar="[FILE|NAME]...", nargs=-1)
-@json_instead
-def verify(files: tuple[str, ...], as_json: bool) -> int:
+@json_result
+def verify(files: tuple[str, ...]) -> int:
     """See whether weights are whole.
 
     Each FILE, or the file of each NAME (default: all that are here), is recognised by its tensors and
@@ -107,8 +106,8 @@ def verify(files: tuple[str, ...], as_json: bool) -> int:
 
     here = {weights.name: weights.path for weights in stored()}
     verdicts = [check(path, expected) for path, expected in _to_verify(files, here)]
-    if as_json:
-        click.echo(_json([{**vars(verdict), "path": str(verdict.path)} for verdict in verdicts]))
+    if wants_json():
+        tell_result([{**vars(verdict), "path": str(verdict.path)} for verdict in verdicts])
     else:
         names = {path: name for name, path in here.items()}
         header = ["file", "verdict", "known as", "what it is", "SHA-256", "checksum"]
@@ -212,10 +211,6 @@ def _to_verify(files: Sequence[str], here: Mapping[str, Path]) -> list[tuple[Pat
         named = not path.exists() and file in here
         chosen.append((here[file], of_name(file)) if named else (path, None))
     return chosen
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 EXAMPLES = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import defaultdict
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli.framework import command, json_instead
+from ..cli.framework import command, json_result, tell_result, wants_json
 from ..cli.table import aligned
 from .ensemble import read_member, select
 from .options import tell
@@ -68,8 +67,8 @@ class Results:
 @click.option(
     "--split", metavar="NAME", help="Clips of this split only.  [default: all that neither was trained on]"
 )
-@json_instead
-def compare(first: Path, second: Path, split: str | None, as_json: bool) -> None:
+@json_result
+def compare(first: Path, second: Path, split: str | None) -> None:
     """Test whether B is better than A on the labelled clips that both score.
 
     A and B are CSVs of scores, or folders of runs. Clips are matched by split and id. The matched-pair test
@@ -84,8 +83,8 @@ def compare(first: Path, second: Path, split: str | None, as_json: bool) -> None
     results = _test(sides, matched)
     for warning in _warnings(sides, matched):
         click.echo(f"warning: {warning}", err=True)
-    if as_json:
-        click.echo(json.dumps(_as_json(sides, matched, results), indent=1))
+    if wants_json():
+        tell_result(_as_json(sides, matched, results))
     else:
         _print(sides, matched, results)
 
