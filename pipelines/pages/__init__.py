@@ -1,1 +1,1 @@
-"""Pages and pictures for people: reports, previews, overlays."""
+"""HTML pages and videos: reports, previews, overlays."""

@@ -1,1 +1,1 @@
-"""A video with what a run says of it drawn in."""
+"""Draws a run's scores on a video."""

@@ -1,4 +1,4 @@
-"""Where the face is in every frame, by those frames that were looked at."""
+"""Interpolates the face's box between the examined frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STEADY = 0.1  # overlap of two boxes of one face that moved; less is a cut to an
 
 
 class Boxes:
-    """The face's box between the frames in which it was looked for.
+    """The face's box at any time.
 
     Between two boxes of one face it moves evenly. Next to a frame without a face, and between two boxes that
     lie apart, each frame is as the nearest one that was looked at.

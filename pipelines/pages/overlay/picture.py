@@ -25,7 +25,7 @@ DIMMED = 0.35  # how bright the strip of time is where no face was seen
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are on the canvas, whose sides are even, as H.264 wants them.
+    """The layout of the canvas, whose sides are even, as H.264 requires.
 
     Attributes:
         size: ``(width, height)`` of the canvas.
@@ -84,7 +84,7 @@ class Layout:
 
 
 class Canvas:
-    """Draws frames. What does not change within a window is drawn once for it.
+    """Draws frames. The parts that do not change within a window are drawn once.
 
     Args:
         classes: their names.

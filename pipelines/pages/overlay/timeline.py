@@ -1,4 +1,4 @@
-"""Scores of a video over time, and the files that hold them."""
+"""Scores of a video over time, and their files."""
 
 from __future__ import annotations
 

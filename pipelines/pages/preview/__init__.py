@@ -1,1 +1,1 @@
-"""Contact sheets of clips: which face was taken, and what was heard."""
+"""Contact sheets that show the face and the sound of clips."""

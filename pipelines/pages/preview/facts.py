@@ -1,4 +1,4 @@
-"""What a store tells of a clip's face track and file, as figures in which a wrong face shows."""
+"""Figures of a clip's face track that reveal a wrong face."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Track = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class TrackFacts:
-    """A track in figures; without any face, those of boxes are None.
+    """The figures of a track; those of boxes are None if there is no face.
 
     Attributes:
         frames, faces: that were looked at, and in how many of them the face was found.
@@ -48,7 +48,7 @@ class TrackFacts:
 
 @dataclass(frozen=True)
 class Subject:
-    """A clip as it is shown.
+    """A clip on the page.
 
     Attributes:
         clip: it.

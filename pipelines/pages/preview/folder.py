@@ -1,4 +1,4 @@
-"""The folder of a preview: sheets drawn where they lack, and the page over all of them."""
+"""The folder of a preview: draws missing sheets and writes the index page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHEET = re.compile(r".*-[0-9a-f]{12}\.jpg(\.\d+\.tmp)?")  # also one that was be
 
 
 class Preview:
-    """Sheets and the page of a store's clips.
+    """The sheets and the index page of a store's clips.
 
     Args:
         store: its tracks are drawn.

@@ -1,4 +1,4 @@
-"""The page over all contact sheets: a card a clip, what failed first, then by detection rate.
+"""The index page: a card for each clip, failed clips first, then by detection rate.
 
 The page holds the figures and loads sheets as they are scrolled to; cards are made by its script, some at a
 time, so that it opens at once however many there are.

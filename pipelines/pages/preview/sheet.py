@@ -91,7 +91,7 @@ def strip(frames: int) -> tuple[int, int]:
 
 
 class _Columns:
-    """Where the frames of a row stand, all of one width."""
+    """The positions of a row's frames, which have the same width."""
 
     def __init__(self, count: int) -> None:
         self.side = (WIDTH - 2 * MARGIN - (count - 1) * GAP) // count
