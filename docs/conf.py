@@ -54,11 +54,24 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
-OTHERS = ("numpy", "np", "av", "torch", "collections", "pathlib", "abc", "lightning_fabric", "click")
+OTHERS = (
+    "numpy",
+    "np",
+    "av",
+    "torch",
+    "collections",
+    "pathlib",
+    "abc",
+    "lightning_fabric",
+    "click",
+    "concurrent",
+)
 # Other projects' names have no page here, and nothing is fetched to find theirs.
 nitpick_ignore_regex = [
     ("py:class", rf"({'|'.join(OTHERS)})\..*"),
     ("py:class", r"Tensor|Module|(dict|collections\.abc\.Mapping)\[.*"),
+    ("py:(class|obj)", r"avemo\..*\.[A-Z]"),  # type variables
+    ("py:exc", r"FFmpegError"),
     ("py:(data|attr|meth)", r".*"),  # constants and attributes that need no words of their own
 ]
 suppress_warnings = ["ref.python"]  # two rooms may have a class of one name

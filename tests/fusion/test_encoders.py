@@ -115,7 +115,9 @@ def test_a_padded_clip_gives_what_it_gives_alone(all_bins: bool, lrn: bool) -> N
         alone = network(clip(batch, number, max(1, length)))
         count = int(alone.mask.sum())
         assert count == steps[number]
-        assert torch.equal(together.values[number, :count], alone.values[0, :count])
+        torch.testing.assert_close(  # not to the last bit: some processors sum other shapes in another order
+            together.values[number, :count], alone.values[0, :count], rtol=1e-12, atol=1e-14
+        )
         assert torch.equal(together.times[number, :count], alone.times[0, :count])
 
 

@@ -58,7 +58,7 @@ def test_a_head_of_ones_own_trains_in_processes_and_predicts(store: Path, tmp_pa
     predicted = fuse(plugin, "predict", run, store, "--out", scores)
     assert predicted.returncode == 0, predicted.stderr
     assert len(Scores.read(scores).clips) == 21
-    without = fuse("", "predict", run, store, "--out", scores)
+    without = fuse("", "predict", run, store, "--out", scores, "--overwrite")
     assert without.returncode == 2
     assert "no fusion 'total'" in without.stderr
     assert "AVEMO_HEADS" in without.stderr

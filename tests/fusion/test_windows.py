@@ -62,7 +62,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
 
 def predict(home: Path, run: str, *arguments: object) -> tuple[object, ...]:
     network = f"mobilefacenet@{home / 'face.pt'}"
-    weights: tuple[object, ...] = ("--backbone", network, "--segment-audio", network)
+    networks = {"audio": (), "segments": ("--backbone", "--segment-audio")}.get(run, ("--backbone",))
+    weights = [word for option in networks for word in (option, network)]
     return ("predict", home / run, *arguments, *weights, "--device", "cpu", "--workers", 1)
 
 
@@ -187,7 +188,8 @@ def test_what_cannot_be_asked_for(home: Path, tmp_path: Path) -> None:
 
     out = ("--out", tmp_path / "s.csv")
     assert "need --overlay MP4 or --timeline CSV" in refused(clips[0], "--window", 2, *out)
-    assert "need video clips" in refused(home / "features", "--timeline", tmp_path / "t.csv", *out)
+    of_a_store = call("predict", home / "audio", home / "features", "--timeline", tmp_path / "t.csv", *out)
+    assert of_a_store.exit_code == 2 and "need video clips" in " ".join(of_a_store.output.split())
     assert "name a folder" in refused(*clips, "--overlay", tmp_path / "o.mp4", *out)
     assert "a file ending in .mp4" in refused(clips[0], "--overlay", tmp_path / "o.avi", *out)
     assert "by --out those of whole clips" in refused(clips[0], "--overlay", tmp_path / "s.mp4", *out)

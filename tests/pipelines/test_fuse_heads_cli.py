@@ -176,7 +176,7 @@ def test_a_run_of_before_goes_on_and_one_of_another_meaning_does_not(store: Path
     assert "1 of them trained already" in train(store, run)
     content["settings"]["head"]["version"] = 99
     path.write_text(json.dumps(content))
-    result = fuse(*predict)
+    result = fuse(*predict, "--overwrite")
     assert result.exit_code == 2
     assert "was trained with version 99 of the head fbp, and this avemo has version 1" in result.output
     assert "head.version: 99 / 1" in refused(store, run)

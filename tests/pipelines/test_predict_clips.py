@@ -76,7 +76,7 @@ def test_clips_score_as_their_store_does(home: Path, tmp_path: Path) -> None:
     network = f"mobilefacenet@{home / 'face.pt'}"
     weights = ("--backbone", network, "--segment-audio", network)
     runs = (home / "run", home / "sound", home / "segments")
-    fuse(*predict(*runs, home / "features", "--out", tmp_path / "stored.csv"))
+    fuse("predict", *runs, home / "features", "--out", tmp_path / "stored.csv", "--device", "cpu")
     output = fuse(*predict(*runs, home / "clips", *weights, "--out", tmp_path / "fresh.csv"))
     assert "4 of 4 clips to do" in output and "clips: 4; runs: 3" in output
     stored, fresh = (Scores.read(tmp_path / f"{name}.csv") for name in ("stored", "fresh"))
@@ -89,10 +89,10 @@ def test_one_unlabelled_file_and_a_store_that_is_kept(home: Path, tmp_path: Path
     clip, store = home / "clips/Sad/Sad1.mp4", tmp_path / "kept"
     arguments = predict(home / "sound", clip, "--store", store, "--out", tmp_path / "one.csv")
     assert "1 of 1 clips to do" in fuse(*arguments)
-    assert "nothing to do, all 1 clips are there already" in fuse(*arguments)
+    assert "nothing to do, all 1 clips are there already" in fuse(*arguments, "--overwrite")
     one = Scores.read(tmp_path / "one.csv")
     assert one.truth == (None,) and [clip for _, clip in one.clips] == ["Sad1"]
-    fuse(*predict(home / "sound", home / "features", "--out", tmp_path / "all.csv"))
+    fuse("predict", home / "sound", home / "features", "--out", tmp_path / "all.csv", "--device", "cpu")
     every = Scores.read(tmp_path / "all.csv")
     places = [i for i, (_, name) in enumerate(every.clips) if name == "Sad/Sad1"]
     np.testing.assert_allclose(one.values, every.take(places).values, atol=1e-6)
@@ -165,7 +165,8 @@ def test_labelled_folders_are_known_by_the_runs_own_classes(
     right = sum(a == b for a, b in zip(fresh.truth, fresh.predicted, strict=True))
     assert result.stdout.splitlines()[-1] == f"accuracy {right / 2:.3f}  UAR {right / 2:.3f}"
     assert "all (trained on)      2" in result.stdout
-    mapped = json.loads(call(*arguments, "--labels", "boredom=Sad,happiness=Happy,sad", "--json").stdout)
+    labels = ("--labels", "boredom=Sad,happiness=Happy,sad")
+    mapped = json.loads(call(*arguments, *labels, "--json", "--overwrite").stdout)
     assert [line["clips"] for line in mapped["figures"]] == [3, 2]
     assert {*mapped} >= {"accuracy", "uar", "out", "clips", "members"}
 

@@ -458,8 +458,8 @@ class TestFinding:
         found = find_recordings(table)
         assert found.name == "some"
         assert [(r.subject, r.part) for r in found.recordings] == [("Ann", "train"), ("", "")]
-        table.write_text("path,label,split\ntrain/Sad/a.wav,Sad,dev\nval/Sad/c.wav,Happy,\n", "utf-8")
-        with pytest.raises(PretrainError, match="of split 'dev': expected train, val, test or none"):
+        table.write_text("path,label,split\ntrain/Sad/a.wav,Sad,extra\nval/Sad/c.wav,Happy,\n", "utf-8")
+        with pytest.raises(PretrainError, match="of split 'extra': expected train, val, test or none"):
             find_recordings(table)
 
     def test_what_is_refused(self, tmp_path: Path) -> None:

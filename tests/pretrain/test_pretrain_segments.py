@@ -305,7 +305,7 @@ class TestCommand:
             assert code == 2 and told in text, text
         assert not list(tmp_path.iterdir())
         code, text = run("--store", path, "--out", trained[0], *QUICK, "--seed", 1)
-        assert code == 2 and "from another training" in text
+        assert code == 2 and "is there already" in text
 
     def test_classes_that_the_network_does_not_know(self, trained: tuple[Path, str], tmp_path: Path) -> None:
         path = fill(tmp_path / "features", 6)
