@@ -70,7 +70,7 @@ OTHERS = (
 nitpick_ignore_regex = [
     ("py:class", rf"({'|'.join(OTHERS)})\..*"),
     ("py:class", r"Tensor|Module|(dict|collections\.abc\.Mapping)\[.*"),
-    ("py:(class|obj)", r"avemo\..*\.[A-Z]"),  # type variables
+    ("py:(class|obj)", r"avemo\..*\.([A-Z]|_\w+)"),  # type variables, and what modules keep to themselves
     ("py:exc", r"FFmpegError"),
     ("py:(data|attr|meth)", r".*"),  # constants and attributes that need no words of their own
 ]

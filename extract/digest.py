@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Hash(Protocol):
-    """What :mod:`hashlib` makes."""
+    """A running checksum, as those of ``hashlib`` are."""
 
     def update(self, data: bytes, /) -> None: ...
 

@@ -142,6 +142,11 @@ def coefficient_statistics(images: np.ndarray) -> np.ndarray:
     return joined(flat(values.mean(axis=2)), flat(values.std(axis=2)))
 
 
+def every(frames: int) -> np.ndarray:
+    """The number of each frame."""
+    return np.arange(frames)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How one named feature is made.
@@ -170,7 +175,7 @@ class Recipe:
     extract: str
     backbones: int = 1
     part: Callable[..., slice] = whole
-    places: Callable[[int], np.ndarray] = np.arange
+    places: Callable[[int], np.ndarray] = every
     channels: int = 0
     gaps: bool = False
     segments: bool = False
