@@ -110,7 +110,7 @@ def test_a_child_that_cannot_start_is_an_error() -> None:
 
 ORPHANED = """
 import os, sys
-from tests.test_processes import work
+from tests.extract.test_processes import work
 from avemo.extract.processes import Processes
 processes = Processes(work, 1)
 print(processes.submit("a").result(60)[1], flush=True)
