@@ -1,56 +1,163 @@
-"""Stage 1 as a step of other commands: clips into a store, with settings given or those of a trained run."""
+"""Stage 1 as a function of its settings: clips into a store. It prints nothing; a reporter is told."""
 
 from __future__ import annotations
 
-import re
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from .cli.framework import InputError
-from .cli.progress import progress_bar, seconds_bar
-from .corpora.clips.found import count_of, counts_of
-from .stores import open_store
+from .corpora.clips.find import find_clips
+from .corpora.clips.labels import read_labels
 
 if TYPE_CHECKING:
-    from ..cache.keys import FeatureKey
+    from ..cache.clips import Clip
+    from ..cache.rows import Row
     from ..cache.store import FeatureStore
     from ..extract.clip import Result
     from ..extract.marker_run import MarkerRun
     from ..extract.plan import Plan
     from ..extract.run import Run
-    from .corpora.clips.find import Found
+    from .corpora.clips.found import Found
 
-SHOWN = 20  # of the files that are left out
-NAMED = 3  # clips of which the same is noted
-LONG = 20.0  # seconds of a clip that has bars of its own
-
-
-def say_found(root: Path, found: Found) -> None:
-    """Print which clips were found, and which files had to be left out."""
-    splits = Counter(clip.split for clip in found.clips)
-    listed = ", ".join(f"{count} {split}" for split, count in splits.items())
-    spare = len(found.left_out) - len(found.problems)
-    repeated = f"; {spare} files that only repeat them are passed over" if spare else ""
-    click.echo(f"{root}: {found.dataset}, {count_of(len(found.clips), 'clip')} ({listed}){repeated}")
-    labels = Counter(clip.label for clip in found.clips if clip.label)
-    if labels:
-        click.echo(f"classes: {counts_of(labels)}")
-    for note in found.notes:
-        click.echo(note)
-    for item in found.problems[:SHOWN]:
-        click.echo(f"left out: {item.path}: {item.why}", err=True)
-    if len(found.problems) > SHOWN:
-        click.echo(f"left out: {len(found.problems) - SHOWN} more", err=True)
+VIEW_SETS = {"none": "none", "meanstd": "default", "meanstd2": "wide"}
+"""What ``--tta`` calls the view sets."""
 
 
-def into_store(found: Found, plan: Plan, path: Path, workers: int, replace: bool = False) -> int:
-    """Extract ``found`` into the store at ``path``, under a progress bar; then its facial markers, if any.
+@dataclass(frozen=True)
+class ClipFolder:
+    """A folder of clips, and how it is read.
+
+    Attributes:
+        root: the folder, or one media file.
+        dataset, pattern, manifest: what the clips are, see :func:`.find_clips`.
+        labels: which classes to keep, and their new names: a mapping, or a text for :func:`.read_labels`.
+        other_labels: ``keep``, ``map`` or ``drop``: what becomes of classes beyond the seven emotions.
+    """
+
+    root: Path
+    dataset: str = "auto"
+    pattern: str = ""
+    manifest: Path | None = None
+    labels: str | Mapping[str, str] = ""
+    other_labels: str = "keep"
+
+    def find(self) -> Found:
+        """Its clips.
+
+        Raises:
+            DatasetError: there are none, or a setting is wrong.
+        """
+        labels = self.labels or None
+        return find_clips(
+            self.root,
+            self.dataset,
+            self.manifest,
+            pattern=self.pattern,
+            labels=read_labels(labels) if isinstance(labels, str) else labels,
+            others=self.other_labels,
+        )
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """All that :func:`extract` needs to know.
+
+    Attributes:
+        clips: the clips.
+        plan: which features; those of pictures are left out for a data set that is read without.
+        store: the feature store to create or add to.
+        workers: parallel processes; 0 for one per core.
+        part: ``(I, N)``: only every N-th clip from the I-th on.
+        prune: remove stored clips that are no longer in the folder.
+        replace: replace stored clips whose file or label differs.
+    """
+
+    clips: ClipFolder
+    plan: Plan
+    store: Path = Path("features")
+    workers: int = 0
+    part: tuple[int, int] | None = None
+    prune: bool = False
+    replace: bool = False
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What :func:`extract` did.
+
+    Attributes:
+        found: the clips.
+        rows: what is stored of them.
+        failures: how many failed or are damaged.
+        gone: stored clips that are no longer in the folder.
+    """
+
+    found: Found
+    rows: list[Row]
+    failures: int
+    gone: list[Clip]
+
+    @property
+    def whole(self) -> bool:
+        """Whether no clip failed and no file was left out that should be looked at."""
+        return not (self.failures or self.found.problems)
+
+
+class Reporter:
+    """Is told what happens in stage 1; this one keeps it to itself."""
+
+    def found(self, root: Path, found: Found) -> None:
+        """Which clips there are, before anything is done."""
+
+    def planned(self, plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
+        """What is about to be done on how many clips."""
+
+    def watched(self, work: Run | MarkerRun, total: int) -> Iterator[Result]:
+        """Each result as it comes; iterating does the work."""
+        yield from work
+
+    def gone(self, clips: list[Clip], root: Path, pruned: bool) -> None:
+        """Stored clips that are no longer in the folder."""
+
+
+def extract(settings: ExtractSettings, reporter: Reporter | None = None) -> Extracted:
+    """Turn a folder of clips into features.
+
+    Raises:
+        DatasetError: there are no clips, or what they are is told wrongly.
+        ExtractError, StoreError: see :func:`into_store`.
+    """
+    from ..cache.store import FeatureStore
+
+    reporter = reporter or Reporter()
+    whole = settings.clips.find()
+    found = whole.part(*settings.part) if settings.part else whole
+    reporter.found(settings.clips.root, found)
+    plan = replace(settings.plan, pictures=False, backbones=()) if found.markers else settings.plan
+    failures = into_store(found, plan, settings.store, settings.workers, settings.replace, reporter)
+    with FeatureStore(settings.store) as store:
+        gone = stale(store, whole, settings.clips.root)
+        if gone and settings.prune:
+            with store.writer() as writer:
+                for clip in gone:
+                    writer.remove(clip)
+            store.refresh()
+        reporter.gone(gone, settings.clips.root, settings.prune)
+        rows = [row for row in map(store.row, found.clips) if row is not None]
+    return Extracted(found, rows, failures, gone)
+
+
+def into_store(
+    found: Found,
+    plan: Plan,
+    path: Path,
+    workers: int = 0,
+    replace: bool = False,
+    reporter: Reporter | None = None,
+) -> int:
+    """Extract ``found`` into the store at ``path``; then its facial markers, if it has any.
 
     Returns:
         How many clips failed or are damaged; those whose markers are, too, count twice.
@@ -60,267 +167,33 @@ def into_store(found: Found, plan: Plan, path: Path, workers: int, replace: bool
             with other labels; ``replace`` lets them.
         StoreError: ``path`` is no store and cannot become one.
     """
+    from ..cache.store import FeatureStore
     from ..extract.marker_run import MarkerRun
     from ..extract.run import Run
 
+    reporter = reporter or Reporter()
     plan.keys()  # what cannot be used is told before there is a store
-    with open_store(path, create=True) as store:
+    with FeatureStore(path, create=True) as store:
         run = Run(found.clips, plan, store, workers, rename=not found.one_by_one, replace=replace)
-        _say_plan(plan, run, store, len(found.clips))
-        with _within(run):
-            failures = _work(run, len(found.clips))
+        reporter.planned(plan, run, store, len(found.clips))
+        failures = _troubled(reporter.watched(run, len(found.clips)))
         if found.markers:
             store.refresh()
             markers = MarkerRun(found.clips, found.markers, store)
-            click.echo(f"facial markers; {len(markers.tasks)} of {len(found.markers)} clips to do")
-            failures += _work(markers, len(found.markers))
+            failures += _troubled(reporter.watched(markers, len(found.markers)))
     return failures
 
 
-@contextmanager
-def _within(run: Run) -> Iterator[None]:
-    """If a single clip is to be done, and it is long, a bar for each step of it."""
-    if len(run.tasks) != 1:
-        yield
-        return
-    with ExitStack() as bars:
-        steps: dict[str, Callable[[float], None]] = {}
-
-        def on_progress(step: str, at: float, length: float) -> None:
-            if length < LONG:
-                return
-            if step not in steps:
-                bars.close()
-                steps[step] = bars.enter_context(seconds_bar(step, length))
-            steps[step](at)
-
-        run.on_progress = on_progress
-        yield
+def _troubled(results: Iterator[Result]) -> int:
+    return sum(bool(result.failure or result.warnings) for result in results)
 
 
-def _say_plan(plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
-    """Print what is about to be done, and why stored streams are made again."""
-    from ..extract.backbones.weights_folder import doubt
+def stale(store: FeatureStore, found: Found, root: Path) -> list[Clip]:
+    """Clips of files below ``root`` that are stored, and not among ``found``.
 
-    if run.renamed:
-        row, clip = run.renamed[0]
-        click.echo(
-            f"{count_of(len(run.renamed), 'clip')} stored under another id or split, and renamed: "
-            f"the file of {row.clip} is {clip} now{_more(run.renamed)}"
-        )
-    if run.twice:
-        click.echo(
-            f"{count_of(len(run.twice), 'clip')} stored twice; removed under the older id: "
-            f"{run.twice[0]}{_more(run.twice)}"
-        )
-    if run.replaced:
-        old, new = run.replaced[0]
-        click.echo(
-            f"{count_of(len(run.replaced), 'clip')} stored of another file, and made again: {old} was "
-            f"{old.path} and is {new.path}{_more(run.replaced)}"
-        )
-    relabelled = [(row.clip, clip) for clip in run.renewed for row in [store.row(clip)] if row]
-    relabelled = [(old, new) for old, new in relabelled if old.label not in (None, new.label)]
-    if relabelled:
-        old, new = relabelled[0]
-        click.echo(
-            f"{count_of(len(relabelled), 'clip')} stored with another label, which changes: {old} was "
-            f"{old.label} and is {new.label or 'unlabelled'}{_more(relabelled)}"
-        )
-    if run.gone:
-        click.echo(
-            f"note: {count_of(len(run.gone), 'file')} of stored clips cannot be read any more; what is "
-            f"stored of them is kept: {run.gone[0].path}{_more(run.gone)}",
-            err=True,
-        )
-    for stream, differences in run.changes.items():
-        click.echo(f"{stream} is stored with other settings ({'; '.join(differences)}): making it again")
-    if not run.tasks:
-        click.echo(f"{store.path}: nothing to do, all {total} clips are there already")
-        return
-    for text in dict.fromkeys((*plan.backbones, *plan.audio, *plan.segment_audio)):
-        if why := doubt(text):
-            click.echo(f"note: {why}", err=True)
-    networks = ", ".join(f"{network.label} ({network.precision})" for network in plan.networks())
-    sets = " and ".join("faces as they are" if name == "none" else f"{name} views" for name in plan.view_sets)
-    views = f"{networks} over {sets}" if networks else "face tracks and sound"
-    views = views if plan.pictures else "sound alone"
-    click.echo(
-        f"{views} on {plan.torch_device}; {len(run.tasks)} of {total} clips to do in "
-        f"{run.workers} process{'es' if run.workers > 1 else ''}"
-    )
-
-
-def _more(items: Sequence[object]) -> str:
-    return f", and {len(items) - 1} more" if len(items) > 1 else ""
-
-
-def _work(run: Run | MarkerRun, total: int) -> int:
-    """Carry ``run`` out under a progress bar; the number of clips that failed or are damaged."""
-
-    counts = {"failed": 0, "damaged": 0}
-    notes = _Notes()
-    with progress_bar(
-        total=total,
-        initial=total - len(run.tasks),
-        unit="clip",
-        smoothing=0.1,
-        disable=not run.tasks,
-    ) as bar:
-        bar.set_postfix(failed=0, refresh=False)
-        for result in run:
-            if result.failure or result.warnings:
-                counts["failed" if result.failure else "damaged"] += 1
-            for line in (*_lines(result), *notes.told(result)):
-                bar.write(line, file=sys.stderr)
-            bar.set_postfix({name: n for name, n in counts.items() if n or name == "failed"}, refresh=False)
-            bar.update()
-    for line in notes.counted():
-        click.echo(line, err=True)
-    return sum(counts.values())
-
-
-def _lines(result: Result) -> list[str]:
-    clip = f"{result.task.clip} ({result.task.clip.path})"
-    failed = [f"failed: {clip}: {result.failure}"] if result.failure else []
-    damaged = [f"damaged: {clip}: {warning}; what could be read is used" for warning in result.warnings]
-    return failed + damaged
-
-
-class _Notes:
-    """What is worth a word about whole clips. A folder of sound alone says the same of each, so like notes
-    are told of a few clips by name and counted of the others."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-
-    def told(self, result: Result) -> list[str]:
-        """Lines to show at once."""
-        lines = []
-        for note in result.notes:
-            kind = _alike(note)
-            self._counts[kind] += 1
-            if self._counts[kind] <= NAMED:
-                lines.append(f"note: {result.task.clip} ({result.task.clip.path}): {note}")
-        return lines
-
-    def counted(self) -> list[str]:
-        """Lines to show at the end."""
-        return [
-            f"note: the same of {count_of(count - NAMED, 'more clip')}: {kind}"
-            for kind, count in self._counts.items()
-            if count > NAMED
-        ]
-
-
-def _alike(note: str) -> str:
-    return re.sub(r"\d+(\.\d+)?", "N", note)
-
-
-def plan_again(
-    keys: Mapping[str, FeatureKey],
-    detector: str | None = None,
-    backbones: Sequence[str] = (),
-    audio: Sequence[str] = (),
-    device: str = "auto",
-    segment_audio: Sequence[str] = (),
-) -> Plan:
-    """The plan that gives streams of just these keys once more.
-
-    Args:
-        keys: of the streams wanted, visual ones (``BACKBONE/VIEWSET``) and others.
-        detector, backbones, audio, segment_audio: ``NAME@FILE`` of what needs a file of weights; what comes
-            with a package is found without.
-        device: where the networks run.
-
-    Raises:
-        InputError: a file is not named, or it or something else is not what the keys tell of.
+    Clips from elsewhere are another data set's, which may share the store.
     """
-    from ..extract.markers import MARKERS
-    from ..extract.plan import DESCRIPTORS, LOG_MEL, SEGMENTS, SPECTROGRAM, Plan
-
-    if MARKERS in keys:
-        raise InputError(
-            "the run reads facial markers, which clips alone do not have; put the corpus into a store by "
-            "avemo-extract, and name that store"
-        )
-    for stream, key in keys.items():
-        if key.settings.get("imported"):
-            raise InputError(
-                f"the run reads {stream!r}, which was imported and cannot be made here; put these clips "
-                "into a store, import their features by avemo store import, and name that store"
-            )
-    spoken = {name: key.settings for name, key in keys.items() if name.partition("/")[0] == SEGMENTS}
-    visual = {name: key.settings for name, key in keys.items() if "/" in name and name not in spoken}
-    heard = {name: key.settings for name, key in keys.items() if name not in {*visual, *spoken}}
-    seen = {stream.rpartition("/")[0]: settings for stream, settings in visual.items()}
-    listened = {stream.partition("/")[2]: settings for stream, settings in spoken.items() if "/" in stream}
-    always = (SPECTROGRAM, LOG_MEL, DESCRIPTORS)
-    precisions = {str(settings["precision"]) for settings in (*seen.values(), *listened.values())}
-    common: Mapping[str, Any] = next(iter(visual.values()), {})
-    faces = _files("--backbone", seen, backbones)
-    sounds = _files("--audio", {k: v for k, v in heard.items() if k not in always}, audio)
-    images = _files("--segment-audio", listened, segment_audio)
-    plan = Plan(
-        detector=detector or str(common.get("detector", "dlib")),
-        backbones=tuple(faces.values()),
-        view_sets=tuple(dict.fromkeys(stream.rpartition("/")[2] for stream in visual)),
-        audio=tuple(sounds.values()),
-        max_frames=common.get("max_frames"),
-        device=device,
-        precision=precisions.pop() if len(precisions) == 1 else "auto",
-        segments=bool(spoken),
-        segment_audio=tuple(images.values()),
-        voice_activity=next((str(settings["vad"]) for settings in spoken.values()), "energy"),
-        labels=tuple((text, label) for files in (faces, sounds, images) for label, text in files.items()),
-    )
-    _check(keys, plan.keys())
-    return plan
-
-
-def _files(option: str, wanted: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> dict[str, str]:
-    """By each label that is wanted, ``NAME`` or ``NAME@FILE``: the file of its checksum, else of its name."""
-    given = tuple(given)
-    known = {_label(text): text for text in given}
-    sums = {text: _sha256(text) for text in given}
-    files = {}
-    for label, settings in wanted.items():
-        name, _, stem = label.partition("@")
-        wanted_sum = str(settings.get("weights_sha256", "")).partition("+")[0]
-        same = [text for text in given if text.partition("@")[0] == name and sums[text] == wanted_sum]
-        if stem and label not in known and not same:
-            raise InputError(
-                f"the run reads features of {label}: name its weights by {option} {name}@FILE, a file of "
-                f"SHA-256 {settings['weights_sha256']}, once called {stem}"
-                + (f"; given: {', '.join(known.values())}" if known else "")
-            )
-        files[label] = same[0] if same else known.get(label, label)
-    return files
-
-
-def _sha256(text: str) -> str | None:
-    """Of the file of ``NAME@FILE`` or ``NAME@TAG``; None where there is none."""
-    from ..extract.backbones import WeightsError
-    from ..extract.backbones.weights_folder import find
-    from ..extract.digest import sha256_of
-
-    name, _, file = text.partition("@")
-    try:
-        return sha256_of(find(name, file)[0]) if file else None
-    except (WeightsError, OSError):
-        return None
-
-
-def _label(text: str) -> str:
-    name, _, file = text.partition("@")
-    return f"{name}@{Path(file).stem}" if file else name
-
-
-def _check(wanted: Mapping[str, FeatureKey], planned: Mapping[str, FeatureKey]) -> None:
-    for stream, key in wanted.items():
-        if planned[stream] != key:
-            changes = "; ".join(key.differences(planned[stream]))
-            raise InputError(
-                f"the run reads {stream!r} made with other settings than it would be made with here "
-                f"({changes}: trained / here); name the files of the training, or train again"
-            )
+    folder = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118  links are left as they are
+    keys = {clip.key for clip in found.clips}
+    clips = (row.clip for row in store.rows if row.clip.path and row.clip.key not in keys)
+    return [clip for clip in clips if os.path.abspath(clip.path).startswith(folder)]  # noqa: PTH100

@@ -11,20 +11,25 @@ if TYPE_CHECKING:
     from ..cache.store import FeatureStore
 
 
-def open_store(path: Path, create: bool = False) -> FeatureStore:
-    """A store; what of its journals makes no sense is told.
+def open_store(path: Path) -> FeatureStore:
+    """A store; damage to its journals is told.
 
     Raises:
         StoreError: there is none.
     """
     from ..cache.store import FeatureStore
 
-    store = FeatureStore(path, create=create)
+    store = FeatureStore(path)
+    say_damage(store)
+    return store
+
+
+def say_damage(store: FeatureStore) -> None:
+    """Warn of journal lines that make no sense and are left out."""
     if store.senseless:
         lines = f"{len(store.senseless)} lines" if len(store.senseless) > 1 else "a line"
         click.echo(
-            f"note: {path} leaves out what {lines} of its journals told; avemo store verify {path} names "
-            "the damage, and --drop lets it pass",
+            f"note: {store.path} leaves out what {lines} of its journals told; avemo store verify "
+            f"{store.path} names the damage, and --drop lets it pass",
             err=True,
         )
-    return store

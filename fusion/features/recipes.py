@@ -189,20 +189,22 @@ RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("basic", VISUAL, _ANY, ("basic",), joined, "--tta none"),
-        Recipe("f-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta mean"),
+        Recipe("f-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta meanstd"),
         Recipe("f-meanstd", VISUAL, _DEFAULT, ("mean", "std"), joined, "--tta meanstd"),
         Recipe("f-meanstd-2", VISUAL, _WIDE, ("mean", "std"), joined, "--tta meanstd2"),
         Recipe("f-normfft", VISUAL, _ANY, ("basic",), norm_fft, "--tta none"),
-        Recipe("f-ar-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta mean", 2),
+        Recipe("f-ar-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta meanstd", 2),
         Recipe("markers", VISUAL, ("()markers",), ("markers",), flat, "", channels=3, gaps=True),
-        Recipe("alexnet", AUDIO, (r"(alexnet(?:@.*)?)",), ("vectors",), joined, "--audio alexnet@FILE"),
+        Recipe(
+            "alexnet", AUDIO, (r"(alexnet(?:@.*)?)",), ("vectors",), joined, "--audio-backbone alexnet@FILE"
+        ),
         Recipe(
             "alexnet-logmel",
             AUDIO,
             (r"(alexnet-logmel(?:@.*)?)",),
             ("vectors",),
             joined,
-            "--audio alexnet-logmel@FILE",
+            "--audio-backbone alexnet-logmel@FILE",
         ),
         Recipe("logmel", AUDIO, ("()logmel",), ("logmel",), flat, "", channels=3),
         Recipe(
@@ -243,7 +245,7 @@ RECIPES: Mapping[str, Recipe] = {
             (r"segments/(.+)",),
             ("vectors",),
             joined,
-            "--segment-audio NAME@FILE",
+            "--segment-backbone NAME@FILE",
             segments=True,
         ),
         Recipe(

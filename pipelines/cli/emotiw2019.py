@@ -13,8 +13,9 @@ from ..demo.set import DEMO_NOTE, is_demo
 from ..fuse.leaks import allow_duplicates
 from ..fuse.priors import choose
 from ..recipes.emotiw2019 import HEADER, PAPER, RAW, results, write
-from ..stage_one import into_store, say_found
+from ..stage_one import into_store
 from .completion import names
+from .extraction import Printed
 from .framework import altered, command, group, json_result, keep_result
 from .options import (
     backbones_option,
@@ -51,7 +52,7 @@ EXAMPLES = """
 \b
 Examples:
   avemo emotiw2019 afew/ --out emotiw --backbone ir50@affectnet.pth --backbone ir50@rafdb.pth \\
-        --audio alexnet@alexnet-owt-7be5be79.pth --zip MyTeam
+        --audio-backbone alexnet@alexnet-owt-7be5be79.pth --zip MyTeam
   avemo demo clips && avemo emotiw2019 clips --out emotiw --max-frames 10
 
 \b
@@ -73,7 +74,8 @@ the paper's), submission.csv, scores.csv, and with --zip the challenge's zip.
         "F-AR-Mean, which joins both.",
     ),
     click.option(
-        "--audio",
+        "--audio-backbone",
+        "audio",
         metavar="alexnet@WEIGHTS",
         shell_complete=names(("alexnet@",)),
         help="The paper's audio network.  [default: statistics of the log-Mel spectrogram]",
@@ -138,8 +140,8 @@ def emotiw2019(
     written = [out / "results.md", out / "results.csv", *outputs(out, team)]
     refuse_existing(written, training["overwrite"], unless=out / "features")
     click.echo("== 1 of 3: clips to features")
-    say_found(afew_dir, found)
-    failures = into_store(found, plan, out / "features", workers)
+    Printed().found(afew_dir, found)
+    failures = into_store(found, plan, out / "features", workers, reporter=Printed())
     click.echo("\n== 2 of 3: features to trained heads")
     options = {
         **training,

@@ -12,18 +12,18 @@ import click
 from ... import __version__
 from ...extract import DEFAULT_BACKBONE
 from ..corpora.clips.found import count_of
-from ..stage_one import into_store, say_found
-from ..stale import settle_stale
-from .clip_options import PATTERN_HELP, dataset_options, find_chosen
+from ..stage_one import VIEW_SETS, ClipFolder, Extracted, ExtractSettings, extract
+from .clip_options import PATTERN_HELP, dataset_options
+from .extraction import Printed
 from .framework import altered, command, group, json_result, keep_result, refuse_idle
 from .options import (
-    audio_networks_option,
+    audio_backbones_option,
     backbones_option,
     detector_option,
     device_option,
     max_frames_option,
     precision_option,
-    segment_audio_option,
+    segment_backbones_option,
     store_option,
     vad_option,
     workers_option,
@@ -33,11 +33,9 @@ from .table import aligned, records
 
 if TYPE_CHECKING:
     from ...cache.rows import Row
-    from ...cache.store import FeatureStore
     from ..corpora.clips.find import Found
 
 PICTURE_OPTIONS = ("tta", "backbones", "detector", "max_frames")
-TTA = {"none": "none", "mean": "default", "meanstd": "default", "meanstd2": "wide"}
 
 EXAMPLES = """
 \b
@@ -45,11 +43,11 @@ Examples:
   avemo-extract afew/ --tta meanstd
   avemo-extract clips/ --manifest clips.csv --backbone resnet18@Resnet18_FER+.pth.tar
   avemo-extract afew/ --tta meanstd --tta meanstd2 --backbone ir50@affectnet.pth \\
-                --backbone ir50@rafdb.pth --audio alexnet@alexnet-owt-7be5be79.pth
+                --backbone ir50@rafdb.pth --audio-backbone alexnet@alexnet-owt-7be5be79.pth
   avemo-extract clips/ --pattern '{actor}-{sentence}-{emotion}_{take}' --labels 'an=Angry,sa=Sad'
   avemo-extract film.mp4 --store film --max-frames 200
   avemo-extract RML/ --tta none --backbone vgg19-227@vgg19-dcbb9e9d.pth \\
-                --segment-audio vgg19@vgg19-dcbb9e9d.pth
+                --segment-backbone vgg19@vgg19-dcbb9e9d.pth
   avemo-extract IEMOCAP_full_release/ --store iemocap
   avemo-extract clips/ --prune                       (files were deleted since)
   avemo-extract MELD/ --part 3/16 --store part-3     (one of 16 jobs)
@@ -60,7 +58,7 @@ Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
 """
 
 
-class Part(NamedTuple):
+class JobPart(NamedTuple):
     """The ``number``-th ``of`` so many."""
 
     number: int
@@ -70,13 +68,13 @@ class Part(NamedTuple):
         return f"{self.number}/{self.of}"
 
 
-def _part(context: click.Context, option: click.Parameter, text: str | None) -> Part | None:
+def _part(context: click.Context, option: click.Parameter, text: str | None) -> JobPart | None:
     if text is None:
         return None
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise click.BadParameter(f"{text!r}: I/N expected, with I from 1 to N, as 3/16")
-    return Part(int(number), int(count))
+    return JobPart(int(number), int(count))
 
 
 @command("extract", epilog=EXAMPLES + PATTERN_HELP)
@@ -88,18 +86,18 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
     "Features",
     click.option(
         "--tta",
-        type=click.Choice(list(TTA)),
+        type=click.Choice(list(VIEW_SETS)),
         multiple=True,
         default=("meanstd",),
         show_default=True,
-        help="Views of each face: none (1), mean and meanstd (18 close ones, whose mean and standard "
-        "deviation are both stored), meanstd2 (18 wide ones). Repeatable.",
+        help="Views of each face: none (the face as it is), meanstd (18 small changes; their mean and "
+        "standard deviation are stored), meanstd2 (18 larger changes). Repeatable.",
     ),
     altered(backbones_option, default=(DEFAULT_BACKBONE,), show_default=True),
-    audio_networks_option,
+    audio_backbones_option,
     detector_option,
     click.option("--segments", is_flag=True, help="Also cut speech into MFCC images of 655 ms."),
-    segment_audio_option,
+    segment_backbones_option,
     vad_option,
 )
 @group(
@@ -138,13 +136,13 @@ def main(
     store: Path,
     tta: tuple[str, ...],
     backbones: tuple[str, ...],
-    audio: tuple[str, ...],
+    audio_backbones: tuple[str, ...],
     detector: str,
     segments: bool,
-    segment_audio: tuple[str, ...],
+    segment_backbones: tuple[str, ...],
     vad: str,
     max_frames: int | None,
-    part: Part | None,
+    part: JobPart | None,
     device: str,
     precision: str,
     workers: int,
@@ -159,44 +157,43 @@ def main(
     the sound into spectrograms, and keeps everything in a feature store. What is stored already is not
     made again, so a run that was stopped goes on with the same command.
     """
-    segments = segments or bool(segment_audio)
+    segments = segments or bool(segment_backbones)
     if not segments:
         refuse_idle({"vad": "it says where speech is that is cut into segments; add --segments"})
-    found = find_chosen(clips, **source)
-    whole = found
-    if part:
-        found = found.part(*part)
-    pictures = not found.markers
-    if not pictures:
-        why = f"{found.dataset} is read as sound and facial markers, without pictures"
-        refuse_idle(dict.fromkeys(PICTURE_OPTIONS, why))
-    say_found(clips, found)
-    from ...cache.store import FeatureStore
     from ...extract.plan import Plan
 
     plan = Plan(
         detector=detector,
-        backbones=tuple(dict.fromkeys(backbones)) if pictures else (),
-        view_sets=tuple(dict.fromkeys(TTA[name] for name in tta)),
-        audio=tuple(dict.fromkeys(audio)),
+        backbones=tuple(dict.fromkeys(backbones)),
+        view_sets=tuple(dict.fromkeys(VIEW_SETS[name] for name in tta)),
+        audio=tuple(dict.fromkeys(audio_backbones)),
         max_frames=max_frames,
         device=device,
         precision=precision,
         batch=batch,
-        pictures=pictures,
         segments=segments,
-        segment_audio=tuple(dict.fromkeys(segment_audio)),
+        segment_audio=tuple(dict.fromkeys(segment_backbones)),
         voice_activity=vad,
     )
-    failures = into_store(found, plan, store, workers, replace)
-    with FeatureStore(store) as opened:
-        settle_stale(opened, whole, clips, prune)
-        _summarise(opened, found)
-    return 1 if failures or found.problems else 0
+    settings = ExtractSettings(ClipFolder(clips, **source), plan, store, workers, part, prune, replace)
+    done = extract(settings, _Watched())
+    _summarise(store, done)
+    keep_result(no_longer_there=[str(clip) for clip in done.gone], pruned=prune)
+    return 0 if done.whole else 1
 
 
-def _summarise(store: FeatureStore, found: Found) -> None:
-    rows = [row for row in map(store.row, found.clips) if row is not None]
+class _Watched(Printed):
+    """Refuses what would do nothing for these clips."""
+
+    def found(self, root: Path, found: Found) -> None:
+        if found.markers:
+            why = f"{found.dataset} is read as sound and facial markers, without pictures"
+            refuse_idle(dict.fromkeys(PICTURE_OPTIONS, why))
+        super().found(root, found)
+
+
+def _summarise(store: Path, done: Extracted) -> None:
+    found, rows = done.found, done.rows
     table = []
     for split in dict.fromkeys(row.clip.split for row in rows):
         of_split = [row for row in rows if row.clip.split == split]
@@ -217,16 +214,16 @@ def _summarise(store: FeatureStore, found: Found) -> None:
     header = ["split", "clips", "labelled", "with sound", "failed", "frames", "with face"]
     click.echo(aligned(header, table))
     failed = {str(row.clip): "; ".join(sorted({*row.failures.values()})) for row in rows if row.failures}
-    keep_result(store=str(store.path), dataset=found.dataset, splits=records(header, table), failed=failed)
+    keep_result(store=str(store), dataset=found.dataset, splits=records(header, table), failed=failed)
     changed = Counter(change for row in rows if row.has("faces") for change in _changes(row))
     if changed:
         told = (f"{count_of(count, 'clip')} {change}" for change, count in changed.items())
         click.echo(f"pictures: {', '.join(told)}")
     if found.markers:
         click.echo(_markers(rows))
-    following = f"; next: avemo-fuse train --store {store.path} --fusion fbp"
+    following = f"; next: avemo-fuse train --store {store} --fusion fbp"
     labelled = any(row.clip.label is not None for row in rows)
-    click.echo(f"stored in {store.path}{following if labelled else ''}")
+    click.echo(f"stored in {store}{following if labelled else ''}")
 
 
 def _changes(row: Row) -> Sequence[str]:

@@ -15,8 +15,9 @@ from ..fuse.cv_results import show
 from ..fuse.cv_results import write as write_folds
 from ..fuse.leaks import allow_duplicates
 from ..recipes.interspeech2019 import CORPORA, Result, as_text, file_name, rows_of, write
-from ..stage_one import into_store, say_found
+from ..stage_one import into_store
 from .clip_options import PATTERN_HELP, dataset_options, find_chosen
+from .extraction import Printed
 from .framework import InputError, altered, command, group, json_result, keep_result
 from .options import (
     backbone_option,
@@ -33,7 +34,7 @@ from .options import (
     members_option,
     out_option,
     seed_option,
-    segment_audio_option,
+    segment_backbones_option,
     select_option,
     vad_option,
     vote_option,
@@ -53,7 +54,8 @@ EXAMPLES = """
 Examples:
   avemo interspeech2019 clips/ --out segments
   avemo interspeech2019 RML/ --out rml --paper vgg19-dcbb9e9d.pth --detector ssd@opencv_face_detector_uint8.pb
-  avemo interspeech2019 clips/ --out vgg --backbone vgg19-227@faces.safetensors --segment-audio vgg19@mfcc.pth
+  avemo interspeech2019 clips/ --out vgg --backbone vgg19-227@faces.safetensors \\
+                        --segment-backbone vgg19@mfcc.pth
   avemo interspeech2019 clips/ --out groups --folds group-kfold:5 --members 5 --vote mean
 
 \b
@@ -77,7 +79,8 @@ confusion matrix for each (confusion-subject.csv).
     ),
     altered(backbone_option, help=f"Face network.  [default: {DEFAULT_BACKBONE}, which comes with avemo]"),
     altered(
-        segment_audio_option,
+        segment_backbones_option,
+        name="segment_backbone",
         multiple=False,
         help="Image network for MFCC images.  [default: mean and standard deviation of each coefficient]",
     ),
@@ -136,7 +139,7 @@ def interspeech2019(
     other_labels: str,
     paper: str | None,
     backbone: str | None,
-    segment_audio: str | None,
+    segment_backbone: str | None,
     lstm: int | None,
     folds: str,
     detector: str,
@@ -154,7 +157,7 @@ def interspeech2019(
     from ...extract.plan import Plan
 
     backbone = backbone or (f"{FACES}@{paper}" if paper else DEFAULT_BACKBONE)
-    segment_audio = segment_audio or (f"{SOUND}@{paper}" if paper else None)
+    segment_backbone = segment_backbone or (f"{SOUND}@{paper}" if paper else None)
     found = find_chosen(data, dataset, pattern, manifest, labels, other_labels)
     kinds = kinds_of(folds, found, training["seed"])
     plan = Plan(
@@ -164,14 +167,14 @@ def interspeech2019(
         max_frames=max_frames,
         device=training["device"],
         segments=True,
-        segment_audio=(segment_audio,) if segment_audio else (),
+        segment_audio=(segment_backbone,) if segment_backbone else (),
         voice_activity=vad,
     )
     pages = [out / "results.md", out / "results.csv"]
     refuse_existing(pages, training["overwrite"], unless=out / "features")
     click.echo(f"== 1 of {1 + len(kinds)}: clips to features")
-    say_found(data, found)
-    failures = into_store(found, plan, out / "features", training["workers"])
+    Printed().found(data, found)
+    failures = into_store(found, plan, out / "features", training["workers"], reporter=Printed())
     options = {
         **cv.make_context("cv", []).params,
         **training,

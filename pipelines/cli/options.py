@@ -39,16 +39,18 @@ backbone_option = click.option(
     shell_complete=names(BACKBONES),
     help="Network to train; without weights it starts at random.",
 )
-audio_networks_option = click.option(
-    "--audio",
+audio_backbones_option = click.option(
+    "--audio-backbone",
+    "audio_backbones",
     multiple=True,
     metavar="NAME@WEIGHTS",
     shell_complete=names(AUDIO_NETWORKS),
     help="Audio network, in addition to the spectrogram and log-Mel that are always stored: alexnet reads "
     "the spectrogram, alexnet-logmel log-Mel and its deltas. Repeatable.",
 )
-segment_audio_option = click.option(
-    "--segment-audio",
+segment_backbones_option = click.option(
+    "--segment-backbone",
+    "segment_backbones",
     multiple=True,
     metavar="NAME[@WEIGHTS]",
     shell_complete=names(BACKBONES),

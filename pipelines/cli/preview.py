@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..pages.preview.folder import Preview
-from ..stage_one import into_store, say_found
+from ..stage_one import into_store
 from .clip_options import PATTERN_HELP, dataset_options, find_chosen
+from .extraction import Printed
 from .framework import InputError, altered, command, group, json_result, keep_result, refuse_idle
 from .options import detector_option, max_frames_option, store_option, workers_option
 from .table import aligned
@@ -174,7 +175,7 @@ def _extract(
     from ...cache.store import FeatureStore
     from ...extract.plan import FACES, Plan
 
-    say_found(paths[0], found)
+    Printed().found(paths[0], found)
     plan = Plan(detector, backbones=(), max_frames=max_frames, pictures=not found.markers)
     if plan.pictures and (path / "store.json").exists():
         key = plan.keys()[FACES]
@@ -186,7 +187,7 @@ def _extract(
                 f"{path} holds face tracks of other settings ({'; '.join(differing)}: stored / asked for), "
                 f"which would be replaced; show them by avemo preview {path}, or name another --store"
             )
-    into_store(found, plan, path, workers)
+    into_store(found, plan, path, workers, reporter=Printed())
 
 
 def _say(shown: Preview) -> None:

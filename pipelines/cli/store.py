@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..corpora.clips.found import count_of
-from ..stale import named
 from ..store.importing import import_
 from ..stores import open_store
+from .extraction import named
 from .framework import InputError, command, json_result, tell_result, wants_json
 from .outputs import overwrite_option, refuse_existing
 from .progress import progress_bar

@@ -14,11 +14,11 @@ import click
 from ..cli.clip_options import DATASET_OPTIONS, PATTERN_HELP, dataset_options, find_chosen
 from ..cli.framework import InputError, altered, command, group, json_result, keep_result, refuse_idle
 from ..cli.options import (
-    audio_networks_option,
+    audio_backbones_option,
     backbones_option,
     detector_option,
     device_option,
-    segment_audio_option,
+    segment_backbones_option,
     store_option,
     workers_option,
 )
@@ -79,10 +79,10 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
         help="For clips: weights of a face network that the runs use. Repeatable.",
     ),
     altered(
-        audio_networks_option, help="For clips: weights of an audio network that the runs use. Repeatable."
+        audio_backbones_option, help="For clips: weights of an audio network that the runs use. Repeatable."
     ),
     altered(
-        segment_audio_option,
+        segment_backbones_option,
         metavar="NAME@WEIGHTS",
         help="For clips: weights of an image network over MFCC images that the runs use. Repeatable.",
     ),
@@ -148,8 +148,8 @@ def predict(
     window: float | None,
     hop: float | None,
     backbones: tuple[str, ...],
-    audio: tuple[str, ...],
-    segment_audio: tuple[str, ...],
+    audio_backbones: tuple[str, ...],
+    segment_backbones: tuple[str, ...],
     detector: str | None,
     device: str,
     workers: int,
@@ -177,20 +177,24 @@ def predict(
     found, failures = None, 0
     with TemporaryDirectory(prefix="avemo-") as scratch:
         if files or is_clips(source):
+            from ..cli.extraction import Printed
             from ..corpora.clips.find import find_files
-            from ..stage_one import into_store, plan_again, say_found
+            from ..plan_again import plan_again
+            from ..stage_one import into_store
 
             one = files[0] if files else source
             found = find_files(files) if len(files) > 1 else find_chosen(one, **dataset)
-            say_found(source, found)
-            plan = plan_again(keys_of(loaded), detector, backbones, audio, device, segment_audio)
+            Printed().found(source, found)
+            plan = plan_again(
+                keys_of(loaded), detector, backbones, audio_backbones, device, segment_backbones
+            )
             source = store or Path(scratch) / "features"
             if want:
                 scores, rows, failures = over_time(
                     loaded, of_split(found, split), plan, want, source, device, workers
                 )
             else:
-                failures = into_store(found, plan, source, workers)
+                failures = into_store(found, plan, source, workers, reporter=Printed())
         elif want:
             raise click.UsageError(
                 f"--overlay and --timeline need video clips, and {source} is a store; name a file or a folder"
@@ -218,7 +222,7 @@ def predict(
 
 def idle(runs: Sequence[Run], files: Sequence[Path], source: Path) -> dict[str, str]:
     """The options that do nothing with these runs and clips → why."""
-    networks = ("backbones", "audio", "segment_audio", "detector")
+    networks = ("backbones", "audio_backbones", "segment_backbones", "detector")
     if not (files or is_clips(source)):
         why = f"{source} is a store, and holds the features of its clips"
         return dict.fromkeys((*networks, "workers", *DATASET_OPTIONS), why)
@@ -228,9 +232,9 @@ def idle(runs: Sequence[Run], files: Sequence[Path], source: Path) -> dict[str, 
     if not any("/" in stream for stream in streams - spoken):
         found |= dict.fromkeys(("backbones", "detector"), "the runs read no pictures")
     if not any(stream.startswith("alexnet") for stream in streams):
-        found["audio"] = "the runs read no audio network"
+        found["audio_backbones"] = "the runs read no audio network"
     if not any("/" in stream for stream in spoken):
-        found["segment_audio"] = "the runs read no network over segments"
+        found["segment_backbones"] = "the runs read no network over segments"
     if len(files) > 1:
         found |= dict.fromkeys(DATASET_OPTIONS, "several files are taken as they are, unlabelled")
     return found

@@ -63,7 +63,7 @@ Examples:
   avemo pretrain audio --data emodb/ --subject-pattern '/(\\d\\d)' --balance sampling
   avemo pretrain audio --data recordings.csv --held-out 0.2 --devices 4
   avemo pretrain audio --evaluate --weights mine.safetensors --data java_sed/speech/ --held-out-subjects 06,07
-  avemo-extract clips/ --audio alexnet@mine.safetensors
+  avemo-extract clips/ --audio-backbone alexnet@mine.safetensors
 
 \b
 recordings.csv has the columns path and label, and subject, split (train, val, test) where they are known.
@@ -93,8 +93,8 @@ network_options = group(
     "Network",
     click.option("--network", default="alexnet", show_default=True, metavar="NAME[@WEIGHTS]",
                  shell_complete=names(("alexnet", "fcn")),
-                 help="alexnet, for --audio of avemo-extract; or fcn, an encoder of fusion heads. Without "
-                      "weights it starts at random."),
+                 help="alexnet, for --audio-backbone of avemo-extract; or fcn, an encoder of fusion heads. "
+                      "Without weights it starts at random."),
     click.option("--input", type=click.Choice(["spectrogram", "logmel"]), default="spectrogram",
                  show_default=True, help="Input of fcn."),
     click.option("--pooling", type=click.Choice(["attention", "mean"]), default="attention",
@@ -140,9 +140,9 @@ change_options = group(
 def audio(evaluate: bool, **options: Any) -> int:
     """Train an audio network on labelled recordings, or say how right one is.
 
-    Writes the weights, which --audio alexnet@FILE of avemo-extract and the encoders of avemo-fuse take, and a
-    card that says what they are. Nobody speaks on both sides of the held-out part. A training that was
-    stopped goes on with the same command, and ends as if it had not been.
+    Writes the weights, which --audio-backbone alexnet@FILE of avemo-extract and the encoders of avemo-fuse
+    take, and a card that says what they are. Nobody speaks on both sides of the held-out part. A training
+    that was stopped goes on with the same command, and ends as if it had not been.
     """
     with only_the_first_speaks():
         return _evaluate(options) if evaluate else _train(options)

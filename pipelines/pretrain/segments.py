@@ -56,7 +56,7 @@ Examples:
   avemo pretrain segments --store features --backbone vgg19@vgg19-dcbb9e9d.pth --held-out-subjects s1,s2
   avemo pretrain segments --backbone ferresnet --batch 64 --time-mask 0 --out mfcc.safetensors
   avemo pretrain segments --evaluate --weights mfcc.safetensors --held-out-subjects s1,s2
-  avemo-extract RML/ --segment-audio ferresnet@mfcc.safetensors --store features
+  avemo-extract RML/ --segment-backbone ferresnet@mfcc.safetensors --store features
 
 \b
 Clips of a split val are held out, those of a split test are neither fitted nor held out. Images take
@@ -103,7 +103,7 @@ def segments(evaluate: bool, **options: Any) -> int:
     """Train an image network on MFCC images of labelled speech, or say how right one is.
 
     The images are those of a store's segments, each with its clip's class. Writes the weights, which
-    --segment-audio NAME@FILE of avemo-extract takes, and a card that says what they are. Nobody speaks on
+    --segment-backbone NAME@FILE of avemo-extract takes, and a card that says what they are. Nobody speaks on
     both sides of the held-out part. A training that was stopped goes on with the same command, and ends as if
     it had not been.
     """

@@ -68,12 +68,12 @@ def test_what_is_missing_is_said_with_the_remedy(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert (
         f"{one} holds no f-ar-mean of 2 backbones, only what it needs of ir50@affectnet; `avemo-extract "
-        f"CLIPS --store {one} --tta mean --backbone ANOTHER@WEIGHTS`, its other options as before, adds a "
+        f"CLIPS --store {one} --tta meanstd --backbone ANOTHER@WEIGHTS`, its other options as before, adds a "
         "second"
     ) in result.stderr
     none = store_of(tmp_path / "none")
     result = train(none, "f-ar-mean", tmp_path / "run")
-    assert "--tta mean --backbone A --backbone B` adds it" in result.stderr
+    assert "--tta meanstd --backbone A --backbone B` adds it" in result.stderr
     both = store_of(tmp_path / "both", ONE, TWO)
     for text in ("f-ar-mean:ir50@rafdb+ir50@rafdb", "f-ar-mean:ir50", "f-ar-mean:ir50@rafdb+vgg"):
         result = train(both, text, tmp_path / "run")
@@ -104,7 +104,7 @@ def test_real_clips_and_two_real_networks(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("\n".join(["path,split,label", *rows]))
     store = tmp_path / "store"
     settings = (
-        f"--manifest {tmp_path}/clips.csv --store {store} --tta mean --max-frames 8 --workers 1".split()
+        f"--manifest {tmp_path}/clips.csv --store {store} --tta meanstd --max-frames 8 --workers 1".split()
     )
     for backbone in ("dlib", f"mobilefacenet@{shared}/weights/mobilefacenet.pt"):
         extracted = CliRunner().invoke(extract, [str(clips), *settings, "--backbone", backbone])

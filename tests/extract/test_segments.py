@@ -327,6 +327,6 @@ def test_the_command(clip: Clip, tmp_path: Path) -> None:
     code, said = run("--segments", "--vad", "webrtc")
     assert code == 2
     assert "no voice activity 'webrtc'" in str(said)
-    code, said = run("--segment-audio", "ferresnet")
+    code, said = run("--segment-backbone", "ferresnet")
     assert code == 0, said
     assert {"ferresnet/none", "segments", "segments/ferresnet"} < set(FeatureStore(tmp_path / "s").streams)

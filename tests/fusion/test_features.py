@@ -176,7 +176,7 @@ def test_errors_say_what_is_held_and_what_to_do(tmp_path: Path) -> None:
     for text, complaint in {
         "f-max": "no visual feature 'f-max'; there are auto, basic, f-mean, ",
         "logmel": "no visual feature 'logmel'",
-        "f-mean": r"holds no f-mean; it holds dlib/none, .* --tta mean` adds it",
+        "f-mean": r"holds no f-mean; it holds dlib/none, .* --tta meanstd` adds it",
         "f-ar-mean": "holds no f-ar-mean of 2 backbones",
         "basic": "holds basic of dlib, resnet18@a, resnet18@b; name one as in basic:dlib",
         "basic:resnet18": "does not say which",

@@ -62,7 +62,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
 
 def predict(home: Path, run: str, *arguments: object) -> tuple[object, ...]:
     network = f"mobilefacenet@{home / 'face.pt'}"
-    networks = {"audio": (), "segments": ("--backbone", "--segment-audio")}.get(run, ("--backbone",))
+    networks = {"audio": (), "segments": ("--backbone", "--segment-backbone")}.get(run, ("--backbone",))
     weights = [word for option in networks for word in (option, network)]
     return ("predict", home / run, *arguments, *weights, "--device", "cpu", "--workers", 1)
 

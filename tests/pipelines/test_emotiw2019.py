@@ -66,7 +66,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     features = torchvision.models.alexnet(weights=None).features
     torch.save({f"features.{name}": value for name, value in features.state_dict().items()}, folder / "a.pth")
     return ["--backbone", f"mobilefacenet@{folder}/affectnet.pt", "--backbone",
-            f"mobilefacenet@{folder}/rafdb.pt", "--audio", f"alexnet@{folder}/a.pth"]  # fmt: skip
+            f"mobilefacenet@{folder}/rafdb.pt", "--audio-backbone", f"alexnet@{folder}/a.pth"]  # fmt: skip
 
 
 def fill(store: Path, afew: Path, backbones: tuple[str, ...], audio: tuple[str, ...]) -> None:
@@ -203,7 +203,7 @@ def test_wrong_input_is_told(afew: Path, tmp_path: Path) -> None:
 
     assert "3 backbones given" in refused(afew, "--out", tmp_path, *["--backbone", "dlib"] * 3)
     assert "no detector 'x'" in refused(afew, "--out", tmp_path / "out", "--detector", "x")
-    assert "needs a weights file" in refused(afew, "--out", tmp_path / "out", "--audio", "alexnet")
+    assert "needs a weights file" in refused(afew, "--out", tmp_path / "out", "--audio-backbone", "alexnet")
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips/a.mp4").write_text("-")
     assert "not laid out as 'afew'" in refused(tmp_path / "clips", "--out", tmp_path / "out")

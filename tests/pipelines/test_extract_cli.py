@@ -22,8 +22,8 @@ from avemo.cache.store import VERSION, FeatureStore
 from avemo.extract.clip import Result as ClipResult
 from avemo.extract.clip import Task
 from avemo.pipelines.cli.extract import main
+from avemo.pipelines.cli.extraction import Notes
 from avemo.pipelines.cli.store import merge
-from avemo.pipelines.stage_one import _Notes
 
 MakeClip = Callable[..., Path]
 HEAVY = ("torch", "torchvision", "cv2", "numpy", "h5py", "librosa", "dlib", "av", "sklearn", "joblib")
@@ -304,7 +304,7 @@ def test_no_clips(folder: Path) -> None:
     ("option", "value", "expected"),
     [
         ("--backbone", "resnet81", "resnet18"),
-        ("--audio", "alexnot@x", "alexnet"),
+        ("--audio-backbone", "alexnot@x", "alexnet"),
         ("--detector", "dlob", "yunet"),
         ("--dataset", "afev", "afew"),
         ("--tta", "meanst", "meanstd2"),
@@ -343,7 +343,7 @@ def test_a_checkpoint_of_another_network(folder: Path) -> None:
     tensors = {"backbone.stem.weight": torch.zeros(8, 3, 3, 3)}
     for path, save in ((folder / "other.pt", torch.save), (folder / "other.safetensors", save_file)):
         save(tensors, path)
-        for option in ("--backbone=resnet18", "--audio=alexnet"):
+        for option in ("--backbone=resnet18", "--audio-backbone=alexnet"):
             result = extract(folder, f"{option}@{path}")
             assert_refused(result, path, "missing", "backbone.stem.weight", "Give the checkpoint that fits")
 
@@ -356,10 +356,10 @@ def test_a_checkpoint_that_would_run_code(folder: Path) -> None:
 
 def test_a_network_without_its_file(folder: Path) -> None:
     assert_refused(extract(folder, "--backbone", "resnet18"), "resnet18@FILE")
-    assert_refused(extract(folder, "--audio", "alexnet"), "alexnet@FILE")
+    assert_refused(extract(folder, "--audio-backbone", "alexnet"), "alexnet@FILE")
     assert_refused(extract(folder, "--detector", "yunet"), "--detector yunet@")
     gone = folder / "gone.pt"
-    for option in ("--backbone=resnet18", "--backbone=dlib", "--audio=alexnet", "--detector=yunet"):
+    for option in ("--backbone=resnet18", "--backbone=dlib", "--audio-backbone=alexnet", "--detector=yunet"):
         assert_refused(extract(folder, f"{option}@{gone}"), gone, "no such file")
 
 
@@ -426,7 +426,7 @@ def test_a_file_that_is_no_clip(folder: Path) -> None:
 
 
 def test_like_notes_are_counted() -> None:
-    notes = _Notes()
+    notes = Notes()
     shown, clip = [], Clip("a", "train", "a.wav")
     for number in range(535):
         result = ClipResult(Task(clip, {}), notes=["has no video stream; its faces are masked"])

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from avemo.cache.keys import FeatureKey
 from avemo.cache.store import FeatureStore
-from avemo.extract.errors import ClipError
+from avemo.extract.errors import ClipError, ExtractError
 from avemo.extract.markers import COUNT, RATE, MarkerSpan, read_markers, without_gaps
 from avemo.fusion.errors import FusionError
 from avemo.fusion.features.corpus import Sequences
@@ -23,12 +23,11 @@ from avemo.fusion.features.recipes import RECIPES, find
 from avemo.fusion.heads.encoders import EncoderSettings, build_encoder
 from avemo.fusion.training.batches import Batcher, Padded, Standardisation
 from avemo.pipelines.cli.extract import main as extract_main
-from avemo.pipelines.cli.framework import InputError
 from avemo.pipelines.cli.fuse import main as fuse_main
 from avemo.pipelines.corpora.clips.find import DatasetError, Found, NotThisDataset, find_clips
 from avemo.pipelines.corpora.clips.iemocap import NO_RECORDING, OTHER_WEARS
+from avemo.pipelines.plan_again import plan_again
 from avemo.pipelines.pretrain.recordings import find_recordings
-from avemo.pipelines.stage_one import plan_again
 
 from ..options import without_idle
 
@@ -539,5 +538,5 @@ def test_a_store_without_markers_says_so(tmp_path: Path) -> None:
 
 
 def test_runs_on_markers_are_not_made_of_clips() -> None:
-    with pytest.raises(InputError, match="reads facial markers, which clips alone do not have"):
+    with pytest.raises(ExtractError, match="reads facial markers, which clips alone do not have"):
         plan_again({"markers": FeatureKey("markers", {})})

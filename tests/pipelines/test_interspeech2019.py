@@ -164,7 +164,7 @@ def test_a_network_over_the_images(clips: Path, tmp_path: Path) -> None:
     network = f"mobilefacenet@{tmp_path / 'mfcc.pt'}"
     fill(tmp_path / "out/features", clips, (network,))
     result = recipe(clips, "--manifest", clips / "clips.csv", "--out", tmp_path / "out", "--folds", "subject",
-                    "--segment-audio", network, "--vote", "mean", "--members", 2)  # fmt: skip
+                    "--segment-backbone", network, "--vote", "mean", "--members", 2)  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "mfcc-vectors:mobilefacenet@mfcc, 5 values" in result.output
     assert "sound by mobilefacenet@mfcc" in (tmp_path / "out/results.md").read_text()

@@ -15,13 +15,14 @@ from click.testing import CliRunner, Result
 from avemo.cache.keys import FeatureKey
 from avemo.extract import DEFAULT_BACKBONE
 from avemo.extract.backbones import get
+from avemo.extract.errors import ExtractError
 from avemo.extract.plan import Plan
 from avemo.fusion.evaluation.scores import Scores
 from avemo.fusion.training.runs import Run
-from avemo.pipelines.cli.framework import InputError
 from avemo.pipelines.cli.fuse import main
 from avemo.pipelines.corpora.clips.find import find_clips
-from avemo.pipelines.stage_one import into_store, plan_again
+from avemo.pipelines.plan_again import plan_again
+from avemo.pipelines.stage_one import into_store
 
 from ..options import without_idle
 
@@ -74,7 +75,7 @@ def predict(*arguments: object) -> tuple[object, ...]:
 
 def test_clips_score_as_their_store_does(home: Path, tmp_path: Path) -> None:
     network = f"mobilefacenet@{home / 'face.pt'}"
-    weights = ("--backbone", network, "--segment-audio", network)
+    weights = ("--backbone", network, "--segment-backbone", network)
     runs = (home / "run", home / "sound", home / "segments")
     fuse("predict", *runs, home / "features", "--out", tmp_path / "stored.csv", "--device", "cpu")
     output = fuse(*predict(*runs, home / "clips", *weights, "--out", tmp_path / "fresh.csv"))
@@ -225,7 +226,7 @@ def test_settings_that_cannot_be_had_again_are_told() -> None:
     keys = Plan(view_sets=("none",), device="cpu").keys()
     stream = f"{DEFAULT_BACKBONE}/none"
     changed = FeatureKey(stream, {**keys[stream].settings, "track.min_overlap": 0.9})
-    with pytest.raises(InputError, match=r"track.min_overlap: 0.9 / 0.3: trained / here"):
+    with pytest.raises(ExtractError, match=r"track.min_overlap: 0.9 / 0.3: trained / here"):
         plan_again({stream: changed}, device="cpu")
 
 

@@ -119,7 +119,7 @@ def test_what_a_paper_has_not_is_refused(store: Path, tmp_path: Path) -> None:
     result = fuse("cv", "--preset", "zhou2019", "--fusion", "g-fbp", *out)
     assert result.exit_code == 2 and "zhou2019 has no g-fbp" in result.output
     result = fuse("train", "--preset", "zhou2019", *out)  # the store has no vectors of AlexNet
-    assert result.exit_code == 2 and "--audio alexnet@FILE" in result.output
+    assert result.exit_code == 2 and "--audio-backbone alexnet@FILE" in result.output
     result = fuse("tables", "fusion", "--preset", "zhou2021", *out)
     assert result.exit_code == 2 and "those that are: systems, family, encoders" in result.output
 

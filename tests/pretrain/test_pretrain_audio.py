@@ -528,7 +528,7 @@ class TestCommand:
         write(one / "Sad" / "a.wav", voice())
         write(one / "Angry" / "b.wav", voice(hertz=900))
         store = tmp_path / "features"
-        words = (one, "--store", store, "--audio", f"alexnet@{out}", "--workers", 1)
+        words = (one, "--store", store, "--audio-backbone", f"alexnet@{out}", "--workers", 1)
         code, text = self.run(*words, command=("extract",))
         assert code == 0, text
         from avemo.cache.store import FeatureStore

@@ -275,7 +275,7 @@ class TestCommand:
         noise = np.random.default_rng(0).standard_normal(24_000).astype(np.float32) / 10
         wavfile.write(clips / "a.wav", 16_000, noise)
         store = tmp_path / "heard"
-        words = (clips.parent, "--store", store, "--segment-audio", text, "--vad", "none", "--workers", 1)
+        words = (clips.parent, "--store", store, "--segment-backbone", text, "--vad", "none", "--workers", 1)
         code, told = run(*words, command=("extract",))
         assert code == 0, told
         with FeatureStore(store) as opened:

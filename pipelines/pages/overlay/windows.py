@@ -15,6 +15,7 @@ import click
 import numpy as np
 
 from .... import __version__
+from ...cli.extraction import Printed
 from ...cli.framework import InputError
 from ...cli.outputs import refuse_existing
 from ...cli.progress import progress_bar, seconds_bar
@@ -109,7 +110,7 @@ def over_time(
     work, scores, rows, failures = Work(), [], [], 0
     with work.on(FEATURES):
         for each, clips in _plans(plan, found.clips, window):
-            failures += into_store(replace(found, clips=clips), each, path, workers)
+            failures += into_store(replace(found, clips=clips), each, path, workers, reporter=Printed())
     with FeatureStore(path) as store:
         for row in filter(None, map(store.row, found.clips)):
             rows.append(row)

@@ -1,0 +1,208 @@
+"""Stage 1 as a command shows it: what was found, what is to be done, a progress bar, and what went wrong."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..corpora.clips.found import count_of, counts_of
+from ..stage_one import Reporter
+from ..stores import say_damage
+from .progress import progress_bar, seconds_bar
+
+if TYPE_CHECKING:
+    from ...cache.clips import Clip
+    from ...cache.store import FeatureStore
+    from ...extract.clip import Result
+    from ...extract.marker_run import MarkerRun
+    from ...extract.plan import Plan
+    from ...extract.run import Run
+    from ..corpora.clips.found import Found
+
+SHOWN = 20  # of the files that are left out
+NAMED = 3  # clips of which the same is noted, or that are no longer there
+LONG = 20.0  # seconds of a clip that has bars of its own
+
+
+class Printed(Reporter):
+    """Prints it."""
+
+    def found(self, root: Path, found: Found) -> None:
+        splits = Counter(clip.split for clip in found.clips)
+        listed = ", ".join(f"{count} {split}" for split, count in splits.items())
+        spare = len(found.left_out) - len(found.problems)
+        repeated = f"; {spare} files that only repeat them are passed over" if spare else ""
+        click.echo(f"{root}: {found.dataset}, {count_of(len(found.clips), 'clip')} ({listed}){repeated}")
+        labels = Counter(clip.label for clip in found.clips if clip.label)
+        if labels:
+            click.echo(f"classes: {counts_of(labels)}")
+        for note in found.notes:
+            click.echo(note)
+        for item in found.problems[:SHOWN]:
+            click.echo(f"left out: {item.path}: {item.why}", err=True)
+        if len(found.problems) > SHOWN:
+            click.echo(f"left out: {len(found.problems) - SHOWN} more", err=True)
+
+    def planned(self, plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
+        from ...extract.backbones.weights_folder import doubt
+
+        say_damage(store)
+        if run.renamed:
+            row, clip = run.renamed[0]
+            click.echo(
+                f"{count_of(len(run.renamed), 'clip')} stored under another id or split, and renamed: "
+                f"the file of {row.clip} is {clip} now{_more(run.renamed)}"
+            )
+        if run.twice:
+            click.echo(
+                f"{count_of(len(run.twice), 'clip')} stored twice; removed under the older id: "
+                f"{run.twice[0]}{_more(run.twice)}"
+            )
+        if run.replaced:
+            old, new = run.replaced[0]
+            click.echo(
+                f"{count_of(len(run.replaced), 'clip')} stored of another file, and made again: {old} was "
+                f"{old.path} and is {new.path}{_more(run.replaced)}"
+            )
+        relabelled = [(row.clip, clip) for clip in run.renewed for row in [store.row(clip)] if row]
+        relabelled = [(old, new) for old, new in relabelled if old.label not in (None, new.label)]
+        if relabelled:
+            old, new = relabelled[0]
+            click.echo(
+                f"{count_of(len(relabelled), 'clip')} stored with another label, which changes: {old} was "
+                f"{old.label} and is {new.label or 'unlabelled'}{_more(relabelled)}"
+            )
+        if run.gone:
+            click.echo(
+                f"note: {count_of(len(run.gone), 'file')} of stored clips cannot be read any more; what is "
+                f"stored of them is kept: {run.gone[0].path}{_more(run.gone)}",
+                err=True,
+            )
+        for stream, differences in run.changes.items():
+            click.echo(f"{stream} is stored with other settings ({'; '.join(differences)}): making it again")
+        if not run.tasks:
+            click.echo(f"{store.path}: nothing to do, all {total} clips are there already")
+            return
+        for text in dict.fromkeys((*plan.backbones, *plan.audio, *plan.segment_audio)):
+            if why := doubt(text):
+                click.echo(f"note: {why}", err=True)
+        networks = ", ".join(f"{network.label} ({network.precision})" for network in plan.networks())
+        sets = " and ".join(
+            "faces as they are" if name == "none" else f"{name} views" for name in plan.view_sets
+        )
+        views = f"{networks} over {sets}" if networks else "face tracks and sound"
+        views = views if plan.pictures else "sound alone"
+        click.echo(
+            f"{views} on {plan.torch_device}; {len(run.tasks)} of {total} clips to do in "
+            f"{run.workers} process{'es' if run.workers > 1 else ''}"
+        )
+
+    def watched(self, work: Run | MarkerRun, total: int) -> Iterator[Result]:
+        from ...extract.marker_run import MarkerRun
+
+        if isinstance(work, MarkerRun):
+            click.echo(f"facial markers; {len(work.tasks)} of {total} clips to do")
+        counts = {"failed": 0, "damaged": 0}
+        notes = Notes()
+        done = total - len(work.tasks)
+        with (
+            progress_bar(
+                total=total, initial=done, unit="clip", smoothing=0.1, disable=not work.tasks
+            ) as bar,
+            nullcontext() if isinstance(work, MarkerRun) else _within(work),
+        ):
+            bar.set_postfix(failed=0, refresh=False)
+            for result in work:
+                if result.failure or result.warnings:
+                    counts["failed" if result.failure else "damaged"] += 1
+                for line in (*_lines(result), *notes.told(result)):
+                    bar.write(line, file=sys.stderr)
+                bar.set_postfix(
+                    {name: n for name, n in counts.items() if n or name == "failed"}, refresh=False
+                )
+                bar.update()
+                yield result
+        for line in notes.counted():
+            click.echo(line, err=True)
+
+    def gone(self, clips: list[Clip], root: Path, pruned: bool) -> None:
+        if not clips:
+            return
+        what = f"{count_of(len(clips), 'stored clip')} no longer in {root}: {named(clips)}"
+        remedy = "removed from the store" if pruned else "kept, and trained on; --prune removes them"
+        click.echo(f"{what}; {remedy}", err=not pruned)
+
+
+def named(clips: Sequence[Clip]) -> str:
+    """The first of some clips."""
+    more = f", and {len(clips) - NAMED} more" if len(clips) > NAMED else ""
+    return ", ".join(map(str, clips[:NAMED])) + more
+
+
+@contextmanager
+def _within(run: Run) -> Iterator[None]:
+    """If a single clip is to be done, and it is long, a bar for each step of it."""
+    if len(run.tasks) != 1:
+        yield
+        return
+    with ExitStack() as bars:
+        steps: dict[str, Callable[[float], None]] = {}
+
+        def on_progress(step: str, at: float, length: float) -> None:
+            if length < LONG:
+                return
+            if step not in steps:
+                bars.close()
+                steps[step] = bars.enter_context(seconds_bar(step, length))
+            steps[step](at)
+
+        run.on_progress = on_progress
+        yield
+
+
+def _more(items: Sequence[object]) -> str:
+    return f", and {len(items) - 1} more" if len(items) > 1 else ""
+
+
+def _lines(result: Result) -> list[str]:
+    clip = f"{result.task.clip} ({result.task.clip.path})"
+    failed = [f"failed: {clip}: {result.failure}"] if result.failure else []
+    damaged = [f"damaged: {clip}: {warning}; what could be read is used" for warning in result.warnings]
+    return failed + damaged
+
+
+class Notes:
+    """What is worth a word about whole clips. A folder of sound alone says the same of each, so like notes
+    are told of a few clips by name and counted of the others."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def told(self, result: Result) -> list[str]:
+        """Lines to show at once."""
+        lines = []
+        for note in result.notes:
+            kind = _alike(note)
+            self._counts[kind] += 1
+            if self._counts[kind] <= NAMED:
+                lines.append(f"note: {result.task.clip} ({result.task.clip.path}): {note}")
+        return lines
+
+    def counted(self) -> list[str]:
+        """Lines to show at the end."""
+        return [
+            f"note: the same of {count_of(count - NAMED, 'more clip')}: {kind}"
+            for kind, count in self._counts.items()
+            if count > NAMED
+        ]
+
+
+def _alike(note: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "N", note)

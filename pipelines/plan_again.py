@@ -1,0 +1,120 @@
+"""The plan by which a trained run's features are extracted once more, from other clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..cache.keys import FeatureKey
+from ..extract.errors import ExtractError
+from ..extract.plan import Plan
+
+
+def plan_again(
+    keys: Mapping[str, FeatureKey],
+    detector: str | None = None,
+    backbones: Sequence[str] = (),
+    audio: Sequence[str] = (),
+    device: str = "auto",
+    segment_audio: Sequence[str] = (),
+) -> Plan:
+    """The plan that gives streams of just these keys once more.
+
+    Args:
+        keys: of the streams wanted, visual ones (``BACKBONE/VIEWSET``) and others.
+        detector, backbones, audio, segment_audio: ``NAME@FILE`` of what needs a file of weights; what comes
+            with a package is found without.
+        device: where the networks run.
+
+    Raises:
+        ExtractError: a file is not named, or it or something else is not what the keys tell of.
+    """
+    from ..extract.markers import MARKERS
+    from ..extract.plan import DESCRIPTORS, LOG_MEL, SEGMENTS, SPECTROGRAM
+
+    if MARKERS in keys:
+        raise ExtractError(
+            "the run reads facial markers, which clips alone do not have; put the corpus into a store by "
+            "avemo-extract, and name that store"
+        )
+    for stream, key in keys.items():
+        if key.settings.get("imported"):
+            raise ExtractError(
+                f"the run reads {stream!r}, which was imported and cannot be made here; put these clips "
+                "into a store, import their features by avemo store import, and name that store"
+            )
+    spoken = {name: key.settings for name, key in keys.items() if name.partition("/")[0] == SEGMENTS}
+    visual = {name: key.settings for name, key in keys.items() if "/" in name and name not in spoken}
+    heard = {name: key.settings for name, key in keys.items() if name not in {*visual, *spoken}}
+    seen = {stream.rpartition("/")[0]: settings for stream, settings in visual.items()}
+    listened = {stream.partition("/")[2]: settings for stream, settings in spoken.items() if "/" in stream}
+    always = (SPECTROGRAM, LOG_MEL, DESCRIPTORS)
+    precisions = {str(settings["precision"]) for settings in (*seen.values(), *listened.values())}
+    common: Mapping[str, Any] = next(iter(visual.values()), {})
+    faces = _files("--backbone", seen, backbones)
+    sounds = _files("--audio-backbone", {k: v for k, v in heard.items() if k not in always}, audio)
+    images = _files("--segment-backbone", listened, segment_audio)
+    plan = Plan(
+        detector=detector or str(common.get("detector", "dlib")),
+        backbones=tuple(faces.values()),
+        view_sets=tuple(dict.fromkeys(stream.rpartition("/")[2] for stream in visual)),
+        audio=tuple(sounds.values()),
+        max_frames=common.get("max_frames"),
+        device=device,
+        precision=precisions.pop() if len(precisions) == 1 else "auto",
+        segments=bool(spoken),
+        segment_audio=tuple(images.values()),
+        voice_activity=next((str(settings["vad"]) for settings in spoken.values()), "energy"),
+        labels=tuple((text, label) for files in (faces, sounds, images) for label, text in files.items()),
+    )
+    _check(keys, plan.keys())
+    return plan
+
+
+def _files(option: str, wanted: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> dict[str, str]:
+    """By each label that is wanted, ``NAME`` or ``NAME@FILE``: the file of its checksum, else of its name."""
+    given = tuple(given)
+    known = {_label(text): text for text in given}
+    sums = {text: _sha256(text) for text in given}
+    files = {}
+    for label, settings in wanted.items():
+        name, _, stem = label.partition("@")
+        wanted_sum = str(settings.get("weights_sha256", "")).partition("+")[0]
+        same = [text for text in given if text.partition("@")[0] == name and sums[text] == wanted_sum]
+        if stem and label not in known and not same:
+            raise ExtractError(
+                f"the run reads features of {label}: name its weights by {option} {name}@FILE, a file of "
+                f"SHA-256 {settings['weights_sha256']}, once called {stem}"
+                + (f"; given: {', '.join(known.values())}" if known else "")
+            )
+        files[label] = same[0] if same else known.get(label, label)
+    return files
+
+
+def _sha256(text: str) -> str | None:
+    """Of the file of ``NAME@FILE`` or ``NAME@TAG``; None where there is none."""
+    from ..extract.backbones import WeightsError
+    from ..extract.backbones.weights_folder import find
+    from ..extract.digest import sha256_of
+
+    name, _, file = text.partition("@")
+    try:
+        return sha256_of(find(name, file)[0]) if file else None
+    except (WeightsError, OSError):
+        return None
+
+
+def _label(text: str) -> str:
+    name, _, file = text.partition("@")
+    return f"{name}@{Path(file).stem}" if file else name
+
+
+def _check(wanted: Mapping[str, FeatureKey], planned: Mapping[str, FeatureKey]) -> None:
+    for stream, key in wanted.items():
+        if planned[stream] != key:
+            changes = "; ".join(key.differences(planned[stream]))
+            raise ExtractError(
+                f"the run reads {stream!r} made with other settings than it would be made with here "
+                f"({changes}: trained / here); name the files of the training, or train again"
+            )
