@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..extract.marker_run import MarkerRun
     from ..extract.plan import Plan
     from ..extract.run import Run
-    from .corpora.clips.found import Found
+    from .corpora.clips.found import FoundClips
 
 VIEW_SETS = {"none": "none", "meanstd": "default", "meanstd2": "wide"}
 """What ``--tta`` calls the view sets."""
@@ -43,7 +43,7 @@ class ClipFolder:
     labels: str | Mapping[str, str] = ""
     other_labels: str = "keep"
 
-    def find(self) -> Found:
+    def find(self) -> FoundClips:
         """Its clips.
 
         Raises:
@@ -94,7 +94,7 @@ class Extracted:
         gone: stored clips that are no longer in the folder.
     """
 
-    found: Found
+    found: FoundClips
     rows: list[Row]
     failures: int
     gone: list[Clip]
@@ -108,7 +108,7 @@ class Extracted:
 class Reporter:
     """Is told what happens in stage 1; this one keeps it to itself."""
 
-    def found(self, root: Path, found: Found) -> None:
+    def found(self, root: Path, found: FoundClips) -> None:
         """Which clips there are, before anything is done."""
 
     def planned(self, plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
@@ -150,7 +150,7 @@ def extract(settings: ExtractSettings, reporter: Reporter | None = None) -> Extr
 
 
 def into_store(
-    found: Found,
+    found: FoundClips,
     plan: Plan,
     path: Path,
     workers: int = 0,
@@ -188,7 +188,7 @@ def _troubled(results: Iterator[Result]) -> int:
     return sum(bool(result.failure or result.warnings) for result in results)
 
 
-def stale(store: FeatureStore, found: Found, root: Path) -> list[Clip]:
+def stale(store: FeatureStore, found: FoundClips, root: Path) -> list[Clip]:
     """Clips of files below ``root`` that are stored, and not among ``found``.
 
     Clips from elsewhere are another data set's, which may share the store.

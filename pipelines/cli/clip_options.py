@@ -12,7 +12,7 @@ from .completion import datasets, names
 from .framework import group
 
 if TYPE_CHECKING:
-    from ..corpora.clips.find import Found
+    from ..corpora.clips.find import FoundClips
 
 PATTERN_HELP = """
 \b
@@ -69,7 +69,7 @@ DATASET_OPTIONS = ("dataset", "pattern", "manifest", "labels", "other_labels")
 
 def find_chosen(
     root: Path, dataset: str, pattern: str, manifest: Path | None, labels: str, other_labels: str
-) -> Found:
+) -> FoundClips:
     """The clips in ``root`` that these options say; see :func:`.find_clips`.
 
     Raises:

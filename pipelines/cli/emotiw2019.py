@@ -34,7 +34,7 @@ from .table import aligned, records
 
 if TYPE_CHECKING:
     from ...fusion.evaluation.priors import Prior
-    from ..corpora.clips.find import Found
+    from ..corpora.clips.find import FoundClips
 
 VIEW_SETS = ("default", "wide")
 JOINT = "f-ar-mean"
@@ -210,7 +210,7 @@ def _marks(runs: Mapping[str, Path]) -> list[str]:
     return [f"{mark.capitalize()}." for mark in sorted(marks)]
 
 
-def _validated(found: Found, fit_on: str) -> bool:
+def _validated(found: FoundClips, fit_on: str) -> bool:
     return fit_on == "train" and any(clip.split == "val" and clip.label for clip in found.clips)
 
 

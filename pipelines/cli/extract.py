@@ -33,7 +33,7 @@ from .table import aligned, records
 
 if TYPE_CHECKING:
     from ...cache.rows import Row
-    from ..corpora.clips.find import Found
+    from ..corpora.clips.find import FoundClips
 
 PICTURE_OPTIONS = ("tta", "backbones", "detector", "max_frames")
 
@@ -185,7 +185,7 @@ def main(
 class _Watched(Printed):
     """Refuses what would do nothing for these clips."""
 
-    def found(self, root: Path, found: Found) -> None:
+    def found(self, root: Path, found: FoundClips) -> None:
         if found.markers:
             why = f"{found.dataset} is read as sound and facial markers, without pictures"
             refuse_idle(dict.fromkeys(PICTURE_OPTIONS, why))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...extract.marker_run import MarkerRun
     from ...extract.plan import Plan
     from ...extract.run import Run
-    from ..corpora.clips.found import Found
+    from ..corpora.clips.found import FoundClips
 
 SHOWN = 20  # of the files that are left out
 NAMED = 3  # clips of which the same is noted, or that are no longer there
@@ -34,7 +34,7 @@ LONG = 20.0  # seconds of a clip that has bars of its own
 class Printed(Reporter):
     """Prints it."""
 
-    def found(self, root: Path, found: Found) -> None:
+    def found(self, root: Path, found: FoundClips) -> None:
         splits = Counter(clip.split for clip in found.clips)
         listed = ", ".join(f"{count} {split}" for split, count in splits.items())
         spare = len(found.left_out) - len(found.problems)

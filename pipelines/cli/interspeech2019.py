@@ -44,7 +44,7 @@ from .outputs import overwrite_option, refuse_existing
 
 if TYPE_CHECKING:
     from ...extract.plan import Plan
-    from ..corpora.clips.find import Found
+    from ..corpora.clips.find import FoundClips
 
 FACES, SOUND, LSTM = "vgg19-227", "vgg19", 4096  # the paper's networks and sizes
 SMALL_LSTM = 128
@@ -201,7 +201,7 @@ def interspeech2019(
     return 1 if failures or found.problems else 0
 
 
-def kinds_of(text: str, found: Found, seed: int) -> list[str]:
+def kinds_of(text: str, found: FoundClips, seed: int) -> list[str]:
     """The kinds of folds that ``--folds`` asks for; that they can be made is seen before any work.
 
     Raises:
@@ -229,7 +229,7 @@ def features_of(plan: Plan) -> dict[str, str]:
     }
 
 
-def notes_of(options: Mapping[str, Any], found: Found, demo: str | None) -> Sequence[str]:
+def notes_of(options: Mapping[str, Any], found: FoundClips, demo: str | None) -> Sequence[str]:
     """What whoever reads the tables must know."""
     (faces, sound) = (options[stream].partition(":")[2] for stream in ("visual", "audio"))
     sound = sound or "mean and standard deviation of each coefficient of MFCC, Δ and ΔΔ"

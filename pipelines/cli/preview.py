@@ -17,7 +17,7 @@ from .options import detector_option, max_frames_option, store_option, workers_o
 from .table import aligned
 
 if TYPE_CHECKING:
-    from ..corpora.clips.find import Found
+    from ..corpora.clips.find import FoundClips
 
 FRAMES_LOOKED_AT, FRAMES_SHOWN, SHEETS = 32, 8, 1000
 WORST = 5
@@ -145,7 +145,7 @@ def _named(paths: Sequence[Path]) -> str:
     return f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else str(paths[0])
 
 
-def _found(paths: Sequence[Path], source: dict[str, Any]) -> Found:
+def _found(paths: Sequence[Path], source: dict[str, Any]) -> FoundClips:
     if len(paths) == 1:
         return find_chosen(paths[0], **source)
     for path in paths:
@@ -161,7 +161,7 @@ def _found(paths: Sequence[Path], source: dict[str, Any]) -> Found:
 
 def _extract(
     paths: Sequence[Path],
-    found: Found,
+    found: FoundClips,
     path: Path,
     detector: str,
     max_frames: int | None,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ...cache.store import FeatureStore
     from ...fusion.evaluation.scores import Scores
     from ...fusion.training.runs import Run
-    from ..corpora.clips.find import Found
+    from ..corpora.clips.find import FoundClips
 
 EXAMPLES = """
 \b
@@ -338,7 +338,7 @@ def keys_of(runs: Sequence[Run]) -> dict[str, FeatureKey]:
     return keys
 
 
-def of_split(found: Found, split: str | None) -> Found:
+def of_split(found: FoundClips, split: str | None) -> FoundClips:
     """The clips of one split, where one is named."""
     clips = [clip for clip in found.clips if split in (None, clip.split)]
     if not clips:
@@ -347,7 +347,7 @@ def of_split(found: Found, split: str | None) -> Found:
     return replace(found, clips=clips)
 
 
-def choose(store: FeatureStore, found: Found | None, split: str | None) -> list[Row]:
+def choose(store: FeatureStore, found: FoundClips | None, split: str | None) -> list[Row]:
     """The clips to score: those found, or all that the store holds; of one split, where one is named."""
     every = store.rows if found is None else [row for row in map(store.row, found.clips) if row]
     rows = [row for row in every if split in (None, row.clip.split)]

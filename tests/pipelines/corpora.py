@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from avemo.pipelines.corpora.clips.found import Found
+from avemo.pipelines.corpora.clips.found import FoundClips
 
 
 def plant(root: Path, clip: Path, files: Iterable[str]) -> Path:
@@ -18,6 +18,6 @@ def plant(root: Path, clip: Path, files: Iterable[str]) -> Path:
     return root
 
 
-def said(found: Found) -> set[tuple[str, str | None, str | None, str]]:
+def said(found: FoundClips) -> set[tuple[str, str | None, str | None, str]]:
     """Split, class, subject and id of each clip."""
     return {(clip.split, clip.label, clip.subject, clip.id) for clip in found.clips}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from avemo.cache.clips import Clip
-from avemo.pipelines.corpora.clips.find import DatasetError, Found, NotThisDataset, find_clips
+from avemo.pipelines.corpora.clips.find import DatasetError, FoundClips, NotThisDataset, find_clips
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 
@@ -28,15 +28,15 @@ def grow(root: Path, *files: str) -> Path:
     return root
 
 
-def keys(found: Found) -> list[str]:
+def keys(found: FoundClips) -> list[str]:
     return [str(clip) for clip in found.clips]
 
 
-def labels(found: Found) -> dict[str, str | None]:
+def labels(found: FoundClips) -> dict[str, str | None]:
     return {clip.id: clip.label for clip in found.clips}
 
 
-def reason(found: Found, path: str) -> str:
+def reason(found: FoundClips, path: str) -> str:
     """The one reason, with its detail, why ``path`` was left out."""
     (text,) = (item.why for item in found.left_out if item.path == path)
     return text

@@ -24,7 +24,7 @@ from avemo.fusion.heads.encoders import EncoderSettings, build_encoder
 from avemo.fusion.training.batches import Batcher, Padded, Standardisation
 from avemo.pipelines.cli.extract import main as extract_main
 from avemo.pipelines.cli.fuse import main as fuse_main
-from avemo.pipelines.corpora.clips.find import DatasetError, Found, NotThisDataset, find_clips
+from avemo.pipelines.corpora.clips.find import DatasetError, FoundClips, NotThisDataset, find_clips
 from avemo.pipelines.corpora.clips.iemocap import NO_RECORDING, OTHER_WEARS
 from avemo.pipelines.plan_again import plan_again
 from avemo.pipelines.pretrain.recordings import find_recordings
@@ -130,7 +130,7 @@ def dialog(tmp_path: Path) -> Path:
     return home / f"dialog/EmoEvaluation/{name}.txt"
 
 
-def reasons(found: Found) -> dict[str, str]:
+def reasons(found: FoundClips) -> dict[str, str]:
     """Why sentences are left out, by the last four letters of their names."""
     return {Path(item.path).stem[-4:]: item.reason for item in found.problems}
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from .folders import find_afew, find_class_folders, find_flat
-from .found import DatasetError, Found, NotThisDataset
+from .found import DatasetError, FoundClips, NotThisDataset
 from .iemocap import EVERY, EXCITED, find_iemocap
 from .labels import names_an_emotion, with_labels
 from .manifest import read_manifest
@@ -19,7 +19,7 @@ from .names import find_by_scheme
 from .scan import MEDIA_SUFFIXES, Tree, is_media, scan
 from .schemes import SCHEMES, Scheme
 
-__all__ = ["ADAPTERS", "DATASETS", "DatasetError", "Found", "NotThisDataset", "find_clips"]
+__all__ = ["ADAPTERS", "DATASETS", "DatasetError", "FoundClips", "NotThisDataset", "find_clips"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Adapter:
 
     name: str
     layout: str
-    find: Callable[[Tree], Found]
-    take: Callable[[Tree], Found]
+    find: Callable[[Tree], FoundClips]
+    take: Callable[[Tree], FoundClips]
 
 
-def _adapter(name: str, layout: str, find: Callable[[Tree], Found]) -> Adapter:
+def _adapter(name: str, layout: str, find: Callable[[Tree], FoundClips]) -> Adapter:
     return Adapter(name, layout, find, find)
 
 
@@ -47,7 +47,7 @@ SHOWN = 12  # folders that an error lists with their counts
 _OTHERWISE = "otherwise say what they are by --dataset, --pattern or --manifest"
 
 
-def _folders_of_emotions(tree: Tree) -> Found:
+def _folders_of_emotions(tree: Tree) -> FoundClips:
     """Class folders, at least half of which are named for emotions; others are not guessed to be classes."""
     found = find_class_folders(tree)
     names = {clip.label for clip in found.clips if clip.label}
@@ -113,7 +113,7 @@ def find_clips(
     pattern: str = "",
     labels: Mapping[str, str] | None = None,
     others: str = "keep",
-) -> Found:
+) -> FoundClips:
     """Find the clips below a folder, or those that a manifest lists.
 
     Args:
@@ -130,7 +130,7 @@ def find_clips(
     return with_labels(_find(root, dataset, manifest, pattern), labels, others)
 
 
-def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> Found:
+def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> FoundClips:
     if dataset not in DATASETS:
         raise DatasetError(f"no data set '{dataset}', expected one of {', '.join(DATASETS)}")
     named = {"a manifest": manifest, f"the data set '{dataset}'": dataset != "auto", "a pattern": pattern}
@@ -151,7 +151,7 @@ def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> Foun
     return _first_that_fits(tree)
 
 
-def find_files(files: Sequence[Path]) -> Found:
+def find_files(files: Sequence[Path]) -> FoundClips:
     """These media files, unlabelled; where two have one name, a clip's id is its path.
 
     Raises:
@@ -203,7 +203,7 @@ def _suffixes() -> str:
     return " ".join(sorted(MEDIA_SUFFIXES))
 
 
-def _taken(tree: Tree, adapter: Adapter) -> Found:
+def _taken(tree: Tree, adapter: Adapter) -> FoundClips:
     try:
         return replace(adapter.take(tree), name=adapter.name)
     except NotThisDataset as error:
@@ -211,7 +211,7 @@ def _taken(tree: Tree, adapter: Adapter) -> Found:
         raise NotThisDataset(f"'{tree.root}'{named}: {error}") from error
 
 
-def _first_that_fits(tree: Tree) -> Found:
+def _first_that_fits(tree: Tree) -> FoundClips:
     for adapter in ADAPTERS.values():
         if adapter.name == "flat":
             _require_no_better_guess(tree)
@@ -245,6 +245,6 @@ def _require_no_better_guess(tree: Tree) -> None:
         )
 
 
-def _first_unused(found: Found) -> str:
+def _first_unused(found: FoundClips) -> str:
     unused = next((item for item in found.problems if item.detail), None) or found.left_out[0]
     return f"'{unused.path}'"

@@ -12,7 +12,7 @@ from ....cache.clips import Clip
 from .found import (
     MOST,
     ONLY_SPLIT,
-    Found,
+    FoundClips,
     NotThisDataset,
     clip_at,
     count_of,
@@ -45,7 +45,7 @@ class Place(NamedTuple):
     stranger: str | None = None
 
 
-def find_afew(tree: Tree, named: bool = False) -> Found:
+def find_afew(tree: Tree, named: bool = False) -> FoundClips:
     """AFEW however it was unpacked: split folders at any depth, class folders in them, the test part flat.
 
     The root itself may be a split folder. A test part that has class folders is labelled by them.
@@ -70,7 +70,7 @@ def find_afew(tree: Tree, named: bool = False) -> Found:
         else:
             refused.append((file, _why_not_afew(place)))
     kept, twice = one_per_id(clips, tree.root)
-    return Found(kept, "AFEW", [*tree.left_out, *_by_folder(refused), *twice])
+    return FoundClips(kept, "AFEW", [*tree.left_out, *_by_folder(refused), *twice])
 
 
 def _afew_place(folders: tuple[str, ...]) -> Place:
@@ -117,7 +117,7 @@ def _why_not_afew(place: Place) -> str:
     return f"unknown class folder '{place.stranger}' (expected one of {', '.join(AFEW_CLASSES)})"
 
 
-def find_class_folders(tree: Tree) -> Found:
+def find_class_folders(tree: Tree) -> FoundClips:
     """``<Class>/<clip>``, with or without folders train, val and test above; a test part may be flat.
 
     The id of a clip is its path below the root without the folder of its split and the suffix.
@@ -142,7 +142,7 @@ def find_class_folders(tree: Tree) -> Found:
         )
     kept, twice = one_per_id(clips, tree.root)
     dataset = f"class folders ({len(classes)} classes)"
-    return Found(kept, dataset, [*tree.left_out, *_by_folder(refused), *twice])
+    return FoundClips(kept, dataset, [*tree.left_out, *_by_folder(refused), *twice])
 
 
 def _shared_folders(files: list[PurePosixPath]) -> int:
@@ -174,11 +174,11 @@ def empty_class_folders(clips: Iterable[Clip]) -> list[Path]:
     ]
 
 
-def find_flat(tree: Tree) -> Found:
+def find_flat(tree: Tree) -> FoundClips:
     """Every media file, unlabelled; its id is its path below the root without the suffix."""
     clips = [Clip(path_id(file), ONLY_SPLIT, f"{tree.root}/{file}") for file in tree.files]
     kept, twice = one_per_id(clips, tree.root)
-    return Found(kept, "unlabelled clips (no data set recognised)", [*tree.left_out, *twice])
+    return FoundClips(kept, "unlabelled clips (no data set recognised)", [*tree.left_out, *twice])
 
 
 def _by_folder(refused: Iterable[tuple[PurePosixPath, str]]) -> list[LeftOut]:

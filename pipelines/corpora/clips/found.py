@@ -37,7 +37,7 @@ class NotThisDataset(DatasetError):
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundClips:
     """The clips of a folder in natural order, or of a manifest in its own; train, val, test, other splits.
 
     ``dataset`` is what people call it, ``name`` what ``--dataset`` does, if it has such a name. ``notes``
@@ -59,7 +59,7 @@ class Found:
         """What was left out and should be looked at."""
         return [item for item in self.left_out if not item.spare]
 
-    def part(self, number: int, count: int) -> Found:
+    def part(self, number: int, count: int) -> FoundClips:
         """Every ``count``-th clip from the ``number``-th on (from 1), so that long and short ones mix.
 
         What was left out is told by the first part alone.

@@ -23,7 +23,7 @@ from ....cache.clips import Clip
 from .found import (
     ONLY_SPLIT,
     DatasetError,
-    Found,
+    FoundClips,
     NotThisDataset,
     clip_at,
     count_of,
@@ -95,7 +95,7 @@ class Evaluation:
 
 def find_iemocap(
     tree: Tree, protocol: str = "improvised", labels: Mapping[str, str] = CLASSES, scripted: bool = False
-) -> Found:
+) -> FoundClips:
     """The sentences of some emotions, with a subject for each speaker.
 
     Args:
@@ -147,7 +147,7 @@ def find_iemocap(
         )
     held = {*sentences}
     whole = [LeftOut(str(file), "of a whole dialog", spare=True) for file in tree.files if file not in held]
-    return Found(
+    return FoundClips(
         kept,
         f"IEMOCAP ({protocol})",
         problems + whole,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .folders import AFEW_CLASSES
-from .found import DatasetError, Found, count_of
+from .found import DatasetError, FoundClips, count_of
 
 SYNONYMS = {
     **dict.fromkeys(("anger", "angry", "ang"), "Angry"),
@@ -102,7 +102,9 @@ def _from_file(file: Path) -> list[tuple[str, str]]:
     return [(name.strip(), label.strip()) for name, label in table.items()]
 
 
-def with_labels(found: Found, labels: Mapping[str, str] | None = None, others: str = "keep") -> Found:
+def with_labels(
+    found: FoundClips, labels: Mapping[str, str] | None = None, others: str = "keep"
+) -> FoundClips:
     """Put the classes of what was found right; the notes tell what was changed and left out.
 
     Args:
@@ -135,7 +137,7 @@ def same_class(label: str, classes: Iterable[str]) -> str | None:
     return None
 
 
-def _one_case(found: Found) -> Callable[[str], str]:
+def _one_case(found: FoundClips) -> Callable[[str], str]:
     """Names that differ in the case of their letters are one: one of the seven, or the most common."""
     counts = Counter(clip.label for clip in found.clips if clip.label)
     spelt = {name.casefold(): name for name, _ in reversed(counts.most_common())}
@@ -148,7 +150,7 @@ def _one_of_seven(nearest: Mapping[str, str]) -> Callable[[str], str | None]:
     return lambda label: table.get(label.casefold())
 
 
-def _renamed(found: Found, name: Callable[[str], str | None], why: str) -> Found:
+def _renamed(found: FoundClips, name: Callable[[str], str | None], why: str) -> FoundClips:
     counts = Counter(clip.label for clip in found.clips if clip.label)
     names = {label: name(label) for label in counts}
     if counts and not any(names.values()):

@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 
 from ....cache.clips import Clip
 from .folders import FOLDER_SPLITS
-from .found import ONLY_SPLIT, DatasetError, Found, one_per_id, path_id
+from .found import ONLY_SPLIT, DatasetError, FoundClips, one_per_id, path_id
 from .scan import LeftOut
 
 COLUMNS = ("path", "split", "label", "subject", "session", "id")
 
 
-def read_manifest(manifest: Path) -> Found:
+def read_manifest(manifest: Path) -> FoundClips:
     """The clips of a CSV in UTF-8 whose first line names the columns, :data:`COLUMNS` or some of them.
 
     ``path`` is absolute or relative to the CSV's folder; ``split`` is ``all`` where empty, and train, val or
@@ -36,7 +36,7 @@ def read_manifest(manifest: Path) -> Found:
     if not kept:
         first = f"; '{left_out[0].path}': {left_out[0].why}" if left_out else ""
         raise DatasetError(f"'{manifest}' lists no clip that can be used{first}")
-    return Found(kept, f"manifest {manifest.name}", [*left_out, *twice])
+    return FoundClips(kept, f"manifest {manifest.name}", [*left_out, *twice])
 
 
 def table_rows(manifest: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from ....cache.clips import Clip
 from .folders import FOLDER_SPLITS
-from .found import HOLDS, MOST, ONLY_SPLIT, WHOLE, Copy, Found, NotThisDataset, holds, one_per_recording
+from .found import HOLDS, MOST, ONLY_SPLIT, WHOLE, Copy, FoundClips, NotThisDataset, holds, one_per_recording
 from .pattern import Named
 from .scan import LeftOut, Tree
 from .schemes import Scheme
@@ -18,7 +18,7 @@ from .table import Key, Labels
 SHOWN = 3  # of the names that do not fit: where they fail
 
 
-def find_by_scheme(tree: Tree, scheme: Scheme, share: float = MOST) -> Found:
+def find_by_scheme(tree: Tree, scheme: Scheme, share: float = MOST) -> FoundClips:
     """The clips whose paths a scheme's pattern fits, and what of them is missing from its tables.
 
     Args:
@@ -48,7 +48,7 @@ def find_by_scheme(tree: Tree, scheme: Scheme, share: float = MOST) -> Found:
     if scheme.table:
         copies, problems = _labelled(tree, copies, [each for _, each in fitting], scheme)
     kept, repeated = one_per_recording(copies, tree.root)
-    return Found(kept, scheme.title, [*tree.left_out, *unnamed, *problems, *repeated])
+    return FoundClips(kept, scheme.title, [*tree.left_out, *unnamed, *problems, *repeated])
 
 
 def _copy(tree: Tree, file: PurePosixPath, named: Named, scheme: Scheme) -> Copy:

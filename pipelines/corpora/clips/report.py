@@ -13,7 +13,7 @@ from ....cache.order import natural
 from ...cli.table import aligned
 from .find import ADAPTERS
 from .folders import empty_class_folders
-from .found import UNLABELLED, Found, below, count_of
+from .found import UNLABELLED, FoundClips, below, count_of
 from .labels import SYNONYMS
 from .published import PUBLISHED, Comparison, compare
 from .scan import LeftOut, Tree, scan
@@ -64,7 +64,7 @@ def _classes(names: Collection[str]) -> str:
     return f"{text}, and {', '.join(beyond)}" if beyond else text
 
 
-def report(root: Path, own: Found, found: Found, besides: Sequence[LeftOut]) -> dict[str, Any]:
+def report(root: Path, own: FoundClips, found: FoundClips, besides: Sequence[LeftOut]) -> dict[str, Any]:
     """All that is known of a folder.
 
     Args:
@@ -133,7 +133,7 @@ def _grouped(items: Iterable[LeftOut]) -> list[dict[str, Any]]:
     ]
 
 
-def no_media(found: Found, root: Path) -> list[LeftOut]:
+def no_media(found: FoundClips, root: Path) -> list[LeftOut]:
     """Clips whose files are empty, or are what Git LFS puts in a file's place."""
     items = []
     for clip in found.clips:
@@ -170,7 +170,7 @@ def not_unpacked(root: Path) -> list[LeftOut]:
     ]
 
 
-def without_clips(found: Found, root: Path) -> list[LeftOut]:
+def without_clips(found: FoundClips, root: Path) -> list[LeftOut]:
     """Folders beside class folders that hold no clip."""
     folders = empty_class_folders(found.clips)
     return [
@@ -178,7 +178,7 @@ def without_clips(found: Found, root: Path) -> list[LeftOut]:
     ]
 
 
-def not_listed(found: Found, tree: Tree, manifest: Path) -> list[LeftOut]:
+def not_listed(found: FoundClips, tree: Tree, manifest: Path) -> list[LeftOut]:
     """Media files of a folder that a manifest does not list."""
     folder = manifest.absolute().parent
     paths = [*(clip.path for clip in found.clips), *(item.path for item in found.left_out)]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ....fusion.evaluation.scores import Scores
     from ....fusion.features.windows import Judges, Recording
     from ....fusion.training.runs import Run
-    from ...corpora.clips.find import Found
+    from ...corpora.clips.find import FoundClips
     from .video import Draw
 
 SECONDS, HOP = 3.0, 0.5  # of a window where no run knows its clips' length, and from one to the next
@@ -86,7 +86,7 @@ class Work:
 
 
 def over_time(
-    runs: Sequence[Run], found: Found, plan: Plan, want: Wanted, path: Path, device: str, workers: int
+    runs: Sequence[Run], found: FoundClips, plan: Plan, want: Wanted, path: Path, device: str, workers: int
 ) -> tuple[Scores, list[Row], int]:
     """Extract ``found`` into the store at ``path``, score windows of each clip, and write what is wanted.
 
@@ -176,7 +176,7 @@ def _targets(want: Wanted, clip: Clip, clips: Sequence[Clip]) -> dict[str, Path]
     return targets
 
 
-def _check_kept(path: Path, found: Found) -> None:
+def _check_kept(path: Path, found: FoundClips) -> None:
     """See that a store that is to keep the features holds none of other clips.
 
     Raises:
