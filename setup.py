@@ -47,6 +47,7 @@ setup(
     package_data={
         "avemo": ["py.typed"],
         "avemo.extract.backbones": ["data/*"],
+        "avemo.pipelines.corpora.clips": ["*.toml"],
         "avemo.pipelines.pages": ["assets/*"],
     },
     install_requires=requirements(),

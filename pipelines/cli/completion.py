@@ -69,6 +69,6 @@ def names(known: Iterable[str] | Callable[[], Iterable[str]]) -> Completion:
 
 def datasets() -> Iterable[str]:
     """What ``--dataset`` takes."""
-    from ..corpora.clips.find import ADAPTERS
+    from ..corpora.clips.schemes import SCHEMES
 
-    return ("auto", *ADAPTERS)
+    return ("auto", *SCHEMES)

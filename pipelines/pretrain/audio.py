@@ -15,8 +15,8 @@ from ..cli.completion import names
 from ..cli.framework import InputError, command, group, json_result, keep_result, together
 from ..cli.progress import progress_bar
 from ..cli.settings_file import config_options
-from ..corpora.clips.find import ADAPTERS
 from ..corpora.clips.found import counts_of
+from ..corpora.clips.schemes import SCHEMES
 from .options import (
     chosen_subjects,
     device_options,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from ...pretrain.evaluation import Figures
     from ...pretrain.recordings import PackedRecordings, RecordingSet
 
-LAYOUTS = tuple(name for name in ADAPTERS if name != "flat")
+LAYOUTS = tuple(name for name in SCHEMES if name != "flat")
 SHOWN = 10  # of the recordings that are left out
 
 EXAMPLES = """

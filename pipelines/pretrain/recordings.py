@@ -11,16 +11,16 @@ from ...cache.clips import Clip
 from ...pretrain.errors import PretrainError
 from ...pretrain.pictures import Skipped
 from ...pretrain.recordings import Recording, RecordingSet
-from ..corpora.clips.find import ADAPTERS, find_clips
+from ..corpora.clips.find import find_clips
 from ..corpora.clips.folders import empty_class_folders
 from ..corpora.clips.found import ONLY_SPLIT, SPLITS, below, count_of
 from ..corpora.clips.schemes import SCHEMES
 from ..corpora.pictures.found import class_names
 
-LAYOUTS = ("auto", *(name for name in ADAPTERS if name != "flat"))
+LAYOUTS = ("auto", *(name for name in SCHEMES if name != "flat"))
 """Of folders; a CSV is a manifest."""
 
-_TITLES = ("AFEW", *(scheme.title for scheme in SCHEMES))
+_TITLES = tuple(scheme.title for scheme in SCHEMES.values() if scheme.pattern or scheme.name == "afew")
 
 
 def find_recordings(
@@ -102,7 +102,7 @@ def _with_subjects(clips: Sequence[Clip], root: Path, pattern: str) -> list[Clip
 
 
 def _nothing_labelled(path: Path) -> str:
-    layouts = "\n".join(f"  {name}: {ADAPTERS[name].layout}" for name in LAYOUTS[1:])
+    layouts = "\n".join(f"  {name}: {SCHEMES[name].example}" for name in LAYOUTS[1:])
     return (
         f"no recording in '{path}' has a label. Expected a CSV with the columns path and label, or a folder "
         f"laid out as one of\n{layouts}"

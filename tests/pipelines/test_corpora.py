@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from avemo.pipelines.cli.datasets import datasets
-from avemo.pipelines.corpora.clips.find import ADAPTERS, DatasetError, find_clips
-from avemo.pipelines.corpora.clips.published import PUBLISHED
+from avemo.pipelines.corpora.clips.find import DatasetError, find_clips
+from avemo.pipelines.corpora.clips.schemes import SCHEMES
 
 from .corpora import plant, said
 
@@ -418,9 +418,8 @@ class TestLayouts:
 
 class TestCheck:
     def test_published_counts_agree_with_themselves(self) -> None:
-        assert PUBLISHED.keys() < ADAPTERS.keys()
-        for counts in PUBLISHED.values():
-            for count in counts:
+        for scheme in SCHEMES.values():
+            for count in scheme.published:
                 assert not count.classes or sum(count.classes.values()) == count.clips
                 assert not count.each or count.each * len(count.subjects) == count.clips
 
@@ -530,7 +529,7 @@ class TestCheck:
         result = CliRunner().invoke(datasets, ["list"])
         assert result.exit_code == 0
         lines = {line.split()[0]: line for line in result.output.split("\n\n")[0].splitlines()[1:]}
-        assert lines.keys() == ADAPTERS.keys()
+        assert lines.keys() == SCHEMES.keys()
         assert lines["crema-d"].split(maxsplit=3)[1:] == ["7442", "91", "the seven but Surprise"]
         told = json.loads(CliRunner().invoke(datasets, ["list", "--json"]).output)
         assert {each["name"]: each["clips"] for each in told}["meld"] == 13708

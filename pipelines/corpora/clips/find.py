@@ -4,39 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from .folders import find_afew, find_class_folders, find_flat
-from .found import DatasetError, FoundClips, NotThisDataset
-from .iemocap import EVERY, EXCITED, find_iemocap
+from .found import MOST, DatasetError, FoundClips, NotThisDataset
+from .iemocap import find_iemocap
 from .labels import names_an_emotion, with_labels
 from .manifest import read_manifest
 from .names import find_by_scheme
 from .scan import MEDIA_SUFFIXES, Tree, is_media, scan
 from .schemes import SCHEMES, Scheme
 
-__all__ = ["ADAPTERS", "DATASETS", "DatasetError", "FoundClips", "NotThisDataset", "find_clips"]
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """A data set by name, an example of its layout, and what finds its clips or raises NotThisDataset.
-
-    ``find`` recognises the layout of a folder; ``take`` reads a folder whose data set the user has named.
-    """
-
-    name: str
-    layout: str
-    find: Callable[[Tree], FoundClips]
-    take: Callable[[Tree], FoundClips]
-
-
-def _adapter(name: str, layout: str, find: Callable[[Tree], FoundClips]) -> Adapter:
-    return Adapter(name, layout, find, find)
+__all__ = ["DATASETS", "DatasetError", "FoundClips", "NotThisDataset", "find_clips"]
 
 
 MANY = 0.5
@@ -46,63 +28,35 @@ SHOWN = 12  # folders that an error lists with their counts
 
 _OTHERWISE = "otherwise say what they are by --dataset, --pattern or --manifest"
 
+DATASETS = ("auto", *SCHEMES)
 
-def _folders_of_emotions(tree: Tree) -> FoundClips:
-    """Class folders, at least half of which are named for emotions; others are not guessed to be classes."""
-    found = find_class_folders(tree)
+
+def _read(tree: Tree, scheme: Scheme, named: bool = False) -> FoundClips:
+    """The clips of a tree by a scheme's reader, which is less strict about a data set that the user named.
+
+    Raises:
+        NotThisDataset: it is laid out otherwise.
+    """
+    if scheme.reader == "pattern":
+        found = find_by_scheme(tree, scheme, share=0 if named else MOST)
+    elif scheme.reader == "afew":
+        found = find_afew(tree, named)
+    elif scheme.reader == "iemocap":
+        found = find_iemocap(tree, scheme)
+    elif scheme.reader == "folders":
+        found = find_class_folders(tree)
+        if not named:
+            _require_emotions(found)
+    else:
+        found = find_flat(tree)
+    return replace(found, name=scheme.name)
+
+
+def _require_emotions(found: FoundClips) -> None:
+    """At least half of the class folders are named for emotions; others are not guessed to be classes."""
     names = {clip.label for clip in found.clips if clip.label}
     if 2 * sum(map(names_an_emotion, names)) < len(names):
         raise NotThisDataset(f"most folders are not named for an emotion: {', '.join(sorted(names)[:SHOWN])}")
-    return found
-
-
-def _of_scheme(scheme: Scheme) -> Adapter:
-    find = partial(find_by_scheme, scheme=scheme)
-    return Adapter(scheme.name, scheme.example, find, partial(find, share=0))
-
-
-ADAPTERS = {
-    adapter.name: adapter
-    for adapter in (
-        Adapter(
-            "afew",
-            "Train_AFEW/Happy/000046280.avi, Val_AFEW/…, Test_AFEW/000046280.avi",
-            find_afew,
-            partial(find_afew, named=True),
-        ),
-        *map(_of_scheme, SCHEMES),
-        _adapter(
-            "iemocap",
-            "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav, … (improvised, not excited)",
-            find_iemocap,
-        ),
-        _adapter(
-            "iemocap-exc",
-            "the same, excited as happy",
-            partial(find_iemocap, protocol="improvised, excited as happy", labels=EXCITED),
-        ),
-        _adapter(
-            "iemocap-all",
-            "the same, excited as happy, scripted too",
-            partial(find_iemocap, protocol="all, excited as happy", labels=EXCITED, scripted=True),
-        ),
-        _adapter(
-            "iemocap-full",
-            "the same, every emotion as it is, scripted too",
-            partial(find_iemocap, protocol="all, every emotion", labels=EVERY, scripted=True),
-        ),
-        Adapter(
-            "folders",
-            "Happy/one.mp4, Sad/two.mp4, or train/Happy/one.mp4, …",
-            _folders_of_emotions,
-            find_class_folders,
-        ),
-        _adapter("flat", "one.mp4, two.mp4 (unlabelled)", find_flat),
-    )
-}
-"""The known data sets, in the order in which they are tried."""
-
-DATASETS = ("auto", *ADAPTERS)
 
 
 def find_clips(
@@ -140,14 +94,14 @@ def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> Foun
     if manifest is not None:
         return read_manifest(manifest)
     if pattern:
-        scheme = Scheme("", f"pattern {pattern}", pattern, pattern)
+        scheme = Scheme("", example=pattern, title=f"pattern {pattern}", pattern=pattern)
         assert scheme.paths  # a pattern that is none is told before any folder is searched
-        return _taken(tree_of(root), _of_scheme(scheme))
+        return _taken(tree_of(root), scheme)
     tree = tree_of(root)
     if dataset != "auto":
-        return _taken(tree, ADAPTERS[dataset])
+        return _taken(tree, SCHEMES[dataset])
     if root.is_file():
-        return replace(_taken(tree, ADAPTERS["flat"]), one_by_one=True)
+        return replace(_taken(tree, SCHEMES["flat"]), one_by_one=True)
     return _first_that_fits(tree)
 
 
@@ -160,7 +114,7 @@ def find_files(files: Sequence[Path]) -> FoundClips:
     paths = [PurePosixPath(tree.root) / tree.files[0] for tree in map(_tree_of_file, files)]
     root = Path(os.path.commonpath([path.parent for path in paths]))
     tree = Tree(root, list(dict.fromkeys(path.relative_to(root) for path in paths)), [])
-    found = replace(_taken(tree, ADAPTERS["flat"]), one_by_one=True)
+    found = replace(_taken(tree, SCHEMES["flat"]), one_by_one=True)
     names = [Path(clip.path).stem for clip in found.clips]
     if len({*names}) < len(names):
         return found
@@ -182,7 +136,7 @@ def tree_of(root: Path) -> Tree:
     tree = scan(root)
     if not tree.files:
         unusable = "".join(f"; '{item.path}': {item.why}" for item in tree.left_out[:3])
-        layouts = "\n".join(f"  {adapter.name}: {adapter.layout}" for adapter in ADAPTERS.values())
+        layouts = "\n".join(f"  {scheme.name}: {scheme.example}" for scheme in SCHEMES.values())
         raise DatasetError(
             f"no clips in '{root}'{unusable}. Expected files ending in {_suffixes()}, laid out as\n"
             f"{layouts}\nor named by --pattern, or listed by --manifest CSV"
@@ -203,20 +157,20 @@ def _suffixes() -> str:
     return " ".join(sorted(MEDIA_SUFFIXES))
 
 
-def _taken(tree: Tree, adapter: Adapter) -> FoundClips:
+def _taken(tree: Tree, scheme: Scheme) -> FoundClips:
     try:
-        return replace(adapter.take(tree), name=adapter.name)
+        return _read(tree, scheme, named=True)
     except NotThisDataset as error:
-        named = f" is not laid out as '{adapter.name}'" if adapter.name else ""
+        named = f" is not laid out as '{scheme.name}'" if scheme.name else ""
         raise NotThisDataset(f"'{tree.root}'{named}: {error}") from error
 
 
 def _first_that_fits(tree: Tree) -> FoundClips:
-    for adapter in ADAPTERS.values():
-        if adapter.name == "flat":
+    for scheme in SCHEMES.values():
+        if scheme.name == "flat":
             _require_no_better_guess(tree)
         with suppress(NotThisDataset):
-            return replace(adapter.find(tree), name=adapter.name)
+            return _read(tree, scheme)
     raise AssertionError("any folder fits 'flat'")
 
 
@@ -226,7 +180,7 @@ def _require_no_better_guess(tree: Tree) -> None:
     Raises:
         DatasetError: many names are those of a data set, or the folders may be classes.
     """
-    for scheme in SCHEMES:
+    for scheme in (scheme for scheme in SCHEMES.values() if scheme.pattern):
         with suppress(NotThisDataset):
             found = find_by_scheme(tree, scheme, share=MANY)
             raise DatasetError(

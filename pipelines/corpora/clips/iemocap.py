@@ -31,19 +31,11 @@ from .found import (
     one_per_id,
 )
 from .scan import LeftOut, Tree
+from .schemes import Scheme
 
 if TYPE_CHECKING:
     from ....extract.markers import MarkerSpan
 
-CLASSES = {"ang": "Angry", "hap": "Happy", "neu": "Neutral", "sad": "Sad"}
-EXCITED = CLASSES | {"exc": "Happy"}
-EVERY = CLASSES | {
-    "dis": "Disgust",
-    "exc": "Excited",
-    "fea": "Fear",
-    "fru": "Frustrated",
-    "sur": "Surprise",
-}
 OTHERS = {
     "dis": "disgusted",
     "exc": "excited",
@@ -93,21 +85,18 @@ class Evaluation:
         return self.reason or self.unusable.get(sentence) or f"{self.name} has no turn of that name{lines}"
 
 
-def find_iemocap(
-    tree: Tree, protocol: str = "improvised", labels: Mapping[str, str] = CLASSES, scripted: bool = False
-) -> FoundClips:
+def find_iemocap(tree: Tree, scheme: Scheme) -> FoundClips:
     """The sentences of some emotions, with a subject for each speaker.
 
     Args:
         tree: the corpus, or one session of it.
-        protocol: what people call this choice of sentences.
-        labels: code of an emotion → class; sentences of others are left out.
-        scripted: take the sentences of scripted scenes too.
+        scheme: which emotions are wanted, and whether those of scripted scenes are.
 
     Raises:
         NotThisDataset: there are no sentences, or no evaluations of them.
         DatasetError: none of the sentences can be used.
     """
+    labels, scripted = scheme.labels, scheme.scripted
     sentences = [file for file in tree.files if file.parts[-4:-2] == ("sentences", "wav")]
     if not any((tree.root / _dialog(file) / "EmoEvaluation").is_dir() for file in sentences):
         raise NotThisDataset(
@@ -149,7 +138,7 @@ def find_iemocap(
     whole = [LeftOut(str(file), "of a whole dialog", spare=True) for file in tree.files if file not in held]
     return FoundClips(
         kept,
-        f"IEMOCAP ({protocol})",
+        scheme.title,
         problems + whole,
         _notes(len(named) - len(wanted), others),
         spans,

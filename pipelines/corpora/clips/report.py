@@ -11,12 +11,12 @@ from typing import Any
 from ....cache.clips import Clip
 from ....cache.order import natural
 from ...cli.table import aligned
-from .find import ADAPTERS
 from .folders import empty_class_folders
 from .found import UNLABELLED, FoundClips, below, count_of
 from .labels import SYNONYMS
-from .published import PUBLISHED, Comparison, compare
+from .published import Comparison, compare
 from .scan import LeftOut, Tree, scan
+from .schemes import SCHEMES
 
 FIRST = 3  # files shown of those left out for one reason
 SUBJECTS = 24  # shown with their classes
@@ -32,15 +32,14 @@ def known() -> list[dict[str, Any]]:
     """The data sets that have a name."""
     return [
         {
-            "name": adapter.name,
-            "layout": adapter.layout,
-            "clips": sum(count.clips for count in counts) or None,
-            "parts": {count.part: count.clips for count in counts},
-            "classes": sorted({name for count in counts for name in count.classes}),
-            "subjects": len({name for count in counts for name in count.subjects}) or None,
+            "name": scheme.name,
+            "layout": scheme.example,
+            "clips": sum(count.clips for count in scheme.published) or None,
+            "parts": {count.part: count.clips for count in scheme.published},
+            "classes": sorted({name for count in scheme.published for name in count.classes}),
+            "subjects": len({name for count in scheme.published for name in count.subjects}) or None,
         }
-        for adapter in ADAPTERS.values()
-        for counts in [PUBLISHED.get(adapter.name, ())]
+        for scheme in SCHEMES.values()
     ]
 
 
@@ -75,7 +74,7 @@ def report(root: Path, own: FoundClips, found: FoundClips, besides: Sequence[Lef
     """
     subjects = _tallies(found.clips, "subject")
     splits = {name: {clip.split for clip in found.clips if clip.subject == name} for name in subjects}
-    compared = compare(own.clips, PUBLISHED.get(own.name, ()))
+    compared = compare(own.clips, SCHEMES[own.name].published if own.name else ())
     left_out = [*found.left_out, *besides]
     return {
         "folder": str(root),
