@@ -70,8 +70,8 @@ def find_recordings(
         notes.append(f"{count} of {', '.join(sorted(dropped))} left out, as asked")
     skipped = [Skipped(item.path, item.why) for item in found.problems]
     skipped += [
-        Skipped(below(root, str(folder)), "a class folder without any recording")
-        for folder in empty_class_folders(found.clips)
+        Skipped(folder, "a class folder without any recording")
+        for folder in empty_class_folders(((Path(clip.path), clip.label) for clip in found.clips), root)
     ]
     return RecordingSet(dataset, classes, recordings, tuple(skipped), tuple(notes))
 

@@ -143,11 +143,12 @@ def read_map(table: Path) -> tuple[dict[str, Clip], dict[str, str]]:
     Raises:
         DatasetError: it cannot be read.
     """
-    from ..corpora.clips.manifest import table_rows
+    from ..corpora.clips.found import DatasetError
+    from ..corpora.tables import table_rows
 
     wanted: dict[str, Clip] = {}
     problems: dict[str, str] = {}
-    for number, row in table_rows(table, MAP_COLUMNS):
+    for number, row in table_rows(table, MAP_COLUMNS[:1], DatasetError, MAP_COLUMNS[1:]):
         name = row["file"].removesuffix(".npy").removeprefix("./").lstrip("/")
         clip = Clip(row["clip"], row["split"], "", row["label"] or None, row["subject"] or None)
         where = f"row {number} of {table.name}"

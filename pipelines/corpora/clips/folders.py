@@ -160,17 +160,27 @@ def _split_and_rest(folders: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     return (split, folders[1:]) if split else (ONLY_SPLIT, folders)
 
 
-def empty_class_folders(clips: Iterable[Clip]) -> list[Path]:
-    """Folders beside those of which classes are called that hold no clip."""
-    labels = {clip.path.rpartition("/")[0]: (clip.label or "").casefold() for clip in clips}
-    folders = {Path(folder): label for folder, label in labels.items()}
-    used = {*folders, *(above for folder in folders for above in folder.parents)}
-    homes = {folder.parent for folder, label in folders.items() if folder.name.casefold() == label}
+def empty_class_folders(labels: Iterable[tuple[Path, str | None]], root: Path) -> list[str]:
+    """Folders below ``root`` that stand among the class folders and hold no file.
+
+    Args:
+        labels: each file with its class.
+        root: the folder searched.
+    """
+    folders = {file.parent: label or "" for file, label in labels}
+    lines = {folder: (folder, *folder.parents) for folder in folders}
+    used = {outer for line in lines.values() for outer in line}
+    homes = {
+        outer.parent
+        for folder, line in lines.items()
+        for outer in line
+        if outer.name.casefold() == folders[folder].casefold() and root in outer.parents
+    }
+    inner = {folder for home in homes for folder in home.iterdir() if folder.is_dir()}
     return [
-        folder
-        for home in sorted(homes)
-        for folder in sorted(home.iterdir())
-        if folder.is_dir() and folder not in used and not folder.name.startswith((".", "__"))
+        str(folder.relative_to(root))
+        for folder in sorted(inner - used)
+        if not folder.name.startswith((".", "__"))
     ]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections import Counter
@@ -11,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ..tables import csv_rows
 from .folders import AFEW_CLASSES
 from .found import DatasetError, FoundClips, count_of
 
@@ -80,21 +79,16 @@ def _pair(item: str) -> tuple[str, str]:
 
 
 def _from_file(file: Path) -> list[tuple[str, str]]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"labels '{file}' cannot be read: {error}") from error
     if file.suffix.lower() == ".csv":
-        try:
-            rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if any(row)]
-        except csv.Error as error:
-            raise DatasetError(f"labels '{file}' are no CSV: {error}") from error
+        rows = [row for _, row in csv_rows(file, DatasetError)]
         wrong = next((row for row in rows if len(row) != 2), None)
         if wrong is not None:
             raise DatasetError(f"labels '{file}': '{','.join(wrong)}' is not a name and a class")
-        return [(name.strip(), label.strip()) for name, label in rows]
+        return [(name, label) for name, label in rows]
     try:
-        table = json.loads(text)
+        table = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DatasetError(f"labels '{file}' cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise DatasetError(f"labels '{file}' are no JSON: {error}") from error
     if not isinstance(table, dict) or not all(isinstance(label, str) for label in table.values()):

@@ -171,9 +171,10 @@ def not_unpacked(root: Path) -> list[LeftOut]:
 
 def without_clips(found: FoundClips, root: Path) -> list[LeftOut]:
     """Folders beside class folders that hold no clip."""
-    folders = empty_class_folders(found.clips)
+    files = ((Path(clip.path), clip.label) for clip in found.clips)
     return [
-        LeftOut(below(root.absolute(), str(folder)), "a class folder without a clip") for folder in folders
+        LeftOut(folder, "a class folder without a clip")
+        for folder in empty_class_folders(files, root.absolute())
     ]
 
 

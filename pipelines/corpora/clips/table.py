@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ..tables import table_rows
 from .found import DatasetError, count_of
 from .scan import LeftOut, scan
 
@@ -55,24 +54,14 @@ class Labels:
         for split, name in table.files.items():
             file = next((file for file in files if file.name.casefold() == name.casefold()), None)
             if file:
-                try:
-                    self.rows[split] = self._read(root, str(file))
-                except csv.Error as error:
-                    raise DatasetError(f"'{file}' is no CSV: {error}") from error
+                self.rows[split] = self._read(root, str(file))
 
     def _read(self, root: Path, name: str) -> dict[Key, Told]:
-        lines = csv.DictReader(io.StringIO(_text(root / name), newline=""), restval="")
-        wanted = [*self.table.keys.values(), self.table.label, self.table.subject]
-        absent = [column for column in wanted if column not in (lines.fieldnames or ())]
-        if absent:
-            raise DatasetError(
-                f"'{name}' has no column {', '.join(absent)}; its first line names "
-                f"{', '.join(lines.fieldnames or ['nothing'])}"
-            )
+        columns = [*self.table.keys.values(), self.table.label, self.table.subject]
         rows: dict[Key, Told] = {}
-        for row in lines:
+        for line, row in table_rows(root / name, columns, DatasetError, tolerant=True):
             key = tuple(_number(row[column]) for column in self.table.keys.values())
-            told = Told(row[self.table.label].strip(), row[self.table.subject].strip(), lines.line_num)
+            told = Told(row[self.table.label], row[self.table.subject], line)
             first = rows.setdefault(key, told)
             if first[:2] != told[:2]:
                 reason = f"two rows of {name} tell differently of the same clip: the first is taken"
@@ -109,17 +98,4 @@ def _named(table: LabelTable, key: Key) -> str:
 
 def _number(text: str) -> str:
     """``"007"`` and ``"7"`` are one number."""
-    text = text.strip()
     return str(int(text)) if text.isdecimal() else text
-
-
-def _text(file: Path) -> str:
-    """UTF-8 where it is that, else Windows-1252, as spreadsheets write it."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"'{file}' cannot be read: {error.strerror}") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")

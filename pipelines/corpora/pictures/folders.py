@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from pathlib import Path
 
 from ....pretrain.images import read_image
 from ....pretrain.pictures import Skipped
-from ..clips.folders import FOLDER_SPLITS
+from ..clips.folders import FOLDER_SPLITS, empty_class_folders
 from ..clips.found import count_of, first_names
 from .found import Found, Labelled, NotThisLayout, Options, Source
 
@@ -38,7 +37,7 @@ def find_class_folders(source: Source, options: Options) -> Found:
             "expected two or more folders <Class>/<picture>, with or without train, val and test above; "
             f"found {first_names(tree.files) if tree.files else 'no picture'}"
         )
-    empty = _empty_folders(pictures, tree.root)
+    empty = empty_class_folders(((picture.file, str(picture.label)) for picture in pictures), tree.root)
     return Found(
         source.path.resolve().name,
         sorted({str(picture.label) for picture in pictures}),
@@ -65,22 +64,3 @@ def _place(folders: Folders) -> tuple[str, Folders]:
 def _shared(paths: list[Folders]) -> int:
     """How many outer folders all paths share."""
     return next((depth for depth, level in enumerate(zip(*paths)) if len(set(level)) > 1), 0)  # noqa: B905
-
-
-def _empty_folders(pictures: list[Labelled], root: Path) -> list[str]:
-    """Folders that stand among the class folders, but hold no picture."""
-    labels = {picture.file.parent: picture.label for picture in pictures}
-    lines = {folder: (folder, *folder.parents) for folder in labels}
-    used = {outer for line in lines.values() for outer in line}
-    homes = {
-        outer.parent
-        for folder, line in lines.items()
-        for outer in line
-        if outer.name == labels[folder] and root in outer.parents
-    }
-    others = sorted({folder for home in homes for folder in home.iterdir() if folder.is_dir()} - used)
-    return [
-        str(folder.relative_to(root))
-        for folder in others
-        if not folder.name.startswith(".") and folder.name != "__MACOSX"
-    ]

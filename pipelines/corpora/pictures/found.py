@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 from ....pretrain.errors import PretrainError
 from ....pretrain.images import SUFFIXES
 from ....pretrain.pictures import Box, Picture, PictureSet, Skipped, one_hot
+from .. import tables
 from ..clips.folders import AFEW_CLASSES
 from ..clips.found import count_of
 from ..clips.labels import SYNONYMS
@@ -84,20 +84,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
-    """The line number and the values of each row that is not blank, one at a time.
-
-    Raises:
-        PretrainError: it is no CSV.
-    """
-    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        lines = csv.reader(line.replace("\0", "") for line in file)
-        try:
-            for cells in lines:
-                if cells:
-                    yield lines.line_num, [cell.strip() for cell in cells]
-        except csv.Error as error:
-            raise PretrainError(f"{table} line {lines.line_num}: {error}; fetch the file again") from error
+csv_rows = partial(tables.csv_rows, error=PretrainError, tolerant=True)
 
 
 def is_there(file: Path) -> bool:
