@@ -48,7 +48,7 @@ setup(
         "avemo": ["py.typed"],
         "avemo.extract.backbones": ["data/*"],
         "avemo.pipelines.corpora.clips": ["*.toml"],
-        "avemo.pipelines.pages": ["assets/*"],
+        "avemo.pipelines.pages": ["templates/*"],
     },
     install_requires=requirements(),
     extras_require={

@@ -1,8 +1,7 @@
-"""Frames of clips as small pictures for pages: those nearest to some times, as JPEG, inlined in HTML."""
+"""Frames of clips as small JPEG pictures."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -50,8 +49,3 @@ def jpeg(image: np.ndarray, height: int | None = None) -> bytes:
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=QUALITY)
     return buffer.getvalue()
-
-
-def inlined(data: bytes, kind: str = "image/jpeg") -> str:
-    """The address of a picture that stands in the page itself."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -24,6 +24,9 @@ BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#8a8a8a"
 GROUND, PANEL, INK, FAINT, LINE = "#14171b", "#22282f", "#eef0f2", "#a9b2bb", "#4a525b"
 """A dark page: itself, what is set off from it, text, lesser text, and lines."""
 
+FACE, NO_FACE, POINT, SPEECH, SILENCE = "#56b4e9", "#f0803c", "#f0e442", "#2fc79a", "#7c8690"
+"""On a contact sheet: Okabe and Ito's, lighter, for the dark page."""
+
 
 def class_colours(classes: Sequence[str]) -> list[str]:
     """``#rrggbb`` of each class: an emotion has its own whatever the others are."""

@@ -26,19 +26,18 @@ from avemo.fusion.training.runs import Run
 from avemo.fusion.training.training import Epoch
 from avemo.pipelines.cli.fuse import main
 from avemo.pipelines.demo.set import DEMO_NOTE, claim
-from avemo.pipelines.pages.html import Html, element, page, together
-from avemo.pipelines.pages.report.charts import bars, confusion
-from avemo.pipelines.pages.report.clips import SURE, WRONG, choose
+from avemo.pipelines.pages.html import templates
+from avemo.pipelines.pages.report.clips import SURE, WRONG, most_telling
 from avemo.pipelines.pages.report.figures import (
     MOST_MOMENTS,
     MOST_POINTS,
-    drawn,
+    attention_over_time,
     learning,
-    looked_at,
     neighbours,
 )
 from avemo.pipelines.pages.report.insight import MOST_CLIPS
 from avemo.pipelines.pages.report.published import AFEW_VALIDATION, published
+from avemo.pipelines.pages.report.results import Group
 
 from ..browsing import DESKTOP, PHONE, opened
 from ..options import without_idle
@@ -90,6 +89,7 @@ def fill(
     clips: str = "",
     faceless: int = 1,
     counts: Mapping[str, int] = COUNTS,
+    prefix: str = "",
 ) -> Path:
     """A store of 12 training, 9 validation and 3 unlabelled test clips; or of other ``counts``."""
     rng = np.random.default_rng(0)
@@ -109,8 +109,8 @@ def fill(
                         sound, arrays={"logmel": rng.normal(size=(70, 3, 40)).astype(np.float32)}
                     ),
                 }
-                label = None if split == "test" else classes[i % 3]
-                writer.add(Clip(f"{i}", split, clips, label, f"{split}{i % 2}"), None, streams)
+                label = None if split == "test" else classes[i % len(classes)]
+                writer.add(Clip(f"{prefix}{i}", split, clips, label, f"{split}{i % 2}"), None, streams)
     return path
 
 
@@ -182,18 +182,35 @@ def test_the_page_needs_nothing_else(report: str) -> None:
     assert 'name="viewport"' in report
 
 
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "b\"&'<",
+    "</script>",
+    "javascript:alert(1)",
+    "<img src=x onerror=alert(1)>",
+)
+
+
 def test_names_cannot_become_html(tmp_path: Path, browser: Browser) -> None:
-    classes = ("<script>alert(1)</script>", "b\"&'<", "</script>")
-    folder = train(fill(tmp_path / "features", classes), tmp_path / "<img src=x>")
+    folder = train(fill(tmp_path / "features", HOSTILE, prefix=HOSTILE[-1]), tmp_path / "<img src=x>")
     fuse("report", folder)
     text = (folder / "report.html").read_text(encoding="utf-8")
     own = text.replace(get_plotlyjs(), "")
     assert "<script>alert" not in own and "</script>alert" not in own and "<img src=x" not in own
-    assert all(name in Page(own).text for name in (*classes[:2], "<img src=x>"))
+    found = Page(own)
+    assert all(name in found.text for name in ("b\"&'<", "<img src=x>"))
+    assert {name for name, _ in found.attributes if name.startswith("on")} == set()
+    assert not [value for name, value in found.attributes if name in ("src", "href", "action")
+                and not str(value).startswith("data:image/")]  # fmt: skip
     with opened(browser, folder / "report.html") as page:
+        page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
         page.wait_for_function(DRAWN)
         legends = page.locator(".legend").all_text_contents()
-        assert all(any(name in legend for legend in legends) for name in classes)
+        assert all(any(name in legend for legend in legends) for name in HOSTILE)
+        shown = page.locator(".clips tbody button").all_inner_texts()
+        assert any(name.startswith("val/<img src=x onerror=") for name in shown)
+        for number in range(len(shown)):
+            page.locator(".picker select").select_option(str(number))
 
 
 def test_several_runs_are_compared(run: Path, tmp_path: Path) -> None:
@@ -249,6 +266,11 @@ def test_what_is_no_finished_run_is_told(run: Path, tmp_path: Path) -> None:
     assert not (unfinished / "report.html").exists()
 
 
+def part(name: str, *values: object) -> str:
+    """What a macro of ``parts.html`` makes of ``values``."""
+    return str(getattr(templates().get_template("parts.html").module, name)(*values))
+
+
 def curve(figure: Mapping[str, Any], name: str) -> tuple[list[float], list[float]]:
     (found,) = [line for line in figure["data"] if line["name"] == name]
     return found["x"], found["y"]
@@ -270,26 +292,27 @@ def test_long_and_diverged_curves_stay_drawable() -> None:
     assert len(x) <= MOST_POINTS and x[-1] == 1000 and y == x
     diverged = learning([[Epoch(1, 1.0, 0.0), Epoch(2, float("nan"), 0.0)]], "loss")
     assert curve(diverged, "training, with dropout")[1] == [1.0, None]
-    assert '"y":[1.0,null]' in drawn(diverged, "Loss")
+    assert '"y":[1.0,null]' in part("figure", diverged, "Loss")
     assert len(learning([[Epoch(1, 1.0, 0.0)]], "loss")["data"]) == 1
 
 
 def test_vectors_of_one_moment_are_weighed_together() -> None:
     given = Attention(np.array([0.5, 0.5, 1.5, 1.5]), np.array([0.1, 0.2, 0.3, 0.4]))
-    figure = looked_at({"audio": given}, 2.0, None, None)
+    figure = attention_over_time({"audio": given}, 2.0, None, None)
     weights = figure["data"][0]
     assert weights["x"] == [0.5, 1.5] and weights["customdata"] == [0.3, 0.7] and weights["y"] == [0.6, 1.4]
     many = Attention(np.arange(10_000.0), np.full(10_000, 1e-4))
-    long = looked_at({"audio": many}, 10_000.0, None, None)["data"][0]
+    long = attention_over_time({"audio": many}, 10_000.0, None, None)["data"][0]
     assert len(long["x"]) == MOST_MOMENTS and {*long["y"]} == {1.0} and long["x"][0] == 12.0
-    nothing = looked_at({"audio": Attention(np.zeros(0), np.zeros(0))}, 2.0, None, None)
-    assert nothing["layout"]["annotations"][0]["text"] == "nothing of the sound is stored for this clip"
+    nothing = attention_over_time({"audio": Attention(np.zeros(0), np.zeros(0))}, 2.0, None, None)
+    assert nothing["layout"]["annotations"][0]["text"] == "no features of the sound are stored for this clip"
 
 
 def test_points_are_told_apart_by_class_and_verdict() -> None:
-    figure = neighbours(
-        np.arange(8.0).reshape(4, 2), "wxyz", ["a", "a", "b", None], ["a", "b", "b", "a"], "ab"
-    )
+    clips = tuple(("val", name) for name in "wxyz")
+    values = np.array([[0.9, 0.1], [0.1, 0.9], [0.1, 0.9], [0.9, 0.1]])  # predicted a, b, b, a
+    scores = Scores(clips, ("a", "b"), values, ("a", "a", "b", None))
+    figure = neighbours(np.arange(8.0).reshape(4, 2), clips, scores)
     kinds = [(one["name"], one["marker"]["symbol"], one["x"]) for one in figure["data"]]
     assert kinds[:3] == [("a", "circle", [0.0]), ("a", "circle-open", [2.0]), ("b", "square", [4.0])]
     assert kinds[4][0] == "no true class known" and kinds[4][2] == [6.0]
@@ -302,12 +325,12 @@ def test_the_most_wrong_and_the_surest_are_chosen() -> None:
     values = rng.dirichlet(np.ones(3), 200)
     truth = [CLASSES[i % 3] for i in range(200)]
     scores = Scores(tuple(("val", str(i)) for i in range(200)), CLASSES, values, tuple(truth))
-    choices, wrong = choose(scores)
+    choices, wrong = most_telling(scores), Group("val", scores).wrong
     of_truth = values[np.arange(200), np.arange(200) % 3]
     missed = values.argmax(axis=1) != np.arange(200) % 3
     assert wrong == missed.sum() > WRONG
     worst = np.argsort(np.where(missed, of_truth, 2))[:WRONG]
-    assert [int(choice.clip[1]) for choice in choices[:WRONG]] == worst.tolist()
+    assert [int(choice.key[1]) for choice in choices[:WRONG]] == worst.tolist()
     sure = choices[WRONG:]
     assert 0 < len(sure) <= SURE and {choice.predicted for choice in sure} == {*CLASSES}
     best = max(of_truth[~missed])
@@ -317,7 +340,7 @@ def test_the_most_wrong_and_the_surest_are_chosen() -> None:
 def test_intervals_stand_on_the_bars() -> None:
     found = of_share(0, 8)
     assert found.low == 0 and found.high == pytest.approx(1.96**2 / (8 + 1.96**2), abs=1e-3)  # Wilson, p = 0
-    text = bars({"a": (1, 2, Interval(0.25, 0.75))})
+    text = part("bars", [("a", 1, 2, Interval(0.25, 0.75))])
     assert "--low:25.0%;--high:75.0%" in text and "95 % interval 25.0% to 75.0%" in text
 
 
@@ -332,16 +355,16 @@ def test_the_papers_stand_beside_their_own_clips_only() -> None:
 
 
 def test_a_class_without_clips_has_an_empty_row() -> None:
-    found = Page(confusion(("a", "b"), np.array([[3, 1], [0, 0]])))
+    found = Page(part("confusion", ("a", "b"), [[3, 1], [0, 0]]))
     assert found.rows[1:] == [["a", "75%3", "25%1"], ["b", "·", "·"]]
 
 
-def test_elements_escape_what_is_not_html() -> None:
-    assert element("p", "a<b", Html("<i>c</i>"), class_="x", aria_label='"', id=None) == (
-        '<p class="x" aria-label="&quot;">a&lt;b<i>c</i></p>'
-    )
-    assert together(["&", Html("&amp;"), 1]) == "&amp;&amp;1"
-    assert "<title>T: a&lt;b</title>" in page("T", "a<b", [], "")
+def test_templates_escape_every_value() -> None:
+    table = part("table", ["a<b"], [['<i class="x">', "'&"]])
+    assert "a&lt;b" in table and "&lt;i class=&#34;x&#34;&gt;" in table and "&#39;&amp;" in table
+    figure = part("figure", {"data": ["</script><script>alert(1)"], "height": 1}, '" onclick="alert(1)')
+    assert "alert(1)" in figure and "<script>alert" not in figure and '" onclick="' not in figure
+    assert "&lt;b&gt;" in part("definitions", {"<b>": "<b>"})
 
 
 FIGURES = 8  # reliability, a clip, factors, two planes, loss, accuracy; and one more of a clip once picked
@@ -420,7 +443,7 @@ def test_the_store_of_the_training_is_found_and_a_lost_one_is_told(run: Path, tm
     assert "No pictures of clips, attention or embeddings:" in damaged.text or "No attention" in damaged.text
 
 
-def test_features_of_other_settings_are_not_looked_at(run: Path, tmp_path: Path) -> None:
+def test_features_of_other_settings_are_not_attention_over_time(run: Path, tmp_path: Path) -> None:
     other = fill(tmp_path / "features")
     with FeatureStore(other) as store, store.writer() as writer:
         key = FeatureKey("dlib/none", {"size": 5})

@@ -20,9 +20,9 @@ from ....extract.decode.media import Media
 from ....extract.errors import ClipError
 from ....extract.voice_activity import EnergyShare
 from ....extract.warp import warp
-from ..font import font
+from ..font import elided, font
 from ..frame_pictures import frames_at
-from ..palette import FAINT, GROUND, INK, LINE, PANEL
+from ..palette import FACE, FAINT, GROUND, INK, LINE, NO_FACE, PANEL, POINT, SILENCE, SPEECH
 from .facts import Subject, Track, jumps
 
 WIDTH, MARGIN, GAP, GUTTER = 1280, 20, 6, 56
@@ -30,15 +30,12 @@ RIBBON, SPOKEN, WAVE, AXIS = 34, 22, 72, 22
 TIMELINE = RIBBON + SPOKEN + WAVE + AXIS + 2 * GAP + MARGIN
 LEAST_JUMP = 0.6  # of what is marked; two of the steps that dlib's boxes come in make 0.52
 
-# Colours of Okabe and Ito on a dark ground, which colour-blind readers can tell apart.
-FACE, NO_FACE, POINT, SPEECH, SILENCE = "#56b4e9", "#f0803c", "#f0e442", "#2fc79a", "#7c8690"
-
 Drawing = tuple[Image.Image, ImageDraw.ImageDraw]
 Shown = list[tuple[float, np.ndarray]]  # seconds and RGB [H, W, 3]
 
 
 @dataclass(frozen=True)
-class Sound:
+class Heard:
     """What is drawn of a clip's sound: ``envelope`` ``[W, 2]`` least and greatest sample of each 10 ms, and
     whether each is ``speech`` ``[W]``."""
 
@@ -115,7 +112,7 @@ def _rows(track: Track, count: int) -> list[int]:
     return [int((i + 0.5) * total / count) for i in range(count)] if total > count else list(range(total))
 
 
-def _heard(media: Media) -> Sound | None:
+def _heard(media: Media) -> Heard | None:
     """The sound block by block, so that memory does not grow with the clip; None without any."""
     if not media.has_sound:
         return None
@@ -125,7 +122,7 @@ def _heard(media: Media) -> Sound | None:
         rest = np.zeros(0, np.float32)
         for block in media.sound():
             rest = np.concatenate([rest, block])
-            whole = rest[: len(rest) // Sound.step * Sound.step].reshape(-1, Sound.step)
+            whole = rest[: len(rest) // Heard.step * Heard.step].reshape(-1, Heard.step)
             if len(whole):
                 pieces.append(np.stack([whole.min(1), whole.max(1)], 1))
             rest = rest[whole.size :]
@@ -141,7 +138,7 @@ def _heard(media: Media) -> Sound | None:
     for window in np.flatnonzero(activity.active):
         start = window * activity.hop
         speech[round(start * 100) : round((start + activity.length) * 100)] = True
-    return Sound(envelope, speech)
+    return Heard(envelope, speech)
 
 
 def _title(subject: Subject, media: Media | None, shown: Shown, reasons: Sequence[str]) -> Image.Image:
@@ -166,8 +163,8 @@ def _title(subject: Subject, media: Media | None, shown: Shown, reasons: Sequenc
     rate_left = WIDTH - MARGIN - font(24).getlength(rate)
     tone = NO_FACE if track is None or track.rate < 1 else FACE
     pen.text((rate_left, MARGIN - 4), rate, tone, font(24))
-    pen.text((MARGIN, MARGIN - 4), _elided(str(clip), 24, rate_left - 3 * MARGIN), INK, font(24))
-    pen.text((MARGIN, MARGIN + 31), _elided("  ·  ".join(about), 17, WIDTH - 2 * MARGIN), FAINT, font(17))
+    pen.text((MARGIN, MARGIN - 4), elided(str(clip), 24, rate_left - 3 * MARGIN), INK, font(24))
+    pen.text((MARGIN, MARGIN + 31), elided("  ·  ".join(about), 17, WIDTH - 2 * MARGIN), FAINT, font(17))
     for number, line in enumerate(lines):
         pen.text((MARGIN, MARGIN + 58 + 24 * number), line, NO_FACE, font(17))
     return image
@@ -186,7 +183,7 @@ def _frames(shown: Shown, track: Track | None, columns: _Columns) -> Image.Image
             words, tone = f"{words}, no face", NO_FACE
         left = columns.left(column)
         image.paste(picture, (left + (columns.side - picture.width) // 2, height - picture.height))
-        pen.text((left, height + 3), _elided(words, 15, columns.side), tone, font(15))
+        pen.text((left, height + 3), elided(words, 15, columns.side), tone, font(15))
     return image
 
 
@@ -218,7 +215,7 @@ def _chips(shown: Shown, track: Track | None, columns: _Columns) -> Image.Image:
 
 
 def _time_line(
-    subject: Subject, track: Track | None, shown: Sequence[float], sound: Sound | None, silent: bool
+    subject: Subject, track: Track | None, shown: Sequence[float], sound: Heard | None, silent: bool
 ) -> Image.Image:
     image, pen = _blank(TIMELINE)
     seconds = max(subject.track.seconds if subject.track else 0.0, sound.seconds if sound else 0.0, 1e-3)
@@ -269,7 +266,7 @@ def _ribbon(pen: ImageDraw.ImageDraw, track: Track, scale: _Scale, top: int) -> 
         pen.line((x, top, x, top + RIBBON), fill=POINT, width=3)
 
 
-def _wave(pen: ImageDraw.ImageDraw, sound: Sound, scale: _Scale, top: int) -> None:
+def _wave(pen: ImageDraw.ImageDraw, sound: Heard, scale: _Scale, top: int) -> None:
     """The envelope, speech in its own colour, and from when to when there is speech."""
     first, last = round(scale(0)), round(scale(sound.seconds))
     edges = np.linspace(0, len(sound.envelope), last - first + 1).astype(int)
@@ -322,15 +319,6 @@ def _blank(height: int) -> Drawing:
     return image, ImageDraw.Draw(image)
 
 
-def _elided(text: str, size: int, width: float) -> str:
-    """``text``, its end replaced by … where it is too long."""
-    if font(size).getlength(text) <= width:
-        return text
-    while text and font(size).getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
-
-
 def _wrapped(text: str, size: int) -> list[str]:
     """``text`` in lines as wide as the sheet, at most three."""
     lines = [""]
@@ -340,4 +328,4 @@ def _wrapped(text: str, size: int) -> list[str]:
             lines.append(word)
         else:
             lines[-1] = longer
-    return [_elided(line, size, WIDTH - 2 * MARGIN) for line in lines[:3]]
+    return [elided(line, size, WIDTH - 2 * MARGIN) for line in lines[:3]]

@@ -1,15 +1,12 @@
-"""Figures of a report for Plotly: each is data and layout as plain values; the style is report.js's and
-report.css's."""
+"""Plotly figures of a report, as plain values; report.js and report.css give them their style."""
 
 from __future__ import annotations
 
 import html
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..html import Html, element
 from ..palette import BLUE, GREY, VERMILLION, class_colours
 
 if TYPE_CHECKING:
@@ -17,6 +14,7 @@ if TYPE_CHECKING:
 
     from ....fusion.evaluation.calibration import Bin
     from ....fusion.evaluation.insight import Attention
+    from ....fusion.evaluation.scores import Scores
     from ....fusion.training.training import Epoch
 
 Figure = Mapping[str, Any]
@@ -26,15 +24,6 @@ SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "
            "hexagram", "hourglass")  # fmt: skip
 MOST_POINTS, MOST_MEMBERS, MOST_MOMENTS = 200, 20, 400  # of a curve: more cannot be seen
 UNKNOWN = "no true class known"
-
-
-def drawn(figure: Figure, label: str) -> Html:
-    """The place of a figure, which ``report.js`` draws there; ``label`` tells those who cannot see it."""
-    text = json.dumps(figure, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    data = Html(f'<script type="application/json">{text}</script>')
-    instead = element("noscript", "This figure needs JavaScript; the tables do without.")
-    height = f"height:{figure['height']}px"
-    return element("div", data, instead, class_="figure", role="figure", aria_label=label, style=height)
 
 
 def learning(histories: Sequence[Sequence[Epoch]], ending: str) -> Figure:
@@ -50,11 +39,12 @@ def learning(histories: Sequence[Sequence[Epoch]], ending: str) -> Figure:
         kinds["validation"] = ("val", BLUE, "solid")
     data: list[dict[str, Any]] = []
     for name, (kind, colour, dash) in kinds.items():
-        lines = [[_value(epoch, f"{kind}_{ending}") for epoch in history] for history in histories]
+        values = [[getattr(epoch, f"{kind}_{ending}") for epoch in history] for history in histories]
+        lines = [[math.nan if value is None else float(value) for value in line] for line in values]
         for number, line in enumerate(lines[:MOST_MEMBERS] if len(lines) > 1 else ()):
             data.append(_curve(line, f"member {number}", colour, 1, dash, share))
             data[-1] |= {"opacity": 0.35, "legendgroup": name, "showlegend": False}
-        mean = [sum(values) / len(values) for values in zip(*lines, strict=False)]
+        mean = [sum(each) / len(each) for each in zip(*lines, strict=False)]
         data.append(_curve(mean, name, colour, 2.5, dash, share) | {"legendgroup": name})
     axis = {"rangemode": "tozero", **({"tickformat": ".0%"} if share else {})}
     return _figure(data, {"xaxis": {"title": {"text": "epoch"}}, "yaxis": axis}, 300)
@@ -122,36 +112,34 @@ def factors(values: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
     return _figure(data, layout, 110 + 42 * len(data))
 
 
-def neighbours(
-    points: np.ndarray,
-    clips: Sequence[str],
-    truth: Sequence[str | None],
-    predicted: Sequence[str],
-    classes: Sequence[str],
-) -> Figure:
-    """Clips in a plane ``[N, 2]``, coloured and shaped by true class; hollow where predicted wrong."""
+def neighbours(points: np.ndarray, clips: Sequence[tuple[str, str]], scores: Scores) -> Figure:
+    """``clips`` of ``scores`` in a plane ``[N, 2]``: true classes by colour and shape, wrong ones hollow."""
+    place = {clip: number for number, clip in enumerate(scores.clips)}
+    guesses = scores.predicted
+    truth, predicted = zip(
+        *((scores.truth[place[clip]], guesses[place[clip]]) for clip in clips), strict=True
+    )
+    names: list[str | None] = [*scores.classes, None]
     data = []
-    colours = class_colours(classes)
-    for place, name in enumerate([*classes, None]):
+    for number, (name, colour) in enumerate(zip(names, [*class_colours(scores.classes), GREY], strict=True)):
+        symbol = SYMBOLS[number % len(SYMBOLS)] if name else "circle"
+        called = text(name or UNKNOWN)
         own = [i for i, known in enumerate(truth) if known == name]
-        if not own:
-            continue
-        symbol = SYMBOLS[place % len(SYMBOLS)] if name else "circle"
-        colour = colours[place] if name else GREY
         wrong = [i for i in own if name is not None and predicted[i] != name]
-        for hollow, some in ((False, [i for i in own if i not in {*wrong}]), (True, wrong)):
+        right = [i for i in own if i not in wrong]
+        for hollow, some in ((False, right), (True, wrong)) if own else ():
             data.append(
                 {
                     "type": "scatter",
                     "mode": "markers",
-                    "name": text(name or UNKNOWN),
-                    "legendgroup": f"class {place}",
+                    "name": called,
+                    "legendgroup": f"class {number}",
                     "showlegend": not hollow,
                     "x": numbers(points[some, 0]) or [None],  # None: a class without any keeps its legend
                     "y": numbers(points[some, 1]) or [None],
                     "marker": {"color": colour, "size": 8, "symbol": f"{symbol}-open" if hollow else symbol},
                     "text": [
-                        f"{text(clips[i])}<br>{text(truth[i] or UNKNOWN)}, predicted {text(predicted[i])}"
+                        f"{text('/'.join(clips[i]))}<br>{called}, predicted {text(predicted[i])}"
                         for i in some
                     ],
                     "hovertemplate": "%{text}<extra></extra>",
@@ -161,67 +149,51 @@ def neighbours(
     return _figure(data, {"xaxis": bare, "yaxis": bare}, 400)
 
 
-def looked_at(
+def attention_over_time(
     attention: Mapping[str, Attention], seconds: float, picture: str | None, top_hz: float | None
 ) -> Figure:
-    """Attention over a clip's time, pictures above the spectrogram and sound below.
+    """Attention over a clip's time: faces above the spectrogram, sound below.
 
     Args:
-        attention: ``visual``, ``audio`` or both, and no more, each of some vectors or of none.
+        attention: ``visual``, ``audio`` or both; without weights if the clip lacks the stream.
         seconds: length of the clip.
-        picture: address of the spectrogram's picture, from 0 to ``seconds``; None where there is none.
+        picture: data URL of the spectrogram, from 0 to ``seconds``, if there is one.
         top_hz: its highest frequency, where known.
     """
-    rows = [
-        name
-        for name in ("visual", "picture", "audio")
-        if name in attention or (name == "picture" and picture)
-    ]
-    shares = {"visual": 1.0, "picture": 0.8, "audio": 1.0}
-    whole = sum(shares[name] for name in rows)
+    seconds = max([seconds, *(float(one.times.max()) for one in attention.values() if len(one.times))])
+    heights = {"visual": 1.0, "picture": 0.8, "audio": 1.0}
+    rows = [name for name in heights if name in attention or (name == "picture" and picture)]
+    whole = sum(heights[name] for name in rows)
     data: list[dict[str, Any]] = []
     layout: dict[str, Any] = {"showlegend": False, "images": [], "annotations": []}
     top = 1.0
     for number, name in enumerate(rows, 1):
-        gap = 0.05 if number < len(rows) else 0.0
-        bottom = top - shares[name] / whole
-        axis, key = f"y{number if number > 1 else ''}", f"yaxis{number if number > 1 else ''}"
-        layout[key] = {"domain": [max(0.0, bottom + gap), top], "fixedrange": True}
+        last = number == len(rows)
+        suffix = str(number) if number > 1 else ""
+        axis, bottom = f"y{suffix}", top - heights[name] / whole
+        own: dict[str, Any] = {"domain": [max(0.0, bottom + (0 if last else 0.05)), top], "fixedrange": True}
+        layout[f"yaxis{suffix}"] = own
         top = bottom
         if name == "picture":
             high = top_hz / 1000 if top_hz else 1
-            layout[key] |= {
-                "range": [0, high],
-                "title": {"text": "kHz" if top_hz else "frequency"},
-                "showgrid": False,
-                "showticklabels": bool(top_hz),
-                "nticks": 3,
-            }
-            layout["images"].append(
-                {"source": picture, "xref": "x", "yref": axis, "x": 0, "y": high, "sizex": seconds,
-                 "sizey": high, "sizing": "stretch", "layer": "below"}
-            )  # fmt: skip
+            title = {"text": "kHz" if top_hz else "frequency"}
+            own |= {"range": [0, high], "title": title, "showgrid": False, "nticks": 3}
+            own["showticklabels"] = bool(top_hz)
+            place = {"xref": "x", "yref": axis, "x": 0, "y": high, "sizex": seconds, "sizey": high}
+            layout["images"].append({"source": picture, "sizing": "stretch", "layer": "below", **place})
             data.append({"type": "scatter", "x": [0, seconds], "y": [None, None], "yaxis": axis})
             continue
-        given = attention[name]
         what, colour = ("faces", BLUE) if name == "visual" else ("sound", VERMILLION)
-        layout[key] |= {"title": {"text": what}, "rangemode": "tozero", "nticks": 4}
-        data.append(_weights(given, what, colour, axis))
-        data.append(_line([0, seconds], [1, 1], "all alike", GREY, 1, "dot") | {"yaxis": axis})
-        data[-1]["hoverinfo"] = "skip"
-        if not len(given.weights):
+        own |= {"title": {"text": what}, "rangemode": "tozero", "nticks": 4}
+        equal = _line([0, seconds], [1, 1], "equal share", GREY, 1, "dot")
+        data += [_weights(attention[name], what, colour, axis), {**equal, "yaxis": axis, "hoverinfo": "skip"}]
+        if not len(attention[name].weights):
+            place = {"xref": "paper", "yref": axis, "x": 0.5, "y": 0.5, "showarrow": False}
             layout["annotations"].append(
-                {"text": f"nothing of the {what} is stored for this clip", "xref": "paper", "yref": axis,
-                 "x": 0.5, "y": 0.5, "showarrow": False}
-            )  # fmt: skip
-    layout["xaxis"] = {
-        "range": [0, seconds],
-        "title": {"text": "seconds"},
-        "anchor": f"y{len(rows) if len(rows) > 1 else ''}",
-        "fixedrange": True,
-        "showgrid": False,
-        "zeroline": False,
-    }
+                {"text": f"no features of the {what} are stored for this clip", **place}
+            )
+    plain = {"fixedrange": True, "showgrid": False, "zeroline": False, "anchor": axis}
+    layout["xaxis"] = {"range": [0, seconds], "title": {"text": "seconds"}, **plain}
     return _figure(data, layout, 60 + round(95 * whole))
 
 
@@ -259,11 +231,6 @@ def _weights(given: Attention, what: str, colour: str, axis: str) -> dict[str, A
         "yaxis": axis,
         "hovertemplate": "%{x:.2f} s: %{customdata:.1%} of all, %{y:.2f} times an equal share<extra></extra>",
     }
-
-
-def _value(epoch: Epoch, name: str) -> float:
-    value = getattr(epoch, name)
-    return math.nan if value is None else float(value)
 
 
 def _curve(

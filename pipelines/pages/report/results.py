@@ -1,0 +1,293 @@
+"""The results of runs and ensembles, as their folders hold them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...cli.progress import progress_bar
+from ...fuse.ensemble import ENSEMBLE, read_member
+from ..html import percent
+from .clips import ShownClip, most_telling
+from .insight import STEPS, Seen, see
+
+if TYPE_CHECKING:
+    from ....fusion.evaluation.calibration import Bin
+    from ....fusion.evaluation.intervals import Interval, Intervals
+    from ....fusion.evaluation.metrics import Summary
+    from ....fusion.evaluation.scores import Scores
+    from ....fusion.evaluation.significance import MatchedPair, McNemar
+    from ....fusion.training.cards import Card
+    from ....fusion.training.training import Epoch
+    from ...fuse.ensemble import Member
+
+
+@dataclass(frozen=True)
+class Group:
+    """Clips with metrics of their own.
+
+    Attributes:
+        name: what the page calls them.
+        scores: of these clips.
+        fitted: whether members were trained on them.
+        with_face: those in which a face was found; None if that is all of them, or not known.
+    """
+
+    name: str
+    scores: Scores
+    fitted: bool = False
+    with_face: Group | None = None
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The metrics."""
+        from ....fusion.evaluation.metrics import summary
+
+        return summary(self.scores)
+
+    @property
+    def row(self) -> list[object]:
+        """The name and the metrics, as they are printed."""
+        found = self.summary
+        return [self.name, found.clips, *map(percent, (found.accuracy, found.uar, found.macro_f1))]
+
+    @property
+    def wrong(self) -> int:
+        """The number of wrong predictions."""
+        pairs = zip(self.scores.truth, self.scores.predicted, strict=True)
+        return sum(truth not in (None, predicted) for truth, predicted in pairs)
+
+    @property
+    def intervals(self) -> Intervals:
+        """Bootstrap intervals of the metrics."""
+        from ....fusion.evaluation.intervals import bootstrap
+
+        return bootstrap(self.scores)
+
+    @property
+    def recalls(self) -> list[tuple[str, int, int, Interval]]:
+        """Of each class that occurs: name, clips predicted right, all clips, Wilson's interval."""
+        from ....fusion.evaluation.intervals import of_share
+
+        counts = zip(self.summary.classes, self.summary.confusion.tolist(), strict=True)
+        rows = [(name, row[place], sum(row)) for place, (name, row) in enumerate(counts) if sum(row)]
+        return [(name, right, all_, of_share(right, all_)) for name, right, all_ in rows]
+
+    @property
+    def commonest(self) -> tuple[str, float]:
+        """The class with the most clips, and its share."""
+        counts = self.summary.confusion.sum(axis=1)
+        return self.summary.classes[int(counts.argmax())], float(counts.max() / counts.sum())
+
+    @property
+    def bins(self) -> Sequence[Bin]:
+        """Clips by their highest score."""
+        from ....fusion.evaluation.calibration import reliability
+
+        return reliability(self.scores)
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error."""
+        from ....fusion.evaluation.calibration import expected_calibration_error
+
+        return expected_calibration_error(self.scores)
+
+
+@dataclass(frozen=True)
+class BesideBaseline:
+    """A run and a baseline on the clips that both score.
+
+    Attributes:
+        baseline, run: metrics of each.
+        pair: the matched-pair test; None for a single clip.
+        exact: McNemar's test.
+        left_out: clips that only one of the two scores, or of unknown class.
+    """
+
+    baseline: Summary
+    run: Summary
+    pair: MatchedPair | None
+    exact: McNemar
+    left_out: int
+
+    @classmethod
+    def of(cls, baseline: Member, scores: Scores) -> BesideBaseline:
+        """Clips that the baseline was trained on are left out."""
+        from ....fusion.evaluation.comparison import errors, match
+        from ....fusion.evaluation.metrics import summary
+        from ....fusion.evaluation.significance import matched_pair, mcnemar
+
+        kept = [i for i, clip in enumerate(baseline.scores.clips) if clip[0] not in baseline.trained_on]
+        matched = match(baseline.scores.take(kept), scores)
+        wrong = [errors([side], side) for side in (matched.first, matched.second)]
+        return cls(
+            summary(matched.first),
+            summary(matched.second),
+            matched_pair(*wrong) if len(matched.first.clips) > 1 else None,
+            mcnemar(wrong[0] == 0, wrong[1] == 0),
+            matched.only_first + matched.only_second + matched.unlabelled,
+        )
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """The results of a run or an ensemble.
+
+    Attributes:
+        name: of its folder.
+        card: its settings.
+        groups: the labelled clips, a group for each split.
+        members: accuracy of each member alone on held-out clips, 0 to 1, where known.
+        unlabelled: scores of the clips whose class is not known.
+        histories: each member's epochs; empty for a cross-validation or an ensemble.
+        finish: temperature and prior of an ensemble, by name.
+        clips: those shown one by one, of :attr:`closely`.
+        seen: what the store and the members say about them.
+        beside: the comparison with a baseline.
+    """
+
+    name: str
+    card: Card
+    groups: Sequence[Group]
+    members: Sequence[float] = ()
+    unlabelled: Scores | None = None
+    histories: Sequence[Sequence[Epoch]] = ()
+    finish: Mapping[str, object] = field(default_factory=dict)
+    clips: Sequence[ShownClip] = ()
+    seen: Seen = field(default_factory=Seen)
+    beside: BesideBaseline | None = None
+
+    @property
+    def shown(self) -> Sequence[Group]:
+        """The groups that members were not trained on; all if there are no others."""
+        return [group for group in self.groups if not group.fitted] or self.groups
+
+    @property
+    def closely(self) -> Group | None:
+        """The clips of which some are shown one by one."""
+        if self.groups:
+            return self.shown[0]
+        return Group("clips whose class is not known", self.unlabelled) if self.unlabelled else None
+
+    @property
+    def factors(self) -> dict[str, list[tuple[str, float]]]:
+        """Class → clips with their adaption factors; classes in rising order of their mean."""
+        truth = (
+            dict(zip(self.closely.scores.clips, self.closely.scores.truth, strict=True))
+            if self.closely
+            else {}
+        )
+        found: dict[str, list[tuple[str, float]]] = {}
+        for clip, value in self.seen.factors.items():
+            if (name := truth.get(clip)) is not None and value == value:  # NaN: a clip without both streams
+                found.setdefault(name, []).append(("/".join(clip), value))
+        return dict(sorted(found.items(), key=lambda item: mean_of(item[1])))
+
+
+def mean_of(factors: Sequence[tuple[str, float]]) -> float:
+    """The mean of some clips' factors."""
+    return sum(value for _, value in factors) / len(factors)
+
+
+def read(path: Path, store: Path | None = None, baseline: Member | None = None) -> RunResults:
+    """The results in the folder of a run or an ensemble, with a closer look at some clips.
+
+    Args:
+        path: the folder.
+        store: its clips' feature store; by default that of the training, else ``features``.
+        baseline: scores to test the run against.
+
+    Raises:
+        FusionError: it is no finished run or ensemble.
+    """
+    from ....fusion.training import cards
+
+    ensemble = (path / ENSEMBLE).exists() and not (path / cards.NAME).exists()
+    run = _ensemble(path) if ensemble else _run(path)
+    group = run.closely
+    if group is None:
+        return run
+    clips = most_telling(group.scores)
+    shown = [clip.key for clip in clips]
+    with progress_bar(total=len(shown) + STEPS, desc=run.name, unit="step") as bar:
+        seen = see(path, run.card, store, group.scores.clips, shown, bar.update)
+        bar.update(bar.total - bar.n)
+    beside = BesideBaseline.of(baseline, group.scores) if baseline and run.groups else None
+    return replace(run, clips=clips, seen=seen, beside=beside)
+
+
+def _run(path: Path) -> RunResults:
+    from ....fusion.errors import FusionError
+    from ....fusion.evaluation.tables import number, read_table
+    from ....fusion.training import cards
+    from ....fusion.training.runs import Run
+
+    card = cards.read(path)
+    if not any(path.glob("scores*.csv")):
+        raise FusionError(f"{path} has no scores yet; run its avemo-fuse {card.kind} again to finish it")
+    member = read_member(path)
+    known = member.scores.labelled
+    faceless = {tuple(clip) for clip in card.facts.get("without_face", [])}
+    if card.kind == "cv":
+        marks = f" ({known.marks_cell})" if known.marks else ""
+        groups = [_group(f"held-out clips{marks}", known, False, faceless)] if known.clips else []
+        table = read_table(path / "results.csv", ["accuracy"], "seed,accuracy,uar")
+        accuracies = [number(path / "results.csv", row, "accuracy") for row in table.rows]
+        return RunResults(path.name, card, groups, accuracies, _unlabelled(member.scores))
+    groups = _by_split(known, member.trained_on, faceless)
+    run = Run(path)
+    histories = [run.history(number) for number in range(run.members)]
+    accuracies = [value for history in histories if (value := history[-1].val_accuracy) is not None]
+    if run.calibration:
+        card = replace(card, facts={**card.facts, "calibration": str(run.calibration)})
+    return RunResults(path.name, card, groups, accuracies, _unlabelled(member.scores), histories)
+
+
+def _ensemble(path: Path) -> RunResults:
+    from ....fusion.errors import FusionError
+    from ....fusion.training.cards import Card
+
+    scores = read_member(path).scores
+    try:
+        told = json.loads((path / ENSEMBLE).read_text(encoding="utf-8"))
+        members, fitted, prior = told["members"], {*told["trained_on"]}, told["prior"]
+        facts = {"members": len(members), "demo": told["demo"], "marks": scores.marks}
+        finish: dict[str, object] = {"members": ", ".join(map(str, members))}
+        if told["temperature"] is not None:
+            finish["temperature"] = f"{told['temperature']:.4g}"
+        if prior:
+            weights = ", ".join(f"{name} {weight:.3f}" for name, weight in prior["weights"].items())
+            finish |= {"prior": f"{prior['source']}: {prior['note']}", "weights": weights}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FusionError(
+            f"{path / ENSEMBLE} makes no sense here ({error!r}); run avemo-fuse ensemble again"
+        ) from error
+    groups = _by_split(scores.labelled, fitted)
+    card = Card("ensemble", {}, facts)
+    return RunResults(path.name, card, groups, unlabelled=_unlabelled(scores), finish=finish)
+
+
+def _by_split(
+    known: Scores, fitted: Collection[str], faceless: Collection[tuple[str, ...]] = ()
+) -> list[Group]:
+    """A group for each split, ``val`` first."""
+    splits = sorted(known.splits, key=lambda name: name != "val")
+    return [_group(split or "all clips", known.select(split), split in fitted, faceless) for split in splits]
+
+
+def _group(name: str, scores: Scores, fitted: bool, faceless: Collection[tuple[str, ...]]) -> Group:
+    name = f"{name} (trained on)" if fitted else name
+    seen = [place for place, clip in enumerate(scores.clips) if clip not in faceless]
+    if not 0 < len(seen) < len(scores.clips):
+        return Group(name, scores, fitted)
+    return Group(name, scores, fitted, Group(f"{name}, clips with a face", scores.take(seen), fitted))
+
+
+def _unlabelled(scores: Scores) -> Scores | None:
+    chosen = [i for i, truth in enumerate(scores.truth) if truth is None]
+    return scores.take(chosen) if chosen else None
