@@ -1,4 +1,5 @@
 # make demo: the main job, end to end, on clips made on the spot.   make test: the tests.   make docs: the site.
+# make torture: the long tests of the store.
 # All install what they need into $(VENV); a second run finds it there.
 VENV ?= .venv
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(abspath $(VENV))/bin
 DEPENDENCIES := $(VENV)/.dependencies-$(shell cat requirements.txt setup.py | cksum | cut -d' ' -f1)
 EDITABLE := $(VENV)/.editable-$(shell (pwd; cat setup.py) | cksum | cut -d' ' -f1)
 
-.PHONY: install demo docs test lint clean
+.PHONY: install demo docs test torture lint clean
 
 install: $(EDITABLE)
 
@@ -48,6 +49,10 @@ docs: install
 test: install
 	@echo "== running the tests, the slow ones too"
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+
+torture: install
+	@echo "== stopping and failing each operation on a store at each point (minutes)"
+	$(BIN)/python -m tests.torture.crash
 
 lint: install
 	$(BIN)/ruff check .

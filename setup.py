@@ -69,6 +69,7 @@ setup(
             "ruff>=0.6",
             "pytest>=8",
             "pytest-xdist>=3.5",
+            "hypothesis>=6.100",
             "playwright>=1.45",
         ],
     },

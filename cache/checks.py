@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 
 from . import durable
 from .errors import StoreError
+from .journal import Senseless
 from .rows import Row
-from .shards import reason
+from .shards import cannot_write, reason
 from .store import FeatureStore
 
 
@@ -24,6 +27,63 @@ def damaged(store: FeatureStore) -> Iterator[tuple[Row, str, str]]:
                     store.read(row, stream)
                 except StoreError as error:
                     yield row, stream, str(error)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is wrong with a store.
+
+    Attributes:
+        damaged: row, stream, and what is wrong with its arrays.
+        senseless: lines of journals that cannot be used.
+        unused: shards that no journal mentions.
+    """
+
+    damaged: Sequence[tuple[Row, str, str]]
+    senseless: Sequence[Senseless]
+    unused: Sequence[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.damaged or self.senseless or self.unused)
+
+
+def inspect(store: FeatureStore) -> Findings:
+    """Read everything in ``store`` once."""
+    return Findings(list(damaged(store)), list(store.senseless), unused(store))
+
+
+def repair(store: FeatureStore, findings: Findings) -> None:
+    """Take what is damaged out of ``store``, so that the next run makes it again, and remove unused shards.
+
+    Raises:
+        StoreError: the disk is full or cannot be written.
+    """
+    if findings.damaged or findings.senseless:
+        with store.writer() as writer:
+            for row, stream, _ in findings.damaged:
+                writer.drop(row.clip, [stream])
+            for line in findings.senseless:
+                writer.pass_over(line)
+    for shard in findings.unused:
+        path = store.path / "shards" / shard
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+
+def unused(store: FeatureStore) -> list[str]:
+    """Shards of no use: no journal mentions them, and the process that wrote them has ended.
+
+    A process that is killed between a shard and its line in the journal leaves one.
+    """
+    journals = b"".join(path.read_bytes() for path in (store.path / "journal").glob("*.jsonl"))
+    found = []
+    for path in sorted((store.path / "shards").glob(f"{durable.HOST}-*.h5")):
+        process = re.fullmatch(rf"{durable.HOST}-(\d+)-[0-9a-f]+-\d+\.h5", path.name)
+        if process and not durable.is_running(int(process[1])) and path.name.encode() not in journals:
+            found.append(path.name)
+    return found
 
 
 def export(store: FeatureStore, path: Path) -> int:

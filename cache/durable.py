@@ -6,20 +6,26 @@ Every write, sync and rename that must be durable is made here.
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import re
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+HOST = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname()) or "host"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``; it takes that place, synced, when the block ends without an error.
 
-    An error leaves ``path`` as it was.
+    An error leaves ``path`` as it was. What a killed process left of the same file is removed.
     """
+    discard_abandoned(path.parent, path.name)
     unfinished = temporary(path)
     try:
         yield unfinished
@@ -31,7 +37,32 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def temporary(path: Path) -> Path:
     """A hidden path beside ``path`` that no other process, on whatever machine, is given."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name}.{HOST}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def discard_abandoned(folder: Path, name: str = "*") -> None:
+    """Remove temporary files in ``folder``, or those of the file ``name`` alone, whose process has ended.
+
+    Only this machine's processes are known; what another machine left stays.
+    """
+    pattern = name if name == "*" else glob.escape(name)
+    for path in folder.glob(f".{pattern}.{HOST}-*.tmp"):
+        process = re.fullmatch(r".*-(\d+)-[0-9a-f]{8}\.tmp", path.name)
+        if process and not is_running(int(process[1])):
+            discard(path)
+
+
+def is_running(process: int) -> bool:
+    """Whether a process of this machine may still run."""
+    if os.name == "nt":  # where asking by signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def put(finished: Path, path: Path) -> None:

@@ -12,16 +12,20 @@ such a beginning have only the time of each record, and precede the others.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from . import durable
 
 Record = dict[str, Any]
 OPENING = "writer"
+_SUM = re.compile(rb',"sum":"([0-9a-f]{16})"\}\r?\n?\Z')
 """The kind of the record that a journal begins with."""
 
 
@@ -78,9 +82,14 @@ def seen_at(opening: Record) -> dict[str, int] | None:
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
-    """Append ``records`` to the journal at ``path`` and sync it to disk."""
-    text = "".join(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n" for record in records)
-    durable.append(path, text.encode(errors="surrogatepass"))  # names of files need not be text
+    """Append ``records`` to the journal at ``path``, each with its checksum, and sync it to disk."""
+    durable.append(path, b"".join(map(_line, records)))
+
+
+def _line(record: Record) -> bytes:
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    content = text.encode(errors="surrogatepass")  # names of files need not be text
+    return content[:-1] + b',"sum":"%s"}\n' % xxhash.xxh3_64_hexdigest(content).encode()
 
 
 def read_all(folder: Path) -> tuple[list[tuple[Stamp, Record]], list[Senseless]]:
@@ -105,7 +114,21 @@ def _read(path: Path) -> Iterator[tuple[int, Record | str]]:
                 if line.endswith(b"\n"):  # else torn: its shard was never promised
                     yield number, str(error)
                 continue
-            yield number, record if isinstance(record, dict) else "not an object"
+            yield number, _checked(record, line)
+
+
+def _checked(record: object, line: bytes) -> Record | str:
+    """A line's record, or what is wrong with it. Lines written before there were checksums have none."""
+    if not isinstance(record, dict):
+        return "not an object"
+    found = _SUM.search(line)
+    if found:
+        del record["sum"]
+        if xxhash.xxh3_64_hexdigest(line[: found.start()] + b"}") != found[1].decode():
+            return "its checksum differs"
+    elif "sum" in record:
+        return "its checksum is damaged"
+    return record
 
 
 def _stamped(journal: str, lines: list[tuple[int, Record]]) -> Iterator[tuple[Stamp, Record]]:

@@ -199,4 +199,6 @@ def own_dataset(file: Any, name: str) -> Any:
 READING = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises on a file that is damaged, or was made to be."""
 
-_REMEDY = "`avemo store verify --drop` removes its clips from the store, so that the next run extracts them."
+_REMEDY = (
+    "`avemo store verify --repair` takes its clips out of the store, so that the next run extracts them."
+)

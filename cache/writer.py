@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
-import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -49,8 +47,7 @@ class StoreWriter:
     """
 
     def __init__(self, path: Path, shard_bytes: float = 64e6, shard_seconds: float = 20.0) -> None:
-        host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname()) or "host"
-        self.name = f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.name = f"{durable.HOST}-{os.getpid()}-{secrets.token_hex(3)}"
         self._shards = path / "shards"
         self._journal = path / "journal" / f"{self.name}.jsonl"
         self._limits = (shard_bytes, shard_seconds)
@@ -60,10 +57,12 @@ class StoreWriter:
         self._shard: Shard | None = None
         self._started = 0.0
         self._opening = [journal.opening(self._journal.parent)]
-        for leftover in (*path.glob(".*.tmp"), *self._shards.glob(".*.tmp")):
-            with suppress(FileNotFoundError):  # its writer was only slow
-                if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
-                    durable.discard(leftover)
+        for folder in (path, self._shards):
+            durable.discard_abandoned(folder)
+            for leftover in folder.glob(".*.tmp"):  # of another machine, whose processes nobody here knows
+                with suppress(FileNotFoundError):  # its writer was only slow
+                    if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                        durable.discard(leftover)
 
     def __enter__(self) -> StoreWriter:
         return self

@@ -30,6 +30,6 @@ def say_damage(store: FeatureStore) -> None:
         lines = f"{len(store.senseless)} lines" if len(store.senseless) > 1 else "a line"
         click.echo(
             f"note: {store.path} leaves out what {lines} of its journals told; avemo store verify "
-            f"{store.path} names the damage, and --drop lets it pass",
+            f"{store.path} names the damage, and --repair lets it pass",
             err=True,
         )

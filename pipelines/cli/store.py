@@ -18,6 +18,7 @@ from .outputs import overwrite_option, refuse_existing
 from .progress import progress_bar
 
 if TYPE_CHECKING:
+    from ...cache.checks import Findings
     from ...cache.clips import Clip
     from ...cache.merge import Merge
     from ...cache.store import FeatureStore
@@ -45,61 +46,64 @@ def status(path: Path) -> None:
 @command("verify")
 @store_argument
 @click.option(
-    "--drop", is_flag=True, help="Take damaged arrays off the books, to be extracted again; pass over lines."
+    "--repair",
+    is_flag=True,
+    help="Take damaged arrays out of the store, so that avemo-extract makes them again; pass over invalid "
+    "lines; remove shards that no journal mentions.",
 )
 @json_result
-def verify(path: Path, drop: bool) -> int:
+def verify(path: Path, repair: bool) -> int:
     """See whether a store is whole.
 
-    Reads every array of STORE (default: features) and compares its checksum. Lines of its journals that
-    make no sense are named too; what they told is not in the store.
+    Reads every array of STORE (default: features) and compares its checksum, and checks each line of its
+    journals.
 
     \b
-    Exit code: 0 whole; 1 something is damaged, each named; 2 no such store.
+    Exit code: 0 whole; 1 something is wrong, each named; 2 no such store.
     """
-    from ...cache.checks import damaged
+    from ...cache import checks
     from ...cache.store import FeatureStore
 
     with FeatureStore(path) as store:
-        found = []
-        for row, stream, problem in damaged(store):
-            found.append((row.clip, stream, problem))
-            click.echo(f"{row.clip}, {stream}: {problem}", err=True)
-        for line in store.senseless:
-            click.echo(f"{line}", err=True)
-        if drop and (found or store.senseless):
-            with store.writer() as writer:
-                for clip, stream, _ in found:
-                    writer.drop(clip, [stream])
-                for line in store.senseless:
-                    writer.pass_over(line)
+        found = checks.inspect(store)
+        if repair:
+            checks.repair(store, found)
+    for row, stream, problem in found.damaged:
+        click.echo(f"{row.clip}, {stream}: {problem}", err=True)
+    for line in found.senseless:
+        click.echo(f"{line}", err=True)
+    for shard in found.unused:
+        click.echo(f"{shard}: mentioned in no journal; a process was killed before it was", err=True)
     if wants_json():
-        tell_result(_verified(store, found, drop))
+        tell_result(_verified(store, found, repair))
     else:
-        click.echo(_verdict(path, len(store.rows), len(found), len(store.senseless), drop))
-    return 1 if found or store.senseless else 0
+        click.echo(_verdict(path, len(store.rows), found, repair))
+    return 1 if found else 0
 
 
-def _verdict(path: Path, clips: int, streams: int, lines: int, dropped: bool) -> str:
-    if not streams and not lines:
+def _verdict(path: Path, clips: int, found: Findings, repaired: bool) -> str:
+    if not found:
         return f"{path}: {clips} clips, every array as it was written"
-    counts = [f"{streams} damaged streams"] * bool(streams) + [f"{lines} senseless lines"] * bool(lines)
-    again = "avemo-extract, or avemo store import for what was imported, makes them anew"
-    remedy = again if dropped else "--drop lets them be made anew"
-    return f"{path}: {' and '.join(counts)}{', dropped' if dropped else ''}; {remedy}"
+    parts = {"damaged stream": found.damaged, "senseless line": found.senseless, "unused shard": found.unused}
+    counts = " and ".join(count_of(len(those), name) for name, those in parts.items() if those)
+    if not repaired:
+        return f"{path}: {counts}; --repair takes them out of the store"
+    again = "; avemo-extract, or avemo store import for what was imported, makes them again"
+    return f"{path}: {counts}, repaired{again if found.damaged or found.senseless else ''}"
 
 
-def _verified(store: FeatureStore, found: Sequence[tuple[Clip, str, str]], dropped: bool) -> dict[str, Any]:
+def _verified(store: FeatureStore, found: Findings, repaired: bool) -> dict[str, Any]:
     return {
         "store": str(store.path),
         "clips": len(store.rows),
-        "whole": not found and not store.senseless,
+        "whole": not found,
         "damaged": [
-            {"split": clip.split, "clip": clip.id, "stream": stream, "problem": problem}
-            for clip, stream, problem in found
+            {"split": row.clip.split, "clip": row.clip.id, "stream": stream, "problem": problem}
+            for row, stream, problem in found.damaged
         ],
-        "senseless": [asdict(line) for line in store.senseless],
-        "dropped": dropped,
+        "senseless": [asdict(line) for line in found.senseless],
+        "unused": list(found.unused),
+        "repaired": repaired,
     }
 
 
@@ -251,7 +255,7 @@ EXAMPLES = """
 \b
 Examples:
   avemo store status features
-  avemo store verify features --drop
+  avemo store verify features --repair
   avemo store import fgnet/ --store features --name fgnet
   avemo store merge features machine1/features machine2/features
   avemo store export features features.h5

@@ -290,4 +290,4 @@ def test_a_shard_whose_arrays_are_not_its_own_is_refused(change, tmp_path: Path)
         ((_, _, problem),) = damaged(store)
         with pytest.raises(StoreError):
             store.nbytes(store.rows[0], KEY.stream)
-    assert shard.name in problem and "--drop" in problem
+    assert shard.name in problem and "--repair" in problem

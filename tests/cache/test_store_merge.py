@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -256,7 +257,7 @@ def test_what_is_damaged_in_the_target_is_made_good_after_verify(tmp_path: Path)
     a = extracted(tmp_path / "a", range(3))
     merge(tmp_path / "all", a)
     spoil(tmp_path / "all", NET.digest)
-    assert CliRunner().invoke(main, ["store", "verify", str(tmp_path / "all"), "--drop"]).exit_code == 1
+    assert CliRunner().invoke(main, ["store", "verify", str(tmp_path / "all"), "--repair"]).exit_code == 1
     assert merge(tmp_path / "all", a).exit_code == 0
     assert_holds(tmp_path / "all", range(3))
 
@@ -374,7 +375,8 @@ def test_a_shard_outside_the_store_is_never_touched(tmp_path: Path) -> None:
     a = extracted(tmp_path / "a", range(2))
     (journal,) = (a / "journal").iterdir()
     (shard,) = (a / "shards").iterdir()
-    journal.write_text(journal.read_text().replace(shard.name, f"../../{shard.name}"))
+    text = journal.read_text().replace(shard.name, f"../../{shard.name}")
+    journal.write_text(re.sub(r',"sum":"\w+"', "", text))
     shard.rename(tmp_path / shard.name)
     result = merge(tmp_path / "all", a)
     assert (result.exit_code, "a shard is a file of the store's own" in result.stderr) == (1, True)

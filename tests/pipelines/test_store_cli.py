@@ -103,8 +103,8 @@ def test_verify_finds_damage_and_drops_it(store: Path) -> None:
     result = run("verify", store)
     assert result.exit_code == 1
     assert "train/c4, net/default: " in result.stderr
-    assert "1 damaged streams; --drop" in result.stdout
-    assert run("verify", store, "--drop").exit_code == 1
+    assert "1 damaged stream; --repair" in result.stdout
+    assert run("verify", store, "--repair").exit_code == 1
     assert run("verify", store).exit_code == 0
     assert json.loads(run("status", store, "--json").stdout)["streams"][1]["ok"] == 4
 

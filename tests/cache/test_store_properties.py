@@ -1,0 +1,164 @@
+"""Any sequence of writing, killing, dropping, removing and merging, by writers on clocks of their own, held
+against a plain model: a list of records, each with the set of records that its writer knew."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+import hypothesis.strategies as st
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from avemo.cache.checks import inspect
+from avemo.cache.clips import Clip
+from avemo.cache.keys import FeatureKey
+from avemo.cache.merge import Merge
+from avemo.cache.rows import Source
+from avemo.cache.store import FeatureStore
+from avemo.cache.writer import Outcome, StoreWriter
+
+STREAMS = ("faces", "net/default")
+KEYS = {stream: FeatureKey(stream, {}) for stream in STREAMS}
+STATUSES = ("ok", "absent", "failed")  # the most useful first
+
+clips = st.sampled_from([Clip(name, "train") for name in "ab"])
+writers = st.integers(0, 2)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A record: what a writer told of a clip, and which records it knew then."""
+
+    number: int
+    clip: Clip
+    kind: str  # "outcomes", "drop" or "remove"
+    streams: dict[str, tuple[str, int]] = field(hash=False)
+    known: frozenset[int]
+
+
+@dataclass
+class Writing:
+    """A writer, what it knew when it was opened, what it has told, and what of that is not flushed yet."""
+
+    writer: StoreWriter
+    known: frozenset[int]
+    told: list[Told] = field(default_factory=list)
+    waiting: list[Told] = field(default_factory=list)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        FeatureStore(self.folder / "store", create=True).close()
+        self.open: dict[int, Writing] = {}
+        self.flushed: list[Told] = []
+        self.numbers = itertools.count()
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder)
+
+    def _tell(self, which: int, clip: Clip, kind: str, streams: dict[str, tuple[str, int]]) -> StoreWriter:
+        if which not in self.open:
+            known = frozenset(told.number for told in self.flushed)
+            self.open[which] = Writing(StoreWriter(self.folder / "store"), known)
+        writing = self.open[which]
+        known = writing.known | {told.number for told in writing.told}
+        told = Told(next(self.numbers), clip, kind, streams, known)
+        writing.told.append(told)
+        writing.waiting.append(told)
+        return writing.writer
+
+    @rule(
+        which=writers,
+        clip=clips,
+        statuses=st.dictionaries(st.sampled_from(STREAMS), st.sampled_from(STATUSES), min_size=1),
+        clock=st.integers(0, 1 << 60),
+    )
+    def extract(self, which: int, clip: Clip, statuses: dict[str, str], clock: int) -> None:
+        value = next(self.numbers)
+        writer = self._tell(which, clip, "outcomes", {s: (status, value) for s, status in statuses.items()})
+        outcomes = {
+            stream: Outcome(KEYS[stream], arrays={"basic": np.full((2, 3), value)})
+            if status == "ok"
+            else Outcome(KEYS[stream], status, str(value))
+            for stream, status in statuses.items()
+        }
+        with mock.patch.object(time, "time_ns", lambda: clock):
+            writer.add(clip, Source("0" * 64, 1, 1), outcomes)
+
+    @rule(which=writers, clip=clips, streams=st.sets(st.sampled_from(STREAMS), min_size=1))
+    def drop(self, which: int, clip: Clip, streams: set[str]) -> None:
+        self._tell(which, clip, "drop", dict.fromkeys(streams, ("", 0))).drop(clip, sorted(streams))
+
+    @rule(which=writers, clip=clips)
+    def remove(self, which: int, clip: Clip) -> None:
+        self._tell(which, clip, "remove", dict.fromkeys(STREAMS, ("", 0))).remove(clip)
+
+    @rule(which=writers)
+    def flush(self, which: int) -> None:
+        if which in self.open:
+            writing = self.open[which]
+            writing.writer.flush()
+            self.flushed += writing.waiting
+            writing.waiting = []
+
+    @rule(which=writers)
+    def kill(self, which: int) -> None:
+        self.open.pop(which, None)
+
+    @rule()
+    def merge(self) -> None:
+        """A merge into an empty store, and the same once more, give what there is."""
+        shutil.rmtree(self.folder / "other", ignore_errors=True)
+        with FeatureStore(self.folder / "store") as store:
+            for _ in range(2):
+                with FeatureStore(self.folder / "other", create=True) as other:
+                    assert not [
+                        damage for merge in [Merge(store, other)] for _ in merge for damage in merge.damaged
+                    ]
+            with FeatureStore(self.folder / "other") as other:
+                assert contents(other) == contents(store)
+
+    @invariant()
+    def as_the_model_says(self) -> None:
+        with FeatureStore(self.folder / "store") as store:
+            assert not inspect(store)
+            found = contents(store)
+        for clip in {told.clip for told in self.flushed}:
+            for stream in STREAMS:
+                allowed = self.best(clip, stream)
+                assert found.get((clip.id, stream), ("", 0)) in (allowed or {("", 0)})
+
+    def best(self, clip: Clip, stream: str) -> set[tuple[str, int]]:
+        """The outcomes that no other record knew of, those of the best status."""
+        about = [told for told in self.flushed if told.clip == clip and stream in told.streams]
+        followed = {number for told in about for number in told.known}
+        rivals = {
+            told.streams[stream] for told in about if told.kind == "outcomes" and told.number not in followed
+        }
+        best = min((STATUSES.index(status) for status, _ in rivals), default=0)
+        return {rival for rival in rivals if rival[0] == STATUSES[best]}
+
+
+def contents(store: FeatureStore) -> dict[tuple[str, str], tuple[str, int]]:
+    """(clip, stream) → status and value."""
+    found = {}
+    for row in store.rows:
+        for stream, entry in row.entries.items():
+            value = store.read(row, stream)["basic"][1, 2] if row.has(stream) else int(entry.reason)
+            found[row.clip.id, stream] = (entry.status, int(value))
+    return found
+
+
+TestStore = StoreMachine.TestCase
+TestStore.settings = settings(
+    max_examples=60, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+)
