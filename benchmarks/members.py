@@ -23,7 +23,7 @@ from avemo.fusion.features.corpus import Corpus, Sequences
 from avemo.fusion.heads.registry import settings_for
 from avemo.fusion.training.members import train_all
 from avemo.fusion.training.stack import members_at_once
-from avemo.fusion.training.training import Job, Plan, Task, Trained, TrainingSettings, one_thread
+from avemo.fusion.training.training import Fit, Setup, Task, Trained, TrainingSettings, one_thread
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 HEADER = [
@@ -49,11 +49,11 @@ def corpus(clips: int, frames: int, visual: int, audio: int) -> Corpus:
     return Corpus(tuple(Clip(str(i), "train", label=CLASSES[i % 7]) for i in range(clips)), streams)
 
 
-def tasks_of(plan: Plan, clips: int, members: int) -> list[Task]:
+def tasks_of(setup: Setup, clips: int, members: int) -> list[Task]:
     """Members that differ in seed and λ."""
     nobody = np.array([], dtype=np.int64)
-    plans = [replace(plan, head=replace(plan.head, lambda_audio=0.1 * (n % 11))) for n in range(members)]
-    return [(each, Job(seed, np.arange(clips), nobody)) for seed, each in enumerate(plans)]
+    setups = [replace(setup, head=replace(setup.head, lambda_audio=0.1 * (n % 11))) for n in range(members)]
+    return [(each, Fit(seed, np.arange(clips), nobody)) for seed, each in enumerate(setups)]
 
 
 def run(data: Corpus, tasks: Sequence[Task], workers: int, stacked: bool) -> tuple[float, dict[int, Trained]]:
@@ -62,20 +62,20 @@ def run(data: Corpus, tasks: Sequence[Task], workers: int, stacked: bool) -> tup
     return time.perf_counter() - start, results
 
 
-def products(data: Corpus, plan: Plan, device: str) -> float:
+def products(data: Corpus, setup: Setup, device: str) -> float:
     """Seconds that the bare matrix products of one member's training take in one thread."""
     operands = []
-    batch = plan.training.batch
+    batch = setup.training.batch
     for stream in data.streams.values():
         for first in range(0, len(data.clips), batch):
             rows = int(stream.lengths[first : first + batch].sum())
             frames = torch.randn(rows, stream.features, device=device)
-            weights = torch.randn(stream.features, plan.head.hidden, device=device)
-            operands.append((frames, weights, torch.randn(rows, plan.head.hidden, device=device)))
+            weights = torch.randn(stream.features, setup.head.hidden, device=device)
+            operands.append((frames, weights, torch.randn(rows, setup.head.hidden, device=device)))
     with one_thread():
         for _ in range(3):
             start = time.perf_counter()
-            for _ in range(plan.training.epochs):
+            for _ in range(setup.training.epochs):
                 for frames, weights, gradients in operands:
                     frames @ weights
                     frames.T @ gradients
@@ -97,17 +97,17 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     data = corpus(options.clips, options.frames, options.visual, options.audio)
-    plan = Plan(CLASSES, settings_for(options.fusion), TrainingSettings(options.epochs), options.device)
-    run(data, tasks_of(plan, options.clips, 1), 1, False)  # what is done once in a process
+    setup = Setup(CLASSES, settings_for(options.fusion), TrainingSettings(options.epochs), options.device)
+    run(data, tasks_of(setup, options.clips, 1), 1, False)  # what is done once in a process
     print(f"{options.fusion} on {options.device}, {options.clips} clips of up to {options.frames} vectors, "
           f"{options.visual} + {options.audio} values, {options.epochs} epochs; "
-          f"at most {members_at_once(data, tasks_of(plan, options.clips, 1)[0])} in one stack")  # fmt: skip
+          f"at most {members_at_once(data, tasks_of(setup, options.clips, 1)[0])} in one stack")  # fmt: skip
     print("  ".join(HEADER))
     for count in options.members:
-        tasks = tasks_of(plan, options.clips, count)
+        tasks = tasks_of(setup, options.clips, count)
         few, own = run(data, tasks[:IN_TURN], 1, False)
         turn = few / len(own) * count
-        least = products(data, plan, options.device) * count
+        least = products(data, setup, options.device) * count
         processes = turn
         if options.device == "cpu" and count > 1:
             processes, _ = run(data, tasks, torch.get_num_threads(), False)

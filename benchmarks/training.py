@@ -31,7 +31,7 @@ from avemo.fusion.features.corpus import Corpus, load
 from avemo.fusion.features.recipes import find
 from avemo.fusion.heads.registry import HeadSettings
 from avemo.fusion.training.members import train_all
-from avemo.fusion.training.training import Job, Plan, TrainingSettings, one_thread, train
+from avemo.fusion.training.training import Fit, Setup, TrainingSettings, one_thread, train
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 VISUAL = FeatureKey("random/default", {"seed": 0})
@@ -129,14 +129,14 @@ def main() -> None:
         corpus = load(store, features, store.rows)
     training = TrainingSettings(epochs=options.epochs)
     head = HeadSettings(visual_attention=options.attention, audio_attention=options.attention)
-    plan = Plan(CLASSES, head, training)
+    setup = Setup(CLASSES, head, training)
     fit, watch = corpus.of_split("train"), corpus.of_split("val")
     busy = time.process_time
     with one_thread():
         operands = [products(corpus, clips, training.batch) for clips in (fit, watch)]
         before = seconds_of_floor(operands)
         start = time.perf_counter()
-        ours = timed(lambda: train(corpus, plan, Job(0, fit, watch), lambda done: None), 1, busy)
+        ours = timed(lambda: train(corpus, setup, Fit(0, fit, watch), lambda done: None), 1, busy)
         wall = time.perf_counter() - start
         least = (before + seconds_of_floor(operands)) / 2
     print(
@@ -144,7 +144,7 @@ def main() -> None:
         f"{ours / options.epochs * 1e3:.0f} ms an epoch, matrix products alone {least * 1e3:.0f} ms: "
         f"ratio {ours / options.epochs / least:.2f}"
     )
-    tasks = [(plan, Job(seed, fit, watch)) for seed in range(options.members)]
+    tasks = [(setup, Fit(seed, fit, watch)) for seed in range(options.members)]
     if len(tasks) > 1:
         one, many = (
             timed(lambda workers=workers: list(train_all(corpus, tasks, workers)))

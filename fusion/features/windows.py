@@ -181,7 +181,7 @@ class Judges:
         self._panels: list[tuple[Run, list[Member]]] = [
             (run, [run.load(number) for number in range(run.members)]) for run in runs
         ]
-        self.classes = tuple(sorted(runs[0].plan.classes))
+        self.classes = tuple(sorted(runs[0].setup.classes))
         self.features = {feature for run in runs for feature in run.features.values()}
 
     def scores(self, sources: Sequence[Source], leave_empty: bool = True) -> Scores:
@@ -199,7 +199,7 @@ class Judges:
         for run, members in self._panels:
             corpus = gathered(run.features, sources, run.dimensions)
             corpus = corpus if leave_empty else replace(corpus, empty=())
-            parts.append([corpus.scores(run.plan.classes, m.predict(corpus, self._device)) for m in members])
+            parts.append([corpus.scores(run.setup.classes, m.predict(corpus, self._device)) for m in members])
         return mean_of_runs([run for run, _ in self._panels], parts)
 
     def over_time(self, parts: Sequence[Part]) -> Iterator[np.ndarray]:

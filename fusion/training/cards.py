@@ -16,7 +16,7 @@ from ..features.corpus import Corpus
 from ..features.recipes import Feature
 from ..files import write_json
 from ..heads.registry import described, up_to_date
-from .training import Plan
+from .training import Setup
 
 FORMAT = "avemo run"
 VERSION = 1
@@ -39,7 +39,7 @@ class Card:
 
 
 def settings_of(
-    plan: Plan,
+    setup: Setup,
     features: Mapping[str, Feature],
     keys: Mapping[str, FeatureKey],
     corpus: Corpus,
@@ -56,11 +56,11 @@ def settings_of(
         for stream, feature in features.items()
     }
     return {
-        "classes": list(plan.classes),
+        "classes": list(setup.classes),
         "features": inputs,
         "keys": {name: key.digest for name, key in keys.items()},
-        "head": described(plan.head),
-        "training": plan.training.described(),
+        "head": described(setup.head),
+        "training": setup.training.described(),
         "fitted_clips": _digest(fitted),
         **more,
     }

@@ -16,7 +16,7 @@ from .cards import Card
 from .folds import Fold
 from .members import Progress, train_all
 from .selection import Choice, Rule, ahead, choose, epochs_to_choose, leaves_weight
-from .training import Job, Plan
+from .training import Fit, Setup
 
 FILES = (
     cards.NAME,
@@ -36,7 +36,7 @@ class Design:
     Attributes:
         folds: indices into the corpus.
         seeds: one a member.
-        candidates: plans, one of which is chosen for each fold; just one where nothing is to be chosen.
+        candidates: setups, one of which is chosen for each fold; just one where nothing is to be chosen.
         inner: divides the training part of a fold once more, to choose on.
         rule: what is chosen, and how.
         names: what tells each candidate from the others, for tables.
@@ -44,7 +44,7 @@ class Design:
 
     folds: Sequence[Fold]
     seeds: Sequence[int]
-    candidates: Sequence[Plan]
+    candidates: Sequence[Setup]
     inner: Callable[[Fold], Sequence[Fold]] = lambda fold: []
     rule: Rule = field(default_factory=Rule)
     names: Sequence[str] = ()
@@ -148,7 +148,7 @@ class CrossValidation:
         nobody = np.array([], dtype=np.int64)
         places = self.missing(design)
         tasks = [
-            (choices[fold].of(design.candidates), Job(design.seeds[member], design.folds[fold].train, nobody))
+            (choices[fold].of(design.candidates), Fit(design.seeds[member], design.folds[fold].train, nobody))
             for fold, member in places
         ]
         for number, trained in train_all(corpus, tasks, workers, progress, stacked):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from ...cache.clips import Clip
 from ...cache.order import natural
 from ..errors import FusionError
+from .settings import SESSION
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +24,80 @@ class Fold:
     name: str
     train: np.ndarray
     test: np.ndarray
+
+
+def divide(text: str, clips: Sequence[Clip], session_pattern: str = SESSION, seed: int = 0) -> list[Fold]:
+    """The folds of ``clips`` that a text asks for.
+
+    Args:
+        text: ``subject``, ``session``, ``kfold:K``, ``group-kfold:K``, ``split`` or ``split:NAME``.
+        clips: those that are divided.
+        session_pattern: see :func:`sessions`.
+        seed: decides which clips go together.
+
+    Raises:
+        FusionError: it asks for folds that there are not, or the clips cannot be divided so.
+    """
+    names = [str(clip) for clip in clips]
+    labels = [str(clip.label) for clip in clips]
+    subjects = [clip.subject for clip in clips]
+    kind, colon, argument = text.partition(":")
+    if text == "subject":
+        return leave_one_out(subjects, names)
+    if text == "session":
+        return leave_one_out(sessions(clips, session_pattern), names, "session")
+    if kind == "kfold" and argument.isdecimal():
+        return k_fold(labels, int(argument), seed)
+    if kind == "group-kfold" and argument.isdecimal():
+        return group_k_fold(labels, subjects, int(argument), seed, names)
+    if kind == "split" and bool(colon) == bool(argument):
+        return fixed_split([clip.split for clip in clips], argument or None)
+    raise FusionError(
+        f"--folds {text!r}: subject, session, kfold:K or group-kfold:K with a number K, split or split:NAME "
+        "expected"
+    )
+
+
+def divide_again(
+    fold: Fold, kind: str, clips: Sequence[Clip], count: int, session_pattern: str = SESSION, seed: int = 0
+) -> list[Fold]:
+    """At most ``count`` inner folds of a fold's training clips: of whole sessions or subjects where all are
+    named, else stratified; in k folds always so, since they do not keep subjects whole either.
+
+    Args:
+        fold: what is divided; its indices are into ``clips``.
+        kind: what made it, as for :func:`divide`.
+        clips, count, session_pattern, seed: as there.
+
+    Raises:
+        FusionError: the clips are too few to divide once more.
+    """
+    own = [clips[i] for i in fold.train]
+    labels = [str(clip.label) for clip in own]
+    by_session, stratified = kind == "session", kind.startswith("kfold:")
+    groups = sessions(own, session_pattern) if by_session else [clip.subject for clip in own]
+    if not stratified and all(groups) and len({*groups}) > 1:
+        return inside(fold, group_k_fold(labels, groups, min(count, len({*groups})), seed))
+    fewest = min(labels.count(name) for name in {*labels})
+    return inside(fold, k_fold(labels, max(2, min(count, fewest)), seed))
+
+
+def sessions(clips: Sequence[Clip], pattern: str) -> list[str | None]:
+    """The session of each clip, as stored, or what ``pattern`` finds in its ``split/id``, if anything.
+
+    A pattern other than the default one comes before what is stored.
+
+    Raises:
+        FusionError: the pattern is no regular expression.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise FusionError(f"--session-pattern {pattern!r} is no regular expression: {error}") from error
+    stored = pattern == SESSION
+    found = (compiled.search(str(clip)) for clip in clips)
+    named = ((match[1] if compiled.groups else match[0]) if match else None for match in found)
+    return [(stored and clip.session) or name for clip, name in zip(clips, named, strict=True)]
 
 
 def leave_one_out(

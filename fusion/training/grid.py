@@ -1,16 +1,18 @@
-"""Grids of settings: one plan for each combination of values."""
+"""Grids of settings: one setup for each combination of values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from decimal import Decimal, InvalidOperation
 from itertools import product
 from typing import Any
 
 from ..errors import FusionError
 from ..heads.registry import check_acting
 from ..heads.settings import HeadSettings, TrunkSettings
-from .training import Plan, TrainingSettings
+from .settings import TrainingSettings
+from .training import Setup
 
 TRUNKS = {"trunks": "count", "trunk_outputs": "outputs", "trunk_factors": "factors"}  # of the heads of trunks
 HEAD = (
@@ -27,6 +29,9 @@ HEAD = (
 )
 TRAINING = tuple(field.name for field in fields(TrainingSettings))
 COUNTS = ("hidden", "outputs", "factors", *TRUNKS, "epochs", "batch", "halve_after")  # no fractions
+SHORT = {"lambda_a": "lambda_audio", "lambda_v": "lambda_visual", "lr": "learning_rate"}
+FORM = 'expected NAME=A|B|C or NAME=FROM:TO:STEP, as in "lambda_a=0:1:0.1, lr=1e-4|1e-3, seed=0:4"'
+MOST = 10_000  # values
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,28 @@ class Grid:
                     f"{name} in the grid has the same value twice: {', '.join(map(str, values))}"
                 )
 
+    @classmethod
+    def parse(cls, text: str | None, seed: int, members: int) -> tuple[Grid, tuple[int, int]]:
+        """The grid that a text asks for; and the first seed and how many, of the text or else as given.
+
+        Raises:
+            FusionError: it does not say what it should, or names settings or values that there are not.
+        """
+        axes: dict[str, list[float]] = {}
+        for part in filter(None, (part.strip() for part in (text or "").split(","))):
+            name, equals, values = (piece.strip() for piece in part.partition("="))
+            name = name.replace("-", "_")
+            name = SHORT.get(name, name)
+            if not equals or not name or name in axes:
+                raise FusionError(f"--grid: {part!r} {'is there twice' if name in axes else FORM}")
+            axes[name] = [float(value) for value in _values(values, part)]
+        if "seed" in axes:
+            seeds = [int(value) for value in axes.pop("seed")]
+            if seeds != list(range(seeds[0], seeds[0] + len(seeds))) or seeds[0] < 0:
+                raise FusionError(f"--grid: seeds {seeds} do not follow each other; write seed=FROM:TO")
+            seed, members = seeds[0], len(seeds)
+        return cls(axes), (seed, members)
+
     @property
     def points(self) -> list[dict[str, float]]:
         """All combinations; the last axis varies first."""
@@ -83,16 +110,36 @@ class Grid:
                 except FusionError as error:
                     raise FusionError(f"{name} in the grid does nothing: {error}") from error
 
-    def plans(self, plan: Plan) -> list[Plan]:
-        """``plan`` with the values of each point."""
-        return [_at(plan, point) for point in self.points]
+    def setups(self, setup: Setup) -> list[Setup]:
+        """``setup`` with the values of each point."""
+        return [_at(setup, point) for point in self.points]
 
 
-def _at(plan: Plan, point: Mapping[str, Any]) -> Plan:
+def _at(setup: Setup, point: Mapping[str, Any]) -> Setup:
     own = {name: value for name, value in point.items() if name in HEAD and name not in TRUNKS}
     trunks = {field: point[name] for name, field in TRUNKS.items() if name in point}
     if trunks:
-        own["trunks"] = replace(plan.head.trunks or TrunkSettings(), **trunks)
-    head: HeadSettings = replace(plan.head, **own)
-    training = replace(plan.training, **{name: point[name] for name in TRAINING if name in point})
-    return replace(plan, head=head, training=training)
+        own["trunks"] = replace(setup.head.trunks or TrunkSettings(), **trunks)
+    head: HeadSettings = replace(setup.head, **own)
+    training = replace(setup.training, **{name: point[name] for name in TRAINING if name in point})
+    return replace(setup, head=head, training=training)
+
+
+def _values(text: str, part: str) -> list[Decimal]:
+    """Numbers apart by ``|``, or from one to another by steps, both included; exact, as they are written."""
+    try:
+        numbers = [[Decimal(number.strip()) for number in piece.split(":")] for piece in text.split("|")]
+    except InvalidOperation:
+        raise FusionError(f"--grid: {part!r} {FORM}") from None
+    if all(len(piece) == 1 for piece in numbers) and all(piece[0].is_finite() for piece in numbers):
+        return [piece[0] for piece in numbers]
+    if len(numbers) > 1 or len(numbers[0]) > 3 or not all(number.is_finite() for number in numbers[0]):
+        raise FusionError(f"--grid: {part!r} {FORM}")
+    first, last, *steps = numbers[0]
+    step = steps[0] if steps else Decimal(1)
+    if step <= 0 or last < first:
+        raise FusionError(f"--grid: {part!r}: the step must be above 0, and TO not below FROM")
+    count = int((last - first) / step) + 1
+    if count > MOST:
+        raise FusionError(f"--grid: {part!r} are {count} values; {MOST} at most")
+    return [first + step * number for number in range(count)]

@@ -16,9 +16,9 @@ from joblib import Parallel, cpu_count, delayed
 from ..features.corpus import Corpus
 from ..heads.registry import head_class
 from .stack import stackable, train_stack
-from .training import Job, Plan, Task, Trained, resolve_device, train
+from .training import Fit, Setup, Task, Trained, resolve_device, train
 
-Progress = Callable[[int], None]  # told how many epochs are done, over all jobs
+Progress = Callable[[int], None]  # told how many epochs are done, over all fits
 
 WORTH_PROCESSES = 50_000  # clips through a head: 10 to 60 s of one core; processes take 3 to 6 to start
 
@@ -44,10 +44,10 @@ def train_all(
         stacked: train those that can be as one, see :mod:`.stack`; None for on a GPU and not on a CPU, whose
             cores a single head keeps busy. Heads that are not ``stackable`` never are.
     """
-    devices = {resolve_device(plan.device) for plan, _ in tasks}
+    devices = {resolve_device(setup.device) for setup, _ in tasks}
     if stacked is None:
         stacked = "cpu" not in devices
-    if stacked and all(head_class(plan.head.fusion).stackable for plan, _ in tasks):
+    if stacked and all(head_class(setup.head.fusion).stackable for setup, _ in tasks):
         yield from _in_stacks(corpus, tasks, progress)
         return
     workers = min(workers or default_workers(tasks), len(tasks))
@@ -55,17 +55,17 @@ def train_all(
         yield from _in_processes(corpus, tasks, workers, progress)
         return
     before = 0
-    for place, (plan, job) in enumerate(tasks):
-        yield place, train(corpus, plan, job, partial(_count, progress, before))
-        before += plan.training.epochs
+    for place, (setup, fit) in enumerate(tasks):
+        yield place, train(corpus, setup, fit, partial(_count, progress, before))
+        before += setup.training.epochs
 
 
 def default_workers(tasks: Sequence[Task]) -> int:
     """One process a core, or one in all where there is too little to do, or a GPU to do it."""
     passes = sum(
-        plan.training.epochs * len(job.fit) * head_class(plan.head.fusion).cost for plan, job in tasks
+        setup.training.epochs * len(fit.fitted) * head_class(setup.head.fusion).cost for setup, fit in tasks
     )
-    if passes < WORTH_PROCESSES or any(resolve_device(plan.device) != "cpu" for plan, _ in tasks):
+    if passes < WORTH_PROCESSES or any(resolve_device(setup.device) != "cpu" for setup, _ in tasks):
         return 1
     return int(cpu_count())
 
@@ -76,7 +76,7 @@ def _in_stacks(corpus: Corpus, tasks: Sequence[Task], progress: Progress) -> Ite
         group = [tasks[place] for place in places]
         for number, trained in train_stack(corpus, group, partial(_count, progress, before)):
             yield places[number], trained
-        before += sum(plan.training.epochs for plan, _ in group)
+        before += sum(setup.training.epochs for setup, _ in group)
 
 
 def _count(progress: Progress, before: int, done: int) -> None:
@@ -92,18 +92,18 @@ def _in_processes(
         parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
         with _polled(counts, progress):
             yield from parallel(
-                delayed(_work)(corpus, plan, job, place, path) for place, (plan, job) in enumerate(tasks)
+                delayed(_work)(corpus, setup, fit, place, path) for place, (setup, fit) in enumerate(tasks)
             )
 
 
-def _work(corpus: Corpus, plan: Plan, job: Job, place: int, path: Path) -> tuple[int, Trained]:
+def _work(corpus: Corpus, setup: Setup, fit: Fit, place: int, path: Path) -> tuple[int, Trained]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which stops this one
     counts = np.memmap(path, dtype=np.int32, mode="r+")
 
     def count(done: int) -> None:
         counts[place] = done
 
-    return place, train(corpus, plan, job, count)
+    return place, train(corpus, setup, fit, count)
 
 
 @contextmanager

@@ -41,7 +41,8 @@ from .batches import Standardisation
 from .cards import Card
 from .grid import Grid
 from .selection import Choice
-from .training import Epoch, Member, Plan, Trained, TrainingSettings
+from .settings import TrainingSettings
+from .training import Epoch, Member, Setup, Trained
 
 CHOICE = "choice.json"
 CALIBRATION = "calibration.json"
@@ -55,7 +56,7 @@ class Run:
         path: the folder.
 
     Attributes:
-        plan: what all members have in common.
+        setup: what all members have in common.
         points: settings of a grid in which members differ; ``[{}]`` without a grid. The first member of each
             point comes first, then the second of each.
         members: how many there are, or will be.
@@ -101,9 +102,9 @@ class Run:
         """The values of the grid that a member is trained with."""
         return self.points[number % len(self.points)]
 
-    def plan_of(self, number: int) -> Plan:
+    def setup_of(self, number: int) -> Setup:
         """What a member is trained with."""
-        return self._plans[number % len(self.points)]
+        return self._setups[number % len(self.points)]
 
     def seed_of(self, number: int) -> int:
         """A member's seed."""
@@ -132,7 +133,7 @@ class Run:
         """
         path = self._file(number)
         _, tensors = self._read(number)
-        head = build_head(self.plan_of(number).head, self.dimensions, len(self.plan.classes))
+        head = build_head(self.setup_of(number).head, self.dimensions, len(self.setup.classes))
         expected = {f"head.{name}": tuple(tensor.shape) for name, tensor in head.state_dict().items()}
         for stream in head.streams:
             for field in fields(Standardisation):
@@ -148,7 +149,7 @@ class Run:
             )
             for stream in head.streams
         }
-        return Member(self.plan.classes, head.eval(), standardisations)
+        return Member(self.setup.classes, head.eval(), standardisations)
 
     def history(self, number: int) -> list[Epoch]:
         """A member's epochs."""
@@ -175,7 +176,7 @@ class Run:
     def scores(self, corpus: Corpus, device: str = "cpu") -> list[Scores]:
         """Each member's scores of all clips of ``corpus``."""
         members = (self.load(number) for number in range(self.members))
-        return [corpus.scores(self.plan.classes, member.predict(corpus, device)) for member in members]
+        return [corpus.scores(self.setup.classes, member.predict(corpus, device)) for member in members]
 
     def calibrate(self, members: Sequence[Scores], watched: Sequence[tuple[str, str]]) -> None:
         """Fit the calibration of the members' mean on the ``watched`` clips, ``(split, id)``, with scores."""
@@ -224,13 +225,13 @@ class Run:
         self.demo = bool(card.facts.get("demo"))
         fitted = self.path / CALIBRATION
         self.calibration = Calibration.read(fitted) if fitted.exists() else None
-        self.plan = Plan(
+        self.setup = Setup(
             tuple(settings["classes"]),
             settings_of_run(settings["head"], self.path),
             TrainingSettings(**settings["training"]),
         )
         grid = Grid(settings.get("grid") or {})
-        self.points, self._plans = grid.points, grid.plans(self.plan)
+        self.points, self._setups = grid.points, grid.setups(self.setup)
         self.chooses = bool(settings.get("selection"))
         self._choose()
         described: Mapping[str, Any] = settings["features"]
@@ -246,7 +247,7 @@ class Run:
         if self.chooses and not self.undecided:
             choice = Choice.read(self.path / CHOICE)
             point = self.points[choice.candidate]
-            self.points, self._plans = [point], [choice.of(self._plans)]
+            self.points, self._setups = [point], [choice.of(self._setups)]
 
     def _file(self, number: int) -> Path:
         return self.path / f"member-{number:03d}.safetensors"

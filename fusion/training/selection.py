@@ -21,7 +21,7 @@ from ..files import write_json
 from ..heads.registry import build_head, head_class
 from .folds import Fold
 from .members import Progress, train_all
-from .training import Job, Plan, Trained
+from .training import Fit, Setup, Trained
 
 KEPT = 3  # of so many candidates, one goes on
 CRITERIA = ("accuracy", "uar", "loss")
@@ -67,9 +67,9 @@ class Choice:
     """What a fold is trained with.
 
     Attributes:
-        candidate: place of the plan.
+        candidate: place of the setup.
         epochs: how long it is trained.
-        weight: of decision fusion; None for other heads, and where the plan says it.
+        weight: of decision fusion; None for other heads, and where the setup says it.
         figures: of these settings on inner folds; None where there was nothing to choose among.
     """
 
@@ -78,10 +78,10 @@ class Choice:
     weight: float | None = None
     figures: Figures | None = None
 
-    def of(self, candidates: Sequence[Plan]) -> Plan:
+    def of(self, candidates: Sequence[Setup]) -> Setup:
         """The chosen candidate with all that was chosen for it."""
-        plan = with_epochs(candidates[self.candidate], self.epochs)
-        return plan if self.weight is None else with_weight(plan, self.weight)
+        setup = with_epochs(candidates[self.candidate], self.epochs)
+        return setup if self.weight is None else with_weight(setup, self.weight)
 
     def write(self, path: Path) -> None:
         """Keep it as JSON."""
@@ -104,30 +104,30 @@ class Choice:
             ) from error
 
 
-def with_epochs(plan: Plan, epochs: int) -> Plan:
-    """The same plan, trained for another number of epochs."""
-    return replace(plan, training=replace(plan.training, epochs=epochs))
+def with_epochs(setup: Setup, epochs: int) -> Setup:
+    """The same setup, trained for another number of epochs."""
+    return replace(setup, training=replace(setup.training, epochs=epochs))
 
 
-def with_weight(plan: Plan, weight: float) -> Plan:
-    """The same plan of decision fusion with another weight, which training does not depend on."""
-    return replace(plan, head=replace(plan.head, decision_weight=weight))
+def with_weight(setup: Setup, weight: float) -> Setup:
+    """The same setup of decision fusion with another weight, which training does not depend on."""
+    return replace(setup, head=replace(setup.head, decision_weight=weight))
 
 
-def leaves_weight(plan: Plan) -> bool:
-    """Whether a plan is of decision fusion and leaves its weight open."""
-    return "decision_weight" in head_class(plan.head.fusion).options and plan.head.decision_weight is None
+def leaves_weight(setup: Setup) -> bool:
+    """Whether a setup is of decision fusion and leaves its weight open."""
+    return "decision_weight" in head_class(setup.head.fusion).options and setup.head.decision_weight is None
 
 
-def epochs_to_choose(candidates: Sequence[Plan], inner: Sequence[Fold], rule: Rule) -> int:
+def epochs_to_choose(candidates: Sequence[Setup], inner: Sequence[Fold], rule: Rule) -> int:
     """Epochs that :func:`choose` trains for at most; 0 where there is nothing to choose."""
-    for_weights = [plan.training.epochs for plan in candidates if leaves_weight(plan)]
-    return _epochs_of_plans(candidates, inner, rule) + len(inner) * max(for_weights, default=0)
+    for_weights = [setup.training.epochs for setup in candidates if leaves_weight(setup)]
+    return _epochs_of_setups(candidates, inner, rule) + len(inner) * max(for_weights, default=0)
 
 
 def choose(
     corpus: Corpus,
-    candidates: Sequence[Plan],
+    candidates: Sequence[Setup],
     inner: Sequence[Fold],
     rule: Rule,
     seed: int,
@@ -142,20 +142,22 @@ def choose(
 
     Args:
         corpus: the clips; those in no inner fold are not looked at.
-        candidates: plans to choose among.
+        candidates: setups to choose among.
         inner: folds of one training part.
         rule: what to choose, and by what.
         seed: of every training.
         workers, progress: see :func:`.members.train_all`.
     """
-    before = _epochs_of_plans(candidates, inner, rule)
+    before = _epochs_of_setups(candidates, inner, rule)
     choice = Choice(0, candidates[0].training.epochs)
     if before:
-        choice = _best_plan(corpus, candidates, inner, rule, seed, workers, progress)
-    plan = choice.of(candidates)
-    if not leaves_weight(plan):
+        choice = _best_setup(corpus, candidates, inner, rule, seed, workers, progress)
+    setup = choice.of(candidates)
+    if not leaves_weight(setup):
         return choice
-    weight, figures = _best_weight(corpus, plan, inner, rule, seed, workers, partial(ahead, progress, before))
+    weight, figures = _best_weight(
+        corpus, setup, inner, rule, seed, workers, partial(ahead, progress, before)
+    )
     return replace(choice, weight=weight, figures=figures)
 
 
@@ -164,10 +166,10 @@ def ahead(progress: Progress, before: int, done: int) -> None:
     progress(before + done)
 
 
-def _epochs_of_plans(candidates: Sequence[Plan], inner: Sequence[Fold], rule: Rule) -> int:
+def _epochs_of_setups(candidates: Sequence[Setup], inner: Sequence[Fold], rule: Rule) -> int:
     if len(candidates) == 1 and not rule.epoch:
         return 0
-    longest = sorted((plan.training.epochs for plan in candidates), reverse=True)
+    longest = sorted((setup.training.epochs for setup in candidates), reverse=True)
     rungs = _rungs(len(candidates), rule.halving)
     return len(inner) * sum(_part(epochs, part) for count, part in rungs for epochs in longest[:count])
 
@@ -184,9 +186,9 @@ def _part(epochs: int, part: int) -> int:
     return -(-epochs // part)
 
 
-def _best_plan(
+def _best_setup(
     corpus: Corpus,
-    candidates: Sequence[Plan],
+    candidates: Sequence[Setup],
     inner: Sequence[Fold],
     rule: Rule,
     seed: int,
@@ -197,13 +199,13 @@ def _best_plan(
     options: list[tuple[Figures, int, int]] = []
     for count, part in _rungs(len(candidates), rule.halving):
         left = [place for _, place, _ in options[:count]] if options else left
-        plans = [with_epochs(candidates[p], _part(candidates[p].training.epochs, part)) for p in left]
-        curves = _curves(corpus, plans, inner, seed, workers, partial(ahead, progress, before))
+        setups = [with_epochs(candidates[p], _part(candidates[p].training.epochs, part)) for p in left]
+        curves = _curves(corpus, setups, inner, seed, workers, partial(ahead, progress, before))
         options = sorted(
             (_best_epoch(curve, rule, place) for place, curve in zip(left, curves, strict=True)),
             key=lambda option: option[0].rank(rule.by),
         )
-        before += len(inner) * sum(plan.training.epochs for plan in plans)
+        before += len(inner) * sum(setup.training.epochs for setup in setups)
     figures, place, epoch = options[0]
     return Choice(place, epoch, figures=figures)
 
@@ -217,14 +219,14 @@ def _best_epoch(curve: Sequence[Figures], rule: Rule, place: int) -> tuple[Figur
 
 def _curves(
     corpus: Corpus,
-    plans: Sequence[Plan],
+    setups: Sequence[Setup],
     inner: Sequence[Fold],
     seed: int,
     workers: int,
     progress: Progress,
 ) -> list[list[Figures]]:
-    """The figures of each plan after each epoch, over all inner folds."""
-    tasks = [(plan, Job(seed, fold.train, fold.test)) for plan in plans for fold in inner]
+    """The figures of each setup after each epoch, over all inner folds."""
+    tasks = [(setup, Fit(seed, fold.train, fold.test)) for setup in setups for fold in inner]
     curves: list[list[Figures]] = [[] for _ in tasks]
     for place, trained in train_all(corpus, tasks, workers, progress):
         curves[place] = [
@@ -238,7 +240,7 @@ def _curves(
 
 def _best_weight(
     corpus: Corpus,
-    plan: Plan,
+    setup: Setup,
     inner: Sequence[Fold],
     rule: Rule,
     seed: int,
@@ -247,25 +249,25 @@ def _best_weight(
 ) -> tuple[float, Figures]:
     """The weight that does best on all held-out clips of the inner folds together."""
     nobody = np.array([], dtype=np.int64)
-    values = np.zeros((len(WEIGHTS), len(corpus.clips), len(plan.classes)))
-    tasks = [(plan, Job(seed, fold.train, nobody)) for fold in inner]
+    values = np.zeros((len(WEIGHTS), len(corpus.clips), len(setup.classes)))
+    tasks = [(setup, Fit(seed, fold.train, nobody)) for fold in inner]
     for place, trained in train_all(corpus, tasks, workers, progress):
         for number, weight in enumerate(WEIGHTS):
-            probabilities = _at_weight(trained, with_weight(plan, weight), corpus)
+            probabilities = _at_weight(trained, with_weight(setup, weight), corpus)
             values[number, inner[place].test] = probabilities[inner[place].test]
     scored = np.concatenate([fold.test for fold in inner])
-    targets = corpus.targets(plan.classes)[scored]
+    targets = corpus.targets(setup.classes)[scored]
     found = [(_figures(each[scored], targets), weight) for each, weight in zip(values, WEIGHTS, strict=True)]
     figures, weight = min(found, key=lambda option: option[0].rank(rule.by))
     return weight, figures
 
 
-def _at_weight(trained: Trained, plan: Plan, corpus: Corpus) -> np.ndarray:
-    """What a trained member would say with the weight of ``plan``."""
+def _at_weight(trained: Trained, setup: Setup, corpus: Corpus) -> np.ndarray:
+    """What a trained member would say with the weight of ``setup``."""
     features = {name: corpus.streams[name].features for name in trained.member.head.streams}
-    head = build_head(plan.head, features, len(plan.classes))
+    head = build_head(setup.head, features, len(setup.classes))
     head.load_state_dict(trained.member.head.state_dict())
-    return replace(trained.member, head=head.eval()).predict(corpus, plan.device)
+    return replace(trained.member, head=head.eval()).predict(corpus, setup.device)
 
 
 def _figures(values: np.ndarray, targets: np.ndarray) -> Figures:

@@ -27,7 +27,7 @@ from .training import (
     PREDICT_BATCH,
     Epoch,
     Member,
-    Plan,
+    Setup,
     Task,
     Trained,
     begin,
@@ -48,11 +48,11 @@ def stackable(corpus: Corpus, tasks: Sequence[Task]) -> list[list[int]]:
     decay, λ, dropout and the weight of decision fusion may differ.
     """
     groups: dict[object, list[int]] = {}
-    shapes: dict[Plan, object] = {}
-    for place, (plan, job) in enumerate(tasks):
-        if plan not in shapes:
-            shapes[plan] = _shape(plan, begin(corpus, plan, job.seed)[0])
-        group = (shapes[plan], job.fit.tobytes(), job.watch.tobytes())
+    shapes: dict[Setup, object] = {}
+    for place, (setup, fit) in enumerate(tasks):
+        if setup not in shapes:
+            shapes[setup] = _shape(setup, begin(corpus, setup, fit.seed)[0])
+        group = (shapes[setup], fit.fitted.tobytes(), fit.watched.tobytes())
         groups.setdefault(group, []).append(place)
     return list(groups.values())
 
@@ -79,8 +79,8 @@ def train_stack(
 def members_at_once(corpus: Corpus, task: Task) -> int:
     """How many members are stacked at most: about :data:`MEMORY` of parameters, of batches and of what is
     kept of them for the gradients, or :data:`SHARE` of what is free on a GPU."""
-    plan, _ = task
-    device = resolve_device(plan.device)
+    setup, _ = task
+    device = resolve_device(setup.device)
     free = torch.cuda.mem_get_info(device)[0] * SHARE if device.startswith("cuda") else MEMORY * 1e9
     return max(1, int(free // member_bytes(corpus, task)))
 
@@ -88,15 +88,15 @@ def members_at_once(corpus: Corpus, task: Task) -> int:
 def member_bytes(corpus: Corpus, task: Task) -> int:
     """What one member of a stack needs, counted in a forward pass over the longest clips: its settings do not
     tell what an encoder keeps for its gradients."""
-    plan, job = task
-    head, _ = begin(corpus, plan, job.seed)
+    setup, fit = task
+    head, _ = begin(corpus, setup, fit.seed)
     head.train()
     _pad(head)
-    rekey(head, job.seed, 0)
+    rekey(head, fit.seed, 0)
     streams = [corpus.streams[name] for name in head.streams]
-    longest = np.argsort(-sum(stream.lengths[job.fit] for stream in streams))[: plan.training.batch]
-    clips = torch.from_numpy(job.fit[longest])
-    standardisations = {name: Standardisation.of(corpus.streams[name], job.fit) for name in head.streams}
+    longest = np.argsort(-sum(stream.lengths[fit.fitted] for stream in streams))[: setup.training.batch]
+    clips = torch.from_numpy(fit.fitted[longest])
+    standardisations = {name: Standardisation.of(corpus.streams[name], fit.fitted) for name in head.streams}
     batch = Batcher(corpus.streams, standardisations)(clips)
     kept: dict[int, int] = {}
 
@@ -106,7 +106,7 @@ def member_bytes(corpus: Corpus, task: Task) -> int:
         return tensor
 
     with one_thread(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        graph = head.criterion(batch, torch.from_numpy(corpus.targets(plan.classes))[clips])
+        graph = head.criterion(batch, torch.from_numpy(corpus.targets(setup.classes))[clips])
     del graph  # only now may what was counted be freed, and its addresses be used again
     # A parameter has a gradient and two moments.
     return sum(kept.values()) + 4 * sum(p.numel() * p.element_size() for p in head.parameters())
@@ -136,16 +136,16 @@ class _Criterion(nn.Module):
 
 class _Stack:
     def __init__(self, corpus: Corpus, tasks: Sequence[Task]) -> None:
-        plan, job = tasks[0]
+        setup, fit = tasks[0]
         self.corpus, self.tasks = corpus, tasks
-        self.device = resolve_device(plan.device)
-        starts = [begin(corpus, plan, job.seed) for plan, job in tasks]
+        self.device = resolve_device(setup.device)
+        starts = [begin(corpus, setup, fit.seed) for setup, fit in tasks]
         self.heads = [head for head, _ in starts]
         self.orders = [order for _, order in starts]
         streams = self.heads[0].streams
-        self.standardisations = {s: Standardisation.of(corpus.streams[s], job.fit) for s in streams}
+        self.standardisations = {s: Standardisation.of(corpus.streams[s], fit.fitted) for s in streams}
         self.batcher = Batcher(corpus.streams, self.standardisations, self.device)
-        self.targets = torch.from_numpy(corpus.targets(plan.classes)).to(self.device)
+        self.targets = torch.from_numpy(corpus.targets(setup.classes)).to(self.device)
         wrapped = [_Criterion(head) for head in self.heads]
         parameters, buffers = stack_module_state(wrapped)
         self.parameters = {n: p.detach().to(self.device).requires_grad_() for n, p in parameters.items()}
@@ -156,29 +156,29 @@ class _Stack:
             dropout.active = any(dropouts(each)[name].active for each in wrapped)
 
     def train(self, on_epoch: Callable[[int], None]) -> list[Trained]:
-        plan, job = self.tasks[0]
+        setup, fit = self.tasks[0]
         optimiser = StackedAdamW(
             list(self.parameters.values()),
             [task.training.learning_rate for task, _ in self.tasks],
             [task.training.weight_decay for task, _ in self.tasks],
         )
         histories: list[list[Epoch]] = [[] for _ in self.tasks]
-        fit, watch = (torch.from_numpy(clips).to(self.device) for clips in (job.fit, job.watch))
+        clips, watch = (torch.from_numpy(clips).to(self.device) for clips in (fit.fitted, fit.watched))
         step = 0
         with one_thread():
-            for number in range(1, plan.training.epochs + 1):
-                if number - 1 == plan.training.halve_after:
+            for number in range(1, setup.training.epochs + 1):
+                if number - 1 == setup.training.halve_after:
                     optimiser.halve()
-                shuffled = torch.stack([torch.randperm(len(fit), generator=order) for order in self.orders])
-                fitted = self._fit_epoch(fit[shuffled.to(self.device)], optimiser, step)
-                step += -(-len(fit) // plan.training.batch)
+                shuffled = torch.stack([torch.randperm(len(clips), generator=order) for order in self.orders])
+                fitted = self._fit_epoch(clips[shuffled.to(self.device)], optimiser, step)
+                step += -(-len(clips) // setup.training.batch)
                 watched = self._watch(watch) if len(watch) else [()] * len(self.tasks)
                 for history, loss, right, figures in zip(histories, *fitted, watched, strict=True):
                     history.append(Epoch(number, loss, right, *figures))
                 on_epoch(number)
             probabilities = self._probabilities(torch.arange(len(self.corpus.clips), device=self.device))
         return [
-            Trained(Member(plan.classes, head, self.standardisations), tuple(history), values)
+            Trained(Member(setup.classes, head, self.standardisations), tuple(history), values)
             for head, history, values in zip(self._members(), histories, probabilities, strict=True)
         ]
 
@@ -201,7 +201,7 @@ class _Stack:
 
     def _rekey(self, step: int) -> None:
         names = list(dropouts(self.model))
-        drawn = torch.stack([keys(job.seed, step, len(names)) for _, job in self.tasks], dim=1)
+        drawn = torch.stack([keys(fit.seed, step, len(names)) for _, fit in self.tasks], dim=1)
         for name, key in zip(names, drawn.to(self.device), strict=True):
             self.buffers[f"{name}.key"] = key
 
@@ -284,12 +284,12 @@ def _along(tensor: Tensor, values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=tensor.dtype, device=tensor.device).view(-1, *[1] * (tensor.ndim - 1))
 
 
-def _shape(plan: Plan, head: Head) -> object:
-    """What is alike in plans that can be stacked."""
+def _shape(setup: Setup, head: Head) -> object:
+    """What is alike in setups that can be stacked."""
     alike = replace(
-        plan,
+        setup,
         head=replace(
-            plan.head,
+            setup.head,
             dropout=0.0,
             lambda_visual=1.0,
             lambda_audio=1.0,
@@ -297,6 +297,6 @@ def _shape(plan: Plan, head: Head) -> object:
             hidden=0,
             outputs=0,
         ),
-        training=replace(plan.training, learning_rate=0.0, weight_decay=0.0),
+        training=replace(setup.training, learning_rate=0.0, weight_decay=0.0),
     )
     return alike, tuple((name, tuple(tensor.shape)) for name, tensor in head.state_dict().items())

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,44 +19,13 @@ from ..features.corpus import Corpus
 from ..heads.dropout import rekey
 from ..heads.registry import Head, HeadSettings, build_head, head_class
 from .batches import Batcher, Standardisation
+from .settings import TrainingSettings
 
 PREDICT_BATCH = 64
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """How a head is trained: Adam on cross-entropy (zhou2021 §IV); the last epoch is the member.
-
-    ``weight_decay`` shrinks the weights by that share of the learning rate at each step, apart from the
-    gradient; the papers have none. After ``halve_after`` epochs, if any, the learning rate is halved, once:
-    after 50 in zhou2021 §IV-A (fig. 5), which does not say it of the fused systems.
-    """
-
-    epochs: int = 200
-    batch: int = 64
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    halve_after: int | None = None
-
-    def check(self) -> None:
-        """See that ``halve_after`` comes before the last epoch.
-
-        Raises:
-            FusionError: it does not.
-        """
-        if self.halve_after is not None and self.halve_after >= self.epochs:
-            raise FusionError(
-                f"the learning rate cannot be halved after epoch {self.halve_after} of {self.epochs}; halve "
-                "it earlier, or train for more epochs"
-            )
-
-    def described(self) -> dict[str, Any]:
-        """As JSON values, without what is None."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Plan:
+class Setup:
     """The settings that all members of a run share.
 
     Attributes:
@@ -75,15 +43,15 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class Fit:
     """One member to train: its seed, and the indices of its training and validation clips."""
 
     seed: int
-    fit: np.ndarray
-    watch: np.ndarray
+    fitted: np.ndarray
+    watched: np.ndarray
 
 
-Task = tuple[Plan, Job]
+Task = tuple[Setup, Fit]
 
 
 @dataclass(frozen=True)
@@ -117,34 +85,34 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The result of a job: the member, its history, and its probabilities ``[N, C]`` of every clip."""
+    """The result of a fit: the member, its history, and its probabilities ``[N, C]`` of every clip."""
 
     member: Member
     history: tuple[Epoch, ...]
     probabilities: np.ndarray
 
 
-def train(corpus: Corpus, plan: Plan, job: Job, on_epoch: Callable[[int], None]) -> Trained:
+def train(corpus: Corpus, setup: Setup, fit: Fit, on_epoch: Callable[[int], None]) -> Trained:
     """Train one member.
 
     Args:
-        corpus: the clips; those that are fitted or watched have a class among ``plan.classes``.
-        plan: the settings.
-        job: seed and clips.
+        corpus: the clips; those that are fitted or watched have a class among ``setup.classes``.
+        setup: the settings.
+        fit: seed and clips.
         on_epoch: called with the number of epochs done, after each.
     """
-    device = resolve_device(plan.device)
-    streams = head_class(plan.head.fusion).streams
-    standardisations = {name: Standardisation.of(corpus.streams[name], job.fit) for name in streams}
+    device = resolve_device(setup.device)
+    streams = head_class(setup.head.fusion).streams
+    standardisations = {name: Standardisation.of(corpus.streams[name], fit.fitted) for name in streams}
     batcher = Batcher(corpus.streams, standardisations, device, corpus.segments)
-    targets = torch.from_numpy(corpus.targets(plan.classes)).to(device)
-    fit, watch = (torch.from_numpy(clips).to(device) for clips in (job.fit, job.watch))
+    targets = torch.from_numpy(corpus.targets(setup.classes)).to(device)
+    fitted, watched = (torch.from_numpy(clips).to(device) for clips in (fit.fitted, fit.watched))
     history = []
     step = 0
     with one_thread():
-        head, order = begin(corpus, plan, job.seed)
+        head, order = begin(corpus, setup, fit.seed)
         head.to(device)
-        settings = plan.training
+        settings = setup.training
         optimiser = torch.optim.AdamW(
             head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
@@ -152,27 +120,27 @@ def train(corpus: Corpus, plan: Plan, job: Job, on_epoch: Callable[[int], None])
             if number - 1 == settings.halve_after:
                 for group in optimiser.param_groups:
                     group["lr"] /= 2
-            shuffled = fit[torch.randperm(len(fit), generator=order).to(device)]
+            shuffled = fitted[torch.randperm(len(fitted), generator=order).to(device)]
             batches = torch.split(shuffled, settings.batch)
-            fitted = _fit_epoch(head, batcher, targets, batches, optimiser, job.seed, step)
+            figures = _fit_epoch(head, batcher, targets, batches, optimiser, fit.seed, step)
             step += len(batches)
-            history.append(Epoch(number, *fitted, *_watch(head, batcher, targets, watch, plan.classes)))
+            history.append(Epoch(number, *figures, *_watch(head, batcher, targets, watched, setup.classes)))
             on_epoch(number)
         everything = torch.arange(len(corpus.clips), device=device)
         probabilities = _probabilities(head, batcher, everything)
-    member = Member(plan.classes, head.to("cpu"), standardisations)
+    member = Member(setup.classes, head.to("cpu"), standardisations)
     return Trained(member, tuple(history), probabilities)
 
 
-def begin(corpus: Corpus, plan: Plan, seed: int) -> tuple[Head, torch.Generator]:
+def begin(corpus: Corpus, setup: Setup, seed: int) -> tuple[Head, torch.Generator]:
     """The head of a member before its first step, on the CPU, and the generator of its orders of clips.
 
     The caller's random state is as before afterwards.
     """
-    features = {name: corpus.streams[name].features for name in head_class(plan.head.fusion).streams}
+    features = {name: corpus.streams[name].features for name in head_class(setup.head.fusion).streams}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = build_head(plan.head, features, len(plan.classes), plan.weights)
+        head = build_head(setup.head, features, len(setup.classes), setup.weights)
     return head, torch.Generator().manual_seed(seed)
 
 

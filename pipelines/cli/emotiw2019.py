@@ -10,13 +10,15 @@ import click
 
 from ...extract import DEFAULT_BACKBONE
 from ..demo.set import DEMO_NOTE, is_demo
-from ..fuse.leaks import allow_duplicates
 from ..fuse.priors import choose
+from ..fuse.settings import EnsembleSettings, TrainSettings
 from ..recipes.emotiw2019 import HEADER, PAPER, RAW, results, write
 from ..stage_one import into_store
 from .completion import names
+from .console import Console
 from .extraction import Printed
 from .framework import altered, command, group, json_result, keep_result
+from .fuse.options import allow_duplicates
 from .options import (
     backbones_option,
     detector_option,
@@ -38,12 +40,11 @@ if TYPE_CHECKING:
 
 VIEW_SETS = ("default", "wide")
 JOINT = "f-ar-mean"
-HEAD = {  # zhou2019 table 2's best; sizes and training are those that zhou2021 prints
+HEAD: dict[str, Any] = {  # zhou2019 table 2's best; sizes and training are those that zhou2021 prints
     "fusion": "fbp",
     "attention": "transformer",
     "dropout": 0.3,
-    "outputs": 128,
-    "factors": 4,
+    "head": {"outputs": 128, "factors": 4},
     "batch": 64,
     "learning_rate": 1e-4,
 }
@@ -105,10 +106,7 @@ the paper's), submission.csv, scores.csv, and with --zip the challenge's zip.
     altered(overwrite_option, help="Replace runs with other settings in DIR."),
 )
 @json_result
-@click.pass_context  # fmt: skip
 def emotiw2019(
-    context: click.Context,
-    /,
     afew_dir: Path,
     out: Path,
     backbones: tuple[str, ...],
@@ -143,16 +141,18 @@ def emotiw2019(
     Printed().found(afew_dir, found)
     failures = into_store(found, plan, out / "features", workers, reporter=Printed())
     click.echo("\n== 2 of 3: features to trained heads")
-    options = {
+    settings = TrainSettings(
         **training,
-        "store": out / "features",
-        "audio": "alexnet" if audio else "logmel-stats",
-        "device": device,
-        "workers": workers,
-    }
-    runs = train_all(labels, out / "runs", fit_on, options)
+        fit_on=fit_on,
+        store=out / "features",
+        audio="alexnet" if audio else "logmel-stats",
+        device=device,
+        workers=workers,
+        **HEAD,
+    )
+    runs = train_all(labels, out / "runs", settings)
     click.echo("\n== 3 of 3: heads to a submission")
-    context.invoke(ensemble, members=tuple(runs.values()), source=prior, out=out, team=team, overwrite=True)
+    ensemble(EnsembleSettings(tuple(runs.values()), prior=prior, out=out, team=team, overwrite=True))
     weights = _prior(prior, runs)
     notes = [*_notes(labels, audio, weights, fit_on, is_demo(afew_dir)), *_marks(runs)]
     lines = results(runs, weights, validated=_validated(found, fit_on))
@@ -165,13 +165,10 @@ def emotiw2019(
     return 1 if failures or found.problems else 0
 
 
-def train_all(
-    labels: Sequence[str], folder: Path, fit_on: str, options: Mapping[str, Any]
-) -> dict[str, Path]:
+def train_all(labels: Sequence[str], folder: Path, settings: TrainSettings) -> dict[str, Path]:
     """Train a run for each feature that the backbones ``labels`` allow; feature → the run's folder."""
-    from ..fuse.train import begin, fill, state, train
+    from ..fuse.train import train
 
-    options = {**train.make_context("train", []).params, **HEAD, **options}
     runs = {}
     for feature in PAPER:
         if feature == JOINT and len(labels) < 2:
@@ -179,10 +176,8 @@ def train_all(
                        "an AffectNet and a RAF-DB one by --backbone twice")  # fmt: skip
             continue
         visual = f"{feature}:{'+'.join(labels) if feature == JOINT else labels[0]}"
-        run, prepared, fit, watch = begin(folder / feature, fit_on, {**options, "visual": visual})
-        click.echo(f"{visual} on {len(fit)} clips: {state(run)}")
-        fill(run, prepared, fit, watch, options["workers"])
-        runs[feature] = run.path
+        runs[feature] = folder / feature
+        train(settings.changed(visual=visual, out=runs[feature]), Console())
     return runs
 
 

@@ -193,6 +193,12 @@ def is_given(name: str) -> bool:
     return context.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
 
 
+def given() -> set[str]:
+    """Names of the parameters of the command that runs which :func:`is_given`."""
+    names = (parameter.name or "" for parameter in click.get_current_context().command.params)
+    return {name for name in names if is_given(name)}
+
+
 def refuse_idle(idle: Mapping[str, str]) -> None:
     """The one rule of all commands: an option that is given and cannot act is refused, and told why.
 

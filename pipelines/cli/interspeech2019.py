@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +10,19 @@ import click
 
 from ...extract import DEFAULT_BACKBONE
 from ..demo.set import DEMO_NOTE, is_demo
-from ..fuse.cv import SESSION, cross_validate, cv, divide
-from ..fuse.cv_results import show
-from ..fuse.cv_results import write as write_folds
-from ..fuse.leaks import allow_duplicates
+from ..fuse.settings import CrossValidationSettings
 from ..recipes.interspeech2019 import CORPORA, Result, as_text, file_name, rows_of, write
 from ..stage_one import into_store
 from .clip_options import PATTERN_HELP, dataset_options, find_chosen
+from .console import Console
 from .extraction import Printed
 from .framework import InputError, altered, command, group, json_result, keep_result
+from .fuse.cv import show
+from .fuse.options import allow_duplicates
 from .options import (
     backbone_option,
     batch_option,
+    choose_epoch_option,
     dense_option,
     detector_option,
     device_option,
@@ -35,7 +36,6 @@ from .options import (
     out_option,
     seed_option,
     segment_backbones_option,
-    select_option,
     vad_option,
     vote_option,
     workers_option,
@@ -119,7 +119,7 @@ confusion matrix for each (confusion-subject.csv).
         help="Kinds of folds, as in avemo-fuse cv, separated by commas. In kfold:K, as in the paper's, "
         "subjects are on both sides; results are marked.",
     ),
-    select_option,
+    choose_epoch_option,
 )
 @allow_duplicates
 @group("Where it runs", device_option, workers_option)
@@ -155,6 +155,8 @@ def interspeech2019(
     a run that was stopped goes on with the same command.
     """
     from ...extract.plan import Plan
+    from ..fuse.cv import cross_validate
+    from ..fuse.cv_results import write as write_folds
 
     backbone = backbone or (f"{FACES}@{paper}" if paper else DEFAULT_BACKBONE)
     segment_backbone = segment_backbone or (f"{SOUND}@{paper}" if paper else None)
@@ -175,25 +177,21 @@ def interspeech2019(
     click.echo(f"== 1 of {1 + len(kinds)}: clips to features")
     Printed().found(data, found)
     failures = into_store(found, plan, out / "features", training["workers"], reporter=Printed())
-    options = {
-        **cv.make_context("cv", []).params,
-        **training,
-        "store": out / "features",
-        "fusion": "segments",
-        **features_of(plan),
-        "lstm": lstm or (LSTM if paper else SMALL_LSTM),
-    }
+    settings = CrossValidationSettings(store=out / "features", fusion="segments").changed(
+        **training, **features_of(plan), lstm=lstm or (LSTM if paper else SMALL_LSTM)
+    )
     note = DEMO_NOTE if is_demo(data) else None
     results = []
     for number, kind in enumerate(kinds, 2):
         click.echo(f"\n== {number} of {1 + len(kinds)}: folds by {kind}")
         folder = out / f"cv-{file_name(kind)}"
-        mixed = {"folds": kind, "allow_same_subjects": kind.startswith("kfold")}
-        outcome = cross_validate(folder, {**options, **mixed})
+        mixed = kind.startswith("kfold")
+        own = settings.changed(folds=kind, allow_same_subjects=mixed, out=folder)
+        outcome = cross_validate(own, Console())
         write_folds(outcome, folder, note)
         show(outcome, folder, note)
         results.append(Result(kind, CORPORA.get(found.name, found.dataset), outcome.mean))
-    notes = notes_of(options, found, note)
+    notes = notes_of(settings, found, note)
     written = write(results, notes, out)
     click.echo("\n" + "\n\n".join(map(as_text, results)))
     click.echo("\n" + "\n".join(notes) + f"\nwrote {', '.join(map(str, written))}")
@@ -205,10 +203,12 @@ def kinds_of(text: str, found: FoundClips, seed: int) -> list[str]:
     """The kinds of folds that ``--folds`` asks for; that they can be made is seen before any work.
 
     Raises:
-        UsageError: it asks for folds that there are not.
-        FusionError: the clips cannot be divided so.
+        UsageError: it names no folds.
+        FusionError: there are no such folds, or the clips cannot be divided so.
         InputError: the clips have no pictures.
     """
+    from ...fusion.training.folds import divide
+
     if found.markers:
         raise InputError(f"{found.dataset} is read as sound and facial markers, and this needs pictures")
     kinds = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
@@ -216,7 +216,7 @@ def kinds_of(text: str, found: FoundClips, seed: int) -> list[str]:
         raise click.UsageError(f"--folds {text!r}: folds expected, as in subject,kfold:6")
     clips = [clip for clip in found.clips if clip.label is not None]
     for kind in kinds:
-        divide(kind, clips, SESSION, seed)
+        divide(kind, clips, seed=seed)
     return kinds
 
 
@@ -229,13 +229,14 @@ def features_of(plan: Plan) -> dict[str, str]:
     }
 
 
-def notes_of(options: Mapping[str, Any], found: FoundClips, demo: str | None) -> Sequence[str]:
+def notes_of(settings: CrossValidationSettings, found: FoundClips, demo: str | None) -> Sequence[str]:
     """What whoever reads the tables must know."""
-    (faces, sound) = (options[stream].partition(":")[2] for stream in ("visual", "audio"))
+    (faces, sound) = (name.partition(":")[2] for name in (settings.visual, settings.audio))
     sound = sound or "mean and standard deviation of each coefficient of MFCC, Δ and ΔΔ"
+    lstm, vote = settings.head["lstm"], settings.head["vote"]
     notes = [
-        f"Here, on {found.dataset}: faces by {faces}, sound by {sound}, an LSTM of {options['lstm']}, vote "
-        f"by {options['vote']}. The paper: VGG19, fine-tuned, over both, an LSTM of 4096; accuracies on 500 "
+        f"Here, on {found.dataset}: faces by {faces}, sound by {sound}, an LSTM of {lstm}, vote "
+        f"by {vote}. The paper: VGG19, fine-tuned, over both, an LSTM of 4096; accuracies on 500 "
         "clips of RML and 1166 of eNTERFACE'05; it does not print its K."
     ]
     return [*notes, demo] if demo else notes

@@ -150,12 +150,10 @@ vote_option = click.option(
 
 # choosing
 
-select_option = click.option(
-    "--select",
-    type=click.Choice(["none", "epoch"]),
-    default="none",
-    show_default=True,
-    help="epoch: choose each fold's number of epochs, up to --epochs, on inner folds of its training clips.",
+choose_epoch_option = click.option(
+    "--choose-epoch",
+    is_flag=True,
+    help="Choose each fold's number of epochs, up to --epochs, on inner folds of its training clips.",
 )
 
 # where it runs, and what comes of it

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..cli.console import tell
 from ..cli.framework import command, json_result, tell_result, wants_json
 from ..cli.table import aligned
 from .ensemble import read_member, select
-from .options import tell
 
 if TYPE_CHECKING:
     from ...fusion.evaluation.comparison import Matched

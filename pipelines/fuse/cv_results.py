@@ -8,12 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from ...fusion.files import write_csv, write_text
-from ..cli.framework import keep_result
-from ..cli.table import aligned, markdown, records
-from .options import tell, unscored_note, with_faces
+from ..cli.table import markdown
+from .notes import unscored_note, with_faces
 
 if TYPE_CHECKING:
     from ...cache.rows import Row
@@ -228,33 +225,6 @@ def write(outcome: Outcome, out: Path, note: str | None) -> None:
         if table.name == "summary":
             parts += [" ".join((SPREAD, INTERVALS, ECE)), f"Calibration: {calibration(outcome)}."]
     write_text(out / "results.md", "\n\n".join(parts) + "\n")
-
-
-def show(outcome: Outcome, out: Path, note: str | None) -> None:
-    """Print the tables; the ensemble's accuracy and unweighted average recall come last."""
-    from ...fusion.evaluation.metrics import summary as figures
-
-    marks = outcome.mean.marks_cell
-    for table in tables(outcome):
-        click.echo(f"\n{titled(table, marks)}\n" + aligned(table.header, table.rows))
-        keep_result(tables={table.name: records(*(table.raw or (table.header, table.rows)))})
-        if table.name == "summary":
-            click.echo("\n".join((SPREAD, INTERVALS, ECE)))
-    click.echo("")
-    tell(
-        [
-            ("calibration", calibration(outcome)),
-            ("wrote", f"{out}: scores.csv, scores of each member, results.md, and its tables as CSV"),
-        ]
-    )
-    unscored = unscored_note(outcome.mean)
-    if unscored:
-        click.echo(unscored)
-    if note:
-        click.echo(note)
-    final = figures(outcome.mean)
-    keep_result(out=str(out), accuracy=final.accuracy, uar=final.uar, marks=marks)
-    click.echo(f"accuracy {final.accuracy:.3f}  UAR {final.uar:.3f}" + (f"  ({marks})" if marks else ""))
 
 
 def titled(table: Table, marks: str) -> str:

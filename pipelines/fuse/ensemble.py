@@ -1,4 +1,4 @@
-"""``avemo-fuse ensemble``: many sets of scores to one prediction and a submission."""
+"""Many sets of scores to one prediction and a submission."""
 
 from __future__ import annotations
 
@@ -10,28 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..cli.framework import command, group, json_result, keep_result, refuse_idle
-from ..cli.outputs import overwrite_option, refuse_existing
+from ..cli.framework import keep_result
 from ..cli.table import aligned, records
-from .options import unscored_note
-from .priors import EM, HELP, REESTIMATED, weighting
+from .notes import unscored_note
+from .priors import EM, REESTIMATED, weighting
+from .settings import EnsembleSettings
 
 if TYPE_CHECKING:
     from ...fusion.evaluation.priors import Prior
     from ...fusion.evaluation.scores import Scores
     from ...fusion.training.cards import Card
-
-EXAMPLES = (
-    """
-\b
-Examples:
-  avemo-fuse ensemble runs/f-mean runs/f-meanstd --prior train --out ensemble
-  avemo-fuse ensemble a.csv b.csv --prior weights.csv --split test --out ensemble --zip MyTeam
-  avemo-fuse ensemble runs/fbp --temperature val --prior em --out ensemble
-
-"""
-    + HELP
-)
 
 ALL, VAL, AUTO = "all", "val", "auto"
 ENSEMBLE = "ensemble.json"
@@ -87,84 +75,23 @@ class Finish:
         return weighted.marked(REESTIMATED) if self.source == EM else weighted
 
 
-@command("ensemble", epilog=EXAMPLES)
-@click.argument(
-    "members", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SCORES_OR_RUN..."
-)
-@group(
-    "Clips",
-    click.option(
-        "--split", metavar="NAME", help="Split to score, or all.  [default: test, else val, else all]"
-    ),
-)
-@group(
-    "Selection",
-    click.option(
-        "--prior",
-        "source",
-        default="none",
-        show_default=True,
-        metavar="SOURCE",
-        help="none, train, val, em, emotiw2019 or a file of class weights; see below.",
-    ),
-    click.option(
-        "--temperature",
-        default="auto",
-        show_default=True,
-        metavar="T",
-        help="Temperature that calibrates the mean scores before the prior. val: fit it on the labelled "
-        "clips of that split, which no member may be trained on; auto: do so for runs that have any; "
-        "or a number, or none.",
-    ),
-    click.option(
-        "--counts",
-        type=click.Path(path_type=Path),
-        metavar="CSV",
-        help="Training clips per class (class,count), if the runs do not have them.",
-    ),
-)
-@group(
-    "Output",
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="Folder for scores.csv and submission.csv; without it nothing is written.",
-    ),
-    click.option("--zip", "team", metavar="TEAM", help="Also write TEAM.zip there: a text file per clip."),
-    overwrite_option,
-)
-@json_result
-def ensemble(
-    members: tuple[Path, ...],
-    source: str,
-    temperature: str,
-    counts: Path | None,
-    split: str | None,
-    out: Path | None,
-    team: str | None,
-    overwrite: bool,
-) -> None:
-    """Average class scores, by the names of clips and classes.
+def ensemble(settings: EnsembleSettings) -> Scores:
+    """Average class scores, by the names of clips and classes; calibrate, re-weight and write them.
 
-    Each SCORES_OR_RUN is a CSV of scores or the folder of a run.
+    Raises:
+        UsageError: the members do not allow what is asked for.
+        FusionError: scores that cannot be read or do not fit together, or a prior that cannot be used.
     """
-    if team and not out:
-        raise click.UsageError("--zip needs a folder to write to: add --out DIR")
-    if out:
-        refuse_existing(outputs(out, team), overwrite)
     from ...fusion.evaluation.priors import counts_from_file
 
-    if source not in ("train", EM):
-        refuse_idle({"counts": f"--prior {source} needs no counts of training clips; train and em do"})
-    read = [read_member(path) for path in members]
-    train_counts = counts_from_file(counts) if counts else _train_counts(read, source)
+    source, out = settings.prior, settings.out
+    read = [read_member(path) for path in settings.members]
+    train_counts = counts_from_file(settings.counts) if settings.counts else _train_counts(read, source)
     val_counts = _val_counts(read) if source == VAL else None
-    prior, degree = weighting(source, train_counts, val_counts), _temperature(temperature, read)
-    finish = Finish(
-        source, prior, degree, source == VAL or (degree is not None and temperature in (AUTO, VAL))
-    )
-    chosen = _of_split(read, split or _default_split(read))
+    prior, degree = weighting(source, train_counts, val_counts), _temperature(settings.temperature, read)
+    by_val = source == VAL or (degree is not None and settings.temperature in (AUTO, VAL))
+    finish = Finish(source, prior, degree, by_val)
+    chosen = _of_split(read, settings.split or _default_split(read))
     final = _say_results(chosen, finish)
     if not final.labelled.clips and can_validate(read):
         _say_results(_of_split(read, VAL), finish)
@@ -173,8 +100,9 @@ def ensemble(
     for note in sorted({member.note for member in read} - {""}):
         click.echo(note)
     if out:
-        _write(final, out, team)
+        _write(final, out, settings.team)
         _describe(chosen, finish, out)
+    return final
 
 
 def _describe(members: Sequence[Member], finish: Finish, out: Path) -> None:

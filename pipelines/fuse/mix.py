@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from ..cli.framework import command, group, keep_result, with_options_of
+from ..cli.console import Console, tell
+from ..cli.framework import command, given, group, keep_result, refuse_idle, with_options_of
+from ..cli.fuse.options import FEATURES_HELP, read
+from ..cli.fuse.train import train
 from ..cli.outputs import refuse_existing
-from .acting import for_rows
-from .options import FEATURES_HELP, demo_note, describe, tell
-from .train import begin, fill, report, state, train
-
-if TYPE_CHECKING:
-    from ...fusion.evaluation.scores import Scores
+from .notes import demo_note
+from .settings import TrainSettings
 
 PART = re.compile(r"(\d*) *\*? *([a-z][a-z-]*)")
 PAPER = "2am-fbp + 4g-fbp"
@@ -32,7 +31,7 @@ Examples:
 )
 
 
-@with_options_of(train, without=("out", "fusion", "members", "grid", "choose"))
+@with_options_of(train, without=("out", "fusion", "members", "grid", "choose_grid"))
 @command("mix", epilog=EXAMPLES)
 @click.argument("heads", default=PAPER)
 @group(
@@ -54,27 +53,24 @@ def mix(heads: str, out: Path, **options: Any) -> None:
     """
     from ...fusion.evaluation.ensemble import average
     from ...fusion.files import as_file_name
+    from .acting import for_rows
+    from .train import begin, finish
 
-    defaults = {"grid": None, "choose": "all"}
     wanted = kinds(heads)
-    rows = [{"fusion": fusion, "members": count} for fusion, count in wanted.items()]
-    every = for_rows({**defaults, **options}, rows, "head")
+    shared, preset = read(TrainSettings, {**options, "members": 1, "grid": None, "choose_grid": "all"})
+    rows = [{"fusion": name, "members": count, "out": out / name} for name, count in wanted.items()]
+    every, idle = for_rows(shared, given() | {*shared.head}, preset, rows, "head")
+    refuse_idle(idle)
     own = next((out / fusion for fusion in wanted if (out / fusion).exists()), None)
-    refuse_existing(out.glob("scores-*.csv"), options["overwrite"], unless=own)
+    refuse_existing(out.glob("scores-*.csv"), shared.overwrite, unless=own)
     # all of them before the first is trained
-    begun = [begin(out / given["fusion"], options["fit_on"], given) for given in every]
-    members: list[Scores] = []
-    prepared = None
-    for run, prepared, fit, watch in begun:
-        tell([*describe(prepared), ("fitted", f"{len(fit)} clips"), ("run", state(run))])
-        scores, _ = fill(run, prepared, fit, watch, options["workers"], options["stacked"])
-        members += scores
-    assert prepared is not None
+    begun = [begin(settings, Console()) for settings in every]
+    done = [finish(each, Console()) for each in begun]
+    members = [scores for each in done for scores in each.members]
+    prepared = begun[0].prepared
     mean = average(members)
     for split in mean.splits:
         mean.select(split).write(out / f"scores-{as_file_name(split)}.csv")
-    if "val" in mean.splits and options["fit_on"] == "train":
-        report(members, prepared, "val")
     note = demo_note(prepared.rows)
     click.echo(f"\n{note}" if note else "")
     files = ", ".join(f"scores-{split}.csv" for split in mean.splits)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli.clip_options import DATASET_OPTIONS, PATTERN_HELP, dataset_options, find_chosen
+from ..cli.console import tell
 from ..cli.framework import InputError, altered, command, group, json_result, keep_result, refuse_idle
 from ..cli.options import (
     audio_backbones_option,
@@ -26,8 +27,7 @@ from ..cli.outputs import overwrite_option, refuse_existing
 from ..cli.table import aligned, records
 from ..corpora.clips.found import count_of, first_names
 from ..stores import open_store
-from .leaks import known_to
-from .options import demo_note, tell, unscored_note
+from .notes import demo_note, unscored_note
 
 if TYPE_CHECKING:
     from ...cache.keys import FeatureKey
@@ -166,6 +166,7 @@ def predict(
     if (window or hop) and not (overlay or timeline):
         raise click.UsageError("--window and --hop need --overlay MP4 or --timeline CSV to write to")
     runs, files, source = divide(paths, store)
+    from ...fusion.training.leaks import known_to
     from ...fusion.training.runs import Run
     from ...fusion.training.runs import predict as mean_of_members
     from ..pages.overlay.windows import Wanted, over_time

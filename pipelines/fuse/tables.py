@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...fusion.files import write_csv, write_text
-from ..cli.framework import command, group, is_given, keep_result, with_options_of
+from ..cli.console import Console, tell
+from ..cli.framework import command, given, group, is_given, keep_result, refuse_idle, with_options_of
+from ..cli.fuse.cv import cv
+from ..cli.fuse.options import read
 from ..cli.outputs import refuse_existing
 from ..cli.table import aligned, markdown, records
 from ..stores import open_store
-from .acting import for_rows
-from .cv import arrange, cross_validate, cv
-from .cv_results import Outcome, write
-from .options import tell
+from .settings import CrossValidationSettings
 
 if TYPE_CHECKING:
     from ...fusion.evaluation.significance import MatchedPair
     from ...fusion.training.cards import Card
+    from .cv_results import Outcome
 
+Rows = Mapping[str, CrossValidationSettings]
 Options = Mapping[str, Any]
 Reasons = Mapping[str, Mapping[str, str]]
 MOST_FOLDS = 5
@@ -152,43 +154,47 @@ def tables(names: Sequence[str], out: Path, **options: Any) -> None:
     --folds, k folds are made of clips that do not all name their subject. A table that was stopped goes on
     with the same command.
     """
-
-    preset = options["preset"]
+    shared, preset = read(CrossValidationSettings, {**options, "out": out})
     wanted = names or [name for name, recipe in RECIPES.items() if not preset or preset in recipe.papers]
     for name in wanted:
         if preset and preset not in RECIPES[name].papers:
             able = ", ".join(other for other, recipe in RECIPES.items() if preset in recipe.papers)
             raise click.UsageError(f"the table {name} is not all of {preset}'s; those that are: {able}")
     files = [out / f"{name}.{kind}" for name in wanted for kind in ("md", "csv")]
-    refuse_existing(files, options["overwrite"], unless=out / "runs")
+    refuse_existing(files, shared.overwrite, unless=out / "runs")
     chosen = {name: RECIPES[name] for name in wanted}
-    shared, note = with_folds(options)
-    rows = [own_options(shared, own) for recipe in chosen.values() for own in recipe.rows.values()]
-    ready = iter(for_rows(shared, rows, "row"))
+    shared, note = with_folds(shared)
+    own = [row for recipe in chosen.values() for row in recipe.rows.values()]
+    rows = [{**own_options(shared, row), "out": folder_of(out, preset, row)} for row in own]
+    from .acting import for_rows
+
+    made, idle = for_rows(shared, given() | {*shared.head}, preset, rows, "row")
+    refuse_idle(idle)
+    ready = iter(made)
     every = {name: dict(zip(recipe.rows, ready)) for name, recipe in chosen.items()}  # noqa: B905 (takes its own)
-    lacking = see(chosen, every, out)
+    lacking = see(chosen, every)
     for name, recipe in chosen.items():
         make(name, recipe, every[name], lacking[name], out, note)
 
 
-def with_folds(options: Options) -> tuple[Options, str]:
-    """The options with folds that the clips allow, and what to say of that: k folds where ``--folds`` is not
+def with_folds(settings: CrossValidationSettings) -> tuple[CrossValidationSettings, str]:
+    """The settings with folds that the clips allow, and what to say of that: k folds where ``--folds`` is not
     given and not all clips name a subject."""
     if is_given("folds"):
-        return options, ""
-    with open_store(options["store"]) as store:
+        return settings, ""
+    with open_store(settings.store) as store:
         clips = [row.clip for row in store.rows if row.clip.label is not None]
     unnamed = sum(not clip.subject for clip in clips)
     fewest = min(Counter(clip.label for clip in clips).values(), default=0)
     if not unnamed or fewest < 2:
-        return options, ""
+        return settings, ""
     folds = f"kfold:{min(MOST_FOLDS, fewest)}"
     note = f"Folds: {folds}, since {unnamed} of {len(clips)} clips name no subject to leave out."
     click.echo(note)
-    return {**options, "folds": folds}, note
+    return settings.changed(folds=folds), note
 
 
-def see(recipes: Mapping[str, Recipe], every: Mapping[str, Mapping[str, Options]], out: Path) -> Reasons:
+def see(recipes: Mapping[str, Recipe], every: Mapping[str, Rows]) -> Reasons:
     """Prepare each row of each table, so that nothing stops later what was begun.
 
     Returns:
@@ -200,14 +206,15 @@ def see(recipes: Mapping[str, Recipe], every: Mapping[str, Mapping[str, Options]
     from ...fusion.errors import NotHeld
     from ...fusion.training.cards import claim
     from ...fusion.training.crossvalidation import FILES
+    from .cv import arrange
 
     cards: dict[Path, tuple[Card, bool]] = {}
     reasons: dict[str, dict[str, str]] = {name: {} for name in recipes}
     for name, recipe in recipes.items():
-        for row, own in recipe.rows.items():
-            options = every[name][row]
+        for row in recipe.rows:
+            settings = every[name][row]
             try:
-                cards[folder_of(out, options, own)] = arrange(options).card, options["overwrite"]
+                cards[settings.out] = arrange(settings).card, settings.overwrite
             except NotHeld as error:
                 reasons[name][row] = str(error)
                 click.echo(f"left out of {name}: {row}: {error}", err=True)
@@ -216,20 +223,21 @@ def see(recipes: Mapping[str, Recipe], every: Mapping[str, Mapping[str, Options]
     return reasons
 
 
-def make(
-    name: str, recipe: Recipe, every: Mapping[str, Options], lacking: Mapping[str, str], out: Path, note: str
-) -> None:
+def make(name: str, recipe: Recipe, every: Rows, lacking: Mapping[str, str], out: Path, note: str) -> None:
     """Train a table's rows and write it; nothing where its baseline is lacking."""
     if recipe.baseline in lacking:
         click.echo(f"\nno table {name}: its baseline, {recipe.baseline}, cannot be made here", err=True)
         return
-    made = {row: own for row, own in recipe.rows.items() if row not in lacking}
+    from .cv import cross_validate
+    from .cv_results import write
+
+    made = [row for row in recipe.rows if row not in lacking]
     outcomes = {}
-    for number, (row, own) in enumerate(made.items(), 1):
+    for number, row in enumerate(made, 1):
         click.echo(f"\n== {name}, {number} of {len(made)}: {row}")
-        folder = folder_of(out, every[row], own)
-        outcomes[row] = cross_validate(folder, {**every[row], "overwrite": False})  # done when it was claimed
-        write(outcomes[row], folder, None)
+        settings = every[row].changed(overwrite=False)  # done when it was claimed
+        outcomes[row] = cross_validate(settings, Console())
+        write(outcomes[row], settings.out, None)
     rows = [row_of(row, outcomes[row], outcomes[recipe.baseline]) for row in made]
     notes = [note, *(f"Not made: {row}: {why}." for row, why in lacking.items())]
     told = " ".join([footnote(outcomes[recipe.baseline], recipe), *filter(None, notes)])
@@ -243,16 +251,16 @@ def make(
     tell([("wrote", f"{out / name}.md and .csv")])
 
 
-def own_options(options: Options, own: Options) -> dict[str, Any]:
+def own_options(settings: CrossValidationSettings, own: Options) -> dict[str, Any]:
     """A row's own options; its feature is of the backbone that ``--visual FEATURE:BACKBONE`` names."""
-    _, colon, backbone = str(options["visual"]).partition(":")
+    _, colon, backbone = settings.visual.partition(":")
     features = {"visual": f"{own['visual']}{colon}{backbone}"} if "visual" in own else {}
     return {**own, **features}
 
 
-def folder_of(out: Path, options: Options, own: Options) -> Path:
+def folder_of(out: Path, preset: str | None, own: Options) -> Path:
     """Where the run of a row goes."""
-    return out / "runs" / "-".join(filter(None, (options["preset"], slug(own))))
+    return out / "runs" / "-".join(filter(None, (preset, slug(own))))
 
 
 def slug(own: Options) -> str:

@@ -1,244 +1,141 @@
-"""``avemo-fuse train``: an ensemble of heads on a store of features."""
+"""Training an ensemble of heads on a store of features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import click
+import numpy as np
 
-from ..cli.framework import command, group, json_result, keep_result, refuse_idle
-from ..cli.options import fit_on_option
-from ..cli.settings_file import config_options
-from ..cli.table import aligned, records
-from ..recipes.presets import with_preset
+from ...fusion.evaluation.scores import Scores
+from ...fusion.features.corpus import fitted_and_watched
+from ...fusion.training import selection
+from ...fusion.training.folds import Fold, divide_again
+from ...fusion.training.leaks import TOLERATED, check
+from ...fusion.training.members import train_all
+from ...fusion.training.runs import Run
+from ...fusion.training.selection import Rule, epochs_to_choose
+from ...fusion.training.training import Fit
 from ..stores import open_store
-from .acting import idle
-from .leaks import TOLERATED, allow_duplicates, allow_same_subjects, check
-from .options import (
-    FEATURES_HELP,
-    Prepared,
-    demo_note,
-    describe,
-    epochs_bar,
-    inner_folds,
-    prepare,
-    tell,
-    training_options,
-    unscored_note,
-    with_faces,
-)
+from .prepared import Prepared, describe, prepare
+from .reporter import Reporter
+from .settings import TrainSettings
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ...fusion.evaluation.metrics import Summary
-    from ...fusion.evaluation.scores import Scores
-    from ...fusion.training.runs import Run
-
-EXAMPLES = (
-    """
-\b
-Examples:
-  avemo-fuse train --fusion fbp
-  avemo-fuse train --members 5 --visual f-meanstd-2 --out runs/wide
-  avemo-fuse train --visual f-ar-mean:ir50@affectnet+ir50@rafdb --attention relation
-  avemo-fuse train --fusion audio --audio logmel-stats --out runs/sound
-  avemo-fuse train --fusion am-fbp --grid "lambda_a=0:1:0.1, seed=0:4" --out runs/lambda
-  avemo-fuse train --grid "lr=1e-4|3e-4|1e-3, dropout=0.3|0.6" --choose halving --members 5 --out runs/best
-  avemo-fuse train --preset zhou2021 --fusion am-fbp --out runs/zhou2021
-  avemo-fuse train --fit-on train+val --members 4 --out runs/submission
-"""
-    + FEATURES_HELP
-)
+SILENT = Reporter()
 
 
-@command("train", epilog=EXAMPLES)
-@training_options
-@group("Training", fit_on_option)
-@allow_same_subjects
-@allow_duplicates
-@group(
-    "Selection",
-    click.option(
-        "--choose",
-        type=click.Choice(["all", "best", "halving"]),
-        default="all",
-        show_default=True,
-        help="Points of --grid to train: all; or the best on inner folds of the training clips, of whole "
-        "subjects if all are named. halving drops bad points early.",
-    ),
-)
-@group(
-    "Output",
-    click.option("--out", type=click.Path(path_type=Path), default="runs/default", show_default=True,
-                 metavar="DIR", help="Folder of the run: models, history, scores."),
-)  # fmt: skip
-@json_result
-@config_options
-def train(out: Path, fit_on: str, **options: Any) -> None:
-    """Train an ensemble of heads, and score every clip of the store with it.
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A run that is ready to be trained: ``fitted`` and ``watched`` are indices of its clips."""
 
-    A run that was stopped goes on with the same command; more --members add to those that are there. The
-    last epoch is the model: validation clips are watched, and choose nothing.
-    """
-    options = with_preset(options)
-    refuse_idle(idle(options))
-    run, prepared, fit, watch = begin(out, fit_on, options)
-    validated = f"{len(watch)} validate" if len(watch) else "none to validate: `avemo-fuse cv` can"
-    tell([*describe(prepared), ("fitted", f"{len(fit)} clips; {validated}"), ("run", state(run))])
-    if run.undecided:
-        choose(run, prepared, fit, options)
-    members, files = fill(run, prepared, fit, watch, options["workers"], options["stacked"])
-    if len(watch):
-        report(members, prepared, "val", run)
-    finish(run, prepared, files)
+    settings: TrainSettings
+    run: Run
+    prepared: Prepared
+    fitted: np.ndarray
+    watched: np.ndarray
+
+    @property
+    def state(self) -> str:
+        """How far the run is."""
+        kept = self.run.members - len(self.run.missing())
+        done = f", {kept} of them trained already" if kept else ""
+        return f"{self.run.path}, members: {self.run.members}{done}"
 
 
-def begin(out: Path, fit_on: str, options: Mapping[str, Any]) -> tuple[Run, Prepared, np.ndarray, np.ndarray]:
-    """The run that the options ask for, new or to be gone on with; the clips to fit and to watch (indices).
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A trained run: each member's scores of all clips, and the file of their mean for each split."""
+
+    begun: Begun
+    members: Sequence[Scores]
+    files: Mapping[str, Path]
+
+
+def train(settings: TrainSettings, reporter: Reporter = SILENT) -> Done:
+    """Train what a run lacks, and score all clips of the store with it.
 
     Raises:
         StoreError: the store cannot be read.
-        FusionError: options that cannot be used, a subject or a recording is fitted and watched, or ``out``
-            holds another run.
+        FusionError: settings that cannot be used, a subject or a recording is fitted and watched, or the
+            folder holds another run.
     """
-    from ...fusion.features.corpus import fitted_and_watched
-    from ...fusion.training.folds import Fold
-    from ...fusion.training.runs import Run
+    return finish(begin(settings, reporter), reporter)
 
-    with open_store(options["store"]) as store:
-        prepared = prepare(store, options)
-        fit, watch = fitted_and_watched(prepared.corpus, fit_on)
+
+def begin(settings: TrainSettings, reporter: Reporter = SILENT) -> Begun:
+    """The run that is asked for, new or to be gone on with, before anything is trained.
+
+    Raises:
+        StoreError, FusionError: as :func:`train`.
+    """
+    with open_store(settings.store) as store:
+        prepared = prepare(store, settings)
+        fitted, watched = fitted_and_watched(prepared.corpus, settings.fit_on)
         marks: list[str] = []
-        if len(watch):
-            folds = [Fold("val", fit, watch)]
-            allowed = options["allow_same_subjects"], options["allow_duplicates"]
+        if len(watched):
+            folds = [Fold("val", fitted, watched)]
+            allowed = settings.allow_same_subjects, settings.allow_duplicates
             marks, notes = check(folds, store, prepared.rows, *allowed, tolerated=TOLERATED)
             for note in notes:
-                click.echo(f"note: {note}", err=True)
+                reporter.note(note)
         seed, members = prepared.seeds
         points = len(prepared.grid.points)
-        chosen = options["choose"] if points > 1 and options["choose"] != "all" else None
+        chosen = settings.choose_grid if points > 1 and settings.choose_grid != "all" else None
         card = prepared.card(
             "train",
-            fit.tolist(),
+            fitted.tolist(),
             {"members": members if chosen else members * points, "marks": marks},
             seed=seed,
-            fit_on=fit_on,
+            fit_on=settings.fit_on,
             grid=dict(prepared.grid.axes) or None,
             selection=chosen,
         )
-        return Run.start(out, card, options["overwrite"]), prepared, fit, watch
+        run = Run.start(settings.out, card, settings.overwrite)
+    return Begun(settings, run, prepared, fitted, watched)
 
 
-def state(run: Run) -> str:
-    """How far a run is."""
-    kept = run.members - len(run.missing())
-    return f"{run.path}, members: {run.members}" + (f", {kept} of them trained already" if kept else "")
+def finish(begun: Begun, reporter: Reporter = SILENT) -> Done:
+    """Train the members that the run lacks, keeping each as it comes; score all clips."""
+    run, prepared, settings = begun.run, begun.prepared, begun.settings
+    validated = (
+        f"{len(begun.watched)} validate" if len(begun.watched) else "none to validate: `avemo-fuse cv` can"
+    )
+    fitted = ("fitted", f"{len(begun.fitted)} clips; {validated}")
+    reporter.facts([*describe(prepared), fitted, ("run", begun.state)])
+    if run.undecided:
+        choose(begun, reporter)
+    missing = run.missing()
+    setup = prepared.setup
+    tasks = [
+        (
+            replace(run.setup_of(n), device=setup.device, weights=setup.weights),
+            Fit(run.seed_of(n), begun.fitted, begun.watched),
+        )
+        for n in missing
+    ]
+    with reporter.epochs(sum(setup.training.epochs for setup, _ in tasks)) as progress:
+        for place, trained in train_all(prepared.corpus, tasks, settings.workers, progress, settings.stacked):
+            run.save(missing[place], trained)
+    members = run.scores(prepared.corpus, setup.device)
+    run.write_history()
+    run.calibrate(members, [prepared.corpus.clips[place].key for place in begun.watched])
+    return Done(begun, members, run.write_scores(members))
 
 
-def choose(run: Run, prepared: Prepared, fit: np.ndarray, options: Mapping[str, Any]) -> None:
+def choose(begun: Begun, reporter: Reporter) -> None:
     """Choose a point of the grid on inner folds of the clips being fitted."""
-    from ...fusion.training.folds import Fold
-    from ...fusion.training.selection import Rule, choose, epochs_to_choose
-
-    candidates = prepared.grid.plans(prepared.plan)
-    nobody = fit[:0]
-    inner = inner_folds(Fold("fit", fit, nobody), prepared, 5, run.seed)
-    rule = Rule("accuracy", halving=options["choose"] == "halving")
-    with epochs_bar(epochs_to_choose(candidates, inner, rule)) as progress:
-        choice = choose(prepared.corpus, candidates, inner, rule, run.seed, options["workers"], progress)
+    run, prepared, settings = begun.run, begun.prepared, begun.settings
+    candidates = prepared.grid.setups(prepared.setup)
+    fold = Fold("fit", begun.fitted, begun.fitted[:0])
+    inner = divide_again(fold, "subject", [row.clip for row in prepared.rows], 5, seed=run.seed)
+    rule = Rule("accuracy", halving=settings.choose_grid == "halving")
+    with reporter.epochs(epochs_to_choose(candidates, inner, rule)) as progress:
+        choice = selection.choose(
+            prepared.corpus, candidates, inner, rule, run.seed, settings.workers, progress
+        )
     run.decide(choice)
     assert choice.figures is not None
     point = prepared.grid.names[choice.candidate]
     text = f"{point}: accuracy {choice.figures.accuracy:.3f} on {len(inner)} inner folds"
-    tell([("chosen", f"{text}, best of {len(candidates)} points")])
-
-
-def fill(
-    run: Run,
-    prepared: Prepared,
-    fit: np.ndarray,
-    watch: np.ndarray,
-    workers: int,
-    stacked: bool | None = None,
-) -> tuple[list[Scores], dict[str, Path]]:
-    """Train the members that ``run`` lacks, under a progress bar, keeping each as it comes; score all clips.
-
-    Returns:
-        Each member's scores, and the file of their mean for each split.
-    """
-    from ...fusion.training.members import train_all
-    from ...fusion.training.training import Job
-
-    missing = run.missing()
-    tasks = [
-        (
-            replace(run.plan_of(n), device=prepared.plan.device, weights=prepared.plan.weights),
-            Job(run.seed_of(n), fit, watch),
-        )
-        for n in missing
-    ]
-    with epochs_bar(sum(plan.training.epochs for plan, _ in tasks)) as progress:
-        for place, trained in train_all(prepared.corpus, tasks, workers, progress, stacked):
-            run.save(missing[place], trained)
-    members = run.scores(prepared.corpus, prepared.plan.device)
-    run.write_history()
-    run.calibrate(members, [prepared.corpus.clips[place].key for place in watch])
-    return members, run.write_scores(members)
-
-
-def report(members: Sequence[Scores], prepared: Prepared, split: str, run: Run | None = None) -> None:
-    """Print accuracy and unweighted average recall on the labelled clips of ``split``: of each member, or,
-    where a ``run`` has a grid, the mean over the members of each of its points."""
-    from ...fusion.evaluation.ensemble import average
-    from ...fusion.evaluation.metrics import summary
-
-    chosen = [scores.select(split).labelled for scores in members]
-    figures = [summary(scores) for scores in chosen]
-    mean = average(chosen)
-    marks = f" ({'; '.join(run.marks)})" if run and run.marks else ""
-    seen = with_faces(mean, prepared.rows)
-    together = [("ensemble", mean), *([("ensemble, clips with a face", seen)] if seen else [])]
-    whole = [(name, summary(scores)) for name, scores in together]
-    if run is not None and len(run.points) > 1:
-        axes = list(run.points[0])
-        own = [figures[place :: len(run.points)] for place in range(len(run.points))]
-        rows: list[list[Any]] = [
-            [*(f"{value:g}" for value in point.values()), len(of), _mean(of, "accuracy"), _mean(of, "uar")]
-            for point, of in zip(run.points, own, strict=True)
-        ]
-        click.echo("\n" + aligned([*axes, "members", "mean accuracy", "mean UAR"], rows))
-    else:
-        whole = [*((f"member {number}", figure) for number, figure in enumerate(figures)), *whole]
-    rows = [[name, figure.clips, figure.accuracy, figure.uar] for name, figure in whole]
-    keep_result(marks=list(run.marks) if run else [])
-    keep_result(figures={split: records(["name", "clips", "accuracy", "uar"], rows)})
-    click.echo("\n" + aligned([f"on {split}{marks}", "clips", "accuracy", "UAR"], rows))
-    note = unscored_note(mean)
-    if note:
-        click.echo(note)
-
-
-def _mean(figures: Sequence[Summary], name: str) -> float:
-    return sum(float(getattr(figure, name)) for figure in figures) / len(figures)
-
-
-def finish(run: Run, prepared: Prepared, files: Mapping[str, Path]) -> None:
-    """Say what was written, and what can be done next."""
-    note = demo_note(prepared.rows)
-    click.echo(f"\n{note}" if note else "")
-    wrote = ", ".join(path.name for path in files.values())
-    scores = {split: str(path) for split, path in files.items()}
-    keep_result(run=str(run.path), members=run.members, scores=scores)
-    calibrated = [("calibrated", str(run.calibration))] if run.calibration else []
-    tell(
-        [
-            *calibrated,
-            ("wrote", f"{run.path}: {wrote}; history.csv; a model and scores each member"),
-            ("next", f"avemo-fuse ensemble {run.path} --out submission"),
-        ]
-    )
+    reporter.facts([("chosen", f"{text}, best of {len(candidates)} points")])

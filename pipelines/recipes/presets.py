@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from ..cli.framework import InputError, is_given
+from ..cli.framework import InputError
+from ..fuse.settings import HeadTraining
 
 MARKERS = "markers"
+Settings = TypeVar("Settings", bound=HeadTraining)
 
 
 @dataclass(frozen=True)
@@ -79,47 +81,34 @@ PRESET_OPTION = click.option(
 )  # fmt: skip
 
 
-def with_preset(
-    options: Mapping[str, Any], own: Mapping[str, Any] | None = None, given: Collection[str] | None = None
-) -> dict[str, Any]:
-    """All options of a run: its ``own``, else those given, else those of ``--preset``, else the defaults.
+def with_preset(settings: Settings, paper: str | None, given: Collection[str]) -> Settings:
+    """The settings with the network of a paper where they leave it open.
 
     Args:
-        options: of the command.
-        own: what is so whatever the command line says, as in a row of a table.
-        given: names on the command line; those of the command that runs now if None.
+        settings: as given.
+        paper: a name in :data:`PRESETS`; None for none.
+        given: the fields of ``settings`` that are not to be changed; neither are the keys of its head.
 
     Raises:
         InputError: the paper has no such head.
     """
-    own = own or {}
-    values = {**options, **own}
-    preset = PRESETS.get(values.get("preset") or "")
-    if preset is None:
-        return values
-    fixed = {*own, *(_given() if given is None else given)}
-    fusion = values["fusion"] if "fusion" in fixed else preset.heads[0]
+    if paper is None:
+        return settings
+    preset, fixed = PRESETS[paper], {*given, *settings.head}
+    fusion = settings.fusion if "fusion" in fixed else preset.heads[0]
     if fusion not in preset.heads:
         raise InputError(
-            f"{values['preset']} has no {fusion}; it has {', '.join(preset.heads)}: take one of these, or "
-            "leave --preset out"
+            f"{paper} has no {fusion}; it has {', '.join(preset.heads)}: take one of these, or leave "
+            "--preset out"
         )
-    markers = "visual" in fixed and values["visual"] == MARKERS
+    markers = "visual" in fixed and settings.visual == MARKERS
     chosen: dict[str, Any] = {"fusion": fusion}
     for part in preset.parts:
         if fusion in part.heads and (markers or not part.markers):
             chosen |= part.options
     if "attention" in fixed:  # which is about both streams
         fixed |= {"visual_attention", "audio_attention"}
-    made = {**values, **{name: value for name, value in chosen.items() if name not in fixed}}
-    if "halve_after" not in fixed and (made["halve_after"] or 0) >= made["epochs"]:
-        made["halve_after"] = None  # a shorter training than the paper's does not come to it
+    made = settings.changed(**{name: value for name, value in chosen.items() if name not in fixed})
+    if "halve_after" not in fixed and (made.halve_after or 0) >= made.epochs:
+        return made.changed(halve_after=None)  # a shorter training than the paper's does not come to it
     return made
-
-
-def _given() -> set[str]:
-    context = click.get_current_context(silent=True)
-    if context is None:
-        return set()
-    names = (parameter.name or "" for parameter in context.command.params)
-    return {name for name in names if is_given(name)}

@@ -27,14 +27,14 @@ from avemo.fusion.heads.registry import HeadSettings
 from avemo.fusion.training.cards import Card
 from avemo.fusion.training.crossvalidation import CrossValidation, Design
 from avemo.fusion.training.duplicates import Recording, alike, copies_across, fingerprint, recordings
-from avemo.fusion.training.folds import Fold, group_k_fold, inside, leave_one_out
+from avemo.fusion.training.folds import SESSION, Fold, group_k_fold, inside, leave_one_out, sessions
+from avemo.fusion.training.leaks import DUPLICATES, SAME_SUBJECTS, TOLERATED, check
 from avemo.fusion.training.selection import WEIGHTS, Choice, Rule, choose, with_epochs, with_weight
-from avemo.fusion.training.training import Job, Plan, TrainingSettings, train
+from avemo.fusion.training.training import Fit, Setup, TrainingSettings, train
 from avemo.pipelines.cli.fuse import main
 from avemo.pipelines.cli.report import read as report_read
 from avemo.pipelines.cli.report import render as report_of
-from avemo.pipelines.fuse.cv import NORMALISED, SESSION, sessions
-from avemo.pipelines.fuse.leaks import DUPLICATES, SAME_SUBJECTS, TOLERATED, check
+from avemo.pipelines.fuse.cv import NORMALISED
 
 from ..options import without_idle
 
@@ -65,9 +65,9 @@ def corpus(clips: int = 36, subjects: int = 4, noise: float = 1.0, apart: float 
     return Corpus(rows, streams)
 
 
-def plan(epochs: int = 4, fusion: str = "fbp", **training: float) -> Plan:
+def setup_of(epochs: int = 4, fusion: str = "fbp", **training: float) -> Setup:
     head = HeadSettings(fusion, hidden=4, outputs=4, factors=2)
-    return Plan(CLASSES, head, TrainingSettings(epochs, 8, **training))  # type: ignore[arg-type]
+    return Setup(CLASSES, head, TrainingSettings(epochs, 8, **training))  # type: ignore[arg-type]
 
 
 def disturbed(data: Corpus, clips: np.ndarray) -> Corpus:
@@ -100,8 +100,10 @@ def again(data: Corpus) -> Callable[[Fold], Sequence[Fold]]:
 def test_no_statistic_of_the_held_out_clips_reaches_a_model() -> None:
     data = corpus()
     for fold in of_subjects(data):
-        job = Job(0, fold.train, NOBODY)
-        first, second = (train(each, plan(), job, silent) for each in (data, disturbed(data, fold.test)))
+        fit_of = Fit(0, fold.train, NOBODY)
+        first, second = (
+            train(each, setup_of(), fit_of, silent) for each in (data, disturbed(data, fold.test))
+        )
         for name, tensor in first.member.head.state_dict().items():
             assert tensor.numpy().tobytes() == second.member.head.state_dict()[name].numpy().tobytes()
         for stream, standard in first.member.standardisations.items():
@@ -115,7 +117,7 @@ def test_no_statistic_of_the_held_out_clips_reaches_a_model() -> None:
 def test_nothing_is_chosen_by_the_held_out_clips(fusion: str, tmp_path: Path) -> None:
     data = corpus()
     fold = of_subjects(data)[1]
-    candidates = [plan(4, fusion, learning_rate=rate) for rate in (1e-4, 0.02)]
+    candidates = [setup_of(4, fusion, learning_rate=rate) for rate in (1e-4, 0.02)]
     chosen = []
     for number, each in enumerate((data, disturbed(data, fold.test))):
         design = Design([fold], [0], candidates, again(data), Rule("accuracy", epoch=True))
@@ -130,22 +132,22 @@ def test_the_best_candidate_and_epoch_are_chosen() -> None:
     data = corpus(60, noise=0.3, apart=0.3)
     labels, subjects = [str(c.label) for c in data.clips], [c.subject for c in data.clips]
     folds = inside(Fold("x", np.arange(60), NOBODY), group_k_fold(labels, subjects, 4))
-    plans = [plan(8, learning_rate=1e-12), plan(8, learning_rate=0.02)]
+    setups = [setup_of(8, learning_rate=1e-12), setup_of(8, learning_rate=0.02)]
     told: list[int] = []
-    chosen = choose(data, plans, folds, Rule("loss"), seed=0, progress=told.append)
+    chosen = choose(data, setups, folds, Rule("loss"), seed=0, progress=told.append)
     assert (chosen.candidate, chosen.epochs) == (1, 8)
     assert told == sorted(told) and told[-1] == 2 * 4 * 8
-    by_epoch = choose(data, plans[1:], folds, Rule("loss", epoch=True), seed=0)
+    by_epoch = choose(data, setups[1:], folds, Rule("loss", epoch=True), seed=0)
     losses = []
     for epochs in range(1, 9):
-        jobs = [Job(0, fold.train, fold.test) for fold in folds]
-        last = [train(data, with_epochs(plans[1], epochs), job, silent).history[-1] for job in jobs]
+        fits = [Fit(0, fold.train, fold.test) for fold in folds]
+        last = [train(data, with_epochs(setups[1], epochs), fit_of, silent).history[-1] for fit_of in fits]
         losses.append(
-            np.average([epoch.val_loss for epoch in last], weights=[len(job.watch) for job in jobs])
+            np.average([epoch.val_loss for epoch in last], weights=[len(fit_of.watched) for fit_of in fits])
         )
     assert by_epoch.epochs == int(np.argmin(losses)) + 1
     assert by_epoch.figures is not None and by_epoch.figures.loss == pytest.approx(min(losses), rel=1e-6)
-    assert choose(data, plans[:1], folds, Rule(), seed=0).figures is None
+    assert choose(data, setups[:1], folds, Rule(), seed=0).figures is None
     with pytest.raises(FusionError, match="no selection by 'luck'; there are accuracy, uar, loss"):
         Rule("luck")
 
@@ -156,7 +158,7 @@ def test_the_weight_of_decision_fusion_is_the_best_on_inner_folds() -> None:
     rng = np.random.default_rng(0)
     labels, subjects = [str(c.label) for c in data.clips], [c.subject for c in data.clips]
     folds = inside(Fold("x", np.arange(60), NOBODY), group_k_fold(labels, subjects, 4))
-    settings = plan(8, "decision", learning_rate=0.02)
+    settings = setup_of(8, "decision", learning_rate=0.02)
     for useless, low, high in (("visual", 0.5, 1), ("audio", 0, 0.5)):
         noise = replace(data.streams[useless], values=rng.normal(size=data.streams[useless].values.shape))
         noisy = Corpus(
@@ -170,7 +172,7 @@ def test_the_weight_of_decision_fusion_is_the_best_on_inner_folds() -> None:
             loss = 0.0
             for fold in folds:
                 values = train(
-                    noisy, with_weight(settings, weight), Job(0, fold.train, NOBODY), silent
+                    noisy, with_weight(settings, weight), Fit(0, fold.train, NOBODY), silent
                 ).probabilities
                 loss -= np.log(values[fold.test, noisy.targets(CLASSES)[fold.test]]).sum() / 60
             losses.append(loss)
@@ -183,7 +185,7 @@ def test_the_weight_of_decision_fusion_is_the_best_on_inner_folds() -> None:
 
 def test_choices_are_kept(tmp_path: Path) -> None:
     data = corpus()
-    design = Design(of_subjects(data), [0], [plan(3)], again(data), Rule("uar", epoch=True))
+    design = Design(of_subjects(data), [0], [setup_of(3)], again(data), Rule("uar", epoch=True))
     run = CrossValidation(tmp_path, Card("cv", {}, {}))
     done: list[int] = []
     first = run.choose(data, design, progress=done.append)
@@ -194,7 +196,7 @@ def test_choices_are_kept(tmp_path: Path) -> None:
     assert all(1 <= choice.epochs <= 3 for choice in first)
     (member,) = run.run(data, design, first)
     fold, epochs = design.folds[2], first[2].epochs
-    direct = train(data, plan(epochs), Job(0, fold.train, NOBODY), silent).probabilities
+    direct = train(data, setup_of(epochs), Fit(0, fold.train, NOBODY), silent).probabilities
     values = dict(zip(member.clips, member.values, strict=True))
     for i in fold.test:
         np.testing.assert_array_equal(values[data.clips[i].key], direct[i])
@@ -536,14 +538,14 @@ def test_what_cv_reports(plain: Path, tmp_path: Path) -> None:
 
 def test_epochs_are_chosen_inside(plain: Path, tmp_path: Path) -> None:
     out = tmp_path / "cv"
-    output = done(plain, out, "--select", "epoch", "--inner-folds", 2)
+    output = done(plain, out, "--choose-epoch", "--inner-folds", 2)
     assert "epoch by accuracy on 2 inner folds; 3 of 3 folds to do" in output
     with (out / "tables/folds.csv").open() as file:
         epochs = [int(row["epoch"]) for row in csv.DictReader(file)]
     kept = [json.loads((out / f"folds/fold-{n:02d}.json").read_text()) for n in range(3)]
     assert epochs == [choice["epochs"] for choice in kept]
     assert all(1 <= epoch <= 3 for epoch in epochs)
-    other = cv(plain, out, "--select", "epoch", "--inner-folds", 2, "--select-by", "uar")
+    other = cv(plain, out, "--choose-epoch", "--inner-folds", 2, "--choose-by", "uar")
     assert other.exit_code == 2 and "selection.by: accuracy / uar" in " ".join(other.stderr.split())
 
 

@@ -33,7 +33,7 @@ from avemo.fusion.heads.registry import HeadSettings, SegmentSettings, build_hea
 from avemo.fusion.heads.segments import SegmentHead
 from avemo.fusion.training.batches import Batcher, Padded, Standardisation
 from avemo.fusion.training.members import WORTH_PROCESSES, default_workers, train_all
-from avemo.fusion.training.training import Job, Plan, TrainingSettings
+from avemo.fusion.training.training import Fit, Setup, TrainingSettings
 from avemo.pipelines.cli.fuse import main
 
 SPANS = np.array([[0, 0.655], [0.3, 0.955], [0.6, 1.255]])
@@ -402,9 +402,9 @@ def test_what_the_head_does_not_read_is_refused() -> None:
 
 def test_members_are_trained_one_by_one_even_where_stacking_is_asked_for(corpus: Corpus) -> None:
     settings = settings_for("segments", segments=SegmentSettings(4), hidden=3)
-    plan = Plan(("Angry", "Happy", "Sad"), settings, TrainingSettings(2, 4, 1e-2))
+    setup = Setup(("Angry", "Happy", "Sad"), settings, TrainingSettings(2, 4, 1e-2))
     everything, nobody = np.arange(6), np.array([], np.int64)
-    tasks = [(plan, Job(seed, everything, nobody)) for seed in range(2)]
+    tasks = [(setup, Fit(seed, everything, nobody)) for seed in range(2)]
     told: list[int] = []
     stacked = dict(train_all(corpus, tasks, 1, told.append, stacked=True))
     plain = dict(train_all(corpus, tasks, 1, stacked=False))
@@ -416,11 +416,11 @@ def test_members_are_trained_one_by_one_even_where_stacking_is_asked_for(corpus:
 
 def test_an_lstm_is_worth_processes_sooner_than_other_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("avemo.fusion.training.members.cpu_count", lambda: 3)
-    job = Job(0, np.arange(WORTH_PROCESSES // 8), np.array([], np.int64))
+    fit_of = Fit(0, np.arange(WORTH_PROCESSES // 8), np.array([], np.int64))
     heads = {
-        name: Plan(("Angry", "Sad"), HeadSettings(name), TrainingSettings(2)) for name in ("fbp", "segments")
+        name: Setup(("Angry", "Sad"), HeadSettings(name), TrainingSettings(2)) for name in ("fbp", "segments")
     }
-    assert [default_workers([(plan, job)]) for plan in heads.values()] == [1, 3]
+    assert [default_workers([(setup, fit_of)]) for setup in heads.values()] == [1, 3]
 
 
 def fuse(*arguments: object) -> Result:

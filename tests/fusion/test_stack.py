@@ -19,8 +19,7 @@ from avemo.fusion.training.folds import Fold, inside, k_fold
 from avemo.fusion.training.grid import Grid
 from avemo.fusion.training.selection import Rule, choose, epochs_to_choose
 from avemo.fusion.training.stack import StackedAdamW, member_bytes, stackable, train_stack
-from avemo.fusion.training.training import Job, Plan, Trained, TrainingSettings, train
-from avemo.pipelines.fuse.grid_option import grid_of
+from avemo.fusion.training.training import Fit, Setup, Trained, TrainingSettings, train
 
 CLASSES = ("Angry", "Happy", "Sad")
 NOBODY = np.array([], dtype=np.int64)
@@ -39,19 +38,19 @@ def corpus(clips: int = 30) -> Corpus:
     return Corpus(tuple(Clip(str(i), "train", label=CLASSES[i % 3]) for i in range(clips)), streams)
 
 
-def plan(epochs: int = 3, batch: int = 64) -> Plan:
-    return Plan(CLASSES, HeadSettings(hidden=8, outputs=8, factors=2), TrainingSettings(epochs, batch))
+def setup_of(epochs: int = 3, batch: int = 64) -> Setup:
+    return Setup(CLASSES, HeadSettings(hidden=8, outputs=8, factors=2), TrainingSettings(epochs, batch))
 
 
-def job(seed: int = 0) -> Job:
-    return Job(seed, np.arange(20), np.arange(20, 30))
+def fit_of(seed: int = 0) -> Fit:
+    return Fit(seed, np.arange(20), np.arange(20, 30))
 
 
 def silent(done: int) -> None:
     pass
 
 
-def alone_and_together(data: Corpus, tasks: list[tuple[Plan, Job]], at_once: int) -> list[list[Trained]]:
+def alone_and_together(data: Corpus, tasks: list[tuple[Setup, Fit]], at_once: int) -> list[list[Trained]]:
     alone = [train(data, *task, silent) for task in tasks]
     together: list[Trained | None] = [None] * len(tasks)
     for place, trained in train_stack(data, tasks, silent, at_once):
@@ -93,7 +92,7 @@ def test_stacked_members_are_what_each_is_alone(fusion: str, attention: str) -> 
             **({"lambda_visual": 0.25 * seed, "lambda_audio": 1.0} if tempered else {}),
         )
         training = TrainingSettings(4, 8, 10.0 ** -(2 + seed % 2), 0.1 * seed)
-        tasks.append((replace(plan(), head=head, training=training), job(seed)))
+        tasks.append((replace(setup_of(), head=head, training=training), fit_of(seed)))
     assert stackable(data, tasks) == [[*range(5)]]
     assert_alike(*alone_and_together(data, tasks, at_once=3), tolerance=2e-5)
 
@@ -106,10 +105,10 @@ def test_stacked_members_drop_and_halve_as_each_does_alone(fusion: str) -> None:
         fusion, hidden=8, outputs=8, factors=2, attention_dropout=0.4, classifier_dropout=0.3, **more
     )
     training = [TrainingSettings(4, 8, 1e-2, 0.2 * seed, halve_after=2) for seed in range(3)]
-    tasks = [(replace(plan(), head=head, training=each), job(i)) for i, each in enumerate(training)]
+    tasks = [(replace(setup_of(), head=head, training=each), fit_of(i)) for i, each in enumerate(training)]
     assert stackable(data, tasks) == [[0, 1, 2]]
     assert_alike(*alone_and_together(data, tasks, at_once=3), tolerance=2e-5)
-    never = (replace(plan(), head=head, training=replace(training[0], halve_after=None)), job())
+    never = (replace(setup_of(), head=head, training=replace(training[0], halve_after=None)), fit_of())
     assert len(stackable(data, [tasks[0], never])) == 2
 
 
@@ -121,16 +120,22 @@ def test_stacked_encoders_are_what_each_is_alone(encoder: str) -> None:
     clips = tuple(Clip(str(i), "train", label=("Angry", "Happy", "Sad")[i % 3]) for i in range(8))
     data = Corpus(clips, {"visual": Sequences.of(faces), "audio": Sequences.of(sound)})
     head = settings_for("g-fbp", outputs=8, audio_encoder=EncoderSettings(encoder, 1, encoder == "1d-abfcn"))
-    whole = replace(plan(2, batch=4), head=head)
-    tasks = [(whole, Job(seed, np.arange(8), NOBODY)) for seed in range(2)]
+    whole = replace(setup_of(2, batch=4), head=head)
+    tasks = [(whole, Fit(seed, np.arange(8), NOBODY)) for seed in range(2)]
     assert_alike(*alone_and_together(data, tasks, at_once=2), tolerance=1e-4)
 
 
 def test_what_differs_in_more_is_not_stacked() -> None:
     data = corpus()
-    wide = replace(plan(), head=replace(plan().head, outputs=16))
-    longer, some = plan(4), Job(0, np.arange(5), NOBODY)
-    tasks = [(plan(), job()), (wide, job()), (plan(), some), (longer, job()), (plan(), job(1))]
+    wide = replace(setup_of(), head=replace(setup_of().head, outputs=16))
+    longer, some = setup_of(4), Fit(0, np.arange(5), NOBODY)
+    tasks = [
+        (setup_of(), fit_of()),
+        (wide, fit_of()),
+        (setup_of(), some),
+        (longer, fit_of()),
+        (setup_of(), fit_of(1)),
+    ]
     groups = stackable(data, tasks)
     assert sorted(groups) == [[0, 4], [1], [2], [3]]
 
@@ -193,7 +198,7 @@ def test_halving_finds_what_is_best_with_less_work() -> None:
     faces = [np.tile(means[i % 3], (3, 1)).astype(np.float32) for i in range(30)]
     data = replace(data, streams={**data.streams, "visual": Sequences.of(faces)})
     rates = (1e-9, 1e-8, 1e-7, 1e-6, 3e-2, 1e-10, 1e-5)
-    candidates = Grid({"learning_rate": rates}).plans(plan(27, batch=8))
+    candidates = Grid({"learning_rate": rates}).setups(setup_of(27, batch=8))
     inner = inside(Fold("fit", np.arange(30), NOBODY), k_fold([c.label or "" for c in data.clips], 3, 0))
     told: list[int] = []
     for halving in (False, True):
@@ -206,18 +211,23 @@ def test_halving_finds_what_is_best_with_less_work() -> None:
 
 def test_a_grid_is_all_combinations() -> None:
     grid = Grid({"lambda_audio": (0, 0.5), "epochs": (1, 2, 3)})
-    plans = grid.plans(plan())
-    assert len({*plans}) == 6
-    assert [(p.head.lambda_audio, p.training.epochs) for p in plans[:4]] == [(0, 1), (0, 2), (0, 3), (0.5, 1)]
-    assert Grid({}).plans(plan()) == [plan()]
+    setups = grid.setups(setup_of())
+    assert len({*setups}) == 6
+    assert [(p.head.lambda_audio, p.training.epochs) for p in setups[:4]] == [
+        (0, 1),
+        (0, 2),
+        (0, 3),
+        (0.5, 1),
+    ]
+    assert Grid({}).setups(setup_of()) == [setup_of()]
 
 
 def test_a_grid_of_trunks_sets_theirs() -> None:
     grid = Grid({"trunk_factors": (1, 2), "trunks": (3,)})
-    whole = replace(plan(), head=settings_for("m-fbp", trunks=TrunkSettings(outputs=5)))
+    whole = replace(setup_of(), head=settings_for("m-fbp", trunks=TrunkSettings(outputs=5)))
     grid.check(whole.head)
-    assert [p.head.trunks for p in grid.plans(whole)] == [TrunkSettings(3, 5, 1), TrunkSettings(3, 5, 2)]
-    assert grid.plans(plan())[1].head.trunks == TrunkSettings(3, factors=2)
+    assert [p.head.trunks for p in grid.setups(whole)] == [TrunkSettings(3, 5, 1), TrunkSettings(3, 5, 2)]
+    assert grid.setups(setup_of())[1].head.trunks == TrunkSettings(3, factors=2)
 
 
 def test_a_grid_of_what_does_nothing_is_refused() -> None:
@@ -263,9 +273,9 @@ def test_a_grid_of_what_cannot_be(axes: dict[str, tuple[float, ...]], what: str)
     ],
 )
 def test_the_text_of_a_grid(text: str, values: dict[str, list[float]]) -> None:
-    grid, seeds = grid_of(text, 7, 2)
+    grid, seeds = Grid.parse(text, 7, 2)
     assert grid.axes == values and seeds == (7, 2)
-    assert grid_of(f"{text}, seed=3:5", 7, 2)[1] == (3, 3)
+    assert Grid.parse(f"{text}, seed=3:5", 7, 2)[1] == (3, 3)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +284,7 @@ def test_the_text_of_a_grid(text: str, values: dict[str, list[float]]) -> None:
 )
 def test_text_that_is_no_grid(text: str) -> None:
     with pytest.raises(click.UsageError, match="--grid"):
-        grid_of(text, 0, 1)
+        Grid.parse(text, 0, 1)
 
 
 def heard_and_seen() -> Corpus:
@@ -289,7 +299,7 @@ def heard_and_seen() -> Corpus:
 def test_a_member_is_counted_with_its_encoders(encoder: EncoderSettings | None) -> None:
     """What one is counted as, is its share of what a stack of three really keeps for its gradients."""
     head = settings_for("g-fbp", outputs=8, audio_encoder=encoder)
-    tasks = [(replace(plan(1), head=head), Job(seed, np.arange(8), NOBODY)) for seed in range(3)]
+    tasks = [(replace(setup_of(1), head=head), Fit(seed, np.arange(8), NOBODY)) for seed in range(3)]
     data, kept = heard_and_seen(), dict[int, int]()
 
     def count(tensor: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from avemo.fusion.training.crossvalidation import CrossValidation, Design
 from avemo.fusion.training.folds import Fold
 from avemo.fusion.training.members import train_all
 from avemo.fusion.training.selection import Choice
-from avemo.fusion.training.training import Job, Plan, Trained, TrainingSettings, resolve_device, train
+from avemo.fusion.training.training import Fit, Setup, Trained, TrainingSettings, resolve_device, train
 
 CLASSES = ("Angry", "Happy", "Sad")
 NOBODY = np.array([], dtype=np.int64)
@@ -70,13 +70,13 @@ def linear_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(HEADS, LinearHead.name, LinearHead)
 
 
-def plan(epochs: int = 3, fusion: str = "fbp", **training: float) -> Plan:
+def setup_of(epochs: int = 3, fusion: str = "fbp", **training: float) -> Setup:
     head = HeadSettings(fusion, hidden=8, outputs=8, factors=2)
-    return Plan(CLASSES, head, TrainingSettings(epochs, **training))  # type: ignore[arg-type]
+    return Setup(CLASSES, head, TrainingSettings(epochs, **training))  # type: ignore[arg-type]
 
 
-def job(data: Corpus, seed: int = 0) -> Job:
-    return Job(seed, *fitted_and_watched(data, "train"))
+def fit_of(data: Corpus, seed: int = 0) -> Fit:
+    return Fit(seed, *fitted_and_watched(data, "train"))
 
 
 def state(trained: Trained) -> dict[str, np.ndarray]:
@@ -90,7 +90,7 @@ def silent(done: int) -> None:
 @pytest.mark.parametrize("fusion", [name for name, kind in HEADS.items() if kind.attends])
 def test_separable_clips_are_learnt(fusion: str) -> None:
     data = corpus()
-    trained = train(data, plan(60, fusion, batch=8, learning_rate=0.01), job(data), silent)
+    trained = train(data, setup_of(60, fusion, batch=8, learning_rate=0.01), fit_of(data), silent)
     last = trained.history[-1]
     assert last.train_loss < trained.history[0].train_loss / 2
     assert last.val_accuracy == last.val_uar == 1
@@ -101,20 +101,20 @@ def test_separable_clips_are_learnt(fusion: str) -> None:
 
 def test_the_same_seed_gives_the_same_bits_whatever_the_random_state_and_threads() -> None:
     data = corpus()
-    first = train(data, plan(), job(data), silent)
+    first = train(data, setup_of(), fit_of(data), silent)
     threads = torch.get_num_threads()
     torch.manual_seed(99)
     torch.set_num_threads(2)
     try:
         before = torch.get_rng_state()
-        second = train(data, plan(), job(data), silent)
+        second = train(data, setup_of(), fit_of(data), silent)
         assert torch.equal(torch.get_rng_state(), before)  # the caller's random state is left alone
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
     assert first.history == second.history
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
-    other = train(data, plan(), job(data, seed=1), silent)
+    other = train(data, setup_of(), fit_of(data, seed=1), silent)
     assert any(
         not np.array_equal(a, b) for a, b in zip(state(first).values(), state(other).values(), strict=True)
     )
@@ -123,7 +123,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_random_state_and_threads
 @pytest.mark.slow
 def test_processes_give_the_same_bits_and_report_every_epoch() -> None:
     data = corpus()
-    tasks = [(plan(), job(data, seed)) for seed in range(3)]
+    tasks = [(setup_of(), fit_of(data, seed)) for seed in range(3)]
     told: dict[int, list[int]] = {1: [], 2: []}
     results = {workers: dict(train_all(data, tasks, workers, told[workers].append)) for workers in (1, 2)}
     for number in range(3):
@@ -138,8 +138,8 @@ def test_processes_give_the_same_bits_and_report_every_epoch() -> None:
 
 def test_watching_changes_nothing() -> None:
     data = corpus()
-    watched = train(data, plan(), job(data), silent)
-    blind = train(data, plan(), Job(0, job(data).fit, NOBODY), silent)
+    watched = train(data, setup_of(), fit_of(data), silent)
+    blind = train(data, setup_of(), Fit(0, fit_of(data).fitted, NOBODY), silent)
     np.testing.assert_array_equal(watched.probabilities, blind.probabilities)
     assert blind.history[-1].val_accuracy is None
 
@@ -147,10 +147,10 @@ def test_watching_changes_nothing() -> None:
 def test_clips_that_are_not_fitted_leave_no_trace() -> None:
     data = corpus()
     other = corpus()
-    fit = job(data).fit
+    fit = fit_of(data).fitted
     for sequences in other.streams.values():
         sequences.values[~sequences.frames_of(fit)] *= 100
-    first, second = (train(d, plan(), Job(0, fit, NOBODY), silent) for d in (data, other))
+    first, second = (train(d, setup_of(), Fit(0, fit, NOBODY), silent) for d in (data, other))
     for name, values in state(first).items():
         np.testing.assert_array_equal(values, state(second)[name])
 
@@ -164,7 +164,7 @@ def test_the_learning_rate_is_halved_once_after_so_many_epochs() -> None:
         weights = []
         for epochs in range(1, 6):
             part = replace(settings, epochs=epochs)
-            trained = train(data, replace(plan(), head=LINEAR, training=part), job(data), silent)
+            trained = train(data, replace(setup_of(), head=LINEAR, training=part), fit_of(data), silent)
             weights.append(trained.member.head.state_dict()["weight"].item())
         steps[halve_after] = np.diff([0, *weights])
     np.testing.assert_allclose(np.abs(steps[None]), 0.01, rtol=1e-5)
@@ -179,10 +179,10 @@ def test_a_halving_after_the_last_epoch_is_refused() -> None:
 
 def test_history_is_of_all_epochs() -> None:
     data = corpus()
-    trained = train(data, plan(epochs=4), job(data), silent)
+    trained = train(data, setup_of(epochs=4), fit_of(data), silent)
     assert [epoch.epoch for epoch in trained.history] == [1, 2, 3, 4]
     last = trained.history[-1]
-    truth, watch = data.targets(CLASSES), job(data).watch
+    truth, watch = data.targets(CLASSES), fit_of(data).watched
     right = trained.probabilities[watch].argmax(axis=1) == truth[watch]
     assert last.val_accuracy == pytest.approx(right.mean())
     losses = -np.log(trained.probabilities[watch, truth[watch]])
@@ -210,13 +210,13 @@ def test_cross_validation_resumes_and_holds_out(tmp_path: Path) -> None:
     data = corpus()
     places = np.arange(30)
     folds = [Fold(str(k), places[places % 2 != k], places[places % 2 == k]) for k in range(2)]
-    one, two = (Design(folds, range(members), [plan()]) for members in (1, 2))
-    as_planned = [Choice(0, plan().training.epochs)] * 2
+    one, two = (Design(folds, range(members), [setup_of()]) for members in (1, 2))
+    as_planned = [Choice(0, setup_of().training.epochs)] * 2
     card = Card("cv", {"seed": 0}, {})
     whole = CrossValidation(tmp_path / "whole", card).run(data, two, as_planned)
     for member, seed in zip(whole, (0, 1), strict=True):
         for fold in folds:
-            direct = train(data, plan(), Job(seed, fold.train, NOBODY), silent).probabilities
+            direct = train(data, setup_of(), Fit(seed, fold.train, NOBODY), silent).probabilities
             held = {data.clips[i].key: direct[i] for i in fold.test}
             for clip, values in zip(member.clips, member.values, strict=True):
                 if clip in held:

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
+from avemo.fusion.training.folds import SESSION, sessions
 from avemo.pipelines.cli.extract import main as extract
 from avemo.pipelines.corpora.clips.find import DatasetError, find_clips
 from avemo.pipelines.corpora.clips.labels import NEAREST, read_labels
-from avemo.pipelines.fuse.cv import SESSION, sessions
 
 from .corpora import plant, said
 

@@ -108,7 +108,7 @@ def test_five_features_of_the_right_backbones(done: tuple[Path, Result]) -> None
         run = Run(out / "runs" / feature)
         streams[feature] = run.features["visual"].streams
         assert run.features["audio"].streams == ("alexnet@a",)
-        assert (run.plan.head.fusion, run.plan.head.visual_attention) == ("fbp", "transformer")
+        assert (run.setup.head.fusion, run.setup.head.visual_attention) == ("fbp", "transformer")
         assert run.members == 1
     one, two = "mobilefacenet@affectnet", "mobilefacenet@rafdb"
     assert streams == {

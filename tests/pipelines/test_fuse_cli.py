@@ -189,7 +189,7 @@ def test_other_settings_need_another_folder_or_overwrite(store: Path, tmp_path: 
     assert "visual_attention: transformer / relation" in text and "--overwrite" in text
     assert fuse(*again, "--overwrite").exit_code == 0
     assert not (run / "member-001.safetensors").exists()
-    assert Run(run).plan.head.audio_attention == "relation"
+    assert Run(run).setup.head.audio_attention == "relation"
 
 
 def test_a_store_of_other_settings_is_refused(store: Path, tmp_path: Path) -> None:
@@ -331,9 +331,11 @@ def test_exit_codes() -> None:
 
 
 def test_help_is_light_and_names_everything() -> None:
-    modules = "train, predict, cv; from avemo.pipelines.cli import fuse"
+    modules = "train, cv, ensemble; from avemo.pipelines.fuse import predict, tables"
     heavy = "{'torch', 'numpy', 'h5py', 'sklearn', 'joblib', 'tqdm'}"
-    code = f"import sys; from avemo.pipelines.fuse import {modules}; assert not {heavy} & {{*sys.modules}}"
+    code = (
+        f"import sys; from avemo.pipelines.cli.fuse import {modules}; assert not {heavy} & {{*sys.modules}}"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
     text = fuse("train", "--help").output
     assert all(name in text for name in (*HEADS, *ATTENTIONS, *RECIPES))

@@ -20,6 +20,7 @@ from avemo.fusion.evaluation.scores import Scores
 from avemo.fusion.heads.encoders import ENCODERS
 from avemo.fusion.heads.registry import HEADS, build_head, settings_for
 from avemo.pipelines.cli.fuse import main
+from avemo.pipelines.fuse.settings import CrossValidationSettings
 from avemo.pipelines.fuse.tables import own_options
 
 from ..options import without_idle
@@ -206,10 +207,12 @@ def test_a_grid_is_trained_resumed_and_grown(store: Path, tmp_path: Path) -> Non
 
 def test_one_point_of_a_grid_is_chosen(store: Path, tmp_path: Path) -> None:
     run, options = tmp_path / "run", ("--grid", "lr=1e-12|1e-11|1e-10|1e-9|1e-8|0.03", "--epochs", 12)
-    output = train(store, run, *options, "--choose", "halving", "--members", 2)
+    output = train(store, run, *options, "--choose-grid", "halving", "--members", 2)
     assert "chosen" in output and "members: 2" in output
     assert json.loads((run / "choice.json").read_text())["candidate"] in range(6)
-    assert "2 of them trained already" in train(store, run, *options, "--choose", "halving", "--members", 2)
+    assert "2 of them trained already" in train(
+        store, run, *options, "--choose-grid", "halving", "--members", 2
+    )
     assert len(list(run.glob("member-*.safetensors"))) == 2
     result = fuse("predict", run, store, "--out", tmp_path / "scores.csv")
     assert result.exit_code == 0, result.output
@@ -217,7 +220,7 @@ def test_one_point_of_a_grid_is_chosen(store: Path, tmp_path: Path) -> None:
 
 def test_a_grid_in_cross_validation_is_chosen_inside_each_fold(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "cv"
-    grid = ("--grid", "lr=1e-3|1e-2, lambda_v=0|1", "--halving", "--members", 2)
+    grid = ("--grid", "lr=1e-3|1e-2, lambda_v=0|1", "--choose-grid", "halving", "--members", 2)
     result = fuse("cv", "--store", store, "--out", out, *QUICK, *grid)
     assert result.exit_code == 0, result.output
     assert "candidate by accuracy on 2 inner folds" in result.output
@@ -280,13 +283,15 @@ def test_an_option_that_cannot_act_is_refused_and_told_why(store: Path, tmp_path
     assert "--trunks would do nothing: the fusion g-fbp has no trunks" in why(
         "train", "--fusion", "g-fbp", "--trunks", 3
     )
-    assert "--choose would do nothing: --grid gives no two points" in why("train", "--choose", "best")
+    assert "--choose-grid would do nothing: --grid gives no two points" in why(
+        "train", "--choose-grid", "best"
+    )
     assert "--lr would do nothing: --grid gives its" in why("train", "--lr", 1, "--grid", "lr=1e-3|1e-2")
     assert "--members would do nothing: --grid gives the seeds" in why(
         "train", "--members", 3, "--grid", "seed=0:4"
     )
-    assert "--halving would do nothing" in why("cv", "--halving")
-    assert "--select-by would do nothing: nothing is chosen" in why("cv", "--select-by", "uar")
+    assert "--choose-grid would do nothing" in why("cv", "--choose-grid", "halving")
+    assert "--choose-by would do nothing: nothing is chosen" in why("cv", "--choose-by", "uar")
     assert "--session-pattern would do nothing" in why("cv", "--session-pattern", "x")
     assert "--lrn would do nothing" in why("cv", "--lrn")
     assert "--fusion would do nothing: each row has its own" in why("tables", "--fusion", "concat")
@@ -318,13 +323,13 @@ def test_clips_that_name_no_subject_are_divided_into_k_folds(tmp_path: Path) -> 
 
 
 def test_the_features_of_a_table_are_of_the_backbone_that_is_named() -> None:
+    def of(visual: str) -> CrossValidationSettings:
+        return CrossValidationSettings(visual=visual)
+
     own = {"fusion": "fbp", "visual": "basic"}
-    assert own_options({"visual": "f-mean:dlib", "fusion": "concat"}, own) == {
-        "fusion": "fbp",
-        "visual": "basic:dlib",
-    }
-    assert own_options({"visual": "auto"}, own)["visual"] == "basic"
-    assert own_options({"visual": "f-mean:dlib"}, {"fusion": "fbp"}) == {"fusion": "fbp"}
+    assert own_options(of("f-mean:dlib"), own) == {"fusion": "fbp", "visual": "basic:dlib"}
+    assert own_options(of("auto"), own)["visual"] == "basic"
+    assert own_options(of("f-mean:dlib"), {"fusion": "fbp"}) == {"fusion": "fbp"}
 
 
 def test_kinds_of_heads_are_mixed(store: Path, tmp_path: Path) -> None:

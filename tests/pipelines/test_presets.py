@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,17 @@ from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
 from avemo.pipelines.cli.framework import InputError
 from avemo.pipelines.cli.fuse import main
+from avemo.pipelines.fuse.settings import CrossValidationSettings, TrainSettings
 from avemo.pipelines.fuse.tables import RECIPES, own_options
-from avemo.pipelines.fuse.train import train
 from avemo.pipelines.recipes.presets import with_preset
 
 SOUND = {"window": 640, "hop": 160, "sample_rate": 16_000}
-DEFAULTS = train.make_context("train", []).params
+DEFAULTS = TrainSettings()
 SHORT = ("--epochs", "1", "--batch", "4", "--device", "cpu", "--workers", "1")
+
+
+def of_paper(paper: str, **own: object) -> TrainSettings:
+    return with_preset(DEFAULTS.changed(**own), paper, own)
 
 
 def fuse(*arguments: object) -> Result:
@@ -74,33 +79,30 @@ def test_the_network_of_zhou2021_is_the_papers(store: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("fusion", ["g-fbp", "concat", "decision"])
 def test_zhou2021_trains_what_is_fused_for_200_epochs(fusion: str) -> None:
-    made = with_preset(DEFAULTS, {"preset": "zhou2021", "fusion": fusion}, given=())
-    assert (made["epochs"], made["batch"], made["halve_after"]) == (200, 64, None)
-    assert made["audio_encoder"] == "1d-abfcn" and made["trunks"] is None
+    made = of_paper("zhou2021", fusion=fusion)
+    assert (made.epochs, made.batch, made.halve_after) == (200, 64, None)
+    assert made.audio_encoder == "1d-abfcn" and "trunks" not in made.head
 
 
 def test_the_single_systems_of_zhou2021() -> None:
     """§IV: 100 epochs in batches of 32, and §IV-A: halved after 50; no option of the other stream."""
     for fusion, other in (("audio", "visual"), ("faces", "audio")):
-        made = with_preset(DEFAULTS, {"preset": "zhou2021", "fusion": fusion}, given=())
-        assert (made["epochs"], made["batch"], made["halve_after"]) == (100, 32, 50)
-        assert made["learning_rate"] == 1e-4
-        assert {name for name in made if other in name and made[name] != DEFAULTS[name]} == set()
+        made = of_paper("zhou2021", fusion=fusion)
+        assert (made.epochs, made.batch, made.halve_after) == (100, 32, 50)
+        assert made.learning_rate == 1e-4
+        values = asdict(made)
+        assert {name for name in values if other in name and values[name] != asdict(DEFAULTS)[name]} == set()
+        assert not any(other in key for key in made.head)
 
 
 def test_zhou2021_on_markers_is_as_for_iemocap() -> None:
     """§IV: the video system's rate of 0.0002 and λ_v of 0.5; H = 19 and λ_v of 1 where both are fused."""
-    given = {"preset": "zhou2021", "visual": "markers"}
-    faces = with_preset(DEFAULTS, {**given, "fusion": "faces"}, given=())
-    assert (faces["lambda_visual"], faces["learning_rate"], faces["visual_encoder"]) == (
-        0.5,
-        2e-4,
-        "1d-abfcn",
-    )
-    both = with_preset(DEFAULTS, {**given, "fusion": "am-fbp"}, given=())
-    assert (both["lambda_visual"], both["learning_rate"], both["trunks"]) == (1.0, 1e-4, 19)
-    assert both["visual_attention"] == "transformer"
-    assert with_preset(DEFAULTS, {**given, "fusion": "g-fbp"}, given=())["trunks"] is None
+    faces = of_paper("zhou2021", fusion="faces", visual="markers")
+    assert (faces.head["lambda_visual"], faces.learning_rate, faces.visual_encoder) == (0.5, 2e-4, "1d-abfcn")
+    both = of_paper("zhou2021", fusion="am-fbp", visual="markers")
+    assert (both.head["lambda_visual"], both.learning_rate, both.head["trunks"]) == (1.0, 1e-4, 19)
+    assert both.visual_attention == "transformer"
+    assert "trunks" not in of_paper("zhou2021", fusion="g-fbp", visual="markers").head
 
 
 def test_what_is_given_goes_before_a_preset(store: Path, tmp_path: Path) -> None:
@@ -114,7 +116,7 @@ def test_what_is_given_goes_before_a_preset(store: Path, tmp_path: Path) -> None
 
 def test_what_a_paper_has_not_is_refused(store: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="zhou2021 has no fbp; it has am-fbp, m-fbp, ag-fbp, g-fbp, concat"):
-        with_preset({**DEFAULTS, "preset": "zhou2021"}, {"fusion": "fbp"}, given=())
+        of_paper("zhou2021", fusion="fbp")
     out = ("--store", store, "--out", tmp_path / "run")
     result = fuse("cv", "--preset", "zhou2019", "--fusion", "g-fbp", *out)
     assert result.exit_code == 2 and "zhou2019 has no g-fbp" in result.output
@@ -125,21 +127,20 @@ def test_what_a_paper_has_not_is_refused(store: Path, tmp_path: Path) -> None:
 
 
 def test_zhou2019_is_the_default_network_with_alexnet() -> None:
-    made = with_preset({**DEFAULTS, "preset": "zhou2019"}, given=())
-    assert {name for name in made if made[name] != DEFAULTS[name]} == {"preset", "audio"}
-    assert (made["fusion"], made["audio"]) == ("fbp", "alexnet")
+    assert of_paper("zhou2019") == DEFAULTS.changed(fusion="fbp", audio="alexnet")
 
 
 def test_every_row_of_a_papers_table_is_its_network() -> None:
+    plain = CrossValidationSettings()
     for paper in ("zhou2019", "zhou2021"):
         for recipe in (recipe for recipe in RECIPES.values() if paper in recipe.papers):
             for own in recipe.rows.values():
-                options = {**DEFAULTS, "preset": paper}
-                made = with_preset(options, own_options(options, own))
-                assert own.items() <= made.items()
-                if made["fusion"] != "faces":
-                    assert made["audio"] == {"zhou2019": "alexnet", "zhou2021": "spectrogram"}[paper]
-                    assert (made["audio_encoder"] is not None) == (paper == "zhou2021")
+                row = own_options(plain, own)
+                made = with_preset(plain.changed(**row), paper, row)
+                assert row.items() <= {**asdict(made), **made.head}.items()
+                if made.fusion != "faces":
+                    assert made.audio == {"zhou2019": "alexnet", "zhou2021": "spectrogram"}[paper]
+                    assert (made.audio_encoder is not None) == (paper == "zhou2021")
 
 
 def test_a_mix_of_the_papers_heads(store: Path, tmp_path: Path) -> None:

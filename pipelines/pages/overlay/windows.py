@@ -15,13 +15,14 @@ import click
 import numpy as np
 
 from .... import __version__
+from ...cli.console import tell
 from ...cli.extraction import Printed
 from ...cli.framework import InputError
 from ...cli.outputs import refuse_existing
 from ...cli.progress import progress_bar, seconds_bar
 from ...cli.table import aligned
 from ...demo.set import DEMO_MARK
-from ...fuse.options import demo_note, tell
+from ...fuse.notes import demo_note
 from ...stage_one import into_store
 from .timeline import DIGITS, Timeline
 

@@ -5,42 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import click
-
-from ..cli.framework import group
-from ..corpora.clips.found import count_of
-
-if TYPE_CHECKING:
-    from ...cache.clips import Clip
-    from ...cache.rows import Row
-    from ...cache.store import FeatureStore
-    from ...fusion.training.folds import Fold
-    from ...fusion.training.runs import Run
+from ...cache.clips import Clip
+from ...cache.rows import Row
+from ...cache.store import FeatureStore
+from . import cards
+from .duplicates import check_no_copies, content_of, copies_across, recordings
+from .folds import Fold, check_disjoint, shared_subjects
+from .runs import Run
 
 SAME_SUBJECTS = "same subjects in training and test"
 DUPLICATES = "duplicate recordings in training and test"
 TOLERATED = 0.01
 """The share of a split's clips that may be copies of fitted ones: AFEW itself has a few, and its published
 figures are of all its clips. They are told, and the figures are marked."""
-
-allow_same_subjects = group(
-    "Selection",
-    click.option(
-        "--allow-same-subjects",
-        is_flag=True,
-        help="Allow the same subjects in training and test; results are marked.",
-    ),
-)
-allow_duplicates = group(
-    "Selection",
-    click.option(
-        "--allow-duplicates",
-        is_flag=True,
-        help="Allow copies of a recording in training and test; results are marked.",
-    ),
-)
 
 
 def check(
@@ -65,9 +43,6 @@ def check(
     Raises:
         FusionError: there is one, and it was not allowed.
     """
-    from ...fusion.training.duplicates import check_no_copies, copies_across, recordings
-    from ...fusion.training.folds import check_disjoint, shared_subjects
-
     clips = [row.clip for row in rows]
     subjects = [clip.subject for clip in clips]
     if not same_subjects:
@@ -89,7 +64,7 @@ def check(
         if across and tolerated:
             first, second, recording = across[0]
             notes.append(
-                f"copies of {count_of(len(across), 'clip')} of {fold.name} are trained on "
+                f"copies of {_clips(len(across))} of {fold.name} are trained on "
                 f"({clips[second]}: {clips[first]}, {recording.seen}); figures are marked"
             )
     marks = [SAME_SUBJECTS] if shared_subjects(folds, subjects) else []
@@ -99,8 +74,6 @@ def check(
 def known_to(runs: Sequence[Run], rows: Sequence[Row], store: Path) -> set[tuple[str, str]]:
     """The clips that one of ``runs`` was trained on: files of the same bytes; for runs of earlier versions,
     which do not know their files, the clips of the fitted splits, if ``store`` is the one of the training."""
-    from ...fusion.training import cards
-    from ...fusion.training.duplicates import content_of
 
     known: set[tuple[str, str]] = set()
     for run in runs:
@@ -122,6 +95,10 @@ def unlearnt(folds: Sequence[Fold], clips: Sequence[Clip]) -> Iterator[str]:
         lacking = Counter(str(clips[i].label) for i in fold.test if clips[i].label not in trained | {None})
         for name, count in sorted(lacking.items()):
             yield (
-                f"fold {fold.name} trains on no clip of {name}: its {count_of(count, 'clip')} of that class "
+                f"fold {fold.name} trains on no clip of {name}: its {_clips(count)} of that class "
                 "cannot be recognised, and will count as wrong"
             )
+
+
+def _clips(count: int) -> str:
+    return f"{count} clip{'' if count == 1 else 's'}"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-from ... import __version__
-from .lazy import LazyGroup
+from .... import __version__
+from ..lazy import LazyGroup
 
 COMMANDS = {
-    "train": (".fuse.train:train", "Train an ensemble of heads on a store of features."),
+    "train": ("fuse.train:train", "Train an ensemble of heads on a store of features."),
     "predict": (".fuse.predict:predict", "Score a store, or video clips, with trained runs."),
-    "cv": (".fuse.cv:cv", "Cross-validate: leave one subject or session out, or k folds."),
+    "cv": ("fuse.cv:cv", "Cross-validate: leave one subject or session out, or k folds."),
     "tables": (".fuse.tables:tables", "Make the papers' tables of comparisons on a store."),
     "mix": (".fuse.mix:mix", "Train several kinds of heads and average them: 2am-fbp + 4g-fbp."),
-    "ensemble": (".fuse.ensemble:ensemble", "Average scores, re-weight them, write a submission."),
+    "ensemble": ("fuse.ensemble:ensemble", "Average scores, re-weight them, write a submission."),
     "compare": (".fuse.compare:compare", "Test whether one set of scores is better than another."),
     "report": ("report:report", "Show what came of runs, as one HTML file."),
 }

@@ -1,0 +1,234 @@
+"""What the commands of ``avemo-fuse`` share: options, and how they become settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ...fuse.settings import HeadTraining
+from ...recipes.presets import PRESET_OPTION, with_preset
+from ..completion import ATTENTIONS, AUDIO, ENCODERS, FUSIONS, VISUAL, names
+from ..framework import Decorator, altered, given, group, refuse_idle, together
+from ..options import (
+    batch_option,
+    dense_option,
+    device_option,
+    dropout_option,
+    epochs_option,
+    hidden_option,
+    learning_rate_option,
+    lstm_option,
+    members_option,
+    seed_option,
+    store_option,
+    vote_option,
+    workers_option,
+)
+from ..outputs import overwrite_option
+
+Settings = TypeVar("Settings", bound=HeadTraining)
+
+FEATURES_HELP = """
+\b
+Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best it has):
+  visual  basic f-mean f-meanstd f-meanstd-2 f-normfft f-ar-mean:A+B markers
+  audio   alexnet alexnet-logmel functionals logmel logmel-stats mfcc-stats mfcc-vectors
+          spectrogram spectrogram-stats
+"""
+
+HEAD_OPTIONS = group(
+    "Head",
+    click.option("--fusion", default="fbp", show_default=True, metavar="NAME", shell_complete=names(FUSIONS),
+                 help="fbp, g-fbp, ag-fbp, m-fbp, am-fbp, concat, decision; segments (an LSTM over the "
+                 "frames of each segment of the sound); or one stream alone: audio, faces."),
+    click.option("--attention", metavar="NAME", shell_complete=names(ATTENTIONS),
+                 help="Attention over both streams: self, relation, transformer or conv.  [default: "
+                 "transformer; conv over faces in g-, ag-, m- and am-fbp]"),
+    PRESET_OPTION,
+    click.option("--visual-attention", metavar="NAME", shell_complete=names(ATTENTIONS),
+                 help="Attention over faces, if it differs."),
+    click.option("--audio-attention", metavar="NAME", shell_complete=names(ATTENTIONS),
+                 help="Attention over sound, if it differs."),
+    dropout_option,
+    click.option("--audio-encoder", metavar="NAME[@WEIGHTS]", shell_complete=names(ENCODERS),
+                 help="1d-abfcn or 2d-abfcn, trained with the head on spectrogram or logmel; WEIGHTS: an "
+                 "AlexNet's to start from.  [default: none]"),
+    click.option("--visual-encoder", metavar="NAME[@WEIGHTS]", shell_complete=names(ENCODERS),
+                 help="The same for faces, trained with the head on markers.  [default: none]"),
+    altered(hidden_option, help="Reduced dimension in transformer attention and in that of segments."),
+    click.option("--outputs", type=click.IntRange(min=1), default=128, show_default=True, metavar="O",
+                 help="Output size of bilinear pooling over the whole clip."),
+    click.option("--factors", type=click.IntRange(min=1), default=4, show_default=True, metavar="K",
+                 help="Factors (products summed) per output."),
+    click.option("--lambda-visual", type=click.FloatRange(min=0), metavar="L",
+                 help="Sharpness of transformer and conv attention over faces; 0 is the plain mean.  "
+                 "[default: 1]"),
+    click.option("--lambda-audio", type=click.FloatRange(min=0), metavar="L",
+                 help="The same over sound.  [default: 0.3 in g-, ag-, m- and am-fbp, else 1]"),
+    click.option("--trunks", type=click.IntRange(min=1), metavar="H",
+                 help="m-fbp, am-fbp: number of parts a clip is cut into.  [default: 6]"),
+    click.option("--trunk-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S",
+                 help="m-fbp, am-fbp: length of a part.  [default: the clip's length over H]"),
+    click.option("--trunk-outputs", type=click.IntRange(min=1), metavar="O",
+                 help="m-fbp, am-fbp: output size of bilinear pooling over the parts.  [default: 192]"),
+    click.option("--trunk-factors", type=click.IntRange(min=1), metavar="K",
+                 help="m-fbp, am-fbp: factors per output over the parts.  [default: 2]"),
+    click.option("--whole/--no-whole", default=None,
+                 help="m-fbp: join the pooling of the whole clip (g-fbp) to that of its parts.  "
+                 "[default: no]"),
+    click.option("--ag-norm/--no-ag-norm", default=None,
+                 help="ag-fbp, am-fbp: divide the whole clip's pooled vector by its length; the adaptive "
+                 "factors then act through the biases alone.  [default: no]"),
+    click.option("--decision-weight", type=click.FloatRange(0, 1), metavar="W",
+                 help="decision: weight of the sound's posteriors.  [default: 0.5]"),
+    lstm_option,
+    dense_option,
+    vote_option,
+    click.option("--attention-dropout", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
+                 help="Dropout rate of the input of attention weights.  [default: --dropout in self and "
+                 "relation attention, 0 in transformer and conv]"),
+    click.option("--classifier-dropout", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
+                 help="Bilinear heads: dropout rate of the pooled values.  [default: 0]"),
+    click.option("--lrn/--no-lrn", default=None,
+                 help="Use local response normalisation in the encoder.  [default: in 1d-abfcn]"),
+    click.option("--bias/--no-bias", default=True, show_default=True,
+                 help="Whether the projections of bilinear pooling have biases."),
+    click.option("--signed-sqrt", is_flag=True, help="Take the signed square root of pooled values."),
+)  # fmt: skip
+
+KEYS = (
+    "hidden",
+    "outputs",
+    "factors",
+    "lambda_visual",
+    "lambda_audio",
+    "trunks",
+    "trunk_seconds",
+    "trunk_outputs",
+    "trunk_factors",
+    "whole",
+    "ag_norm",
+    "decision_weight",
+    "lstm",
+    "dense",
+    "vote",
+    "attention_dropout",
+    "classifier_dropout",
+    "lrn",
+    "bias",
+    "signed_sqrt",
+)
+
+GRID_OPTIONS = group(
+    "Selection",
+    click.option(
+        "--grid",
+        metavar="TEXT",
+        help='Train with all combinations of values, such as "lambda_a=0:1:0.1, lr=1e-4|1e-3, '
+        'seed=0:4". Names: lambda_a, lambda_v, lr, weight_decay, halve_after, dropout, '
+        "attention_dropout, classifier_dropout, hidden, outputs, factors, trunks, trunk_outputs, "
+        "trunk_factors, decision_weight, epochs, batch; seed stands for --members.",
+    ),
+)
+STACKED_OPTION = click.option(
+    "--stacked/--no-stacked", default=None,
+    help="Train members whose tensors have the same shapes as one model.  [default: on a GPU]",
+)  # fmt: skip
+
+allow_same_subjects = group(
+    "Selection",
+    click.option(
+        "--allow-same-subjects",
+        is_flag=True,
+        help="Allow the same subjects in training and test; results are marked.",
+    ),
+)
+allow_duplicates = group(
+    "Selection",
+    click.option(
+        "--allow-duplicates",
+        is_flag=True,
+        help="Allow copies of a recording in training and test; results are marked.",
+    ),
+)
+
+training_options = together(
+    group(
+        "Features",
+        store_option,
+        click.option("--visual", default="auto", show_default=True, metavar="FEATURE",
+                     shell_complete=names(VISUAL), help="Feature to use for faces; see below."),
+        click.option("--audio", default="auto", show_default=True, metavar="FEATURE",
+                     shell_complete=names(AUDIO), help="Feature to use for sound; see below."),
+    ),
+    HEAD_OPTIONS,
+    group(
+        "Training",
+        members_option,
+        epochs_option,
+        batch_option,
+        learning_rate_option,
+        seed_option,
+        click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True,
+                     metavar="SHARE", help="Decoupled weight decay, as in AdamW; helps with few clips."),
+        click.option("--halve-after", type=click.IntRange(min=1), metavar="N",
+                     help="Halve the learning rate after N epochs, as zhou2021 does after 50.  "
+                     "[default: never]"),
+    ),
+    GRID_OPTIONS,
+    allow_same_subjects,
+    allow_duplicates,
+    group("Where it runs", device_option, workers_option, STACKED_OPTION),
+    group(
+        "Output",
+        altered(overwrite_option, help="Replace a run with other settings in --out."),
+    ),
+)  # fmt: skip
+"""The options that ``train`` and ``cv`` share."""
+
+
+def out_option(text: str) -> Decorator:
+    """``--out DIR``, whose default is that of the settings."""
+    option = click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help=text)
+    return group("Output", option)
+
+
+def defaults_from(settings: type) -> Decorator:
+    """Options take their defaults from the fields of ``settings`` that have their names."""
+    defaults = {each.name: each.default for each in fields(settings) if each.default is not MISSING}
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in function.__click_params__:  # type: ignore[attr-defined]
+            if option.name in defaults:
+                option.default = defaults[option.name]
+        return function
+
+    return decorate
+
+
+def asked(kind: type[Settings], options: dict[str, Any]) -> Settings:
+    """The settings that the options of the running command ask for.
+
+    Raises:
+        UsageError: an option that is given does nothing beside the others.
+        InputError: the preset has no such head.
+        FusionError: there is no such head or attention.
+    """
+    from ...fuse.acting import idle
+
+    settings, preset = read(kind, options)
+    settings = with_preset(settings, preset, given())
+    refuse_idle(idle(settings))
+    return settings
+
+
+def read(kind: type[Settings], options: dict[str, Any]) -> tuple[Settings, str | None]:
+    """The options as they are, as settings and the name of a preset."""
+    keys = {name: options.pop(name) for name in KEYS}
+    head = {name: value for name, value in keys.items() if name in given()}
+    preset = options.pop("preset")
+    return kind(head=head, **options), preset

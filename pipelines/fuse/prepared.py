@@ -1,0 +1,244 @@
+"""A store read for training."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from torch import Tensor
+
+from ... import __version__
+from ...cache.keys import FeatureKey
+from ...cache.rows import Row
+from ...cache.store import FeatureStore
+from ...extract.backbones.weights import load_state
+from ...extract.digest import sha256_of
+from ...fusion.errors import FusionError
+from ...fusion.features.corpus import Corpus, load
+from ...fusion.features.recipes import AUDIO, RECIPES, VISUAL, Feature, find
+from ...fusion.heads.attention import attention_class
+from ...fusion.heads.registry import (
+    EncoderSettings,
+    HeadSettings,
+    SegmentSettings,
+    TrunkSettings,
+    build_head,
+    complete,
+    head_class,
+    settings_for,
+)
+from ...fusion.training.cards import Card, settings_of
+from ...fusion.training.duplicates import content_of
+from ...fusion.training.grid import Grid
+from ...fusion.training.training import Setup
+from .notes import demo_note
+from .settings import HeadTraining
+
+TRUNK_OPTIONS = {
+    "trunks": "count",
+    "trunk_seconds": "seconds",
+    "trunk_outputs": "outputs",
+    "trunk_factors": "factors",
+}
+SEGMENT_OPTIONS = ("lstm", "dense", "vote")
+ENCODED = {"audio": "spectrogram", "visual": "markers"}
+"""The feature of each stream that an encoder reads where none is named."""
+
+
+@dataclass
+class Prepared:
+    """A store read for training.
+
+    Attributes:
+        rows: the clips used.
+        features: ``visual``, ``audio`` or both, as the head needs.
+        keys: what each stream was extracted with.
+        corpus: their values, in the order of ``rows``.
+        setup: classes and settings.
+        grid: settings to combine instead of some of the setup's.
+        seeds: the first, and how many.
+    """
+
+    store: FeatureStore
+    rows: Sequence[Row]
+    features: Mapping[str, Feature]
+    keys: Mapping[str, FeatureKey]
+    corpus: Corpus
+    setup: Setup
+    grid: Grid
+    seeds: tuple[int, int]
+
+    def card(self, kind: str, fitted: Sequence[int], facts: Mapping[str, Any], **settings: Any) -> Card:
+        """What to write on the run's folder."""
+
+        labels = Counter(str(self.rows[i].clip.label) for i in fitted)
+        always = {
+            "avemo": __version__,
+            "command": sys.argv,
+            "store": str(self.store.path.absolute()),
+            "demo": demo_note(self.rows),
+            "clip_seconds": round(self.corpus.typical_seconds, 3),
+            "clips": Counter(row.clip.split for row in self.rows),
+            "without_face": [row.clip.key for row in self.rows if not row.has_face],
+            "train_counts": dict(sorted(labels.items())),
+            "fitted": sorted({content_of(self.rows[i]) for i in fitted}),
+        }
+        described = settings_of(
+            self.setup,
+            self.features,
+            self.keys,
+            self.corpus,
+            [self.rows[i] for i in fitted],
+            **settings,
+        )
+        return Card(kind, described, {**always, **facts})
+
+
+def prepare(store: FeatureStore, settings: HeadTraining, labelled_only: bool = False) -> Prepared:
+    """Find and read the features that the settings ask for.
+
+    Raises:
+        StoreError: the store cannot be read.
+        FusionError: there are no such features, heads or attentions, or no labelled clips.
+    """
+    head = head_settings(settings)
+    kind = head_class(head.fusion)
+    streams = kind.streams
+    for stream in streams:
+        attention_class(head.attention(stream))
+    rows = [row for row in store.rows if row.clip.label is not None or not labelled_only]
+    if not any(row.clip.label is not None for row in rows):
+        raise FusionError(
+            f"{store.path} has {len(store.rows)} clips and none of them is labelled; put clips in class "
+            "folders, or give avemo-extract a manifest with a label column"
+        )
+    wanted = {VISUAL: settings.visual, AUDIO: settings.audio}
+    for stream, feature in ENCODED.items():
+        if getattr(settings, f"{stream}_encoder") and wanted[stream] == "auto":
+            wanted[stream] = feature
+    features = {s: find(store, s, wanted[s], kind.reads.get(s, ())) for s in streams}
+    encoded, weights = encoders(settings, features)
+    head = replace(head, visual_encoder=encoded.get(VISUAL), audio_encoder=encoded.get(AUDIO))
+    keys = {name: key for feature in features.values() for name, key in feature.keys(store, rows).items()}
+    corpus = load(store, features, rows)
+    setup = Setup(corpus.classes, head, settings.training, settings.device, weights)
+    dimensions = {stream: sequences.features for stream, sequences in corpus.streams.items()}
+    grid, seeds = Grid.parse(settings.grid, settings.seed, settings.members)
+    grid.check(head)
+    for each in grid.setups(setup):
+        each.training.check()
+        build_head(each.head, dimensions, len(setup.classes), setup.weights)  # for its complaints
+    return Prepared(store, rows, features, keys, corpus, setup, grid, seeds)
+
+
+def describe(prepared: Prepared) -> list[tuple[str, str]]:
+    """What goes into training, as names and texts."""
+    counts = Counter(row.clip.split for row in prepared.rows)
+    head = prepared.setup.head
+    lines = [
+        ("clips", f"{len(prepared.rows)} ({', '.join(f'{name} {count}' for name, count in counts.items())})"),
+        ("classes", " ".join(prepared.setup.classes)),
+    ]
+    for stream, feature in prepared.features.items():
+        sequences = prepared.corpus.streams[stream]
+        lacking = int((sequences.lengths == 0).sum())
+        text = f"{feature.name}, {sequences.features} values, {path_of(head, stream)}"
+        lines.append((stream, text + (f"; {lacking} clips have none" if lacking else "")))
+        for name in feature.streams:
+            waiting = sum(name not in row.entries for row in prepared.rows)
+            imported = prepared.keys[name].settings.get("imported")
+            remedy = "avemo store import adds theirs" if imported else "run avemo-extract again to go on"
+            if waiting:
+                lines.append(("", f"{waiting} clips are not in {name} yet: {remedy}"))
+    lines.append(("fusion", head.fusion))
+    if prepared.grid.axes:
+        axes = ", ".join(f"{name} {len(values)}" for name, values in prepared.grid.axes.items())
+        lines.append(("grid", f"{len(prepared.grid.points)} points: {axes}"))
+    return lines
+
+
+def head_settings(settings: HeadTraining) -> HeadSettings:
+    """The head that is asked for; what is left open is as in the head's paper.
+
+    Raises:
+        FusionError: there is no such head or attention, or it does not read something that is given.
+    """
+    keys = {name: value for name, value in settings.head.items() if name != "lrn"}
+    trunks = {field: keys.pop(name) for name, field in TRUNK_OPTIONS.items() if name in keys}
+    segments = {each.name: keys.pop(each.name) for each in fields(SegmentSettings) if each.name in keys}
+    given = {
+        "visual_attention": settings.visual_attention or settings.attention,
+        "audio_attention": settings.audio_attention or settings.attention,
+        "trunks": TrunkSettings(**trunks) if trunks else None,
+        "segments": SegmentSettings(**segments) if segments else None,
+        "dropout": settings.dropout,
+        **keys,
+    }
+    return settings_for(settings.fusion, **{name: v for name, v in given.items() if v is not None})
+
+
+def encoders(
+    settings: HeadTraining, features: Mapping[str, Feature]
+) -> tuple[dict[str, EncoderSettings], dict[str, Mapping[str, Tensor]]]:
+    """The encoders that are asked for, by their streams; and the tensors of the files that they name.
+
+    Args:
+        settings: what is asked for.
+        features: what each stream that the head reads is read as.
+
+    Raises:
+        FusionError: that is nothing to be encoded.
+        WeightsError: a file cannot be read.
+    """
+    found, weights = {}, {}
+    for stream in ENCODED:
+        name, _, file = (getattr(settings, f"{stream}_encoder") or "").partition("@")
+        if name:
+            channels = _channels(name, stream, features.get(stream), settings.fusion)
+            found[stream], tensors = _encoder(name, channels, settings.head.get("lrn"), file)
+            if file:
+                weights[stream] = tensors
+    return found, weights
+
+
+def _channels(name: str, stream: str, feature: Feature | None, fusion: str) -> int:
+    """Channels of the feature that an encoder is to read."""
+
+    if feature is None:
+        what = {"audio": "sound", "visual": "pictures"}[stream]
+        raise FusionError(f"the fusion {fusion} reads no {what}, so there is nothing for {name}")
+    if not feature.recipe.channels:
+        able = " or ".join(r.name for r in RECIPES.values() if r.channels and r.modality == stream)
+        raise FusionError(
+            f"{name} reads pictures over time, and {feature.name} is none; use --{stream} {able}"
+        )
+    return feature.recipe.channels
+
+
+def _encoder(
+    name: str, channels: int, lrn: bool | None, file: str
+) -> tuple[EncoderSettings, Mapping[str, Tensor]]:
+
+    lrn = name == "1d-abfcn" if lrn is None else lrn
+    if not file:
+        return EncoderSettings(name, channels, lrn), {}
+
+    return EncoderSettings(name, channels, lrn, sha256_of(file)), load_state(file)
+
+
+def path_of(head: HeadSettings, stream: str) -> str:
+    """What a stream goes through before it is fused."""
+
+    segments = complete(head).segments
+    if segments is not None:
+        return {"visual": f"LSTM of {segments.lstm} over each segment", "audio": "a vector a segment"}[stream]
+    encoder, temperature, parts = head.encoder(stream), head.temperature(stream), []
+    if encoder:
+        begin = f"weights {encoder.weights[:8]}" if encoder.weights else "random weights"
+        parts.append(f"{encoder.name}{'' if encoder.lrn else ' without LRN'} from {begin}")
+    attention = f"attention {head.attention(stream)}"
+    parts.append(attention if temperature == 1 else f"{attention} with λ {temperature:g}")
+    return ", ".join(parts)

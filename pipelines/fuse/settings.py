@@ -1,0 +1,101 @@
+"""What ``avemo-fuse`` can be asked for, as plain values.
+
+The defaults stand here alone: the options of the commands take theirs from these classes, and a recipe
+changes what it needs: ``TrainSettings().changed(fusion="am-fbp", trunks=19)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...fusion.training.settings import SESSION, TrainingSettings
+
+Self = TypeVar("Self", bound="HeadTraining")
+
+
+@dataclass(frozen=True)
+class HeadTraining:
+    """Which head is trained on what, and how: what training and cross-validation share.
+
+    ``head`` holds the settings of the head that have no field here, by their keys; what is not there is as in
+    the head's paper.
+    """
+
+    store: Path = Path("features")
+    visual: str = "auto"
+    audio: str = "auto"
+    fusion: str = "fbp"
+    attention: str | None = None
+    visual_attention: str | None = None
+    audio_attention: str | None = None
+    visual_encoder: str | None = None
+    audio_encoder: str | None = None
+    dropout: float = 0.3
+    head: Mapping[str, Any] = field(default_factory=dict)
+    members: int = 1
+    epochs: int = TrainingSettings.epochs
+    batch: int = TrainingSettings.batch
+    learning_rate: float = TrainingSettings.learning_rate
+    weight_decay: float = TrainingSettings.weight_decay
+    halve_after: int | None = TrainingSettings.halve_after
+    seed: int = 0
+    grid: str | None = None
+    allow_same_subjects: bool = False
+    allow_duplicates: bool = False
+    device: str = "auto"
+    workers: int = 0
+    stacked: bool | None = None
+    overwrite: bool = False
+
+    def changed(self: Self, **values: Any) -> Self:
+        """These settings with other values; a name that is no field is a key of the head."""
+        own = {each.name for each in fields(self)}
+        head = {name: value for name, value in values.items() if name not in own}
+        rest = {name: value for name, value in values.items() if name in own}
+        return replace(self, **{"head": {**self.head, **head}, **rest})
+
+    @property
+    def training(self) -> TrainingSettings:
+        """How a member is trained."""
+        return TrainingSettings(*(getattr(self, each.name) for each in fields(TrainingSettings)))
+
+
+@dataclass(frozen=True)
+class TrainSettings(HeadTraining):
+    """An ensemble of heads: the folder of its run, the splits it is fitted on, and the points of a grid that
+    are trained: ``all``, or the one chosen as ``best`` or by ``halving``."""
+
+    out: Path = Path("runs/default")
+    fit_on: str = "train"
+    choose_grid: str = "all"
+
+
+@dataclass(frozen=True)
+class CrossValidationSettings(HeadTraining):
+    """A cross-validation: its folder, its folds, and what is chosen on inner folds, by which figure."""
+
+    out: Path = Path("runs/cv")
+    folds: str = "subject"
+    choose_epoch: bool = False
+    choose_by: str = "accuracy"
+    choose_grid: str = "best"
+    inner_folds: int = 5
+    session_pattern: str = SESSION
+    normalise: str = "none"
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """Scores to average; how they are calibrated and re-weighted; what is written."""
+
+    members: tuple[Path, ...]
+    split: str | None = None
+    prior: str = "none"
+    temperature: str = "auto"
+    counts: Path | None = None
+    out: Path | None = None
+    team: str | None = None
+    overwrite: bool = False
