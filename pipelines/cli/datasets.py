@@ -1,14 +1,30 @@
-"""``avemo datasets``: which data sets are known, and what of one is in a folder."""
+"""``avemo datasets``: the known data sets, and what of one is in a folder."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .clip_options import PATTERN_HELP, dataset_options, find_chosen
-from .framework import command, json_result, tell_result, wants_json
+from ..corpora.clips.found import count_of, first_of
+from ..corpora.clips.report import (
+    SEVEN,
+    contents,
+    known_sets,
+    no_media,
+    not_listed,
+    not_unpacked,
+    without_clips,
+)
+from ..stage_one import ClipFolder
+from .clip_options import PATTERN_HELP, dataset_options
+from .framework import command, json_result, show_result
+from .table import aligned
+
+SUBJECTS = 24  # shown with their classes
+NAMES = 12  # shown of a list
 
 EXAMPLES = f"""
 \b
@@ -20,22 +36,19 @@ Examples:
   avemo datasets check clips/ --manifest clips.csv --other-labels map
 {PATTERN_HELP}
 \b
-Exit code: 0 all of it is there and known; 1 something is missing or should be
-looked at; 2 wrong arguments, or nothing that could be used.
+Exit code: 0 complete; 1 something is missing or needs a look; 2 wrong arguments, or
+no usable clip.
 """
 
 
 @command("list", epilog="\b\nExamples:\n  avemo datasets list\n  avemo datasets list --json")
 @json_result
 def list_() -> None:
-    """Say which data sets are known.
+    """List the known data sets.
 
-    Their published counts, classes and layouts; docs/datasets.md tells how to get them.
+    Published counts, classes and layouts. docs/datasets.md says where to get them.
     """
-    from ..corpora.clips.report import known, known_as_text
-
-    sets = known()
-    tell_result(sets) if wants_json() else click.echo(known_as_text(sets))
+    show_result(known_sets(), _sets_text)
 
 
 @command("check", epilog=EXAMPLES)
@@ -43,24 +56,130 @@ def list_() -> None:
 @dataset_options
 @json_result
 def check(folder: Path, **source: Any) -> int:
-    """See what of a data set is in DIR.
+    """Compare DIR with what its data set should contain.
 
-    What it was recognised as, clips of each class, subject and split, what is left out and why, and what is
-    missing by the published counts. Files are looked for, not decoded: avemo-extract does that.
+    Prints the data set that was recognised, clips per class, subject and split, files that are left out with
+    the reason, and what is missing by the published counts. Files are listed, not decoded.
     """
     from ..corpora.clips.find import tree_of
     from ..corpora.clips.labels import read_labels, with_labels
-    from ..corpora.clips.report import as_text, no_media, not_listed, not_unpacked, report, without_clips
 
-    own = find_chosen(folder, **{**source, "labels": "", "other_labels": "keep"})
+    own = ClipFolder(folder, **{**source, "labels": "", "other_labels": "keep"}).find()
     wanted = read_labels(source["labels"]) if source["labels"] else None
     found = with_labels(own, wanted, source["other_labels"])
     besides = [*no_media(found, folder), *without_clips(own, folder), *not_unpacked(folder)]
     if source["manifest"]:
         besides += not_listed(own, tree_of(folder), source["manifest"])
-    told = report(folder, own, found, besides)
-    tell_result(told) if wants_json() else click.echo(as_text(told))
+    told = contents(folder, own, found, besides)
+    show_result(told, _contents_text)
     return 0 if told["whole"] else 1
+
+
+def _sets_text(sets: Sequence[Mapping[str, Any]]) -> str:
+    """A table of them, and their layouts."""
+    rows = [[each["name"], each["clips"], each["subjects"], _classes(each["classes"])] for each in sets]
+    layouts = [[each["name"], each["layout"]] for each in sets]
+    return (
+        f"{aligned(['name', 'clips', 'subjects', 'classes'], rows)}\n\n{aligned(['name', 'layout'], layouts)}"
+    )
+
+
+def _classes(names: Collection[str]) -> str:
+    if not names:
+        return "as found"
+    beyond = sorted({*names} - SEVEN)
+    lacking = sorted(SEVEN - {*names})
+    text = "the seven" if not lacking else f"the seven but {', '.join(lacking)}"
+    text = text if len(lacking) < 3 else ", ".join(sorted({*names} & SEVEN))
+    return f"{text}, and {', '.join(beyond)}" if beyond else text
+
+
+def _contents_text(told: Mapping[str, Any]) -> str:
+    """The report for people."""
+    parts = [
+        f"{told['folder']}: {told['dataset']}, {count_of(told['clips'], 'clip')}",
+        "\n".join(told["notes"]),
+        _split_table(told["splits"]),
+        *(_groups_text(told[f"{what}s"], what) for what in ("subject", "session")),
+        _remarks(told),
+        _published_text(told["published"]),
+        *_left_out_text(told["left_out"]),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _split_table(splits: Mapping[str, Mapping[str, int]]) -> str:
+    names = sorted({name for tally in splits.values() for name in tally})
+    rows: list[list[object]] = [[name, *(tally.get(name, 0) for tally in splits.values())] for name in names]
+    rows.append(["total", *(sum(tally.values()) for tally in splits.values())])
+    return aligned(["class", *splits], rows)
+
+
+def _groups_text(groups: Mapping[str, Mapping[str, int]], what: str) -> str:
+    """Clips per class of each subject or session; only how many there are where there are many."""
+    if not groups:
+        return ""
+    totals = [sum(tally.values()) for tally in groups.values()]
+    fewest, most = min(totals), max(totals)
+    each = f"{fewest} clips each" if fewest == most else f"{fewest} to {most} clips each"
+    if len(groups) > SUBJECTS:
+        return f"{count_of(len(groups), what)}, {each} (--json lists them)"
+    names = sorted({name for tally in groups.values() for name in tally})
+    rows = [
+        [group, *(tally.get(name, 0) for name in names), sum(tally.values())]
+        for group, tally in groups.items()
+    ]
+    return aligned([what, *names, "total"], rows)
+
+
+def _remarks(told: Mapping[str, Any]) -> str:
+    lines = []
+    if told["without_subject"]:
+        lines.append(f"{count_of(told['without_subject'], 'clip')} without a subject")
+    if told["in_several_splits"]:
+        lines.append(f"subjects in several splits: {first_of(told['in_several_splits'], NAMES)}")
+    if told["other_classes"]:
+        lines.append(
+            f"classes beyond the seven: {first_of(told['other_classes'], NAMES)} (see --other-labels)"
+        )
+    return "\n".join(lines)
+
+
+def _published_text(parts: Sequence[Mapping[str, Any]]) -> str:
+    if not parts:
+        return ""
+    rows = [[part["part"], part["published"], part["here"]] for part in parts]
+    lines = [aligned(["part", "published", "here"], rows)]
+    for part in parts:
+        if part["here"]:
+            lines += _differences(part)
+    return "\n".join(lines)
+
+
+def _differences(part: Mapping[str, Any]) -> list[str]:
+    classes = [f"{name} {count['here']} of {count['published']}" for name, count in part["classes"].items()]
+    fewer = [f"{name} {count}" for name, count in part["subjects_with_fewer"].items()]
+    told = {
+        "by class": first_of(classes, NAMES),
+        "no clips of subjects": first_of(part["subjects_missing"], NAMES),
+        f"fewer than {part['clips_of_each_subject']} clips of subjects": first_of(fewer, NAMES),
+    }
+    return [f"{part['part']}: {what} {text}" for what, text in told.items() if text]
+
+
+def _left_out_text(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    texts = []
+    for group in groups:
+        head = (
+            f"{'passed over' if group['spare'] else 'to be looked at'}: {group['count']}: {group['reason']}"
+        )
+        lines = [
+            f"  {item['path']}" + (f" ({item['detail']})" if item["detail"] else "")
+            for item in group["first"]
+        ]
+        more = group["count"] - len(lines)
+        texts.append("\n".join([head, *lines, *([f"  and {more} more"] if more else [])]))
+    return texts
 
 
 GROUP_EXAMPLES = """
@@ -74,7 +193,7 @@ Examples:
 datasets = click.Group(
     "datasets",
     commands=[list_, check],
-    help="Say which data sets are known, and what of one is in a folder.",
+    help="List the known data sets, and check a folder of one.",
     epilog=GROUP_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

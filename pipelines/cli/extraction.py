@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..corpora.clips.found import count_of, counts_of
+from ..corpora.clips.found import count_of, counts_of, first_of
 from ..stage_one import Reporter
 from ..stores import say_damage
 from .progress import progress_bar, seconds_bar
@@ -54,31 +54,20 @@ class Printed(Reporter):
         from ...extract.backbones.weights_folder import doubt
 
         say_damage(store)
-        if run.renamed:
-            row, clip = run.renamed[0]
-            click.echo(
-                f"{count_of(len(run.renamed), 'clip')} stored under another id or split, and renamed: "
-                f"the file of {row.clip} is {clip} now{_more(run.renamed)}"
-            )
-        if run.twice:
-            click.echo(
-                f"{count_of(len(run.twice), 'clip')} stored twice; removed under the older id: "
-                f"{run.twice[0]}{_more(run.twice)}"
-            )
-        if run.replaced:
-            old, new = run.replaced[0]
-            click.echo(
-                f"{count_of(len(run.replaced), 'clip')} stored of another file, and made again: {old} was "
-                f"{old.path} and is {new.path}{_more(run.replaced)}"
-            )
-        relabelled = [(row.clip, clip) for clip in run.renewed for row in [store.row(clip)] if row]
-        relabelled = [(old, new) for old, new in relabelled if old.label not in (None, new.label)]
-        if relabelled:
-            old, new = relabelled[0]
-            click.echo(
-                f"{count_of(len(relabelled), 'clip')} stored with another label, which changes: {old} was "
-                f"{old.label} and is {new.label or 'unlabelled'}{_more(relabelled)}"
-            )
+        stored = [(row.clip, clip) for clip in run.renewed for row in [store.row(clip)] if row]
+        relabelled = [
+            (old, new, new.label or "unlabelled") for old, new in stored if old.label not in (None, new.label)
+        ]
+        changes: list[tuple[Sequence[tuple[object, ...]], str, str]] = [
+            (run.renamed, "under another id or split; renamed", "the file of {0.clip} is {1} now"),
+            ([(clip,) for clip in run.twice], "twice; removed under the older id", "{0}"),
+            (run.replaced, "from another file; extracted again", "{0} was {0.path} and is {1.path}"),
+            (relabelled, "with another label; the label changes", "{0} was {0.label} and is {2}"),
+        ]
+        for clips, what, first in changes:
+            if clips:
+                told = first.format(*clips[0]) + _more(clips)
+                click.echo(f"{count_of(len(clips), 'clip')} stored {what}: {told}")
         if run.gone:
             click.echo(
                 f"note: {count_of(len(run.gone), 'file')} of stored clips cannot be read any more; what is "
@@ -135,15 +124,9 @@ class Printed(Reporter):
     def gone(self, clips: list[Clip], root: Path, pruned: bool) -> None:
         if not clips:
             return
-        what = f"{count_of(len(clips), 'stored clip')} no longer in {root}: {named(clips)}"
+        what = f"{count_of(len(clips), 'stored clip')} no longer in {root}: {first_of(clips)}"
         remedy = "removed from the store" if pruned else "kept, and trained on; --prune removes them"
         click.echo(f"{what}; {remedy}", err=not pruned)
-
-
-def named(clips: Sequence[Clip]) -> str:
-    """The first of some clips."""
-    more = f", and {len(clips) - NAMED} more" if len(clips) > NAMED else ""
-    return ", ".join(map(str, clips[:NAMED])) + more
 
 
 @contextmanager

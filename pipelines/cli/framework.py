@@ -129,6 +129,11 @@ def tell_result(value: Any) -> None:
     click.get_current_context().meta[RESULT] = value
 
 
+def show_result(value: Any, text: Callable[[Any], str]) -> None:
+    """Print a result: as JSON if asked for, else as the text that ``text`` makes of it."""
+    tell_result(value) if wants_json() else click.echo(text(value))
+
+
 def be_silent() -> None:
     """For this command, print no result and no progress: another process does."""
     click.get_current_context().meta[SILENT] = True

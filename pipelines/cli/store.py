@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..corpora.clips.found import count_of
+from ..corpora.clips.found import count_of, first_of
 from ..store.importing import import_
 from ..stores import open_store
-from .extraction import named
 from .framework import InputError, command, json_result, tell_result, wants_json
 from .outputs import overwrite_option, refuse_existing
 from .progress import progress_bar
@@ -161,7 +160,7 @@ def remove(names: tuple[str, ...], path: Path, gone: bool) -> None:
         with store.writer() as writer:
             for clip in chosen:
                 writer.remove(clip)
-    told = f": {named(chosen)}" if chosen else ", as every clip's file is there"
+    told = f": {first_of(chosen)}" if chosen else ", as every clip's file is there"
     click.echo(f"{path}: removed {count_of(len(chosen), 'clip')}{told}; {len(clips) - len(chosen)} left")
 
 
@@ -169,7 +168,7 @@ def _the_clip(name: str, clips: Sequence[Clip], path: Path) -> Clip:
     found = [clip for clip in clips if str(clip) == name] or [clip for clip in clips if clip.id == name]
     if not found:
         raise InputError(
-            f"{path} holds no clip {name!r}; it holds {named(clips) or 'none'}; nothing was removed"
+            f"{path} holds no clip {name!r}; it holds {first_of(clips) or 'none'}; nothing was removed"
         )
     if len(found) > 1:
         raise InputError(f"{name!r} may be {' or '.join(map(str, found))}; name its split too")

@@ -12,7 +12,7 @@ import click
 from ...cache.clips import Clip
 from ..cli.framework import InputError, command, group
 from ..cli.progress import progress_bar
-from ..corpora.clips.found import ONLY_SPLIT, count_of
+from ..corpora.clips.found import ONLY_SPLIT, count_of, first_of
 
 if TYPE_CHECKING:
     from ...cache.arrays import Arrays
@@ -129,11 +129,11 @@ def _need_some(matched: Matched, arrays: Arrays, store: FeatureStore, table: Pat
         for name, reason in matched.refused.items():
             click.echo(f"failed: {name}: {reason}", err=True)
         clips = [row.clip for row in store.rows]
-        held = f"its clips are {_first(clips)}" if clips else "it has no clips yet"
+        held = f"its clips are {first_of(clips)}" if clips else "it has no clips yet"
         remedy = "name them as the clips" if table is None else f"see to {table}"
         raise InputError(
-            f"none of {count_of(len(arrays.names), 'array')} in {arrays.path} ({_first(arrays.names)}) is of "
-            f"a clip in {store.path}; {held}; {remedy}, or make clips of a --map with --add-clips"
+            f"none of {count_of(len(arrays.names), 'array')} in {arrays.path} ({first_of(arrays.names)}) is "
+            f"of a clip in {store.path}; {held}; {remedy}, or make clips of a --map with --add-clips"
         )
 
 
@@ -195,9 +195,4 @@ def _work(work: Import, arrays: Arrays, matched: Matched, store: FeatureStore) -
 
 def _tell_rest(rest: Sequence[object], noun: str, what: str) -> None:
     if rest:
-        click.echo(f"{count_of(len(rest), noun)} {what}: {_first(rest)}", err=True)
-
-
-def _first(items: Sequence[object], count: int = 5) -> str:
-    more = f" and {len(items) - count} more" if len(items) > count else ""
-    return ", ".join(map(str, items[:count])) + more
+        click.echo(f"{count_of(len(rest), noun)} {what}: {first_of(rest)}", err=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from .folders import find_afew, find_class_folders, find_flat
-from .found import MOST, DatasetError, FoundClips, NotThisDataset
+from .found import MOST, DatasetError, FoundClips, NotThisDataset, first_of
 from .iemocap import find_iemocap
 from .labels import names_an_emotion, with_labels
 from .manifest import read_manifest
@@ -194,7 +194,7 @@ def _require_no_better_guess(tree: Tree) -> None:
         seen = [f"{name} {count}" for name, count in counts.most_common()]
         raise DatasetError(
             f"'{tree.root}': its folders may be classes, but most are not named for an emotion: "
-            f"{', '.join(seen[:SHOWN])}{f' and {len(seen) - SHOWN} more' if len(seen) > SHOWN else ''}. "
+            f"{first_of(seen, SHOWN)}. "
             f"--dataset folders takes them for classes, --dataset flat for unlabelled clips; {_OTHERWISE}"
         )
 

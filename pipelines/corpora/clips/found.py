@@ -175,8 +175,13 @@ def below(root: Path, path: str) -> str:
 
 def first_names(files: Sequence[PurePath]) -> str:
     """The first three of some files, for an error's text."""
-    names = ", ".join(f"'{file}'" for file in files[:3])
-    return f"{names} and {len(files) - 3} more" if len(files) > 3 else names
+    return first_of([f"'{file}'" for file in files])
+
+
+def first_of(items: Sequence[object], count: int = 3) -> str:
+    """``a, b, c and 5 more``."""
+    rest = len(items) - count
+    return ", ".join(map(str, items[:count])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def counts_of(classes: Mapping[str, int]) -> str:

@@ -9,7 +9,17 @@ from pathlib import PurePosixPath
 
 from ....cache.clips import Clip
 from .folders import FOLDER_SPLITS
-from .found import HOLDS, MOST, ONLY_SPLIT, WHOLE, Copy, FoundClips, NotThisDataset, holds, one_per_recording
+from .found import (
+    HOLDS,
+    MOST,
+    ONLY_SPLIT,
+    WHOLE,
+    Copy,
+    FoundClips,
+    NotThisDataset,
+    holds,
+    one_per_recording,
+)
 from .pattern import Named
 from .scan import LeftOut, Tree
 from .schemes import Scheme
@@ -139,8 +149,7 @@ def _misfits(paths: list[str], strangers: list[int], scheme: Scheme) -> list[tup
 
 def _refusal(tree: Tree, paths: list[str], strangers: list[int], scheme: Scheme) -> str:
     told = [f"'{tree.files[i]}' {misfit}" for i, misfit in _misfits(paths, strangers[:SHOWN], scheme)]
-    more = f"; and {len(strangers) - SHOWN} more" if len(strangers) > SHOWN else ""
+    told += [f"and {len(strangers) - SHOWN} more"] if len(strangers) > SHOWN else []
     return (
-        f"expected names like {scheme.example}; {len(strangers)} of {len(paths)} are not: "
-        f"{'; '.join(told)}{more}"
+        f"expected names like {scheme.example}; {len(strangers)} of {len(paths)} are not: {'; '.join(told)}"
     )

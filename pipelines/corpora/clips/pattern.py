@@ -34,6 +34,7 @@ recording."""
 _WITHOUT_PART = {name: role for name, role in ROLES.items() if role != "part"}
 
 SHOWN = 12  # choices that an error lists
+_PART = re.compile(r"\{(?:\\.|\{[^{}]*\}|[^{}\\])*\}|\*\*/|\*|[^{*]+|\{")
 
 
 class Named(NamedTuple):
@@ -149,30 +150,11 @@ def _without_suffix(text: str) -> str:
 
 def _split(text: str) -> list[str]:
     """Placeholders (with the braces of their regular expressions), wildcards, and what is between them."""
-    parts, literal, i = [], "", 0
-    while i < len(text):
-        if text[i] not in "{*":
-            literal, i = literal + text[i], i + 1
-            continue
-        size = 3 if text.startswith("**/", i) else 1
-        if text[i] == "{":
-            size = _closing(text, i) - i + 1
-        parts += [literal] if literal else []
-        parts.append(text[i : i + size])
-        literal, i = "", i + size
-    return [*parts, literal] if literal else parts
-
-
-def _closing(text: str, start: int) -> int:
-    depth, i = 0, start
-    while i < len(text):
-        if text[i] == "\\":
-            i += 1
-        depth += {"{": 1, "}": -1}.get(text[i : i + 1], 0)
-        if not depth:
-            return i
-        i += 1
-    raise DatasetError(f"the pattern '{text}' has a brace at '{text[start:]}' that is not closed")
+    parts = _PART.findall(text)
+    if "{" in parts:
+        rest = "".join(parts[parts.index("{") :])
+        raise DatasetError(f"the pattern '{text}' has a brace at '{rest}' that is not closed")
+    return parts
 
 
 def _placeholder(part: str, following: str, text: str, choices: Mapping[str, Mapping[str, str]]) -> Piece:

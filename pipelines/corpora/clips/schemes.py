@@ -10,13 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from .pattern import PathPattern
-from .published import Count
 from .table import LabelTable
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Count:
+    """The published count of a data set, or of a part of it."""
+
+    part: str
+    clips: int
+    classes: Mapping[str, int] = field(default_factory=dict)
+    subjects: tuple[str, ...] = ()
+    each: int = 0
+    within: str = ""
 
 
 @dataclass(frozen=True)
