@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from .pictures import describe, picture, refuse_huge
 
 # Titles and the like come in any encoding; from version 19 on PyAV bears that by itself.
 _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+FAR = 20.0  # seconds between two frames; the keyframes from which one is decoded lie closer
+BACK = 1.0  # seconds before a frame to seek to: the first pictures behind a keyframe may lack another
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,7 @@ class Media:
         What cannot be decoded is skipped, and :attr:`warnings` say so.
         """
         with self.opened() as container:
-            stream = _pictures(container)
-            if stream is None or stream.codec_context is None:
-                raise ClipError("its pictures are of a codec that FFmpeg does not know; convert the file")
-            refuse_huge(stream)
-            self._note_changes(describe(stream))
+            stream = self._readable(container)
             wanted = iter(self._chosen(stream))
             upcoming = next(wanted, None)
             for number, (time, frame) in enumerate(deinterlaced(self._decoded(container, stream))):
@@ -92,6 +92,54 @@ class Media:
                     self.size = image.shape[1], image.shape[0]
                     yield Frame(time, image)
                     upcoming = next(wanted, None)
+
+    def pictures_at(self, times: Sequence[float]) -> list[np.ndarray]:
+        """The pictures nearest to ``times``, rising seconds: RGB ``[H, W, 3]`` uint8, one for each time.
+
+        No other frame is converted to RGB. If the times lie far apart, frames between them are not even
+        decoded, in formats that have an index of keyframes.
+
+        Raises:
+            ClipError: no frame can be decoded.
+        """
+        if not times:
+            return []
+        apart = min((later - earlier for earlier, later in pairwise(times)), default=0.0)
+        with self.opened() as container:
+            indexed = {"mp4", "matroska"} & {*container.format.name.split(",")}
+        if not indexed or apart < FAR or self.clock.restarts:
+            return self._nearest(times)
+        return [image for time in times for image in self._nearest([time], since=time - BACK)]
+
+    def _nearest(self, times: Sequence[float], since: float = 0.0) -> list[np.ndarray]:
+        nearest: list[tuple[float, av.VideoFrame | None]] = [(float("inf"), None)] * len(times)
+        with self.opened() as container:
+            stream = self._readable(container)
+            if since > 0 and stream.time_base:
+                container.seek(int((since + self.clock.start) / stream.time_base), stream=stream)
+            for number, (time, frame) in enumerate(deinterlaced(self._decoded(container, stream))):
+                if since > 0 and number == 0 and time > times[0]:  # the index leads astray
+                    return self._nearest(times)
+                nearest = [
+                    (abs(time - wanted), frame) if abs(time - wanted) < best[0] else best
+                    for wanted, best in zip(times, nearest, strict=True)
+                ]
+                if time > times[-1]:
+                    break
+            found = [picture(frame, stream) for _, frame in nearest if frame is not None]
+        if len(found) < len(times):
+            raise ClipError("no frame of it can be decoded")
+        return found
+
+    def _readable(self, container: InputContainer) -> VideoStream:
+        stream = _pictures(container)
+        if stream is None:
+            raise ClipError("it has no pictures, only sound")
+        if stream.codec_context is None:
+            raise ClipError("its pictures are of a codec that FFmpeg does not know; convert the file")
+        refuse_huge(stream)
+        self._note_changes(describe(stream))
+        return stream
 
     def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[Timed]:
         """Every frame that can be decoded with its time; what cannot is skipped, counted and told."""

@@ -108,3 +108,28 @@ def test_what_is_no_clip(tmp_path: Path, content: bytes | None, message: str) ->
 def test_names_with_spaces_and_letters_of_any_kind(tmp_path: Path, make_clip: MakeClip) -> None:
     path = make_clip(tmp_path / "mein Ärger 怒り.mp4", 3)
     assert len(list(Media(path).frames())) == 3
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+@pytest.mark.parametrize("times", [(0.3, 0.31, 0.9), (3.1, 41.7, 88.2), (0.0, 89.9, 500.0), (-1.0,), ()])
+def test_pictures_at_some_times_are_those_of_the_nearest_frames(
+    tmp_path: Path, make_clip: MakeClip, name: str, times: tuple[float, ...]
+) -> None:
+    film = make_clip(tmp_path / name, 450, fps=5, sound=False)
+    frames = list(Media(film).frames())
+    found = Media(film).pictures_at(times)
+    assert len(found) == len(times)
+    for time, image in zip(times, found, strict=True):
+        nearest = min(frames, key=lambda frame: abs(frame.time - time))
+        np.testing.assert_array_equal(image, nearest.image)
+
+
+def test_of_a_long_film_only_what_is_shown_is_decoded(
+    tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = make_clip(tmp_path / "a.mp4", 1000, fps=5, sound=False)
+    decoded: list[float] = []
+    seconds = Media._time
+    monkeypatch.setattr(Media, "_time", lambda *given: decoded.append(seconds(*given)) or decoded[-1])
+    Media(film).pictures_at((50.0, 150.0))
+    assert 0 < len(decoded) < 100

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .. import palette
-from ..font import font
+from ..drawing import elided, font
 from ..palette import class_colours, rgb
 
 Rectangle = tuple[int, int, int, int]
@@ -262,12 +262,9 @@ def _ink_on(colour: Colour) -> Colour:
 def _write(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: float, ink: Colour, width: float
 ) -> None:
-    """Text no wider than ``width``: smaller where it must be, and cut off where that is not enough."""
-    fitted = size * min(1.0, width / max(1.0, font(size).getlength(text)))
-    letters = font(max(fitted, 0.6 * size))
-    while text and letters.getlength(text) > width + 1:
-        text = text.rstrip("…")[:-1] + "…" if len(text) > 2 else ""
-    draw.text(at, text, ink, letters)
+    """Text no wider than ``width``: smaller, and cut off if that is not enough."""
+    fitted = max(size * min(1.0, width / max(1.0, font(size).getlength(text))), 0.6 * size)
+    draw.text(at, elided(text, fitted, width + 1), ink, font(fitted))
 
 
 def _even(pixels: int) -> int:

@@ -127,7 +127,7 @@ class Preview:
     def _sheet(self, subject: Subject, track: Track | None) -> bytes:
         import numpy as np
 
-        from ..frame_pictures import jpeg
+        from ..drawing import jpeg
         from .sheet import draw
 
         return jpeg(np.asarray(draw(subject, track, self._frames)))

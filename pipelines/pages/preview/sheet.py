@@ -20,8 +20,7 @@ from ....extract.decode.media import Media
 from ....extract.errors import ClipError
 from ....extract.voice_activity import EnergyShare
 from ....extract.warp import warp
-from ..font import elided, font
-from ..frame_pictures import frames_at
+from ..drawing import elided, font
 from ..palette import FACE, FAINT, GROUND, INK, LINE, NO_FACE, PANEL, POINT, SILENCE, SPEECH
 from .facts import Subject, Track, jumps
 
@@ -101,9 +100,10 @@ def _pictures(media: Media, track: Track | None, count: int) -> Shown:
     if not media.has_video:
         return []
     if track is None:
-        return [(frame.time, frame.image) for frame in Media(media.path, count).frames()]
-    times = [float(track["times"][row]) for row in _rows(track, count)]
-    return list(zip(times, frames_at(media.path, times), strict=True))
+        times = [media.seconds() * (i + 0.5) / count for i in range(count)]
+    else:
+        times = [float(track["times"][row]) for row in _rows(track, count)]
+    return list(zip(times, media.pictures_at(times), strict=True))
 
 
 def _rows(track: Track, count: int) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..html import inlined
@@ -96,8 +95,9 @@ def most_telling(scores: Scores) -> list[ShownClip]:
 def pictures_of(store: FeatureStore, row: Row) -> ClipPictures:
     """Frames of a clip from its file, its spectrogram from the store."""
     from ....cache.errors import StoreError
+    from ....extract.decode.media import Media
     from ....extract.errors import ClipError
-    from ..frame_pictures import frames_at, jpeg
+    from ..drawing import jpeg
 
     try:
         spectrogram, top_hz, heard = _spectrogram(store, row)
@@ -108,7 +108,7 @@ def pictures_of(store: FeatureStore, row: Row) -> ClipPictures:
     try:
         if not row.clip.path:
             raise ClipError("the store does not know its file")
-        images = frames_at(Path(row.clip.path), times)
+        images = Media(row.clip.path).pictures_at(times)
     except (ClipError, OSError) as error:
         return ClipPictures(seconds, reason=str(error), spectrogram=spectrogram, top_hz=top_hz)
     thumbs = {time: inlined(jpeg(image, HEIGHT)) for time, image in zip(times, images, strict=True)}
