@@ -22,7 +22,7 @@ from avemo.pipelines.demo.set import Shot
 from avemo.pipelines.demo.set import make_clip as make_demo_clip
 from avemo.pipelines.pages.overlay import video as overlay
 from avemo.pipelines.pages.overlay.boxes import Boxes
-from avemo.pipelines.pages.overlay.picture import FAINT, GROUND, Canvas, Colour, Layout, strip_of_time
+from avemo.pipelines.pages.overlay.picture import FAINT, GROUND, Canvas, Colour, OverlayLayout, strip_of_time
 from avemo.pipelines.pages.overlay.video import write_overlay
 from avemo.pipelines.pages.palette import EMOTIONS, SPARE, class_colours, rgb
 from avemo.pipelines.stage_one import into_store
@@ -56,7 +56,7 @@ def drawn(home: Path, film: Path, target: Path, *options: object) -> str:
     return fuse("predict", home / "run", film, *files, *options, "--device", "cpu", "--workers", 1)
 
 
-def length_of_bar(image: np.ndarray, layout: Layout, number: int, ink: Colour) -> float:
+def length_of_bar(image: np.ndarray, layout: OverlayLayout, number: int, ink: Colour) -> float:
     """Pixels of a bar that are drawn: where its colour is nearer than its track's."""
     left, top, right, bottom = layout.bars[number]
     row = image[(top + bottom) // 2, left:right].astype(float)
@@ -65,7 +65,7 @@ def length_of_bar(image: np.ndarray, layout: Layout, number: int, ink: Colour) -
     return float((share > 0.5).sum())
 
 
-def box_in(image: np.ndarray, layout: Layout, ink: Colour) -> np.ndarray | None:
+def box_in(image: np.ndarray, layout: OverlayLayout, ink: Colour) -> np.ndarray | None:
     """The box that is drawn: where straight lines of the class's colour are longest, longer than its tag is
     wide; None without any."""
     left, top, right, bottom = layout.picture
@@ -91,7 +91,7 @@ def check(film: Path, target: Path) -> tuple[int, int]:
     frames, originals = list(Media(target).frames()), list(Media(film).frames())
     np.testing.assert_allclose([f.time for f in frames], [f.time for f in originals], atol=1e-3)
     height, width = originals[0].image.shape[:2]
-    layout = Layout.of(width, height, len(classes))
+    layout = OverlayLayout.of(width, height, len(classes))
     assert frames[0].image.shape[:2] == layout.size[::-1]
     inks = [rgb(colour) for colour in class_colours(classes)]
     seen = missing = 0
@@ -203,7 +203,7 @@ def test_a_turned_video_is_shown_upright(home: Path, tmp_path: Path) -> None:
     film.write_bytes(data[:at] + quarter + data[at + len(quarter) :])
     drawn(home, film, tmp_path / "o.mp4")
     check(film, tmp_path / "o.mp4")
-    layout = Layout.of(height, width, 3)
+    layout = OverlayLayout.of(height, width, 3)
     left, top, right, bottom = layout.picture
     ours = next(Media(tmp_path / "o.mp4").frames()).image[top:bottom, left:right].astype(int)
     theirs = next(Media(film).frames()).image.astype(int)
@@ -248,7 +248,7 @@ def test_without_x264_another_encoder_does(
 @pytest.mark.parametrize("classes", [2, 7, 15])
 @pytest.mark.parametrize("size", [(64, 48), (321, 243), (360, 270), (1920, 1080), (1080, 1920), (640, 640)])
 def test_everything_has_its_place(size: tuple[int, int], classes: int) -> None:
-    layout = Layout.of(*size, classes)
+    layout = OverlayLayout.of(*size, classes)
     assert layout.size[0] % 2 == layout.size[1] % 2 == 0
     canvas = np.zeros(layout.size[::-1], int)
     for left, top, right, bottom in (layout.picture, *layout.bars, layout.strip):
@@ -329,7 +329,7 @@ def coloured(image: np.ndarray) -> int:
 
 
 def test_without_a_face_nothing_is_announced_in_colour() -> None:
-    layout = Layout.of(320, 240, 3)
+    layout = OverlayLayout.of(320, 240, 3)
     left, top, right, bottom = layout.panel
     seen, heard, neither = (canvas_of(*flags) for flags in ((True, True), (False, True), (False, False)))
     assert coloured(seen[top:bottom, left:right]) > 500
@@ -339,5 +339,5 @@ def test_without_a_face_nothing_is_announced_in_colour() -> None:
 
 def test_a_run_of_the_demo_set_is_marked_in_the_picture() -> None:
     plain, marked = canvas_of(True, True), canvas_of(True, True, "trained on the demo set")
-    left, top, right, bottom = Layout.of(320, 240, 3).picture
+    left, top, right, bottom = OverlayLayout.of(320, 240, 3).picture
     assert not plain[top:bottom, left:right].any() and marked[top:bottom, left:right].any()

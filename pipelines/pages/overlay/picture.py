@@ -24,7 +24,7 @@ DIMMED = 0.35  # how bright the strip of time is where no face was seen
 
 
 @dataclass(frozen=True)
-class Layout:
+class OverlayLayout:
     """The layout of the canvas, whose sides are even, as H.264 requires.
 
     Attributes:
@@ -44,7 +44,7 @@ class Layout:
     strip: Rectangle
 
     @classmethod
-    def of(cls, width: int, height: int, classes: int) -> Layout:
+    def of(cls, width: int, height: int, classes: int) -> OverlayLayout:
         """For pictures of ``width`` × ``height`` pixels and so many classes."""
         scale = max(1.0, SMALLEST / min(width, height))
         width, height = round(width * scale), round(height * scale)
@@ -117,7 +117,7 @@ class Canvas:
         self._has_face = has_face
         self._seconds = seconds
         self._window_at = window_at
-        self._layout: Layout | None = None
+        self._layout: OverlayLayout | None = None
         self._ground = lru_cache(maxsize=2)(self._draw_ground)
 
     def __call__(self, image: np.ndarray, box: np.ndarray | None, seconds: float) -> np.ndarray:
@@ -129,7 +129,7 @@ class Canvas:
             seconds: its time.
         """
         if self._layout is None:
-            self._layout = Layout.of(image.shape[1], image.shape[0], len(self._classes))
+            self._layout = OverlayLayout.of(image.shape[1], image.shape[0], len(self._classes))
         layout = self._layout
         window = int(self._window_at(np.array(seconds)))
         ground, tag = self._ground(layout, window)
@@ -146,7 +146,7 @@ class Canvas:
         return canvas
 
     def _draw_box(
-        self, canvas: np.ndarray, layout: Layout, box: Rectangle, tag: np.ndarray, window: int
+        self, canvas: np.ndarray, layout: OverlayLayout, box: Rectangle, tag: np.ndarray, window: int
     ) -> None:
         x0, y0, x1, y1 = box
         thick = max(2, layout.em // 8)
@@ -168,21 +168,21 @@ class Canvas:
             return self._classes[int(self._values[window].argmax())]
         return "no face: sound only" if self._has_sound[window] else "no face, no sound: a guess"
 
-    def _draw_mark(self, canvas: np.ndarray, layout: Layout) -> None:
+    def _draw_mark(self, canvas: np.ndarray, layout: OverlayLayout) -> None:
         left, top, right, bottom = layout.picture
         mark = _fitting_tag(self._mark, layout.em, FAINT, right - left)
         height, width = mark.shape[:2]
         if height <= bottom - top:
             canvas[bottom - height : bottom, left : left + width] = mark
 
-    def _draw_hand(self, canvas: np.ndarray, layout: Layout, share: float) -> None:
+    def _draw_hand(self, canvas: np.ndarray, layout: OverlayLayout, share: float) -> None:
         left, top, right, bottom = layout.strip
         x = left + round(min(max(share, 0.0), 1.0) * (right - left - 1))
         half = max(1, layout.em // 10)
         canvas[top:bottom, max(left, x - half - 1) : x + half + 2] = 0
         canvas[top:bottom, max(left, x - half) : x + half + 1] = INK
 
-    def _draw_ground(self, layout: Layout, window: int) -> tuple[np.ndarray, np.ndarray]:
+    def _draw_ground(self, layout: OverlayLayout, window: int) -> tuple[np.ndarray, np.ndarray]:
         """The canvas without its picture, and the tag of the face's box."""
         values = self._values[window]
         best = int(values.argmax())
