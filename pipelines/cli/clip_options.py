@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 PATTERN_HELP = """
 \b
-Patterns of --pattern, of paths without their suffix:
-  {name}         characters up to the one that follows
-  {name:REGEX}   what a regular expression matches; {:REGEX} without a name
+--pattern is matched against the end of each path, without its suffix:
+  {name}         characters up to the next one in the pattern
+  {name:REGEX}   what the regular expression matches; {:REGEX} has no name
   *, **/         anything within a name; any folders
-{emotion}, {subject} (or {actor}, {speaker}), {session} and {split} say what
-they say; other names help to tell recordings apart.
+{emotion}, {subject} (or {actor}, {speaker}), {session} and {split} have that
+meaning. Other names only distinguish recordings.
 """
 
 dataset_options = group(

@@ -36,8 +36,8 @@ Examples:
   avemo datasets check clips/ --manifest clips.csv --other-labels map
 {PATTERN_HELP}
 \b
-Exit code: 0 complete; 1 something is missing or needs a look; 2 wrong arguments, or
-no usable clip.
+Exit code: 0 complete; 1 something is missing or needs a look; 2 wrong arguments,
+or no usable clip.
 """
 
 
@@ -58,8 +58,8 @@ def list_() -> None:
 def check(folder: Path, **source: Any) -> int:
     """Compare DIR with what its data set should contain.
 
-    Prints the data set that was recognised, clips per class, subject and split, files that are left out with
-    the reason, and what is missing by the published counts. Files are listed, not decoded.
+    Prints the data set, its clips per class, subject and split, the files left out and why, and what is
+    missing compared with the published counts. Files are listed, not decoded.
     """
     from ..corpora.clips.find import tree_of
     from ..corpora.clips.labels import read_labels, with_labels

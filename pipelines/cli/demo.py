@@ -1,4 +1,4 @@
-"""``avemo demo``: a small AFEW-shaped set of talking-face clips to try everything on."""
+"""``avemo demo``: makes sample clips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from ..demo.set import DEMO_NOTE, Shot, claim, make
-from .framework import InputError, command
+from .framework import InputError, altered, command
+from .options import workers_option
 from .progress import progress_bar
 
 EXAMPLE = """
@@ -27,7 +28,7 @@ Example:
     default=4,
     show_default=True,
     metavar="N",
-    help="Clips of each class in the training part; validation and test have half as many.",
+    help="Training clips of each class; validation and test have half as many.",
 )
 @click.option(
     "--seed",
@@ -35,16 +36,15 @@ Example:
     default=0,
     show_default=True,
     metavar="N",
-    help="Another seed, another cast.",
+    help="Another seed gives other actors.",
 )
-@click.option("--workers", type=click.IntRange(min=0), default=0, metavar="N",
-              help="Processes side by side.  [default: one a core]")  # fmt: skip
+@altered(workers_option, help="Number of parallel processes.  [default: one per core]")
 def demo(folder: Path, clips_per_class: int, seed: int, workers: int) -> None:
-    """Make a small AFEW-shaped set of talking-face clips in DIR, with no download.
+    """Make sample clips in DIR, in AFEW's folder layout.
 
-    One public-domain photograph is moved by code into expressions, face shapes and head motions, with a
-    synthetic voice: it shows that the pipeline works and says nothing about human emotion. The same seed
-    draws the same clips. A run that was stopped goes on with the same command.
+    Code moves one public-domain photograph into expressions, face shapes and head motions, with a synthetic
+    voice. The clips show that the pipeline works; they say nothing about human emotion. The same seed makes
+    the same clips. If a run is stopped, the same command continues it.
     """
     missing = claim(folder, clips_per_class, seed)
     try:

@@ -1,4 +1,4 @@
-"""``avemo doctor``: what this machine has, and what to do about what it has not."""
+"""``avemo doctor``: tests this machine, and says how to get what is missing."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Examples:
   avemo doctor --json > machine.json
 
 \b
-Exit code: 0 all works; 1 something does not.
+Exit code: 0 everything works; 1 something does not.
 """
 
 
 @command("doctor", epilog=EXAMPLES)
 @json_result
 def doctor() -> int:
-    """Say what this machine has for avemo, each part tried: devices, decoders, detector, network, weights."""
-    from ..doctor.checks import BAD, examine
+    """Test each part that avemo needs on this machine: devices, decoders, detector, network, weights."""
+    from ..doctor import BAD, examine
 
     findings = []
     for finding in examine():

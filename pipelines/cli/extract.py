@@ -49,12 +49,12 @@ Examples:
   avemo-extract RML/ --tta none --backbone vgg19-227@vgg19-dcbb9e9d.pth \\
                 --segment-backbone vgg19@vgg19-dcbb9e9d.pth
   avemo-extract IEMOCAP_full_release/ --store iemocap
-  avemo-extract clips/ --prune                       (files were deleted since)
+  avemo-extract clips/ --prune                       (after deleting files)
   avemo-extract MELD/ --part 3/16 --store part-3     (one of 16 jobs)
 
 \b
-Exit code: 0 done; 1 done, but some clips failed, each named with its reason;
-2 wrong arguments or input; 130 interrupted: the same command goes on.
+Exit code: 0 done; 1 done, but some clips failed (each is named with its reason);
+2 wrong arguments or input; 130 interrupted (the same command continues).
 """
 
 
@@ -153,13 +153,13 @@ def main(
 ) -> int:
     """Turn the video clips in the folder CLIPS into features.
 
-    Finds and follows the main face of each clip, runs face networks over transformed views of it, turns
-    the sound into spectrograms, and keeps everything in a feature store. What is stored already is not
-    made again, so a run that was stopped goes on with the same command.
+    Tracks the main face of each clip, runs face networks over views of it, turns the sound into
+    spectrograms, and keeps everything in a feature store. Stored features are not computed again. If a
+    run is stopped, the same command continues it.
     """
     segments = segments or bool(segment_backbones)
     if not segments:
-        refuse_idle({"vad": "it says where speech is that is cut into segments; add --segments"})
+        refuse_idle({"vad": "it finds the speech for segments; add --segments"})
     from ...extract.plan import Plan
 
     plan = Plan(

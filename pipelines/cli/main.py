@@ -8,13 +8,13 @@ from ... import __version__
 from .lazy import LazyGroup
 
 COMMANDS = {
-    "extract": ("extract:main", "Clips to a store of features (also: avemo-extract)."),
-    "fuse": ("fuse:main", "A store to trained heads, scores and ensembles (also: avemo-fuse)."),
+    "extract": ("extract:main", "Extract features from clips into a store (also: avemo-extract)."),
+    "fuse": ("fuse:main", "Train heads on a store, score clips, make ensembles (also: avemo-fuse)."),
     "emotiw2019": (
         "emotiw2019:emotiw2019",
         "AFEW to the ensemble of a 2019 challenge submission.",
     ),
-    "datasets": ("datasets:datasets", "Say which data sets are known, and check a folder of one."),
+    "datasets": ("datasets:datasets", "List the known data sets, and check a folder of one."),
     "interspeech2019": (
         "interspeech2019:interspeech2019",
         "Clips in segments, an LSTM over each: the tables of a 2019 paper.",
@@ -23,14 +23,14 @@ COMMANDS = {
         "preview:preview",
         "Show which face was taken in each clip, on contact sheets.",
     ),
-    "store": ("store:store", "Look after a store: status, verify, import, merge, export."),
+    "store": ("store:store", "Inspect, check, merge and export feature stores."),
     "pretrain": (
         "pretrain:pretrain",
         "Train a network on pictures, recordings or their segments.",
     ),
     "weights": ("weights:weights", "Find, fetch and check the weights of face networks."),
-    "doctor": ("doctor:doctor", "Say what this machine has, and what to do about what it has not."),
-    "demo": ("demo:demo", "Make a small set of talking-face clips to try everything on."),
+    "doctor": ("doctor:doctor", "Test this machine, and say how to get what is missing."),
+    "demo": ("demo:demo", "Make sample clips."),
 }
 
 

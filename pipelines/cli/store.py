@@ -1,4 +1,4 @@
-"""``avemo store``: looking after a feature store."""
+"""``avemo store``: inspects, checks, merges and exports feature stores."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..corpora.clips.found import count_of, first_of
-from ..store.importing import import_
 from ..stores import open_store
-from .framework import InputError, command, json_result, tell_result, wants_json
+from .framework import InputError, altered, command, json_result, show_result
+from .options import store_option
 from .outputs import overwrite_option, refuse_existing
 from .progress import progress_bar
+from .store_import import import_
 
 if TYPE_CHECKING:
     from ...cache.checks import Findings
@@ -31,15 +32,15 @@ store_argument = click.argument("path", metavar="[STORE]", default=DEFAULT, type
 @store_argument
 @json_result
 def status(path: Path) -> None:
-    """Say what is in a store.
+    """Show what a store holds.
 
     Clips, labels, faces, streams and failures of STORE (default: features).
     """
-    from ..store.report import as_text, report
+    from ..store_status import status_text, store_status
 
     with open_store(path) as store:
-        found = report(store)
-    tell_result(found) if wants_json() else click.echo(as_text(found))
+        found = store_status(store)
+    show_result(found, status_text)
 
 
 @command("verify")
@@ -52,13 +53,13 @@ def status(path: Path) -> None:
 )
 @json_result
 def verify(path: Path, repair: bool) -> int:
-    """See whether a store is whole.
+    """Check a store for damage.
 
     Reads every array of STORE (default: features) and compares its checksum, and checks each line of its
     journals.
 
     \b
-    Exit code: 0 whole; 1 something is wrong, each named; 2 no such store.
+    Exit code: 0 no damage; 1 damage, each case named; 2 no such store.
     """
     from ...cache import checks
     from ...cache.store import FeatureStore
@@ -73,10 +74,7 @@ def verify(path: Path, repair: bool) -> int:
         click.echo(f"{line}", err=True)
     for shard in found.unused:
         click.echo(f"{shard}: mentioned in no journal; a process was killed before it was", err=True)
-    if wants_json():
-        tell_result(_verified(store, found, repair))
-    else:
-        click.echo(_verdict(path, len(store.rows), found, repair))
+    show_result(_verified(store, found, repair), lambda _: _verdict(path, len(store.rows), found, repair))
     return 1 if found else 0
 
 
@@ -112,7 +110,7 @@ def _verified(store: FeatureStore, found: Findings, repaired: bool) -> dict[str,
 def export(paths: tuple[Path, ...], overwrite: bool) -> None:
     """Write a store into one file.
 
-    FILE.h5 gets all of STORE (default: features) and needs nothing beside it.
+    FILE.h5 holds all of STORE (default: features); no other file is needed.
     """
     if len(paths) > 2:
         raise click.UsageError(f"{len(paths)} paths given; [STORE] FILE.h5 expected")
@@ -141,27 +139,26 @@ Examples:
 
 @command("remove", epilog=REMOVE_EXAMPLES)
 @click.argument("names", metavar="[CLIP]...", nargs=-1)
-@click.option("--store", "path", type=click.Path(path_type=Path), default=DEFAULT, show_default=True,
-              metavar="DIR", help="The feature store.")  # fmt: skip
-@click.option("--gone", is_flag=True, help="Remove all clips whose files are not there any more.")
-def remove(names: tuple[str, ...], path: Path, gone: bool) -> None:
+@altered(store_option, help="Feature store.")
+@click.option("--gone", is_flag=True, help="Remove all clips whose files no longer exist.")
+def remove(names: tuple[str, ...], store: Path, gone: bool) -> None:
     """Remove clips from a store.
 
-    CLIP is an id, or SPLIT/ID. Shards are never changed, so the arrays keep their space; avemo store merge
-    NEW STORE makes a store without them.
+    CLIP is an id, or SPLIT/ID. Shards never change, so this frees no space; avemo store merge NEW STORE
+    makes a store without the removed clips.
     """
     if not names and not gone:
         raise click.UsageError("name the clips to remove, as SPLIT/ID or ID, or give --gone")
-    with open_store(path) as store:
-        clips = [row.clip for row in store.rows]
-        chosen = [_the_clip(name, clips, path) for name in names]
+    with open_store(store) as opened:
+        clips = [row.clip for row in opened.rows]
+        chosen = [_the_clip(name, clips, store) for name in names]
         chosen += [clip for clip in clips if gone and clip.path and not Path(clip.path).exists()]
         chosen = list(dict.fromkeys(chosen))
-        with store.writer() as writer:
+        with opened.writer() as writer:
             for clip in chosen:
                 writer.remove(clip)
     told = f": {first_of(chosen)}" if chosen else ", as every clip's file is there"
-    click.echo(f"{path}: removed {count_of(len(chosen), 'clip')}{told}; {len(clips) - len(chosen)} left")
+    click.echo(f"{store}: removed {count_of(len(chosen), 'clip')}{told}; {len(clips) - len(chosen)} left")
 
 
 def _the_clip(name: str, clips: Sequence[Clip], path: Path) -> Clip:
@@ -184,8 +181,9 @@ Examples:
   avemo store merge features more/features
 
 \b
-Exit code: 0 done; 1 done, but damaged arrays were left out, each named; 2 nothing was done, because of wrong
-arguments or stores that contradict each other; 130 interrupted: the same command goes on.
+Exit code: 0 done; 1 done, but damaged arrays were left out (each is named); 2 nothing
+done: wrong arguments, or stores that contradict each other; 130 interrupted (the
+same command continues).
 """
 
 
@@ -193,11 +191,11 @@ arguments or stores that contradict each other; 130 interrupted: the same comman
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("stores", metavar="STORE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 def merge(out: Path, stores: tuple[Path, ...]) -> int:
-    """Bring stores together into one.
+    """Merge stores into one.
 
-    OUT, a new store or one to add to, gets all clips and features of each STORE. What is the same in several
-    is kept once. Where two tell of a clip in different ways (another file, label, or settings of extraction),
-    nothing is done, and the differences are named. Every array that is taken is checked.
+    OUT, a new or an existing store, gets all clips and features of each STORE. What several stores have is
+    kept once. If two stores disagree about a clip (its file, label or extraction settings), nothing is done
+    and the differences are named. Every copied array is checked.
     """
     named = [path.resolve() for path in (out, *stores)]
     for i, path in enumerate(named):
@@ -263,7 +261,7 @@ Examples:
 store = click.Group(
     "store",
     commands=[status, verify, import_, merge, remove, export],
-    help="Look after a feature store.",
+    help="Inspect, check, merge and export feature stores.",
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

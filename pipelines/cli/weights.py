@@ -1,4 +1,4 @@
-"""``avemo weights``: which weights there are, and having them here."""
+"""``avemo weights``: lists, fetches and checks weights."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=T
 @click.argument("pattern", default="*")
 @json_result
 def list_(pattern: str) -> None:
-    """List the weights whose name fits PATTERN.
+    """List known weights.
 
-    PATTERN is a part of the name, or has * and ?, as in 'resnet*' or ferplus.
+    PATTERN selects names: a part of them, or with * and ?, as in 'resnet*' or ferplus.
     """
     from ...extract.backbones.zoo import matches
     from ..weights.report import as_table, records
@@ -38,10 +38,10 @@ def list_(pattern: str) -> None:
 @names_argument
 @json_result
 def show(names: tuple[str, ...]) -> None:
-    """Say all that is known of weights.
+    """Show all that is known about weights.
 
-    Classes, what goes in and comes out, licence, source, checksum; for those that are here, the file and
-    whether it is whole.
+    Classes, input and output, licence, source, checksum and, for those on this machine, the file and whether
+    it is intact.
     """
     from ..weights.report import as_text
 
@@ -52,18 +52,18 @@ def show(names: tuple[str, ...]) -> None:
 @command("fetch")
 @names_argument
 @click.option(
-    "--url", metavar="URL", help="Get the file from here, a mirror, instead. The checks are the same."
+    "--url", metavar="URL", help="Fetch the file from this mirror instead; the checks are the same."
 )
 @click.option("--again", is_flag=True, help="Fetch it even if it is here.")
 def fetch(names: tuple[str, ...], url: str | None, again: bool) -> int:
     """Download weights.
 
-    A download that broke off goes on where it stopped, and what arrived is checked: its checksum where one
-    is known, and whether it loads into its network. Nothing in it is run.
+    An interrupted download continues where it stopped. Each file is checked: its checksum, if one is known,
+    and whether it loads into its network. No code in it is run.
 
     \b
-    Exit code: 0 all are here; 1 some are not; 2 the only one asked for is not, or there is none
-    of that name; 130 interrupted: the same command goes on.
+    Exit code: 0 all are here; 1 some are not; 2 the only one asked for is not, or no
+    weights have that name; 130 interrupted (the same command continues).
     """
     from ...extract.backbones.zoo import of_name
 
@@ -92,13 +92,13 @@ def fetch(names: tuple[str, ...], url: str | None, again: bool) -> int:
 @click.argument("files", metavar="[FILE|NAME]...", nargs=-1)
 @json_result
 def verify(files: tuple[str, ...]) -> int:
-    """See whether weights are whole.
+    """Check weights for damage.
 
-    Each FILE, or the file of each NAME (default: all that are here), is recognised by its tensors and
-    loaded into its network, and its SHA-256 is compared with the published one or with that on its card.
+    Recognises each FILE, or the file of each NAME (default: all on this machine), by its tensors, loads it
+    into its network, and compares its SHA-256 with the published one or that on its card.
 
     \b
-    Exit code: 0 all are whole; 1 some are not, each with its reason.
+    Exit code: 0 all are intact; 1 some are not (each is named with its reason).
     """
     from ...extract.backbones.weights_folder import stored
     from ..weights.check import check
@@ -132,12 +132,12 @@ def verify(files: tuple[str, ...]) -> int:
 @command("add")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--as", "name", metavar="NAME", help="ARCHITECTURE or ARCHITECTURE@TAG, as in ir50@affectnet.")
-@click.option("--licence", metavar="TEXT", help="The licence of the weights, to be noted.")
+@click.option("--licence", metavar="TEXT", help="Licence of the weights, for the card.")
 def add(file: Path, name: str | None, licence: str | None) -> None:
-    """Put a weights file of yours where --backbone finds it by name.
+    """Add a weights file of yours, so that --backbone finds it by name.
 
-    FILE is read without running anything in it, recognised by its tensors, and kept as .safetensors with
-    a card that says where it came from.
+    FILE is recognised by its tensors and kept as .safetensors, with a card that records its origin. No code
+    in it is run.
     """
     from ..weights.add import add as put
 
@@ -227,8 +227,8 @@ Examples:
 weights = click.Group(
     "weights",
     commands=[list_, show, fetch, verify, add],
-    help="Find, fetch and check the weights of face networks.\n\nThey are kept in the folder that the "
-    "environment variable AVEMO_WEIGHTS names, else in avemo/weights of the user's cache.",
+    help="Find, fetch and check the weights of face networks.\n\nThey are kept in the folder $AVEMO_WEIGHTS, "
+    "or else in avemo/weights of your cache folder.",
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner, Result
 
+from avemo.pipelines import doctor as doctor_checks
 from avemo.pipelines.cli.main import main
-from avemo.pipelines.doctor import checks as doctor_checks
-from avemo.pipelines.doctor.checks import CHECKS, Finding
+from avemo.pipelines.doctor import CHECKS, Finding
 
 
 def doctor(*arguments: str) -> Result:

@@ -83,8 +83,8 @@ def networks(name: str) -> Iterator[Finding]:
 def device(name: str) -> Iterator[Finding]:
     import torch
 
-    from ...extract.plan import best_device
-    from ...extract.precision import resolve_precision
+    from ..extract.plan import best_device
+    from ..extract.precision import resolve_precision
 
     best = best_device()
     known = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
@@ -96,7 +96,7 @@ def device(name: str) -> Iterator[Finding]:
 def cores(name: str) -> Iterator[Finding]:
     import torch
 
-    from ...extract.run import usable_cores
+    from ..extract.run import usable_cores
 
     usable = usable_cores()
     limit = os.environ.get("OMP_NUM_THREADS", "")
@@ -142,7 +142,7 @@ def _decodes(codec: str) -> bool:
 def detectors(name: str) -> Iterator[Finding]:
     import numpy as np
 
-    from ...extract.detectors import DETECTORS, load_detector
+    from ..extract.detectors import DETECTORS, load_detector
 
     load_detector("dlib")(np.zeros((96, 96, 3), np.uint8))
     others = ", ".join(f"{each}@FILE" for each in DETECTORS if each != "dlib")
@@ -153,9 +153,9 @@ def backbone(name: str) -> Iterator[Finding]:
     """The default network, on pictures of nothing."""
     import numpy as np
 
-    from ...extract import DEFAULT_BACKBONE
-    from ...extract.backbones import load_backbone
-    from ...extract.plan import best_device
+    from ..extract import DEFAULT_BACKBONE
+    from ..extract.backbones import load_backbone
+    from ..extract.plan import best_device
 
     network = load_backbone(DEFAULT_BACKBONE, best_device(), "auto")
     size = network.spec.input_size
@@ -168,7 +168,7 @@ def backbone(name: str) -> Iterator[Finding]:
 
 
 def weights(name: str) -> Iterator[Finding]:
-    from ...extract.backbones.weights_folder import folder, stored
+    from ..extract.backbones.weights_folder import folder, stored
 
     here = stored()
     brought = ", ".join(each.name for each in here if each.place != "cached")

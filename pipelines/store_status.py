@@ -9,11 +9,11 @@ from typing import Any
 
 import h5py
 
-from ...cache.keys import FeatureKey
-from ...cache.rows import Entry, Row
-from ...cache.shards import READING, own_dataset
-from ...cache.store import FeatureStore
-from ..cli.table import aligned
+from ..cache.keys import FeatureKey
+from ..cache.rows import Entry, Row
+from ..cache.shards import READING, own_dataset
+from ..cache.store import FeatureStore
+from .cli.table import aligned
 
 STATUSES = ("ok", "absent", "failed")
 FAILURES_SHOWN = 20
@@ -21,7 +21,7 @@ FAILURES_SHOWN = 20
 Record = dict[str, Any]
 
 
-def report(store: FeatureStore) -> Record:
+def store_status(store: FeatureStore) -> Record:
     """Counts of clips, labels, frames with faces, streams and failures, as JSON values."""
     splits: dict[str, list[Row]] = defaultdict(list)
     for row in store.rows:
@@ -39,7 +39,7 @@ def report(store: FeatureStore) -> Record:
     }
 
 
-def as_text(found: Record) -> str:
+def status_text(found: Record) -> str:
     """A report as tables, and the first failures with their reasons."""
     parts = [f"{found['store']}: {found['clips']} clips"]
     if found["clips"]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ...cache.clips import Clip
-from ..cli.framework import InputError, command, group
-from ..cli.progress import progress_bar
 from ..corpora.clips.found import ONLY_SPLIT, count_of, first_of
+from .framework import InputError, altered, command, group
+from .options import store_option
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ...cache.arrays import Arrays
@@ -24,12 +25,12 @@ MAP_COLUMNS = ("file", "clip", "split", "label", "subject")
 EXAMPLES = """
 \b
 FEATURES is one of
-  a folder of .npy files, one a clip   fgnet/000046280.npy, fgnet/train/000046280.npy
-  an HDF5 file, a data set a clip      /000046280, /train/000046280
-  an .npz file, an array a clip        numpy.savez("fgnet.npz", **{"train/000046280": values})
-Each array is [frames, values]. A frame without a vector (no face, say) is a row of NaN; it is left out when
-the feature is read. A file's name is the clip's id; where two splits have the same id, a folder (group)
-called as the split tells them apart, or --map does: a CSV with the columns file, clip, and as needed split.
+  a folder of .npy files, one per clip   fgnet/000046280.npy, fgnet/train/000046280.npy
+  an HDF5 file, a data set per clip      /000046280, /train/000046280
+  an .npz file, an array per clip        numpy.savez("fgnet.npz", **{"train/000046280": values})
+Each array is [frames, values]. A row of NaN is a frame without a vector (no face, for example) and is skipped
+when the feature is read. A file's name is the clip's id. If two splits have the same id, a folder (group)
+named as the split tells them apart, or --map does: a CSV with the columns file, clip and, as needed, split.
 
 \b
 Examples:
@@ -41,8 +42,8 @@ Examples:
   avemo-fuse train --visual basic:fgnet
 
 \b
-Exit code: 0 done; 1 done, but some arrays could not be used, each named with its reason;
-2 wrong arguments or input; 130 interrupted: the same command goes on.
+Exit code: 0 done; 1 done, but some arrays could not be used (each is named with its
+reason); 2 wrong arguments or input; 130 interrupted (the same command continues).
 """
 
 
@@ -80,17 +81,16 @@ Exit code: 0 done; 1 done, but some arrays could not be used, each named with it
         metavar="RATE",
         help="Vectors per second.  [default: the times of the store's frames, or evenly over them]",
     ),
-    click.option("--note", metavar="TEXT", help="What made the features; kept with them and with every run."),
+    click.option("--note", metavar="TEXT", help="What made the features; kept with them and with each run."),
 )
 @group(
     "Output",
-    click.option("--store", "path", type=click.Path(path_type=Path), default="features", show_default=True,
-                 metavar="DIR", help="Feature store to add to."),
+    altered(store_option, help="Feature store to add to."),
     click.option("--replace", is_flag=True, help="Replace features of that name."),
 )  # fmt: skip
 def import_(
     features: Path,
-    path: Path,
+    store: Path,
     name: str,
     table: Path | None,
     frames: str,
@@ -99,10 +99,10 @@ def import_(
     replace: bool,
     add_clips: bool,
 ) -> int:
-    """Put per-frame features made elsewhere into a store.
+    """Add per-frame features of another program to a store.
 
-    They become the statistic `basic` of a backbone called NAME, to train on as `--visual basic:NAME`. What
-    is stored already is not stored again.
+    They become the statistic `basic` of a backbone named NAME; train on them with `--visual basic:NAME`.
+    Features that are stored already are skipped.
     """
     if add_clips and table is None:
         raise click.UsageError("--add-clips needs --map, a CSV that says which clips there are")
@@ -111,16 +111,16 @@ def import_(
     from ...cache.store import FeatureStore
 
     wanted, problems = ({}, {}) if table is None else read_map(table)
-    with open_arrays(features) as arrays, FeatureStore(path, create=add_clips) as store:
-        clips = [row.clip for row in store.rows]
+    with open_arrays(features) as arrays, FeatureStore(store, create=add_clips) as opened:
+        clips = [row.clip for row in opened.rows]
         if table is None:
             matched = match(arrays.names, clips)
         else:
             matched = match_by_map(arrays.names, wanted, clips, ONLY_SPLIT if add_clips else "")
         matched.refused |= problems
-        _need_some(matched, arrays, store, table)
-        work = Import(store, arrays, matched, name, frames, fps, note, replace)
-        return _work(work, arrays, matched, store)
+        _need_some(matched, arrays, opened, table)
+        work = Import(opened, arrays, matched, name, frames, fps, note, replace)
+        return _work(work, arrays, matched, opened)
 
 
 def _need_some(matched: Matched, arrays: Arrays, store: FeatureStore, table: Path | None) -> None:

@@ -1,1 +1,0 @@
-"""Looking after a feature store."""
