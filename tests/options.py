@@ -8,7 +8,12 @@ from itertools import pairwise
 from avemo.fusion.errors import FusionError
 from avemo.fusion.heads.registry import HEADS, acting, settings_for
 
-SIZES = ("--hidden", "--outputs", "--factors", "--lr")
+SIZES = ("hidden", "outputs", "factors")
+
+
+def keys(*texts: str) -> list[str]:
+    """``--set`` before each of ``KEY=VALUE``."""
+    return [word for text in texts for word in ("--set", text)]
 
 
 def without_idle(arguments: Sequence[object]) -> list[str]:
@@ -25,6 +30,8 @@ def without_idle(arguments: Sequence[object]) -> list[str]:
         able = acting(settings_for(fusion, **attentions))
     except FusionError:
         return words
-    able |= set() if "lr=" in given.get("--grid", "") else {"lr"}
-    idle = {place for place, word in enumerate(words) if word in SIZES and word[2:] not in able}
+    sizes = {*SIZES} - able
+    sets = enumerate(pairwise(words))
+    idle = {place for place, (word, key) in sets if word == "--set" and key.partition("=")[0] in sizes}
+    idle |= {place for place, word in enumerate(words) if word == "--lr" and "lr=" in given.get("--grid", "")}
     return [word for place, word in enumerate(words) if not {place, place - 1} & idle]

@@ -8,7 +8,6 @@ torchvision's, so a file of those begins either.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch.nn import functional
 
 from ..errors import FusionError
 from ..training.batches import Padded
+from .settings import EncoderSettings
 
 WIDTHS = (64, 192, 384, 256, 256)
 LAYERS = {  # kernel, stride, padding
@@ -27,24 +27,6 @@ LAYERS = {  # kernel, stride, padding
 }
 POOLED = ("0", "3")  # the layers after which a pooling of 3 every 2 follows, beside the last
 STRIDE, FIRST, LEAST = 32, 31, 63  # frames: a vector every 32, around the 32nd at first; 63 give the first
-
-
-@dataclass(frozen=True)
-class EncoderSettings:
-    """An encoder before a stream's attention.
-
-    Attributes:
-        name: in :data:`ENCODERS`.
-        channels: of the stream's frames, ``D = channels × bins``: 1 for a spectrogram, 3 for log-Mel with
-            its deltas, or for x, y, z of facial markers.
-        lrn: whether local response normalisation follows each ReLU.
-        weights: SHA-256 of the file that the training starts from; empty for random weights.
-    """
-
-    name: str
-    channels: int = 1
-    lrn: bool = True
-    weights: str = ""
 
 
 class LocalResponseNorm(nn.Module):

@@ -21,9 +21,8 @@ from ..features.recipes import AUDIO, VISUAL
 from . import fbp, joined, segments  # noqa: F401 (they register their heads)
 from .attention import ATTENTIONS, attention_class
 from .base import HEADS, Head
-from .encoders import EncoderSettings
 from .plugins import VARIABLE, load_plugins
-from .settings import ATTENDING, OPTIONAL, HeadSettings, SegmentSettings, TrunkSettings
+from .settings import ATTENDING, OPTIONAL, EncoderSettings, HeadSettings, SegmentSettings, TrunkSettings
 
 __all__ = [
     "HEADS",

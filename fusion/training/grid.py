@@ -10,27 +10,16 @@ from typing import Any
 
 from ..errors import FusionError
 from ..heads.registry import check_acting
-from ..heads.settings import HeadSettings, TrunkSettings
+from ..heads.settings import KEYS, HeadSettings, Key
 from .settings import TrainingSettings
 from .training import Setup
 
-TRUNKS = {"trunks": "count", "trunk_outputs": "outputs", "trunk_factors": "factors"}  # of the heads of trunks
-HEAD = (
-    "dropout",
-    "attention_dropout",
-    "classifier_dropout",
-    "hidden",
-    "outputs",
-    "factors",
-    "lambda_visual",
-    "lambda_audio",
-    *TRUNKS,
-    "decision_weight",
-)
+HEAD = ("dropout", *(name for name, key in KEYS.items() if key.kind in (int, float)))
 TRAINING = tuple(field.name for field in fields(TrainingSettings))
-COUNTS = ("hidden", "outputs", "factors", *TRUNKS, "epochs", "batch", "halve_after")  # no fractions
-SHORT = {"lambda_a": "lambda_audio", "lambda_v": "lambda_visual", "lr": "learning_rate"}
-FORM = 'expected NAME=A|B|C or NAME=FROM:TO:STEP, as in "lambda_a=0:1:0.1, lr=1e-4|1e-3, seed=0:4"'
+COUNTS = ("epochs", "batch", "halve_after")  # from 1, without fractions
+SHARE = Key(float, "", least=0, below=1)
+SHORT = {"lr": "learning_rate"}
+FORM = 'expected NAME=A|B|C or NAME=FROM:TO:STEP, as in "lambda_audio=0:1:0.1, lr=1e-4|1e-3, seed=0:4"'
 MOST = 10_000  # values
 
 
@@ -51,11 +40,11 @@ class Grid:
         for name, values in self.axes.items():
             if name not in (*HEAD, *TRAINING):
                 raise FusionError(f"a grid over {name!r}? There are {', '.join((*HEAD, *TRAINING))}, seed")
-            least = 1 if name in COUNTS else 0
             for value in values:
-                strange = value != int(value) if name in COUNTS else False
-                if strange or value < least or (name.endswith("dropout") and value >= 1):
-                    raise FusionError(f"{name} in the grid cannot be {value:g}")
+                if not _key(name).fits(value):
+                    raise FusionError(
+                        f"{name} in the grid cannot be {value:g}; expected {_key(name).expected}"
+                    )
             if len({*values}) != len(values):
                 raise FusionError(
                     f"{name} in the grid has the same value twice: {', '.join(map(str, values))}"
@@ -86,10 +75,7 @@ class Grid:
     @property
     def points(self) -> list[dict[str, float]]:
         """All combinations; the last axis varies first."""
-        values = (
-            [int(value) if name in COUNTS else float(value) for value in axis]
-            for name, axis in self.axes.items()
-        )
+        values = ([_key(name).kind(value) for value in axis] for name, axis in self.axes.items())
         return [dict(zip(self.axes, point, strict=True)) for point in product(*values)]
 
     @property
@@ -106,7 +92,7 @@ class Grid:
         for name in self.axes:
             if name in HEAD:
                 try:
-                    check_acting(head, ["trunks" if name in TRUNKS else name])
+                    check_acting(head, [KEYS[name].of[0] if name in KEYS else name])
                 except FusionError as error:
                     raise FusionError(f"{name} in the grid does nothing: {error}") from error
 
@@ -115,12 +101,18 @@ class Grid:
         return [_at(setup, point) for point in self.points]
 
 
+def _key(name: str) -> Key:
+    if name in KEYS:
+        return KEYS[name]
+    if name == "dropout":
+        return SHARE
+    return Key(int if name in COUNTS else float, "", least=1 if name in COUNTS else 0)
+
+
 def _at(setup: Setup, point: Mapping[str, Any]) -> Setup:
-    own = {name: value for name, value in point.items() if name in HEAD and name not in TRUNKS}
-    trunks = {field: point[name] for name, field in TRUNKS.items() if name in point}
-    if trunks:
-        own["trunks"] = replace(setup.head.trunks or TrunkSettings(), **trunks)
-    head: HeadSettings = replace(setup.head, **own)
+    head = setup.head.with_keys({name: value for name, value in point.items() if name in KEYS})
+    if "dropout" in point:
+        head = replace(head, dropout=point["dropout"])
     training = replace(setup.training, **{name: point[name] for name in TRAINING if name in point})
     return replace(setup, head=head, training=training)
 

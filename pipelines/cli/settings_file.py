@@ -1,6 +1,7 @@
 """``--config FILE.toml`` and ``--dump-config``: the options of a command, in a file.
 
 A key is an option's name without its dashes: ``lr = 1e-3``, ``backbone = ["ir50@a.pth", "ir50@b.pth"]``.
+``--set KEY=VALUE`` is a table there: ``set.trunks = 3``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ else:
     import tomli as tomllib
 
 NEVER = ("config", "dump_config")
+TABLE = "KEY=VALUE"
 
 
 def settable(command: click.Command) -> dict[str, click.Option]:
@@ -53,21 +55,25 @@ def read(path: Path, context: click.Context) -> dict[str, Any]:
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(options)}"
             raise InputError(f"{path}: {context.command.name} has no option {key!r}; {hint}")
         option = options[key]
+        if option.metavar == TABLE and isinstance(value, dict):
+            texts = {name: each if isinstance(each, str) else literal(each) for name, each in value.items()}
+            value = [f"{name}={text}" for name, text in texts.items()]
         wanted, fits = _expected(option, value)
         if not fits:
             raise InputError(f"{path}: {key} = {literal(value)}: expected {wanted}")
+        settings[option.name or ""] = value
         try:
             option.process_value(context, value)
         except click.BadParameter as error:
             raise InputError(f"{path}: {key} = {literal(value)}: {error.message}") from error
-        settings[option.name or ""] = value
     return settings
 
 
 def _expected(option: click.Option, value: Any) -> tuple[str, bool]:
     """What a value should be, in words, and whether it is."""
     if option.multiple:
-        return "a list of texts", isinstance(value, list) and all(isinstance(each, str) for each in value)
+        what = "a table" if option.metavar == TABLE else "a list of texts"
+        return what, isinstance(value, list) and all(isinstance(each, str) for each in value)
     if option.is_flag:
         return "true or false", isinstance(value, bool)
     if isinstance(option.type, click.types.FloatParamType):
@@ -94,7 +100,9 @@ def dumped(command: click.Command, values: Mapping[str, Any]) -> str:
     for key, option in settable(command).items():
         name = option.name or ""
         value = values.get(name)
-        if value is not None:
+        if isinstance(value, Mapping):
+            lines += [f"{key}.{part} = {literal(own)}" for part, own in value.items()]
+        elif value is not None:
             lines.append(f"{'' if is_given(name) else '# '}{key} = {literal(value)}")
     return "\n".join(lines)
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from ...fusion.errors import FusionError
 from ...fusion.heads.registry import acting, check_acting, head_class, settings_for
+from ...fusion.heads.settings import KEYS
 from ...fusion.training.grid import Grid
 from ..recipes.presets import with_preset
 from .settings import CrossValidationSettings, HeadTraining
@@ -14,12 +15,9 @@ from .settings import CrossValidationSettings, HeadTraining
 Settings = TypeVar("Settings", bound=HeadTraining)
 
 SETTINGS = {
+    **{name: (key.of[0],) for name, key in KEYS.items() if name != "lrn"},
     **{name: (name,) for name in ("dropout", "visual_attention", "audio_attention")},
-    **{name: (name,) for name in ("visual_encoder", "audio_encoder", "hidden", "outputs", "factors")},
-    **{name: (name,) for name in ("bias", "lambda_visual", "lambda_audio", "signed_sqrt", "ag_norm")},
-    **{name: (name,) for name in ("decision_weight", "attention_dropout", "classifier_dropout", "whole")},
-    **dict.fromkeys(("trunks", "trunk_seconds", "trunk_outputs", "trunk_factors"), ("trunks",)),
-    **dict.fromkeys(("lstm", "dense", "vote"), ("segments",)),
+    **{name: (name,) for name in ("visual_encoder", "audio_encoder")},
     "attention": ("visual_attention", "audio_attention"),
 }
 """Field of the settings, or key of the head → the fields of a head that it is about."""
@@ -42,7 +40,8 @@ def _of_head(settings: HeadTraining) -> dict[str, str]:
     attentions = {f"{stream}_attention": getattr(settings, f"{stream}_attention") for stream in READ}
     attentions = {name: value or settings.attention for name, value in attentions.items()}
     attended = {name: value for name, value in attentions.items() if value and head.attends}
-    plain = settings_for(fusion, **attended)
+    whole = {"whole": True} if settings.head.get("whole") and "whole" in head.options else {}
+    plain = settings_for(fusion, **attended, **whole)
     able = acting(plain)
     found = {}
     for name, fields in SETTINGS.items():

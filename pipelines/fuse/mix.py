@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from ..cli.console import Console, tell
-from ..cli.framework import command, given, group, keep_result, refuse_idle, with_options_of
-from ..cli.fuse.options import FEATURES_HELP, read
+from ..cli.framework import command, given, group, keep_result, with_options_of
+from ..cli.fuse.options import FEATURES_HELP, read, refuse
 from ..cli.fuse.train import train
 from ..cli.outputs import refuse_existing
 from .notes import demo_note
@@ -60,7 +60,7 @@ def mix(heads: str, out: Path, **options: Any) -> None:
     shared, preset = read(TrainSettings, {**options, "members": 1, "grid": None, "choose_grid": "all"})
     rows = [{"fusion": name, "members": count, "out": out / name} for name, count in wanted.items()]
     every, idle = for_rows(shared, given() | {*shared.head}, preset, rows, "head")
-    refuse_idle(idle)
+    refuse(idle, shared.head)
     own = next((out / fusion for fusion in wanted if (out / fusion).exists()), None)
     refuse_existing(out.glob("scores-*.csv"), shared.overwrite, unless=own)
     # all of them before the first is trained

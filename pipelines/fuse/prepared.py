@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -23,13 +23,13 @@ from ...fusion.heads.attention import attention_class
 from ...fusion.heads.registry import (
     EncoderSettings,
     HeadSettings,
-    SegmentSettings,
-    TrunkSettings,
     build_head,
+    check_acting,
     complete,
     head_class,
     settings_for,
 )
+from ...fusion.heads.settings import KEYS
 from ...fusion.training.cards import Card, settings_of
 from ...fusion.training.duplicates import content_of
 from ...fusion.training.grid import Grid
@@ -37,13 +37,6 @@ from ...fusion.training.training import Setup
 from .notes import demo_note
 from .settings import HeadTraining
 
-TRUNK_OPTIONS = {
-    "trunks": "count",
-    "trunk_seconds": "seconds",
-    "trunk_outputs": "outputs",
-    "trunk_factors": "factors",
-}
-SEGMENT_OPTIONS = ("lstm", "dense", "vote")
 ENCODED = {"audio": "spectrogram", "visual": "markers"}
 """The feature of each stream that an encoder reads where none is named."""
 
@@ -166,18 +159,16 @@ def head_settings(settings: HeadTraining) -> HeadSettings:
     Raises:
         FusionError: there is no such head or attention, or it does not read something that is given.
     """
-    keys = {name: value for name, value in settings.head.items() if name != "lrn"}
-    trunks = {field: keys.pop(name) for name, field in TRUNK_OPTIONS.items() if name in keys}
-    segments = {each.name: keys.pop(each.name) for each in fields(SegmentSettings) if each.name in keys}
+    keys = HeadSettings().with_keys(settings.head)
     given = {
         "visual_attention": settings.visual_attention or settings.attention,
         "audio_attention": settings.audio_attention or settings.attention,
-        "trunks": TrunkSettings(**trunks) if trunks else None,
-        "segments": SegmentSettings(**segments) if segments else None,
         "dropout": settings.dropout,
-        **keys,
+        **{name: getattr(keys, name) for name in {KEYS[key].of[0] for key in settings.head if key != "lrn"}},
     }
-    return settings_for(settings.fusion, **{name: v for name, v in given.items() if v is not None})
+    made = settings_for(settings.fusion, **{name: v for name, v in given.items() if v is not None})
+    check_acting(made, [KEYS[key].of[0] for key in settings.head if key != "lrn"])
+    return made
 
 
 def encoders(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...fusion.heads.settings import HeadSettings
 from ...fusion.training.settings import SESSION, TrainingSettings
 
 Self = TypeVar("Self", bound="HeadTraining")
@@ -20,8 +21,8 @@ Self = TypeVar("Self", bound="HeadTraining")
 class HeadTraining:
     """Which head is trained on what, and how: what training and cross-validation share.
 
-    ``head`` holds the settings of the head that have no field here, by their keys; what is not there is as in
-    the head's paper.
+    ``head`` holds settings of the head by their keys (:data:`avemo.fusion.heads.settings.KEYS`); what is not
+    there is as in the head's paper.
     """
 
     store: Path = Path("features")
@@ -33,7 +34,7 @@ class HeadTraining:
     audio_attention: str | None = None
     visual_encoder: str | None = None
     audio_encoder: str | None = None
-    dropout: float = 0.3
+    dropout: float = HeadSettings.dropout
     head: Mapping[str, Any] = field(default_factory=dict)
     members: int = 1
     epochs: int = TrainingSettings.epochs

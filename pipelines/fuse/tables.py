@@ -13,9 +13,9 @@ import click
 
 from ...fusion.files import write_csv, write_text
 from ..cli.console import Console, tell
-from ..cli.framework import command, given, group, is_given, keep_result, refuse_idle, with_options_of
+from ..cli.framework import command, given, group, is_given, keep_result, with_options_of
 from ..cli.fuse.cv import cv
-from ..cli.fuse.options import read
+from ..cli.fuse.options import read, refuse
 from ..cli.outputs import refuse_existing
 from ..cli.table import aligned, markdown, records
 from ..stores import open_store
@@ -169,7 +169,7 @@ def tables(names: Sequence[str], out: Path, **options: Any) -> None:
     from .acting import for_rows
 
     made, idle = for_rows(shared, given() | {*shared.head}, preset, rows, "row")
-    refuse_idle(idle)
+    refuse(idle, shared.head)
     ready = iter(made)
     every = {name: dict(zip(recipe.rows, ready)) for name, recipe in chosen.items()}  # noqa: B905 (takes its own)
     lacking = see(chosen, every)

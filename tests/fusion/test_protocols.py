@@ -36,11 +36,11 @@ from avemo.pipelines.cli.report import read as report_read
 from avemo.pipelines.cli.report import render as report_of
 from avemo.pipelines.fuse.cv import NORMALISED
 
-from ..options import without_idle
+from ..options import keys, without_idle
 
 CLASSES = ("Angry", "Happy", "Sad")
 NOBODY = np.array([], dtype=np.int64)
-QUICK = ("--epochs", 3, "--batch", 8, "--hidden", 4, "--outputs", 4, "--factors", 2, "--lr", 0.01)
+QUICK = ("--epochs", 3, "--batch", 8, *keys("hidden=4", "outputs=4", "factors=2"), "--lr", 0.01)
 
 
 def silent(done: int) -> None:

@@ -36,6 +36,8 @@ from avemo.fusion.training.members import WORTH_PROCESSES, default_workers, trai
 from avemo.fusion.training.training import Fit, Setup, TrainingSettings
 from avemo.pipelines.cli.fuse import main
 
+from ..options import keys
+
 SPANS = np.array([[0, 0.655], [0.3, 0.955], [0.6, 1.255]])
 
 
@@ -429,7 +431,7 @@ def fuse(*arguments: object) -> Result:
     return result
 
 
-QUICK = ("--lstm", 6, "--hidden", 8, "--epochs", 25, "--batch", 4, "--lr", 5e-3, "--device", "cpu")
+QUICK = (*keys("lstm=6", "hidden=8"), "--epochs", 25, "--batch", 4, "--lr", 5e-3, "--device", "cpu")
 
 
 def test_cross_validation_with_segments(tmp_path: Path) -> None:
@@ -446,14 +448,14 @@ def test_cross_validation_with_segments(tmp_path: Path) -> None:
     np.testing.assert_allclose(whole, whole.round(), atol=1e-5)
     assert "0 of 4 trainings to do" in fuse(*command, "--out", tmp_path / "cv").output
     few = (*command, "--epochs", 2)
-    mean = fuse(*few, "--vote", "mean", "--audio", "mfcc-stats", "--out", tmp_path / "mean")
+    mean = fuse(*few, "--set", "vote=mean", "--audio", "mfcc-stats", "--out", tmp_path / "mean")
     assert mean.exit_code == 0, mean.output
     card = json.loads((tmp_path / "mean/run.json").read_text())["settings"]
     assert card["head"]["segments"] == {"lstm": 6, "dense": 0, "vote": "mean"}
     assert card["features"]["audio"]["dimensions"] == 384
-    other = fuse(*few, "--lstm", 7, "--out", tmp_path / "mean")
+    other = fuse(*few, "--set", "lstm=7", "--out", tmp_path / "mean")
     assert other.exit_code == 2 and "head.segments.lstm" in other.output
-    for option in (("--attention", "self"), ("--audio", "logmel-stats"), ("--vote", "x")):
+    for option in (("--attention", "self"), ("--audio", "logmel-stats"), ("--set", "vote=x")):
         assert fuse(*command, *option, "--out", tmp_path / "x").exit_code == 2
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import click
 import numpy as np
 import pytest
 import torch
@@ -266,9 +265,9 @@ def test_a_grid_of_what_cannot_be(axes: dict[str, tuple[float, ...]], what: str)
 @pytest.mark.parametrize(
     ("text", "values"),
     [
-        ("lambda_a=0:1:0.1", {"lambda_audio": [i / 10 for i in range(11)]}),
+        ("lambda_audio=0:1:0.1", {"lambda_audio": [i / 10 for i in range(11)]}),
         (" lr = 1e-4 | 3e-4, dropout=0:0.6:0.3", {"learning_rate": [1e-4, 3e-4], "dropout": [0, 0.3, 0.6]}),
-        ("epochs=2:5, lambda-v=1", {"epochs": [2, 3, 4, 5], "lambda_visual": [1]}),
+        ("epochs=2:5, lambda-visual=1", {"epochs": [2, 3, 4, 5], "lambda_visual": [1]}),
         ("", {}),
     ],
 )
@@ -283,7 +282,7 @@ def test_the_text_of_a_grid(text: str, values: dict[str, list[float]]) -> None:
     ("lr", "lr=", "lr=a", "lr=1|2:3", "lr=1:2:0", "lr=2:1", "lr=1,lr=2", "lr=nan", "seed=0|2", "lr=0:1:1e-9"),
 )
 def test_text_that_is_no_grid(text: str) -> None:
-    with pytest.raises(click.UsageError, match="--grid"):
+    with pytest.raises(FusionError, match="--grid"):
         Grid.parse(text, 0, 1)
 
 

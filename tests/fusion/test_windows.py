@@ -23,10 +23,11 @@ from avemo.fusion.features.windows import nearest_window, window_spans
 from avemo.pipelines.corpora.clips.find import find_clips
 from avemo.pipelines.stage_one import into_store
 
+from ..options import keys
 from ..pipelines.test_predict_clips import call, fuse
 
 MakeClip = Callable[..., Path]
-QUICK = ("--epochs", 2, "--hidden", 4, "--outputs", 4, "--factors", 2, "--device", "cpu")
+QUICK = ("--epochs", 2, *keys("hidden=4", "outputs=4", "factors=2"), "--device", "cpu")
 RATE = 16_000
 
 

@@ -37,11 +37,11 @@ from avemo.pipelines.cli.framework import command
 from avemo.pipelines.cli.fuse import main
 from avemo.pipelines.demo.set import DEMO_NOTE, claim
 
-from ..options import without_idle
+from ..options import keys, without_idle
 
 CLASSES = ("Angry", "Happy", "Sad")
 SPLITS = {"train": 12, "val": 6, "test": 3}
-QUICK = ("--epochs", 3, "--batch", 8, "--hidden", 4, "--outputs", 4, "--factors", 2, "--lr", 0.01)
+QUICK = ("--epochs", 3, "--batch", 8, *keys("hidden=4", "outputs=4", "factors=2"), "--lr", 0.01)
 
 
 def fill(

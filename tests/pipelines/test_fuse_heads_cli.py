@@ -23,10 +23,10 @@ from avemo.pipelines.cli.fuse import main
 from avemo.pipelines.fuse.settings import CrossValidationSettings
 from avemo.pipelines.fuse.tables import own_options
 
-from ..options import without_idle
+from ..options import keys, without_idle
 
 SOUND = {"window": 640, "hop": 160, "sample_rate": 16_000}
-QUICK = ("--epochs", 2, "--batch", 4, "--hidden", 4, "--outputs", 4, "--lr", 1e-3, "--device", "cpu")
+QUICK = ("--epochs", 2, "--batch", 4, *keys("hidden=4", "outputs=4"), "--lr", 1e-3, "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_saved_run_scores_as_it_did(store: Path, tmp_path: Path, fusion: str) 
 @pytest.mark.parametrize("encoder", tuple(ENCODERS))
 def test_encoders_are_trained_and_saved(store: Path, tmp_path: Path, encoder: str, weights: Path) -> None:
     run = tmp_path / "run"
-    options = ("--fusion", "am-fbp", "--audio-encoder", f"{encoder}@{weights}", "--trunk-outputs", 4)
+    options = ("--fusion", "am-fbp", "--audio-encoder", f"{encoder}@{weights}", "--set", "trunk_outputs=4")
     output = train(store, run, *options)
     lrn = "" if encoder == "1d-abfcn" else " without LRN"
     assert f"spectrogram, 200 values, {encoder}{lrn} from weights " in output
@@ -118,20 +118,20 @@ def test_encoders_are_trained_and_saved(store: Path, tmp_path: Path, encoder: st
     ours, again = Scores.read(run / "scores-all.csv"), Scores.read(tmp_path / "again.csv")
     np.testing.assert_array_equal(ours.values, again.values)
     assert "1 of them trained already" in train(store, run, *options)
-    text = refused(store, run, "--fusion", "am-fbp", "--audio-encoder", encoder, "--trunk-outputs", 4)
+    text = refused(store, run, "--fusion", "am-fbp", "--audio-encoder", encoder, "--set", "trunk_outputs=4")
     assert "head.audio_encoder.weights" in text
 
 
 def test_options_reach_the_head(store: Path, tmp_path: Path) -> None:
-    trunks = ("--trunks", 3, "--trunk-seconds", 0.4, "--trunk-outputs", 5, "--trunk-factors", 3)
-    flags = ("--lambda-audio", 0.5, "--ag-norm", "--signed-sqrt", "--no-bias")
+    trunks = keys("trunks=3", "trunk_seconds=0.4", "trunk_outputs=5", "trunk_factors=3")
+    flags = keys("lambda_audio=0.5", "ag_norm=true", "signed_sqrt=true", "bias=false")
     output = train(store, tmp_path / "run", "--fusion", "am-fbp", *trunks, *flags)
     assert "attention transformer with λ 0.5" in output and "attention conv" in output
     head = card(tmp_path / "run")
     assert head["trunks"] == {"count": 3, "outputs": 5, "factors": 3, "seconds": 0.4}
     assert (head["ag_norm"], head["signed_sqrt"], head["bias"], head["version"]) == (True, True, False, 1)
     assert (head["lambda_audio"], head["lambda_visual"], head["visual_attention"]) == (0.5, 1.0, "conv")
-    train(store, tmp_path / "other", "--fusion", "decision", "--decision-weight", 0.25)
+    train(store, tmp_path / "other", "--fusion", "decision", "--set", "decision_weight=0.25")
     assert card(tmp_path / "other")["decision_weight"] == 0.25
     assert not {"trunks", "ag_norm", "audio_encoder"} & card(tmp_path / "other").keys()
     tensors = load_file(tmp_path / "run/member-000.safetensors")
@@ -144,11 +144,11 @@ def test_options_reach_the_head(store: Path, tmp_path: Path) -> None:
 def test_what_does_not_go_together_is_told(store: Path, tmp_path: Path, weights: Path) -> None:
     run = tmp_path / "run"
     for options, complaint in {
-        ("--trunks", 3): "the fusion fbp has no trunks; m-fbp and am-fbp have",
-        ("--fusion", "m-fbp", "--ag-norm"): "m-fbp has no ag norm",
-        ("--decision-weight", 0.2): "fbp has no decision weight",
-        ("--attention", "self", "--lambda-audio", 0.3): "self attention has no λ",
-        ("--no-lrn",): "name one by --audio-encoder",
+        ("--set", "trunks=3"): "the fusion fbp has no trunks; m-fbp and am-fbp have",
+        ("--fusion", "m-fbp", "--set", "ag_norm=true"): "m-fbp has no ag norm",
+        ("--set", "decision_weight=0.2"): "fbp has no decision weight",
+        ("--attention", "self", "--set", "lambda_audio=0.3"): "self attention has no λ",
+        ("--set", "lrn=false"): "name one by --audio-encoder",
         ("--fusion", "concat", "--grid", "factors=2|4"): "factors in the grid does nothing: the fusion",
         ("--halve-after", 2): "cannot be halved after epoch 2 of 2",
         ("--audio-encoder", "3d"): "no encoder '3d'; there are 1d-abfcn, 2d-abfcn",
@@ -188,7 +188,7 @@ def test_help_names_all_heads_and_encoders() -> None:
 
 
 def test_a_grid_is_trained_resumed_and_grown(store: Path, tmp_path: Path) -> None:
-    run, grid = tmp_path / "run", ("--grid", "lambda_a=0:1:0.5, lr=1e-3|1e-2", "--stacked")
+    run, grid = tmp_path / "run", ("--grid", "lambda_audio=0:1:0.5, lr=1e-3|1e-2", "--stacked")
     output = train(store, run, *grid, "--members", 2)
     assert "6 points: lambda_audio 3, learning_rate 2" in output and "members: 12" in output
     (run / "member-004.safetensors").unlink()
@@ -202,7 +202,7 @@ def test_a_grid_is_trained_resumed_and_grown(store: Path, tmp_path: Path) -> Non
     firsts = [line.split(",")[:4] for line in lines[1::2]]
     assert firsts[4] == ["4", "0", "1.0", "0.001"] and firsts[7] == ["7", "1", "0.0", "0.01"]
     assert len(list(run.glob("member-*-all.csv"))) == 18
-    assert "grid.lambda_audio" in refused(store, run, "--grid", "lambda_a=0:1:0.25, lr=1e-3|1e-2")
+    assert "grid.lambda_audio" in refused(store, run, "--grid", "lambda_audio=0:1:0.25, lr=1e-3|1e-2")
 
 
 def test_one_point_of_a_grid_is_chosen(store: Path, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_one_point_of_a_grid_is_chosen(store: Path, tmp_path: Path) -> None:
 
 def test_a_grid_in_cross_validation_is_chosen_inside_each_fold(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "cv"
-    grid = ("--grid", "lr=1e-3|1e-2, lambda_v=0|1", "--choose-grid", "halving", "--members", 2)
+    grid = ("--grid", "lr=1e-3|1e-2, lambda_visual=0|1", "--choose-grid", "halving", "--members", 2)
     result = fuse("cv", "--store", store, "--out", out, *QUICK, *grid)
     assert result.exit_code == 0, result.output
     assert "candidate by accuracy on 2 inner folds" in result.output
@@ -279,9 +279,10 @@ def test_an_option_that_cannot_act_is_refused_and_told_why(store: Path, tmp_path
     assert "--visual would do nothing: the fusion audio reads no pictures" in why(
         *audio, "--visual", "nonsense"
     )
-    assert "--factors would do nothing: the fusion audio has no factors" in why(*audio, "--factors", 9)
-    assert "--trunks would do nothing: the fusion g-fbp has no trunks" in why(
-        "train", "--fusion", "g-fbp", "--trunks", 3
+    factors = why(*audio, "--set", "factors=9")
+    assert "--set factors would do nothing: the fusion audio has no factors" in factors
+    assert "--set trunks would do nothing: the fusion g-fbp has no trunks" in why(
+        "train", "--fusion", "g-fbp", "--set", "trunks=3"
     )
     assert "--choose-grid would do nothing: --grid gives no two points" in why(
         "train", "--choose-grid", "best"
@@ -293,14 +294,16 @@ def test_an_option_that_cannot_act_is_refused_and_told_why(store: Path, tmp_path
     assert "--choose-grid would do nothing" in why("cv", "--choose-grid", "halving")
     assert "--choose-by would do nothing: nothing is chosen" in why("cv", "--choose-by", "uar")
     assert "--session-pattern would do nothing" in why("cv", "--session-pattern", "x")
-    assert "--lrn would do nothing" in why("cv", "--lrn")
+    assert "--set lrn would do nothing" in why("cv", "--set", "lrn=true")
     assert "--fusion would do nothing: each row has its own" in why("tables", "--fusion", "concat")
-    assert "--lstm would do nothing" in why("tables", "family", "--lstm", 4)
-    assert "--vote would do nothing" in why("mix", "2g-fbp", "--vote", "mean")
+    assert "--set lstm would do nothing" in why("tables", "family", "--set", "lstm=4")
+    assert "--set vote would do nothing" in why("mix", "2g-fbp", "--set", "vote=mean")
 
 
 def test_an_option_of_some_heads_acts_in_those(store: Path, tmp_path: Path) -> None:
-    result = fuse("mix", "am-fbp + g-fbp", "--store", store, "--out", tmp_path / "mix", *QUICK, "--trunks", 3)
+    result = fuse(
+        "mix", "am-fbp + g-fbp", "--store", store, "--out", tmp_path / "mix", *QUICK, "--set", "trunks=3"
+    )
     assert result.exit_code == 0, result.output
     assert card(tmp_path / "mix/am-fbp")["trunks"]["count"] == 3  # type: ignore[index]
     assert "trunks" not in card(tmp_path / "mix/g-fbp")

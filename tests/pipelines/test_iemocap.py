@@ -29,7 +29,7 @@ from avemo.pipelines.corpora.clips.iemocap import NO_RECORDING, OTHER_WEARS
 from avemo.pipelines.plan_again import plan_again
 from avemo.pipelines.pretrain.recordings import find_recordings
 
-from ..options import without_idle
+from ..options import keys, without_idle
 
 LENGTH, PAUSE = 0.9, 0.35  # seconds of a turn, and between two
 HEADER = (
@@ -469,7 +469,7 @@ class TestExtracting:
 
 
 class TestFusing:
-    QUICK = ("--epochs", 2, "--batch", 8, "--hidden", 4, "--outputs", 4, "--factors", 2, "--lr", 1e-3)
+    QUICK = ("--epochs", 2, "--batch", 8, *keys("hidden=4", "outputs=4", "factors=2"), "--lr", 1e-3)
 
     def cv(self, store: Path, out: Path, *more: object) -> Result:
         arguments = ["cv", "--store", store, "--out", out, "--folds", "session", "--device", "cpu"]
@@ -479,7 +479,9 @@ class TestFusing:
         return result
 
     @pytest.mark.parametrize(
-        "fusion", [("g-fbp",), ("am-fbp", "--trunks", 19, "--trunk-outputs", 4)], ids=lambda fusion: fusion[0]
+        "fusion",
+        [("g-fbp",), ("am-fbp", *keys("trunks=19", "trunk_outputs=4"))],
+        ids=lambda fusion: fusion[0],
     )
     def test_sessions_are_left_out_in_turn(
         self, extracted: tuple[Path, str], tmp_path: Path, fusion: tuple[object, ...]
@@ -487,7 +489,7 @@ class TestFusing:
         encoders = ("--audio-encoder", "1d-abfcn", "--visual-encoder", "1d-abfcn")
         result = self.cv(
             extracted[0], tmp_path, "--fusion", *fusion, "--visual", "markers", *encoders,
-            "--visual-attention", "transformer", "--lambda-visual", 0.5,
+            "--visual-attention", "transformer", "--set", "lambda_visual=0.5",
         )  # fmt: skip
         assert (
             "markers, 165 values, 1d-abfcn from random weights, attention transformer with λ 0.5; 10 clips"

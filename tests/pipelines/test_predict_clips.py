@@ -24,10 +24,10 @@ from avemo.pipelines.corpora.clips.find import find_clips
 from avemo.pipelines.plan_again import plan_again
 from avemo.pipelines.stage_one import into_store
 
-from ..options import without_idle
+from ..options import keys, without_idle
 
 MakeClip = Callable[..., Path]
-QUICK = ("--epochs", 2, "--hidden", 4, "--outputs", 4, "--factors", 2, "--device", "cpu")
+QUICK = ("--epochs", 2, *keys("hidden=4", "outputs=4", "factors=2"), "--device", "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def test_zhou2021_on_markers_is_as_for_iemocap() -> None:
 
 def test_what_is_given_goes_before_a_preset(store: Path, tmp_path: Path) -> None:
     given = ("--preset", "zhou2021", "--fusion", "g-fbp", "--audio", "logmel", "--attention", "transformer")
-    settings = trained(store, tmp_path / "own", *given, "--lambda-audio", "0.5")
+    settings = trained(store, tmp_path / "own", *given, "--set", "lambda_audio=0.5")
     assert settings["features"]["audio"]["name"] == "logmel"
     head = settings["head"]
     assert head["audio_encoder"]["channels"] == 3 and head["lambda_audio"] == 0.5

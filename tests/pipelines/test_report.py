@@ -40,7 +40,7 @@ from avemo.pipelines.pages.report.published import AFEW_VALIDATION, published
 from avemo.pipelines.pages.report.results import Group
 
 from ..browsing import DESKTOP, PHONE, opened
-from ..options import without_idle
+from ..options import keys, without_idle
 
 CLASSES = ("Angry", "Happy", "Sad")
 DRAWN = "document.documentElement.dataset.drawn === 'yes'"
@@ -125,7 +125,7 @@ def fuse(*arguments: object) -> str:
 
 
 def train(store: Path, out: Path, *more: object, command: str = "train") -> Path:
-    quick = ("--epochs", 3, "--hidden", 4, "--outputs", 4, "--factors", 2, "--members", 2, "--lr", 0.01)
+    quick = ("--epochs", 3, *keys("hidden=4", "outputs=4", "factors=2"), "--members", 2, "--lr", 0.01)
     fuse(command, "--store", store, "--out", out, *quick, *more)
     return out
 

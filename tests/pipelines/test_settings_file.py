@@ -17,7 +17,8 @@ from .test_outputs import commands
 COMMANDS = dict(commands(main))
 ROUND = {
     "extract": "clips --tta none --tta meanstd2 --max-frames 5 --part 3/16 --segments --store C:\\x\\\u007f",
-    "fuse train": "--preset zhou2021 --fusion am-fbp --lr 1e-05 --no-lrn --signed-sqrt --trunk-seconds 2",
+    "fuse train":
+        "--preset zhou2021 --fusion am-fbp --lr 1e-05 --set lrn=no --set bias=off --set trunk-seconds=2",
     "fuse cv": "--folds kfold:3 --allow-same-subjects --session-pattern Ses\\d\"é --grid lr=1e-4|1e-3",
     "pretrain face": "--data p/ --rename a=b --rename c=d --ema 0.9 --margin 0.2 --no-flip",
     "pretrain audio": "--data . --gain 0 --frames 99",
@@ -61,7 +62,11 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
         ("epochs = true", "epochs = true: expected a whole number"),
         ("lr = true", "lr = true: expected a number"),
         ("fusion = 3", "fusion = 3: expected a text in quotes"),
-        ("signed-sqrt = 1", "signed-sqrt = 1: expected true or false"),
+        ("choose-epoch = 1", "no option 'choose-epoch'"),
+        ("stacked = 1", "stacked = 1: expected true or false"),
+        ("set = 3", "set = 3: expected a table"),
+        ("[set]\nsigned_sqrt = 1.5", "signed_sqrt = 1.5: expected true or false"),
+        ("set.trunk = 3", "no head has a setting 'trunk'; did you mean trunks?"),
         ("epochs = 0", "epochs = 0: 0 is not in the range"),
         ("epochs = ", "is not TOML"),
     ],
@@ -84,10 +89,10 @@ def test_a_list_is_expected_where_an_option_is_repeatable(tmp_path: Path) -> Non
 
 def test_what_cannot_act_is_refused_in_a_file_too(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
-    file.write_text('fusion = "concat"\ntrunks = 3\n')
+    file.write_text('fusion = "concat"\n[set]\ntrunks = 3\n')
     result = run("fuse train", "--config", str(file))
     assert result.exit_code == 2
-    assert "--trunks would do nothing" in result.output
+    assert "--set trunks would do nothing" in result.output
 
 
 def test_a_file_is_read_by_what_extracts_and_trains() -> None:

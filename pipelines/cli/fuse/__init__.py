@@ -14,6 +14,7 @@ COMMANDS = {
     "tables": (".fuse.tables:tables", "Make the papers' tables of comparisons on a store."),
     "mix": (".fuse.mix:mix", "Train several kinds of heads and average them: 2am-fbp + 4g-fbp."),
     "ensemble": ("fuse.ensemble:ensemble", "Average scores, re-weight them, write a submission."),
+    "heads": ("fuse.heads:heads", "List the heads, and explain their settings."),
     "compare": (".fuse.compare:compare", "Test whether one set of scores is better than another."),
     "report": ("report:report", "Show what came of runs, as one HTML file."),
 }

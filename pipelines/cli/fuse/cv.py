@@ -25,7 +25,7 @@ EXAMPLES = (
 Examples:
   avemo-fuse cv --folds subject --members 5 --out runs/cv-fbp
   avemo-fuse cv --folds group-kfold:5 --choose-epoch --out runs/cv-epoch
-  avemo-fuse cv --grid "lambda_a=0:1:0.1, lr=1e-4|1e-3" --choose-grid halving --out runs/cv-grid
+  avemo-fuse cv --grid "lambda_audio=0:1:0.1, lr=1e-4|1e-3" --choose-grid halving --out runs/cv-grid
   avemo-fuse cv --folds session --session-pattern 'Ses\\d\\d' --out runs/cv-session
   avemo-fuse cv --preset zhou2021 --fusion g-fbp --out runs/cv-zhou2021
   avemo-fuse cv --folds kfold:10 --allow-same-subjects --fusion concat --out runs/cv-10

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from ....fusion.errors import FusionError
+from ....fusion.heads.settings import KEYS, read_keys
 from ...fuse.settings import HeadTraining
 from ...recipes.presets import PRESET_OPTION, with_preset
 from ..completion import ATTENTIONS, AUDIO, ENCODERS, FUSIONS, VISUAL, names
 from ..framework import Decorator, altered, given, group, refuse_idle, together
 from ..options import (
     batch_option,
-    dense_option,
     device_option,
     dropout_option,
     epochs_option,
-    hidden_option,
     learning_rate_option,
-    lstm_option,
     members_option,
     seed_option,
     store_option,
-    vote_option,
     workers_option,
 )
 from ..outputs import overwrite_option
@@ -40,87 +38,69 @@ Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best i
           spectrogram spectrogram-stats
 """
 
+
+def _keys(context: click.Context, _: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    """Settings of the head: those of ``--config``, and what the command line says instead."""
+    try:
+        return read_keys([*(context.lookup_default("head") or ()), *texts])
+    except FusionError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 HEAD_OPTIONS = group(
     "Head",
-    click.option("--fusion", default="fbp", show_default=True, metavar="NAME", shell_complete=names(FUSIONS),
-                 help="fbp, g-fbp, ag-fbp, m-fbp, am-fbp, concat, decision; segments (an LSTM over the "
-                 "frames of each segment of the sound); or one stream alone: audio, faces."),
-    click.option("--attention", metavar="NAME", shell_complete=names(ATTENTIONS),
-                 help="Attention over both streams: self, relation, transformer or conv.  [default: "
-                 "transformer; conv over faces in g-, ag-, m- and am-fbp]"),
+    click.option(
+        "--fusion",
+        default="fbp",
+        show_default=True,
+        metavar="NAME",
+        shell_complete=names(FUSIONS),
+        help="fbp, g-fbp, ag-fbp, m-fbp, am-fbp, concat, decision; segments (an LSTM over the "
+        "frames of each segment of the sound); or one stream alone: audio, faces.",
+    ),
+    click.option(
+        "--attention",
+        metavar="NAME",
+        shell_complete=names(ATTENTIONS),
+        help="Attention over both streams: self, relation, transformer or conv.  [default: "
+        "transformer; conv over faces in g-, ag-, m- and am-fbp]",
+    ),
     PRESET_OPTION,
-    click.option("--visual-attention", metavar="NAME", shell_complete=names(ATTENTIONS),
-                 help="Attention over faces, if it differs."),
-    click.option("--audio-attention", metavar="NAME", shell_complete=names(ATTENTIONS),
-                 help="Attention over sound, if it differs."),
+    click.option(
+        "--visual-attention",
+        metavar="NAME",
+        shell_complete=names(ATTENTIONS),
+        help="Attention over faces, if it differs.",
+    ),
+    click.option(
+        "--audio-attention",
+        metavar="NAME",
+        shell_complete=names(ATTENTIONS),
+        help="Attention over sound, if it differs.",
+    ),
     dropout_option,
-    click.option("--audio-encoder", metavar="NAME[@WEIGHTS]", shell_complete=names(ENCODERS),
-                 help="1d-abfcn or 2d-abfcn, trained with the head on spectrogram or logmel; WEIGHTS: an "
-                 "AlexNet's to start from.  [default: none]"),
-    click.option("--visual-encoder", metavar="NAME[@WEIGHTS]", shell_complete=names(ENCODERS),
-                 help="The same for faces, trained with the head on markers.  [default: none]"),
-    altered(hidden_option, help="Reduced dimension in transformer attention and in that of segments."),
-    click.option("--outputs", type=click.IntRange(min=1), default=128, show_default=True, metavar="O",
-                 help="Output size of bilinear pooling over the whole clip."),
-    click.option("--factors", type=click.IntRange(min=1), default=4, show_default=True, metavar="K",
-                 help="Factors (products summed) per output."),
-    click.option("--lambda-visual", type=click.FloatRange(min=0), metavar="L",
-                 help="Sharpness of transformer and conv attention over faces; 0 is the plain mean.  "
-                 "[default: 1]"),
-    click.option("--lambda-audio", type=click.FloatRange(min=0), metavar="L",
-                 help="The same over sound.  [default: 0.3 in g-, ag-, m- and am-fbp, else 1]"),
-    click.option("--trunks", type=click.IntRange(min=1), metavar="H",
-                 help="m-fbp, am-fbp: number of parts a clip is cut into.  [default: 6]"),
-    click.option("--trunk-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S",
-                 help="m-fbp, am-fbp: length of a part.  [default: the clip's length over H]"),
-    click.option("--trunk-outputs", type=click.IntRange(min=1), metavar="O",
-                 help="m-fbp, am-fbp: output size of bilinear pooling over the parts.  [default: 192]"),
-    click.option("--trunk-factors", type=click.IntRange(min=1), metavar="K",
-                 help="m-fbp, am-fbp: factors per output over the parts.  [default: 2]"),
-    click.option("--whole/--no-whole", default=None,
-                 help="m-fbp: join the pooling of the whole clip (g-fbp) to that of its parts.  "
-                 "[default: no]"),
-    click.option("--ag-norm/--no-ag-norm", default=None,
-                 help="ag-fbp, am-fbp: divide the whole clip's pooled vector by its length; the adaptive "
-                 "factors then act through the biases alone.  [default: no]"),
-    click.option("--decision-weight", type=click.FloatRange(0, 1), metavar="W",
-                 help="decision: weight of the sound's posteriors.  [default: 0.5]"),
-    lstm_option,
-    dense_option,
-    vote_option,
-    click.option("--attention-dropout", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
-                 help="Dropout rate of the input of attention weights.  [default: --dropout in self and "
-                 "relation attention, 0 in transformer and conv]"),
-    click.option("--classifier-dropout", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE",
-                 help="Bilinear heads: dropout rate of the pooled values.  [default: 0]"),
-    click.option("--lrn/--no-lrn", default=None,
-                 help="Use local response normalisation in the encoder.  [default: in 1d-abfcn]"),
-    click.option("--bias/--no-bias", default=True, show_default=True,
-                 help="Whether the projections of bilinear pooling have biases."),
-    click.option("--signed-sqrt", is_flag=True, help="Take the signed square root of pooled values."),
-)  # fmt: skip
-
-KEYS = (
-    "hidden",
-    "outputs",
-    "factors",
-    "lambda_visual",
-    "lambda_audio",
-    "trunks",
-    "trunk_seconds",
-    "trunk_outputs",
-    "trunk_factors",
-    "whole",
-    "ag_norm",
-    "decision_weight",
-    "lstm",
-    "dense",
-    "vote",
-    "attention_dropout",
-    "classifier_dropout",
-    "lrn",
-    "bias",
-    "signed_sqrt",
+    click.option(
+        "--audio-encoder",
+        metavar="NAME[@WEIGHTS]",
+        shell_complete=names(ENCODERS),
+        help="1d-abfcn or 2d-abfcn, trained with the head on spectrogram or logmel; WEIGHTS: an "
+        "AlexNet's to start from.  [default: none]",
+    ),
+    click.option(
+        "--visual-encoder",
+        metavar="NAME[@WEIGHTS]",
+        shell_complete=names(ENCODERS),
+        help="The same for faces, trained with the head on markers.  [default: none]",
+    ),
+    click.option(
+        "--set",
+        "head",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=_keys,
+        shell_complete=names(lambda: (f"{key}=" for key in KEYS)),
+        help="A setting of the head, such as trunks=3; avemo-fuse heads explains all. Repeatable.",
+    ),
 )
 
 GRID_OPTIONS = group(
@@ -128,10 +108,9 @@ GRID_OPTIONS = group(
     click.option(
         "--grid",
         metavar="TEXT",
-        help='Train with all combinations of values, such as "lambda_a=0:1:0.1, lr=1e-4|1e-3, '
-        'seed=0:4". Names: lambda_a, lambda_v, lr, weight_decay, halve_after, dropout, '
-        "attention_dropout, classifier_dropout, hidden, outputs, factors, trunks, trunk_outputs, "
-        "trunk_factors, decision_weight, epochs, batch; seed stands for --members.",
+        help='Train with all combinations of values, such as "lambda_audio=0:1:0.1, lr=1e-4|1e-3, seed=0:4". '
+        "Names: lr, weight_decay, halve_after, epochs, batch, dropout, and the numbers among the keys of "
+        "--set; seed stands for --members.",
     ),
 )
 STACKED_OPTION = click.option(
@@ -222,13 +201,23 @@ def asked(kind: type[Settings], options: dict[str, Any]) -> Settings:
 
     settings, preset = read(kind, options)
     settings = with_preset(settings, preset, given())
-    refuse_idle(idle(settings))
+    refuse(idle(settings), settings.head)
     return settings
 
 
 def read(kind: type[Settings], options: dict[str, Any]) -> tuple[Settings, str | None]:
     """The options as they are, as settings and the name of a preset."""
-    keys = {name: options.pop(name) for name in KEYS}
-    head = {name: value for name, value in keys.items() if name in given()}
     preset = options.pop("preset")
-    return kind(head=head, **options), preset
+    return kind(**options), preset
+
+
+def refuse(idle: Mapping[str, str], head: Mapping[str, Any]) -> None:
+    """See that nothing that is given is idle: options, and keys of ``--set``.
+
+    Raises:
+        UsageError: something is.
+    """
+    for key in head:
+        if key in idle:
+            raise click.UsageError(f"--set {key} would do nothing: {idle[key]}")
+    refuse_idle(idle)

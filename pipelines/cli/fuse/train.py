@@ -28,7 +28,7 @@ Examples:
   avemo-fuse train --members 5 --visual f-meanstd-2 --out runs/wide
   avemo-fuse train --visual f-ar-mean:ir50@affectnet+ir50@rafdb --attention relation
   avemo-fuse train --fusion audio --audio logmel-stats --out runs/sound
-  avemo-fuse train --fusion am-fbp --grid "lambda_a=0:1:0.1, seed=0:4" --out runs/lambda
+  avemo-fuse train --fusion am-fbp --grid "lambda_audio=0:1:0.1, seed=0:4" --out runs/lambda
   avemo-fuse train --grid "lr=1e-4|1e-3, dropout=0.3|0.6" --choose-grid halving --members 5 --out runs/best
   avemo-fuse train --preset zhou2021 --fusion am-fbp --out runs/zhou2021
   avemo-fuse train --fit-on train+val --members 4 --out runs/submission
