@@ -1,4 +1,4 @@
-"""``avemo preview``: which face was taken, as a contact sheet a clip and a page over all of them."""
+"""``avemo preview``: the face taken in each clip, as contact sheets and a page over all of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..corpora.clips.found import first_of
 from ..pages.preview.folder import Preview
 from ..stage_one import into_store
-from .clip_options import PATTERN_HELP, dataset_options, find_chosen
+from .clip_options import DATASET_OPTIONS, PATTERN_HELP, dataset_options, find_chosen
 from .extraction import Printed
 from .framework import InputError, altered, command, group, json_result, keep_result, refuse_idle
 from .options import detector_option, max_frames_option, store_option, workers_option
@@ -21,25 +22,24 @@ if TYPE_CHECKING:
 
 FRAMES_LOOKED_AT, FRAMES_SHOWN, SHEETS = 32, 8, 1000
 WORST = 5
-OF_FOLDERS = ("dataset", "pattern", "manifest", "labels", "other_labels")
-OF_CLIPS = (*OF_FOLDERS, "detector", "max_frames", "store")
+OF_CLIPS = (*DATASET_OPTIONS, "detector", "max_frames", "store")
 
 EXAMPLES = """
 \b
 Examples:
-  avemo preview afew/                     looks for faces in 32 frames a clip
-  avemo preview features                  a store: shows what it holds
+  avemo preview afew/                     detects faces in 32 frames of each clip
+  avemo preview features                  a store: shows its face tracks
   avemo preview one.mp4 two.mp4 --max-frames 0
   avemo preview clips/ --store features --max-frames 0
   avemo preview features --sheets 0 --json > faces.json
 
-The page is DIR/index.html. It lists 10,000 clips in less than 3 MB; sheets, of about 100 kB each, are
-files beside it. Sheets that are there already, of the same track and settings, are kept.
+The page is DIR/index.html; 10,000 clips take less than 3 MB. Each sheet is a file of about 100 kB beside
+it. Existing sheets of the same track and settings are kept.
 
 \b
 Exit code: 0 done; 1 done, but some clips failed or are damaged, each named
 with its reason; 2 wrong arguments or input; 130 interrupted: the same command
-goes on.
+continues.
 """
 
 
@@ -53,7 +53,7 @@ goes on.
         type=click.IntRange(min=0),
         default=FRAMES_LOOKED_AT,
         show_default=True,
-        help="For CLIPS: look for faces in at most N frames of each, evenly spaced. 0: in all, as "
+        help="For CLIPS: detect faces in at most N frames of each, evenly spaced. 0: in all, as "
         "avemo-extract does by default.",
     ),
 )
@@ -77,7 +77,7 @@ goes on.
         default=FRAMES_SHOWN,
         show_default=True,
         metavar="N",
-        help="Frames on a sheet, evenly spaced over those looked at.",
+        help="Frames on a sheet, evenly spaced.",
     ),
     click.option(
         "--sheets",
@@ -85,7 +85,7 @@ goes on.
         default=SHEETS,
         show_default=True,
         metavar="N",
-        help="Draw sheets of the N clips with the fewest faces; the page lists the others without. 0: all.",
+        help="Draw sheets of the N clips with the fewest faces; the page lists all clips. 0: all.",
     ),
     altered(
         store_option,
@@ -107,42 +107,35 @@ def preview(
     workers: int,
     **source: Any,
 ) -> int:
-    """Show which face was taken in each clip, so that wrong ones are found in a minute.
+    """Show which face was taken in each clip, to find wrong ones in a minute.
 
-    Draws a contact sheet a clip (frames over time with the face's box and points, what a network gets to
-    see of them, where the face was found and how surely, the sound and where speech is), and a page over all
-    of them, the clips in which the face was found least first.
+    Draws a contact sheet for each clip (frames with the face's box and points, the aligned faces that a
+    network sees, the detector's confidence over time, the sound and its speech), and a page over all sheets,
+    clips with the fewest faces first.
 
-    CLIPS are a folder of any data set that avemo-extract takes, or video files: their main faces are looked
-    for and followed. Of a STORE the tracks that it holds are shown, and nothing is looked for again.
+    CLIPS are video files or a folder of any data set that avemo-extract reads; their faces are detected
+    first. Of a STORE, the stored face tracks are shown.
     """
     if (out / "index.html").exists() and not (out / "sheets").is_dir():
         raise InputError(f"{out} holds an index.html that is no preview; name another folder by --out")
-    is_store = (paths[0] / "store.json").exists()
-    if is_store:
+    if (paths[0] / "store.json").exists():
         if len(paths) > 1:
             raise click.UsageError(f"{paths[0]} is a store, which is shown alone; leave out {paths[1]}")
         refuse_idle(dict.fromkeys(OF_CLIPS, f"{paths[0]} is a store, whose tracks are shown as they are"))
-    if is_store:
-        problems, path, wanted = 0, paths[0], None
+        found, path = None, paths[0]
     else:
-        found = _found(paths, source)
-        path = store or out / "store"
+        found, path = _found(paths, source), store or out / "store"
         _extract(paths, found, path, detector, max_frames or None, workers)
-        problems, wanted = len(found.problems), {clip.key for clip in found.clips}
     from ...cache.store import FeatureStore
 
     with FeatureStore(path) as opened:
-        rows = [row for row in opened.rows if wanted is None or row.clip.key in wanted]
-        shown = Preview(opened, rows, out, frames, _named(paths))
+        wanted = {clip.key for clip in found.clips} if found else {row.clip.key for row in opened.rows}
+        rows = [row for row in opened.rows if row.clip.key in wanted]
+        shown = Preview(opened, rows, out, frames, first_of(paths, 1))
         shown.draw(sheets, workers)
     _say(shown)
     keep_result(**shown.table())
-    return 1 if problems or shown.failed else 0
-
-
-def _named(paths: Sequence[Path]) -> str:
-    return f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else str(paths[0])
+    return 1 if shown.failed or (found and found.problems) else 0
 
 
 def _found(paths: Sequence[Path], source: dict[str, Any]) -> FoundClips:
@@ -153,7 +146,7 @@ def _found(paths: Sequence[Path], source: dict[str, Any]) -> FoundClips:
             raise InputError(f"'{path}' does not exist; name video files")
         if path.is_dir():
             raise InputError(f"'{path}' is a folder, one of several paths; name it alone, or files alone")
-    refuse_idle(dict.fromkeys(OF_FOLDERS, "several files are shown as they are, unlabelled"))
+    refuse_idle(dict.fromkeys(DATASET_OPTIONS, "several files are shown as they are, unlabelled"))
     from ..corpora.clips.find import find_files
 
     return find_files(paths)
@@ -196,22 +189,7 @@ def _say(shown: Preview) -> None:
         reason = subject.problem or "; ".join(subject.notes)
         click.echo(f"{'failed' if subject.problem else 'note'}: {subject.clip}: {reason}", err=True)
     worst = [s for s in shown.subjects if s.track and not s.problem][:WORST]
-    rows = [
-        [
-            str(s.clip),
-            f"{s.track.rate:.1%}",
-            *(
-                "-" if figure is None else f"{figure:{spec}}"
-                for figure, spec in (
-                    (s.track.confidence, ".2f"),
-                    (s.track.smallest_face, ".0f"),
-                    (s.track.largest_jump, ".0%"),
-                )
-            ),
-        ]
-        for s in worst
-        if s.track
-    ]
+    rows = [[str(s.clip), *s.track.cells] for s in worst if s.track]
     if rows:
         click.echo(aligned(["look at first", "with face", "confidence", "smallest px", "largest jump"], rows))
     sheets = len(shown.sheets)

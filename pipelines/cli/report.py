@@ -18,10 +18,10 @@ Examples:
   avemo-fuse report runs/f-mean runs/f-meanstd submission --out report.html
 
 \b
-The page is about 6 MB for one run and 1 MB more for each other, however many
-clips there are: 4.8 MB are the library that draws. It shows at most 20 clips
-of a run, and works out attention, factors and t-SNE of at most 1000. Pictures
-of faces are in it: mind to whom you give it.
+The page is about 6 MB for one run and 1 MB more for each other one, however
+many clips there are; Plotly, which draws the figures, takes 4.8 MB. It shows at
+most 20 clips of a run, and attention, factors and t-SNE of at most 1000. It
+contains pictures of faces: mind whom you give it to.
 """
 
 
@@ -31,29 +31,29 @@ of faces are in it: mind to whom you give it.
     "--store",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
-    help="The feature store of the runs' clips.  [default: that of the training, else features]",
+    help="Feature store of the clips.  [default: that of the training, else features]",
 )
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path, exists=True),
     metavar="RUN|CSV",
-    help="A run or scores to test each RUN against, on the clips that both score.",
+    help="Run or scores to test each RUN against, on the clips that both score.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE.html",
-    help="Where the page goes.  [default: report.html in the first RUN]",
+    help="File for the page.  [default: report.html in the first RUN]",
 )
 @overwrite_option
 def report(
     runs: tuple[Path, ...], store: Path | None, baseline: Path | None, out: Path | None, overwrite: bool
 ) -> None:
-    """Show what came of each RUN, of train, cv or ensemble, on one page.
+    """Show the results of each RUN, a folder of train, cv or ensemble, on one page.
 
-    Accuracy, confusion, calibration and learning curves; the clips that it gets most wrong, with the frames
-    and sounds that it attends to; adaption factors; t-SNE before and after fusion; settings. One HTML file
-    that needs nothing else: mail it, print it, open it on a phone.
+    Accuracy, confusion, calibration and learning curves; the clips that are most wrong, with the attention
+    over their frames and sound; adaption factors; t-SNE before and after fusion; settings. The page is one
+    self-contained HTML file: mail it, print it, open it on a phone.
     """
     from ...fusion.files import write_text
     from ..pages.report.page import report_page

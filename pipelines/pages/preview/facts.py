@@ -45,6 +45,12 @@ class TrackFacts:
         """The share of frames with the face."""
         return self.faces / self.frames if self.frames else 0.0
 
+    @property
+    def cells(self) -> tuple[str | None, ...]:
+        """Rate, confidence, smallest face and largest jump as they are printed."""
+        figures = (self.confidence, ".2f"), (self.smallest_face, ".0f"), (self.largest_jump, ".0%")
+        return f"{self.rate:.1%}", *(None if value is None else f"{value:{spec}}" for value, spec in figures)
+
 
 @dataclass(frozen=True)
 class Subject:

@@ -6,8 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from ....cache.store import FeatureStore
     from .facts import Subject, Track
 
+ROUND = 4  # sheets a thread is given at a time: as many are still drawn after Ctrl-C
 LAYOUT = 1  # of a sheet; those of another are drawn anew
 SHEET = re.compile(r".*-[0-9a-f]{12}\.jpg(\.\d+\.tmp)?")  # also one that was being written
 
@@ -100,16 +100,12 @@ class Preview:
         from ....extract.run import usable_cores
 
         count = max(1, min(workers or usable_cores(), len(todo)))
-        with _threads(count) as pool:
-            flying: dict[Future[bytes], Subject] = {}
-            waiting = iter(todo)
-            while True:
-                while len(flying) <= count and (subject := next(waiting, None)) is not None:
-                    flying[pool.submit(self._sheet, subject, self._track(subject))] = subject
-                if not flying:
-                    return
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    self._settle(flying.pop(future), future)
+        with ThreadPoolExecutor(count) as pool:
+            for start in range(0, len(todo), ROUND * count):
+                some = todo[start : start + ROUND * count]
+                sheets = [pool.submit(self._sheet, subject, self._track(subject)) for subject in some]
+                for subject, sheet in zip(some, sheets, strict=True):
+                    self._settle(subject, sheet)
                     yield
 
     def _settle(self, subject: Subject, future: Future[bytes]) -> None:
@@ -172,13 +168,3 @@ class Preview:
             for name, frames in ways
         ]
         return f"Faces found by {' and by '.join(sorted(told))}." if told else "No faces were looked for."
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool that, left early, drops what it has not begun."""
-    pool = ThreadPoolExecutor(count)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
