@@ -13,7 +13,7 @@ from ..cache.keys import FeatureKey
 from ..cache.rows import Entry, Row
 from ..cache.shards import READING, own_dataset
 from ..cache.store import FeatureStore
-from .cli.table import aligned
+from .cli.table import Columns, aligned, table
 
 STATUSES = ("ok", "absent", "failed")
 FAILURES_SHOWN = 20
@@ -115,17 +115,16 @@ def _bytes(entry: Entry, sizes: Mapping[tuple[str, str], int]) -> int:
 
 
 def _split_table(splits: Record) -> str:
-    rows = [
-        [
-            name,
-            found["clips"],
-            found["frames"],
-            f"{found['frames_with_face'] / found['frames']:.1%}" if found["frames"] else None,
-            found["clips_without_face"],
-        ]
-        for name, found in splits.items()
-    ]
-    return aligned(["split", "clips", "frames", "with face", "clips without any"], rows)
+    columns: Columns = {
+        "split": "split",
+        "clips": "clips",
+        "frames": "frames",
+        "with face": lambda each: (
+            f"{each['frames_with_face'] / each['frames']:.1%}" if each["frames"] else None
+        ),
+        "clips without any": "clips_without_face",
+    }
+    return table(({"split": name, **found} for name, found in splits.items()), columns)
 
 
 def _label_table(splits: Record) -> str:
@@ -137,11 +136,8 @@ def _label_table(splits: Record) -> str:
 
 
 def _stream_table(streams: Sequence[Record]) -> str:
-    rows = [
-        [found["stream"], found["key"], *(found[status] for status in STATUSES), _megabytes(found["bytes"])]
-        for found in streams
-    ]
-    return aligned(["stream", "key", *STATUSES, "size"], rows)
+    statuses = {name: name for name in ("stream", "key", *STATUSES)}
+    return table(streams, {**statuses, "size": lambda each: f"{each['bytes'] / 1e6:.1f} MB"})
 
 
 def _imports(streams: Sequence[Record]) -> str:
@@ -153,10 +149,6 @@ def _imports(streams: Sequence[Record]) -> str:
             note = f"; {known['note']}" if known["note"] else ""
             lines.append(f"  {stream['stream']}: {known['dimensions']} values a vector{rate}{note}")
     return "\n".join(["imported:", *lines])
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"
 
 
 def _failures(failures: Sequence[Record]) -> str:

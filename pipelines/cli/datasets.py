@@ -21,7 +21,7 @@ from ..corpora.clips.report import (
 from ..stage_one import ClipFolder
 from .clip_options import PATTERN_HELP, dataset_options
 from .framework import command, json_result, show_result
-from .table import aligned
+from .table import Columns, aligned, table
 
 SUBJECTS = 24  # shown with their classes
 NAMES = 12  # shown of a list
@@ -77,11 +77,13 @@ def check(folder: Path, **source: Any) -> int:
 
 def _sets_text(sets: Sequence[Mapping[str, Any]]) -> str:
     """A table of them, and their layouts."""
-    rows = [[each["name"], each["clips"], each["subjects"], _classes(each["classes"])] for each in sets]
-    layouts = [[each["name"], each["layout"]] for each in sets]
-    return (
-        f"{aligned(['name', 'clips', 'subjects', 'classes'], rows)}\n\n{aligned(['name', 'layout'], layouts)}"
-    )
+    columns: Columns = {
+        "name": "name",
+        "clips": "clips",
+        "subjects": "subjects",
+        "classes": lambda each: _classes(each["classes"]),
+    }
+    return f"{table(sets, columns)}\n\n{table(sets, {'name': 'name', 'layout': 'layout'})}"
 
 
 def _classes(names: Collection[str]) -> str:
@@ -148,8 +150,7 @@ def _remarks(told: Mapping[str, Any]) -> str:
 def _published_text(parts: Sequence[Mapping[str, Any]]) -> str:
     if not parts:
         return ""
-    rows = [[part["part"], part["published"], part["here"]] for part in parts]
-    lines = [aligned(["part", "published", "here"], rows)]
+    lines = [table(parts, {name: name for name in ("part", "published", "here")})]
     for part in parts:
         if part["here"]:
             lines += _differences(part)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 NUMBER = re.compile(r"-|[+-]?\d[\d.,]*( ± \d[\d.]*|-\d[\d.]*| ?%| [kMGT]?B)?")
 
@@ -33,6 +34,17 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """
     lines = [header, ("---", *["---:"] * (len(header) - 1)), *([_text(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+Columns = Mapping[str, str | Callable[[Any], object]]
+"""Header → the key of its values in a mapping, or what computes them from it."""
+
+
+def table(found: Iterable[Any], columns: Columns) -> str:
+    """A row for each of some mappings."""
+    cells = columns.values()
+    rows = [[each[cell] if isinstance(cell, str) else cell(each) for cell in cells] for each in found]
+    return aligned(list(columns), rows)
 
 
 def records(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[dict[str, object]]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .framework import InputError, command, json_result, tell_result, wants_json
+from .framework import InputError, command, json_result, show_result
 from .progress import progress_bar
+from .table import Columns, table
 
 if TYPE_CHECKING:
     from ...extract.backbones.zoo import WeightSet
@@ -26,12 +27,12 @@ def list_(pattern: str) -> None:
     PATTERN selects names: a part of them, or with * and ?, as in 'resnet*' or ferplus.
     """
     from ...extract.backbones.zoo import matches
-    from ..weights.report import as_table, records
+    from ..weights.report import weight_records, weights_table
 
-    found = [record for record in records() if matches(record["name"], pattern)]
+    found = [record for record in weight_records() if matches(record["name"], pattern)]
     if not found:
         raise InputError(f"no weights have a name like {pattern!r}; `avemo weights list` lists all")
-    tell_result(found) if wants_json() else click.echo(as_table(found))
+    show_result(found, weights_table)
 
 
 @command("show")
@@ -43,10 +44,9 @@ def show(names: tuple[str, ...]) -> None:
     Classes, input and output, licence, source, checksum and, for those on this machine, the file and whether
     it is intact.
     """
-    from ..weights.report import as_text
+    from ..weights.report import weights_text
 
-    found = _records(names)
-    tell_result(found) if wants_json() else click.echo("\n\n".join(map(as_text, found)))
+    show_result(_records(names), lambda found: "\n\n".join(map(weights_text, found)))
 
 
 @command("fetch")
@@ -102,27 +102,20 @@ def verify(files: tuple[str, ...]) -> int:
     """
     from ...extract.backbones.weights_folder import stored
     from ..weights.check import check
-    from .table import aligned
 
     here = {weights.name: weights.path for weights in stored()}
     verdicts = [check(path, expected) for path, expected in _to_verify(files, here)]
-    if wants_json():
-        tell_result([{**vars(verdict), "path": str(verdict.path)} for verdict in verdicts])
-    else:
-        names = {path: name for name, path in here.items()}
-        header = ["file", "verdict", "known as", "what it is", "SHA-256", "checksum"]
-        rows = [
-            [
-                verdict.path.name,
-                verdict.state,
-                verdict.name or names.get(verdict.path),
-                verdict.what if verdict.state != "problem" else None,
-                verdict.sha256 and verdict.sha256[:16],
-                verdict.checksum,
-            ]
-            for verdict in verdicts
-        ]
-        click.echo(aligned(header, rows))
+    names = {path: name for name, path in here.items()}
+    columns: Columns = {
+        "file": lambda verdict: Path(verdict["path"]).name,
+        "verdict": "state",
+        "known as": lambda verdict: verdict["name"] or names.get(Path(verdict["path"])),
+        "what it is": lambda verdict: verdict["what"] if verdict["state"] != "problem" else None,
+        "SHA-256": lambda verdict: verdict["sha256"] and verdict["sha256"][:16],
+        "checksum": "checksum",
+    }
+    told = [{**vars(verdict), "path": str(verdict.path)} for verdict in verdicts]
+    show_result(told, lambda found: table(found, columns))
     problems = [verdict for verdict in verdicts if verdict.state == "problem"]
     for verdict in problems:
         click.echo(f"{verdict.path}: {verdict.what}", err=True)
@@ -150,9 +143,9 @@ def _records(names: Sequence[str]) -> list[dict[str, Any]]:
     import difflib
 
     from ...extract.backbones.zoo import matches
-    from ..weights.report import records
+    from ..weights.report import weight_records
 
-    known = {record["name"]: record for record in records()}
+    known = {record["name"]: record for record in weight_records()}
     found: dict[str, dict[str, Any]] = {}
     for name in names:
         fitting = [name] if name in known else [n for n in known if "*" in name and matches(n, name)]

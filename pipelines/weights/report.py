@@ -12,7 +12,7 @@ from ...extract.backbones.onnx_net import NAME as ONNX
 from ...extract.backbones.onnx_net import read_onnx_card
 from ...extract.backbones.weights import WeightsError
 from ...extract.backbones.weights_folder import Stored, how_to_get, read_card, stored
-from ..cli.table import aligned
+from ..cli.table import Columns, table
 from .check import check, normalisation, preprocessing
 
 MISSING = "missing"
@@ -21,7 +21,7 @@ _UNKNOWN = "not known"
 Record = dict[str, Any]
 
 
-def records() -> list[Record]:
+def weight_records() -> list[Record]:
     """All weights that are known or here, in natural order of their names."""
     here = {weights.name: weights for weights in stored()}
     known = {entry.name: entry for entry in zoo.TABLE}
@@ -31,25 +31,21 @@ def records() -> list[Record]:
     ]
 
 
-def as_table(found: Sequence[Record]) -> str:
+def weights_table(found: Sequence[Record]) -> str:
     """A row each: what it was trained on, what goes in and comes out, whether it is here."""
-    header = ["name", "trained on", "classes", "input", "features", "here", "to get it"]
-    rows = [
-        [
-            record["name"],
-            record["trained_on"],
-            len(record["classes"]) or None,
-            record["input_size"] and f"{record['input_size']} {record['colour']}",
-            record["features"],
-            record["place"],
-            _way(record),
-        ]
-        for record in found
-    ]
-    return aligned(header, rows)
+    columns: Columns = {
+        "name": "name",
+        "trained on": "trained_on",
+        "classes": lambda record: len(record["classes"]) or None,
+        "input": lambda record: record["input_size"] and f"{record['input_size']} {record['colour']}",
+        "features": "features",
+        "here": "place",
+        "to get it": _way,
+    }
+    return table(found, columns)
 
 
-def as_text(record: Record) -> str:
+def weights_text(record: Record) -> str:
     """All of one record, a line each."""
     path = record["path"]
     lines = {
