@@ -48,6 +48,6 @@ class AudioSamples:
         return joined(self._network.prepared(values, mask) * left, mask)
 
     def plain(self, rows: np.ndarray, size: int, device: torch.device) -> Tensor:
-        """Whole recordings, whatever the ``size``."""
+        """WholePicture recordings, whatever the ``size``."""
         inputs = [self._network.plain(self._sounds[row]) for row in rows]
         return pad_sequence(inputs, batch_first=True).to(device)

@@ -1,20 +1,24 @@
-"""Calibration of a network: expected calibration error and the best temperature.
-
-What :mod:`avemo.fusion.evaluation.calibration` is for clips, for labels that may be shared between
-classes, as votes are.
-"""
+"""Calibration of a network whose labels may be shared between classes, as votes are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..fusion.evaluation.calibration import BINS, LEAST, best_temperature, bin_of, softened
+from ..fusion.evaluation.calibration import (
+    LEAST,
+    best_temperature,
+    expected_calibration_error,
+    softened,
+    tempered,
+)
+from ..fusion.evaluation.scores import Scores
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationReport:
     """The calibration of a set of predictions, before and after temperature scaling.
 
     Attributes:
@@ -32,32 +36,30 @@ class Calibration:
     tempered_error: float
 
 
-def calibration(labels: np.ndarray, probabilities: np.ndarray) -> Calibration:
-    """Of ``[N, C]`` shares of each class, and ``[N, C]`` probabilities of pictures not trained on."""
-    found = temperature(labels, probabilities)
-    after = softened(probabilities, found)
-    return Calibration(
+def calibration(labels: np.ndarray, probabilities: np.ndarray) -> CalibrationReport:
+    """Of ``[N, C]`` shares of each class, and ``[N, C]`` probabilities of samples not trained on.
+
+    The temperature is above 1 where probabilities are too sure of themselves (Guo et al. 2017); from 0.05
+    to 20. A prediction is right if it names the largest share.
+    """
+    scores = scores_of(labels, probabilities)
+    found = best_temperature(lambda one: cross_entropy(labels, softened(probabilities, one)))
+    return CalibrationReport(
         found,
         cross_entropy(labels, probabilities),
-        expected_calibration_error(labels, probabilities),
-        cross_entropy(labels, after),
-        expected_calibration_error(labels, after),
+        expected_calibration_error(scores),
+        cross_entropy(labels, softened(probabilities, found)),
+        expected_calibration_error(tempered(scores, found)),
     )
 
 
-def temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Above 1 where probabilities are too sure of themselves (Guo et al. 2017); from 0.05 to 20."""
-    return best_temperature(lambda one: cross_entropy(labels, softened(probabilities, one)))
+def scores_of(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str] = ()) -> Scores:
+    """Predictions as fusion's scores; the true class is that of the largest share."""
+    names = tuple(classes) or tuple(map(str, range(labels.shape[1])))
+    clips = tuple(("", str(number)) for number in range(len(labels)))
+    return Scores(clips, names, probabilities, tuple(names[place] for place in labels.argmax(1)))
 
 
 def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean of -Σ share · log(p), in nats."""
     return float(-(labels * np.log(np.maximum(probabilities, LEAST))).sum(1).mean())
-
-
-def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
-    """Σ n_b / n · |accuracy_b - confidence_b| (Guo et al. 2017, eq. 3), right being the largest share."""
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == labels.argmax(1)
-    gaps = np.bincount(bin_of(confidence, bins), right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))

@@ -23,7 +23,7 @@ MARGIN = 0.15
 Java-SED a chip is 1.23 times as wide as dlib's box, and 1.43 times as wide as the jaw."""
 
 
-class Faces(Protocol):
+class FaceCrop(Protocol):
     """A way to crop the face from a picture."""
 
     costly: bool
@@ -39,7 +39,7 @@ class Faces(Protocol):
         """
 
 
-def faces_named(name: str, detector: str = "dlib", margin: float = MARGIN) -> Faces:
+def faces_named(name: str, detector: str = "dlib", margin: float = MARGIN) -> FaceCrop:
     """``whole``, ``box`` (with this margin) or ``detect`` (by this detector, as stage 1 names it).
 
     Raises:
@@ -47,7 +47,7 @@ def faces_named(name: str, detector: str = "dlib", margin: float = MARGIN) -> Fa
         PretrainError: the name or the margin is wrong.
     """
     if name == "whole":
-        return Whole()
+        return WholePicture()
     if name == "box":
         return Boxed(margin)
     if name == "detect":
@@ -55,7 +55,7 @@ def faces_named(name: str, detector: str = "dlib", margin: float = MARGIN) -> Fa
     raise PretrainError(f"faces cannot be taken by {name!r}: expected one of {', '.join(FACES)}")
 
 
-class Whole:
+class WholePicture:
     """Uses the whole picture, resized, for pictures of aligned faces."""
 
     costly = False

@@ -1,59 +1,54 @@
-"""Evaluates a network on labelled pictures."""
+"""Evaluates a network on labelled samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from ..extract.precision import DTYPES, Precision
 from ..extract.views import ViewSet
+from ..fusion.evaluation.metrics import Summary, summary
+from .calibration import CalibrationReport, calibration, scores_of
+from .listener import Listener
 from .samples import FaceSamples, Samples
 
 BATCH = 256
 
 
+class Computing(NamedTuple):
+    """Where a network computes, how exactly, and who hears how far it has come."""
+
+    device: str
+    precision: Precision
+    listener: Listener = Listener()
+
+
 @dataclass(frozen=True, eq=False)
-class Figures:
-    """The metrics of a set of predictions.
+class Verdict:
+    """How right a network is: fusion's metrics of its predictions, and their calibration."""
 
-    Attributes:
-        classes: C names.
-        confusion: ``[C, C]`` counts, true classes down, predicted ones across.
-    """
+    summary: Summary
+    calibration: CalibrationReport
 
-    classes: tuple[str, ...]
-    confusion: np.ndarray
+    @classmethod
+    def of(cls, classes: Sequence[str], labels: np.ndarray, probabilities: np.ndarray) -> Verdict:
+        """Of ``[N, C]`` shares of each class, and ``[N, C]`` probabilities."""
+        return cls(summary(scores_of(labels, probabilities, classes)), calibration(labels, probabilities))
 
-    @property
-    def accuracy(self) -> float:
-        """Share of right predictions, 0 to 1."""
-        return float(np.trace(self.confusion) / self.confusion.sum())
-
-    @property
-    def recalls(self) -> dict[str, float]:
-        """Recall of each class that occurs, 0 to 1."""
-        totals = self.confusion.sum(1)
+    def as_card(self) -> dict[str, Any]:
+        """As plain values."""
         return {
-            name: float(self.confusion[place, place] / totals[place])
-            for place, name in enumerate(self.classes)
-            if totals[place]
+            "accuracy": round(self.summary.accuracy, 4),
+            "uar": round(self.summary.uar, 4),
+            "recall": {name: round(value, 4) for name, value in self.summary.recalls.items()},
+            "confusion": self.summary.confusion.tolist(),
+            "calibration": {name: round(value, 4) for name, value in asdict(self.calibration).items()},
         }
-
-    @property
-    def uar(self) -> float:
-        """Unweighted average recall over the classes that occur, 0 to 1."""
-        return float(np.mean(list(self.recalls.values())))
-
-
-def figures(classes: Sequence[str], targets: np.ndarray, probabilities: np.ndarray) -> Figures:
-    """Of ``[N]`` true classes (indices) and ``[N, C]`` probabilities."""
-    predicted = probabilities.argmax(1)
-    return Figures(tuple(classes), confusion_matrix(targets, predicted, labels=np.arange(len(classes))))
 
 
 @torch.inference_mode()
@@ -62,8 +57,7 @@ def outputs(
     samples: FaceSamples,
     rows: np.ndarray,
     views: ViewSet,
-    device: str,
-    precision: Precision,
+    computing: Computing,
     on_pictures: Callable[[int], object],
 ) -> np.ndarray:
     """``[N, V, D]`` float32: what ``network`` gives for each view of each picture, the plain view first.
@@ -73,17 +67,16 @@ def outputs(
         samples: the pictures.
         rows: N numbers of pictures.
         views: V looks at each.
-        device: where to compute.
-        precision: and how exactly.
+        computing: where and how exactly.
         on_pictures: called with the number of pictures done, after each batch.
     """
-    place = torch.device(device)
+    place = torch.device(computing.device)
     network = network.eval().to(place).to(memory_format=torch.channels_last)
     matrices = np.roll(views.matrices(samples.full_size), -views.identity, axis=0)
     found = []
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
-        with torch.autocast(place.type, DTYPES[precision], enabled=precision != "fp32"):
+        with torch.autocast(place.type, DTYPES[computing.precision], enabled=computing.precision != "fp32"):
             looks = [network(samples.view(part, matrix, place)).float().cpu() for matrix in matrices]
         found.append(torch.stack(looks, dim=1).numpy())
         on_pictures(len(part))
@@ -95,17 +88,16 @@ def plain_probabilities(
     classifier: nn.Module,
     samples: Samples,
     rows: np.ndarray,
-    device: str,
-    precision: Precision,
+    computing: Computing,
     on_samples: Callable[[int], object],
 ) -> np.ndarray:
     """``[N, C]`` float64: what ``classifier`` says of samples as they are; see :func:`outputs`."""
-    place = torch.device(device)
+    place = torch.device(computing.device)
     classifier = classifier.eval().to(place)
     found = []
     for start in range(0, len(rows), samples.at_once):
         part = rows[start : start + samples.at_once]
-        with torch.autocast(place.type, DTYPES[precision], enabled=precision != "fp32"):
+        with torch.autocast(place.type, DTYPES[computing.precision], enabled=computing.precision != "fp32"):
             logits = classifier(samples.plain(part, samples.full_size, place))
         found.append(logits.double().softmax(-1).cpu().numpy())
         on_samples(len(part))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
-import xxhash
 
-from .chips import Faces, Whole
+from .chips import FaceCrop, WholePicture
 from .errors import PretrainError
+from .labelled import PackedSamples, grouped, nothing_usable
 from .pictures import Picture, PictureSet, Skipped
 from .rows import Rows, RowsInMemory, RowsOnDisk, cache_folder
 
@@ -22,37 +21,17 @@ MOST_BYTES = 2 << 30
 _AHEAD = 64  # pictures read before they are asked for
 
 
-@dataclass(frozen=True, eq=False)
-class Packed:
-    """N decoded pictures.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PackedPictures(PackedSamples):
+    """N decoded pictures; those of one subject, or of the very same pixels, are a group.
 
-    Attributes:
-        classes: C names.
-        pixels: ``[N, S, S, K]`` uint8, K being 1 (grey) or 3 (RGB); read-only where it is a file.
-        labels: ``[N, C]`` float32, the share of each class.
-        parts: N of ``train``, ``val``, ``test`` or empty.
-        groups: ``[N]`` int: pictures of one group, or of the very same pixels, bear the same number.
-        skipped: pictures that could not be read.
+    ``pixels`` is ``[N, S, S, K]`` uint8, K being 1 (grey) or 3 (RGB); read-only where it is a file.
     """
 
-    classes: tuple[str, ...]
     pixels: np.ndarray
-    labels: np.ndarray
-    parts: np.ndarray
-    groups: np.ndarray
-    skipped: tuple[Skipped, ...]
 
-    @cached_property
-    def digest(self) -> str:
-        """A fingerprint of pixels and labels, in hexadecimal."""
-        content = xxhash.xxh3_128(self.pixels.data)
-        content.update(self.labels.data)
-        return content.hexdigest()
-
-    @property
-    def targets(self) -> np.ndarray:
-        """``[N]`` int: the class of the largest share."""
-        return self.labels.argmax(1)
+    def _content(self) -> Iterable[bytes | memoryview]:
+        return self.pixels.data, self.labels.data
 
 
 def pack(
@@ -60,10 +39,10 @@ def pack(
     size: int,
     grey: bool,
     on_picture: Callable[[], object],
-    faces: Faces | None = None,
+    faces: FaceCrop | None = None,
     cache: Path | None = None,
     most_bytes: int = MOST_BYTES,
-) -> Packed:
+) -> PackedPictures:
     """Read every picture at ``size`` × ``size`` pixels; one that cannot be read is left out.
 
     Args:
@@ -71,7 +50,7 @@ def pack(
         size: side of the outcome in pixels.
         grey: one channel; else three, RGB.
         on_picture: called once a picture.
-        faces: how a face is taken out of a picture; :class:`Whole` without.
+        faces: how a face is taken out of a picture; :class:`WholePicture` without.
         cache: folder for a set of more than ``most_bytes``, and for one whose faces had to be searched
             for. The same pictures are found there the next time; reading goes on where it was killed.
         most_bytes: what may stay in memory.
@@ -81,7 +60,7 @@ def pack(
             cache is given, or it lacks the space.
         OSError: the cache cannot be written.
     """
-    faces = faces or Whole()
+    faces = faces or WholePicture()
     count = len(pictures.pictures)
     shape = (size, size, 1 if grey else 3)
     needed = count * int(np.prod(shape))
@@ -105,20 +84,21 @@ def pack(
     failures = [Skipped(pictures.pictures[place].name, reason) for place, reason in rows.failures.items()]
     skipped = (*pictures.skipped, *failures)
     if len(failures) == count:
-        first = f"; the first: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
-        raise PretrainError(f"{pictures.name}: none of {count} pictures can be read{first}")
+        raise nothing_usable(pictures.name, f"{count} pictures can be read", skipped)
     used = [picture for place, picture in enumerate(pictures.pictures) if place not in rows.failures]
-    return Packed(
-        pictures.classes,
-        rows.pixels(),
-        np.array([picture.label for picture in used], np.float32),
-        np.array([picture.part for picture in used]),
-        grouped(rows.prints, [picture.group for picture in used]),
-        skipped,
+    return PackedPictures(
+        classes=pictures.classes,
+        pixels=rows.pixels(),
+        labels=np.array([picture.label for picture in used], np.float32),
+        parts=np.array([picture.part for picture in used]),
+        groups=grouped(rows.prints, [picture.group for picture in used]),
+        skipped=skipped,
     )
 
 
-def _outcomes(pictures: Sequence[Picture], size: int, grey: bool, faces: Faces) -> Iterator[np.ndarray | str]:
+def _outcomes(
+    pictures: Sequence[Picture], size: int, grey: bool, faces: FaceCrop
+) -> Iterator[np.ndarray | str]:
     """Of each picture in its order, read by threads that stay only a little ahead."""
     waiting: deque[Future[np.ndarray | str]] = deque()
     with ThreadPoolExecutor() as pool:
@@ -130,7 +110,7 @@ def _outcomes(pictures: Sequence[Picture], size: int, grey: bool, faces: Faces) 
             yield waiting.popleft().result()
 
 
-def _read(picture: Picture, size: int, grey: bool, faces: Faces) -> np.ndarray | str:
+def _read(picture: Picture, size: int, grey: bool, faces: FaceCrop) -> np.ndarray | str:
     """``[size, size, K]`` uint8, or why there is none."""
     try:
         values = faces(picture.read(), picture.box, size)
@@ -145,29 +125,3 @@ def _read(picture: Picture, size: int, grey: bool, faces: Faces) -> np.ndarray |
     elif values.ndim == 2 and not grey:
         values = cv2.cvtColor(values, cv2.COLOR_GRAY2RGB)
     return np.ascontiguousarray(values).reshape(size, size, -1)
-
-
-def grouped(prints: list[bytes], names: list[str]) -> np.ndarray:
-    """A number for each picture, shared by those of one group or of the same pixels."""
-    numbers: dict[str | bytes, int] = {}
-    parent: list[int] = []
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
-    def of(key: str | bytes) -> int:
-        if key not in numbers:
-            numbers[key] = len(parent)
-            parent.append(len(parent))
-        return root(numbers[key])
-
-    found = []
-    for pixels, name in zip(prints, names, strict=True):
-        number = of(pixels)
-        if name:
-            parent[of(name)] = number
-        found.append(number)
-    return np.array([root(number) for number in found])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from .errors import PretrainError
 
 Box = tuple[float, float, float, float]
 """``x0 y0 x1 y1`` in pixels."""
@@ -65,6 +67,26 @@ class PictureSet:
     licence: str = ""
     faces: str = "whole"
     notes: tuple[str, ...] = ()
+
+    def in_classes_of(self, classes: Sequence[str], weights: Path) -> PictureSet:
+        """With labels in the order of a network's ``classes``; raises :class:`PretrainError` on others."""
+        require_known(self.classes, classes, "pictures", weights)
+        places = [self.classes.index(name) if name in self.classes else None for name in classes]
+        pictures = tuple(
+            replace(picture, label=tuple(0.0 if place is None else picture.label[place] for place in places))
+            for picture in self.pictures
+        )
+        return replace(self, classes=tuple(classes), pictures=pictures)
+
+
+def require_known(found: Iterable[str], known: Sequence[str], what: str, weights: Path) -> None:
+    """Raises :class:`PretrainError` where labels were found that the network in ``weights`` cannot tell."""
+    unknown = sorted({*found} - {*known})
+    if unknown:
+        raise PretrainError(
+            f"{weights.name} tells {', '.join(known)} apart, but there are {what} of {', '.join(unknown)}: "
+            f"leave them out (--without {unknown[0]}), or rename them by --labels"
+        )
 
 
 def one_hot(place: int, count: int) -> tuple[float, ...]:

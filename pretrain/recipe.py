@@ -33,7 +33,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """All settings of a training; the same recipe, data and device give the same weights.
 
     Attributes:
@@ -51,6 +51,7 @@ class Recipe:
         small_size: train on pictures of this many pixels first, which costs less; 0 for never.
         small_share: the share of the epochs that do so.
         seed: of everything random.
+        augmentation: of pictures, or another task's own settings as a dataclass.
     """
 
     epochs: int = 60
@@ -68,7 +69,7 @@ class Recipe:
     small_size: int = 0
     small_share: float = 0.6
     seed: int = 0
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Any = field(default_factory=Augmentation)
 
     def settings(self) -> dict[str, Any]:
         """All of it as plain values, for a card."""

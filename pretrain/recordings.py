@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +14,8 @@ from ..extract.decode.heard import SAMPLE_RATE
 from ..extract.decode.media import Media
 from ..extract.errors import ClipError
 from .errors import PretrainError
-from .packed import grouped
-from .pictures import Skipped
+from .labelled import PackedSpeech, grouped, nothing_usable
+from .pictures import Skipped, require_known
 
 MOST_BYTES = 2 << 30
 """Of sound that stays in memory: nine hours."""
@@ -65,6 +63,11 @@ class RecordingSet:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def in_classes_of(self, classes: Sequence[str], weights: Path) -> RecordingSet:
+        """With the classes of a network; raises :class:`PretrainError` on others."""
+        require_known(self.classes, classes, "recordings", weights)
+        return replace(self, classes=tuple(classes))
+
 
 class Sounds:
     """Sounds by their number, ``[S]`` float32 in [-1, 1] at 16 kHz, in memory as far as they fit.
@@ -92,50 +95,31 @@ class Sounds:
         self._kept.append(sound if fits else None)
 
 
-@dataclass(frozen=True, eq=False)
-class PackedRecordings:
-    """N recordings that could be read.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PackedRecordings(PackedSpeech):
+    """N recordings; those of one subject, or of the very same sound, are a group.
 
     Attributes:
-        classes: C names.
         sounds: N of them.
         seconds: ``[N]`` float64, how long each is.
-        labels: ``[N, C]`` float32, 1 for the class and 0 else.
-        parts: ``[N]`` of ``train``, ``val``, ``test`` or empty.
-        subjects: ``[N]`` names of who speaks, or empty.
-        groups: ``[N]`` int, one number for all of a subject, and for all of the very same sound.
         prints: N hashes of the sounds.
-        skipped: recordings that could not be read.
         damaged: recordings of which only a part could be read, which is used.
     """
 
-    classes: tuple[str, ...]
     sounds: Sounds
     seconds: np.ndarray
-    labels: np.ndarray
-    parts: np.ndarray
-    subjects: np.ndarray
-    groups: np.ndarray
     prints: tuple[bytes, ...]
-    skipped: tuple[Skipped, ...]
     damaged: tuple[Skipped, ...]
 
-    @cached_property
-    def digest(self) -> str:
-        """A fingerprint of sounds, labels, parts and subjects, in hexadecimal."""
-        content = xxhash.xxh3_128(b"".join(self.prints))
-        content.update(self.labels.data)
-        content.update(json.dumps([self.parts.tolist(), self.subjects.tolist()]).encode())
-        return content.hexdigest()
-
-    @property
-    def targets(self) -> np.ndarray:
-        """``[N]`` int: the class."""
-        return self.labels.argmax(1)
+    def _content(self) -> Iterable[bytes | memoryview]:
+        return *self.prints, *self._told()
 
 
 def pack_recordings(
-    recordings: RecordingSet, on_recording: Callable[[], object], most_bytes: int = MOST_BYTES
+    recordings: RecordingSet,
+    on_recording: Callable[[], object],
+    most_bytes: int = MOST_BYTES,
+    named: bool = True,
 ) -> PackedRecordings:
     """Read every recording; one that cannot be read is left out.
 
@@ -143,6 +127,7 @@ def pack_recordings(
         recordings: what to read, in this order.
         on_recording: called once a recording.
         most_bytes: of sound that may stay in memory.
+        named: whether to heed who speaks.
 
     Raises:
         PretrainError: no recording at all can be read.
@@ -167,23 +152,21 @@ def pack_recordings(
             seconds.append(len(sound) / SAMPLE_RATE)
             damaged.extend(Skipped(recording.name, warning) for warning in warnings)
     if not used:
-        first = f"; the first: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
-        raise PretrainError(
-            f"{recordings.name}: none of {len(recordings.recordings)} recordings can be read{first}"
-        )
+        count = len(recordings.recordings)
+        raise nothing_usable(recordings.name, f"{count} recordings can be read", skipped)
     targets = [recordings.classes.index(recording.label) for recording in used]
-    subjects = [recording.subject for recording in used]
+    subjects = [recording.subject if named else "" for recording in used]
     return PackedRecordings(
-        recordings.classes,
-        sounds,
-        np.array(seconds),
-        np.eye(len(recordings.classes), dtype=np.float32)[targets],
-        np.array([recording.part for recording in used]),
-        np.array(subjects),
-        grouped(prints, subjects),
-        tuple(prints),
-        tuple(skipped),
-        tuple(damaged),
+        classes=recordings.classes,
+        sounds=sounds,
+        seconds=np.array(seconds),
+        labels=np.eye(len(recordings.classes), dtype=np.float32)[targets],
+        parts=np.array([recording.part for recording in used]),
+        subjects=np.array(subjects),
+        groups=grouped(prints, subjects),
+        prints=tuple(prints),
+        skipped=tuple(skipped),
+        damaged=tuple(damaged),
     )
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .augment import augment, looked_at, plain
-from .packed import Packed
-from .recipe import Recipe
+from .packed import PackedPictures
+from .recipe import TrainingRecipe
 from .specs import Normalisation
 
 
@@ -55,7 +55,7 @@ class FaceSamples:
 
     at_once = 256
 
-    def __init__(self, packed: Packed, normalisation: Normalisation, recipe: Recipe) -> None:
+    def __init__(self, packed: PackedPictures, normalisation: Normalisation, recipe: TrainingRecipe) -> None:
         self.classes, self.labels = packed.classes, packed.labels
         self.full_size = normalisation.size
         self._pixels, self._normalisation, self._recipe = packed.pixels, normalisation, recipe

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,8 +19,7 @@ from ..extract.mfcc_image import MFCC_IMAGE_SETTINGS
 from ..extract.plan import SEGMENTS
 from ..extract.segments import resized
 from .audio_changes import AudioChanges, kept
-from .errors import PretrainError
-from .packed import grouped
+from .labelled import PackedSpeech, grouped, nothing_usable
 from .pictures import Skipped
 from .specs import Normalisation
 
@@ -46,43 +43,20 @@ class SegmentChanges:
     coefficient_mask: float = 0.1
 
 
-@dataclass(frozen=True, eq=False)
-class PackedSegments:
-    """The S segments of N clips.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PackedSegments(PackedSpeech):
+    """The S segments of N clips; clips of one subject, or of the very same segments, are a group.
 
     Attributes:
-        classes: C names.
         images: ``[S, 64, 64, 3]`` uint8.
         clips: ``[S]`` int: which clip a segment is of, in order.
-        labels: ``[N, C]`` float32, 1 for a clip's class and 0 else.
-        parts: ``[N]`` of ``train``, ``val``, ``test`` or empty.
-        subjects: ``[N]`` names of who speaks, or empty.
-        groups: ``[N]`` int, one number for all of a subject, and for all of the very same segments.
-        skipped: labelled clips without segments.
     """
 
-    classes: tuple[str, ...]
     images: np.ndarray
     clips: np.ndarray
-    labels: np.ndarray
-    parts: np.ndarray
-    subjects: np.ndarray
-    groups: np.ndarray
-    skipped: tuple[Skipped, ...]
 
-    @cached_property
-    def digest(self) -> str:
-        """A fingerprint of images, labels, parts and subjects, in hexadecimal."""
-        content = xxhash.xxh3_128(self.images.data)
-        content.update(self.clips.data)
-        content.update(self.labels.data)
-        content.update(json.dumps([self.parts.tolist(), self.subjects.tolist()]).encode())
-        return content.hexdigest()
-
-    @property
-    def targets(self) -> np.ndarray:
-        """``[N]`` int: the class of a clip."""
-        return self.labels.argmax(1)
+    def _content(self) -> Iterable[bytes | memoryview]:
+        return self.images.data, self.clips.data, *self._told()
 
     def segments_of(self, clips: np.ndarray) -> np.ndarray:
         """Indices of the segments of clips of these numbers, in order."""
@@ -121,24 +95,21 @@ def pack_segments(
             skipped.append(Skipped(str(row.clip), entry.reason if entry and entry.reason else str(error)))
         on_clip()
     if not used:
-        first = f"; the first: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
-        raise PretrainError(
-            f"{store.path}: none of {len(rows)} labelled clips has segments{first}; `avemo-extract CLIPS "
-            f"--segments --store {store.path}` cuts speech into them"
-        )
+        remedy = f"; `avemo-extract CLIPS --segments --store {store.path}` cuts speech into them"
+        raise nothing_usable(str(store.path), f"{len(rows)} labelled clips has segments", skipped, remedy)
     store.key(SEGMENTS, used)  # raises where settings differ
     subjects = [row.clip.subject or "" if named else "" for row in used]
     prints = [xxhash.xxh3_128_digest(np.ascontiguousarray(of_clip).data) for of_clip in images]
     targets = [classes.index(row.clip.label or "") for row in used]
     return PackedSegments(
-        tuple(classes),
-        np.concatenate(images),
-        np.repeat(np.arange(len(used)), [len(of_clip) for of_clip in images]),
-        np.eye(len(classes), dtype=np.float32)[targets],
-        np.array([row.clip.split if row.clip.split in PARTS else "" for row in used]),
-        np.array(subjects),
-        grouped(prints, subjects),
-        tuple(skipped),
+        classes=tuple(classes),
+        images=np.concatenate(images),
+        clips=np.repeat(np.arange(len(used)), [len(of_clip) for of_clip in images]),
+        labels=np.eye(len(classes), dtype=np.float32)[targets],
+        parts=np.array([row.clip.split if row.clip.split in PARTS else "" for row in used]),
+        subjects=np.array(subjects),
+        groups=grouped(prints, subjects),
+        skipped=tuple(skipped),
     )
 
 

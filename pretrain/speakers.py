@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import Field, replace
-from typing import Any, ClassVar, Protocol
+from dataclasses import replace
 
 import numpy as np
 
 from .errors import PretrainError
-from .split import Divisible, fitted_and_held_out
+from .labelled import PackedSpeech
+from .split import fitted_and_held_out
 
 _NOUN = "recording"
 
 
-class Spoken(Divisible, Protocol):
-    """A dataclass of N recordings that says who speaks; see :class:`.recordings.PackedRecordings`."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @property
-    def subjects(self) -> np.ndarray: ...
-
-
 def divided(
-    packed: Spoken, share: float, seed: int, chosen: Collection[str] = (), strangers: bool = False
+    packed: PackedSpeech, share: float, seed: int, chosen: Collection[str] = (), strangers: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the recordings to fit, and of those to hold out.
 
@@ -59,7 +50,7 @@ def divided(
     return fit, watch
 
 
-def of_subjects(packed: Spoken, chosen: Collection[str]) -> list[str]:
+def of_subjects(packed: PackedSpeech, chosen: Collection[str]) -> list[str]:
     """The ``chosen`` subjects; raises :class:`PretrainError` where one of them is in no recording."""
     there = sorted({*packed.subjects.tolist()} - {""})
     for subject in chosen:
@@ -69,7 +60,7 @@ def of_subjects(packed: Spoken, chosen: Collection[str]) -> list[str]:
     return list(chosen)
 
 
-def to_evaluate(packed: Spoken, chosen: Collection[str]) -> tuple[np.ndarray, str]:
+def to_evaluate(packed: PackedSpeech, chosen: Collection[str]) -> tuple[np.ndarray, str]:
     """Indices of the recordings to evaluate a network on, and what these are called.
 
     Those of the ``chosen`` subjects; else of the first part there is of ``test``, ``val``, none, ``train``.
@@ -83,7 +74,7 @@ def to_evaluate(packed: Spoken, chosen: Collection[str]) -> tuple[np.ndarray, st
     return np.flatnonzero(packed.parts == part), part
 
 
-def _of_whole_groups(packed: Spoken, share: float, strangers: bool) -> float:
+def _of_whole_groups(packed: PackedSpeech, share: float, strangers: bool) -> float:
     """``share``, or that of one group where it is more."""
     rows = packed.parts != "test"
     unnamed = int((packed.subjects[rows] == "").sum())

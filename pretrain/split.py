@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from .errors import PretrainError
-
-
-class Divisible(Protocol):
-    """N samples of some kind; see :class:`.packed.Packed`."""
-
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-    @property
-    def parts(self) -> np.ndarray: ...
-    @property
-    def groups(self) -> np.ndarray: ...
-    @property
-    def targets(self) -> np.ndarray: ...
+from .labelled import PackedSamples
 
 
 def fitted_and_held_out(
-    packed: Divisible, share: float, seed: int, noun: str = "picture"
+    packed: PackedSamples, share: float, seed: int, noun: str = "picture"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training part, and of the held-out part.
 
@@ -49,7 +35,7 @@ def fitted_and_held_out(
 
 
 def _divided(
-    packed: Divisible, rows: np.ndarray, share: float, seed: int, noun: str
+    packed: PackedSamples, rows: np.ndarray, share: float, seed: int, noun: str
 ) -> tuple[np.ndarray, np.ndarray]:
     folds = max(2, round(1 / share))
     targets, groups = packed.targets[rows], packed.groups[rows]

@@ -17,9 +17,10 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..cache import durable
+from ..fusion.evaluation.metrics import figures
 from .classifier import Classifier
 from .errors import PretrainError
-from .recipe import Recipe
+from .recipe import TrainingRecipe
 from .samples import Samples
 from .teachers import Teachers
 
@@ -28,7 +29,7 @@ _SAVE_EVERY = 40 * _CHECK_EVERY  # steps between checkpoints within an epoch
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochFigures:
     """One line of a history. Loss and accuracy of the training part are those of the changed samples, as
     the epoch went by; those of the held-out part are of the averaged weights, None without such a part.
     ``size`` is in pixels or frames."""
@@ -49,7 +50,7 @@ class Fitted:
 
     classifier: Classifier
     best: int
-    history: tuple[Epoch, ...]
+    history: tuple[EpochFigures, ...]
 
 
 class Training:
@@ -80,13 +81,13 @@ class Training:
         samples: Samples,
         fit: np.ndarray,
         watch: np.ndarray,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         identity: Mapping[str, Any],
         checkpoint: Path,
         teachers: Teachers | None = None,
     ) -> None:
         self.recipe = recipe
-        self.history: list[Epoch] = []
+        self.history: list[EpochFigures] = []
         self._fabric, self._samples = fabric, samples
         self._fit, self._watch, self._file = fit, watch, checkpoint
         self._identity = json.loads(json.dumps(identity))
@@ -111,7 +112,7 @@ class Training:
         """Of all epochs, checkpoints included."""
         return self._step
 
-    def run(self, on_step: Callable[[float], None], on_epoch: Callable[[Epoch], None]) -> Fitted:
+    def run(self, on_step: Callable[[float], None], on_epoch: Callable[[EpochFigures], None]) -> Fitted:
         """Train to the end.
 
         Args:
@@ -182,7 +183,7 @@ class Training:
         self._best_accuracy = numbers["best_accuracy"]
         self._loss, self._right = numbers["loss"], numbers["right"]
         self._best_state = state["best_state"]
-        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        self.history = [EpochFigures(**epoch) for epoch in state["history"]]
 
     def _finished(self) -> bool:
         done = len(self.history)
@@ -218,7 +219,7 @@ class Training:
         learning_rate = self._optimiser.param_groups[0]["lr"]
         fitted = (self._loss / self.steps_an_epoch, self._right / seen)
         size = self._samples.size(number)
-        self.history.append(Epoch(number + 1, size, learning_rate, *fitted, *self._watched(size)))
+        self.history.append(EpochFigures(number + 1, size, learning_rate, *fitted, *self._watched(size)))
         accuracy = self.history[-1].val_accuracy
         if size == self._samples.full_size and (accuracy is None or accuracy > self._best_accuracy):
             self._best, self._best_accuracy = number + 1, -1.0 if accuracy is None else accuracy
@@ -300,7 +301,7 @@ class Training:
             return ()
         fabric = self._fabric
         count = len(self._samples.classes)
-        figures = torch.zeros(1 + 2 * count, device=fabric.device)
+        total = torch.zeros(1 + count * count, device=fabric.device)  # the loss, and the confusion
         rows = self._watch[fabric.global_rank :: fabric.world_size]
         self._averaged.eval()
         for start in range(0, len(rows), self._samples.at_once):
@@ -308,18 +309,15 @@ class Training:
             with torch.no_grad(), fabric.autocast():
                 logits = self._averaged(self._samples.plain(part, size, fabric.device)).float()
             labels = self._labels(part)
-            targets = labels.argmax(1)
-            right = (logits.argmax(1) == targets).float()
-            figures[0] += functional.cross_entropy(logits, labels, reduction="sum")
-            figures[1 : 1 + count].index_add_(0, targets, right)
-            figures[1 + count :].index_add_(0, targets, torch.ones_like(right))
-        figures = self._over_all(figures, "sum")
-        loss, right, total = figures[0], figures[1 : 1 + count], figures[1 + count :]
-        recalls = right[total > 0] / total[total > 0]
-        return float(loss / total.sum()), float(right.sum() / total.sum()), float(recalls.mean())
+            cells = 1 + labels.argmax(1) * count + logits.argmax(1)
+            total[0] += functional.cross_entropy(logits, labels, reduction="sum")
+            total.index_add_(0, cells, torch.ones_like(cells, dtype=total.dtype))
+        loss, *confusion = self._over_all(total, "sum").tolist()
+        accuracy, uar, _ = figures(np.reshape(confusion, (count, count)))
+        return loss / sum(confusion), float(accuracy), float(uar)
 
 
-def _optimiser(classifier: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimiser(classifier: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimizer:
     shrunk = [value for value in classifier.parameters() if value.requires_grad and value.ndim > 1]
     kept = [value for value in classifier.parameters() if value.requires_grad and value.ndim <= 1]
     groups = [{"params": shrunk, "weight_decay": recipe.weight_decay}, {"params": kept, "weight_decay": 0.0}]

@@ -51,6 +51,9 @@ RESNET18_IMAGENET = replace(
     classifier=("fc.",),
 )
 
+# For pictures as small as FER2013's: a twelfth of the arithmetic.
+RESNET18_64 = replace(RESNET18, name="resnet18-64", input_size=64, twin="resnet18")
+
 ALEXNET = BackboneSpec(
     name="alexnet",
     features=4096,
@@ -77,4 +80,4 @@ VGG19 = BackboneSpec(
 
 VGG19_227 = replace(VGG19, name="vgg19-227", input_size=227, twin="vgg19")  # priyasad2019's faces
 
-SPECS = (RESNET18, RESNET18_IMAGENET, ALEXNET, VGG19, VGG19_227)
+SPECS = (RESNET18, RESNET18_IMAGENET, RESNET18_64, ALEXNET, VGG19, VGG19_227)

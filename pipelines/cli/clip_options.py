@@ -24,6 +24,14 @@ PATTERN_HELP = """
 meaning. Other names only distinguish recordings.
 """
 
+labels_option = click.option(
+    "--labels",
+    default="",
+    metavar="A=B,…",
+    help="Classes to keep, as NAME or NAME=CLASS ('an=Angry,di=Disgust'), or a CSV or JSON file.  "
+    "[default: all, with their own names]",
+)
+
 dataset_options = group(
     "Clips",
     click.option(
@@ -46,13 +54,7 @@ dataset_options = group(
         metavar="CSV",
         help="Table of clips with a column path and optional columns id, split, label, subject, session.",
     ),
-    click.option(
-        "--labels",
-        default="",
-        metavar="A=B,…",
-        help="Classes to keep, as NAME or NAME=CLASS ('an=Angry,di=Disgust'), or a CSV or JSON file.  "
-        "[default: all, with their own names]",
-    ),
+    labels_option,
     click.option(
         "--other-labels",
         type=click.Choice(OTHERS),

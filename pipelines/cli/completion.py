@@ -46,6 +46,7 @@ BACKBONES = (
     "facenet",
     "resnet18",
     "resnet18-imagenet",
+    "resnet18-64",
     "alexnet",
     "vgg19",
     "vgg19-227",

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..cli.framework import Decorator, InputError, altered, group, together
-from ..cli.options import batch_option, epochs_option, precision_option, seed_option
+from ..cli.framework import Decorator, altered, group, together
+from ..cli.options import batch_option, device_option, epochs_option, precision_option, seed_option
 from ..cli.outputs import overwrite_option
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from ...pretrain.recipe import TrainingRecipe
+
+Changes = TypeVar("Changes", bound="DataclassInstance")
 
 
 def with_defaults(options: Decorator, **values: Any) -> Decorator:
@@ -71,9 +79,9 @@ speaker_options = group(
 
 device_options = group(
     "Where it runs",
-    click.option("--accelerator", type=click.Choice(["auto", "cpu", "gpu", "cuda", "mps"]), default="auto",
-                 show_default=True, help="gpu: cuda or mps; auto: that or cpu."),
-    click.option("--devices", default="1", show_default=True, metavar="N", help="Devices to use, or auto."),
+    device_option,
+    click.option("--processes", default="1", show_default=True, metavar="N",
+                 help="Number of processes, each with a device of its own; auto: one for every GPU."),
     altered(precision_option, help="auto: bf16 (mixed) if the machine computes in it."),
     click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                  help="Number of machines; torchrun or SLURM starts the same command on each."),
@@ -99,7 +107,8 @@ def evaluation_options(data: str, default: str) -> Decorator:
     """
     return group(
         "Evaluation",
-        click.option("--evaluate", is_flag=True, help=f"Do not train; evaluate a network on {data}."),
+        click.option("--evaluate", "evaluating", is_flag=True,
+                     help=f"Do not train; evaluate a network on {data}."),
         click.option("--weights", type=click.Path(path_type=Path), metavar="FILE.safetensors",
                      help=f"Network to evaluate.  [default: {default}]"),
     )  # fmt: skip
@@ -110,34 +119,23 @@ def without_option(why: str = "") -> Decorator:
     return click.option("--without", multiple=True, metavar="CLASS", help=f"Drop a class{why}. Repeatable.")
 
 
-rename_option = click.option(
-    "--rename", multiple=True, metavar="FOUND=WANTED", help="Rename a class. Repeatable."
-)
-
-
 def chosen_subjects(options: Mapping[str, Any]) -> list[str]:
     """What ``--held-out-subjects`` says."""
     return [name.strip() for name in options["held_out_subjects"].split(",") if name.strip()]
 
 
-def learning_rate(options: Mapping[str, Any], random: bool) -> float:
-    """What ``--lr`` says, or the default for a network that starts at ``random`` or from weights."""
-    if options["lr"] is not None:
-        return float(options["lr"])
-    usual = 0.05 if options["optimiser"] == "sgd" else 0.001
-    return usual if random else usual / 10
+def recipe_of(options: Mapping[str, Any], random: bool, augmentation: Any) -> TrainingRecipe:
+    """The settings of a network that starts at ``random`` or from weights."""
+    from ...pretrain.recipe import TrainingRecipe
+
+    usual = (0.05 if options["optimiser"] == "sgd" else 0.001) * (1 if random else 0.1)
+    rate = usual if options["lr"] is None else options["lr"]
+    own = {each.name for each in fields(TrainingRecipe)} & {*options}
+    settings = {name: options[name] for name in own}
+    return TrainingRecipe(**settings, learning_rate=rate, augmentation=augmentation)
 
 
-def renaming(texts: Iterable[str]) -> dict[str, str]:
-    """What ``--rename`` says: the name found → the one wanted.
-
-    Raises:
-        InputError: one is not of the form FOUND=WANTED.
-    """
-    names = {}
-    for text in texts:
-        found, equals, wanted = text.partition("=")
-        if not (found and equals and wanted):
-            raise InputError(f"--rename {text!r}: expected FOUND=WANTED, as anger=Angry")
-        names[found] = wanted
-    return names
+def changes_of(kind: type[Changes], options: Mapping[str, Any], **others: Any) -> Changes:
+    """The augmentation that options of the names of its settings say."""
+    own = {each.name for each in fields(kind)} & {*options}
+    return kind(**{name: options[name] for name in own}, **others)

@@ -108,7 +108,7 @@ def test_sound_that_is_no_number_leaves_the_faces(tmp_path: Path) -> None:
     assert "spectrogram" in result.failure and "faces" not in result.failure
 
 
-def test_pictures_that_cannot_be_decoded_leave_the_sound(tmp_path: Path, make_clip: MakeClip) -> None:
+def test_images_that_cannot_be_decoded_leave_the_sound(tmp_path: Path, make_clip: MakeClip) -> None:
     path = remuxed(
         make_clip(tmp_path / "a.mkv", 25),
         tmp_path / "b.mkv",

@@ -61,7 +61,7 @@ def test_two_sounds_are_two_recordings(tmp_path: Path, seconds: float) -> None:
     assert not same_recording(str(wav), str(write(tmp_path / "a.m4a", speech(2, seconds), "aac")))
 
 
-def test_pictures_decide_where_there_is_no_sound(tmp_path: Path, make_clip: MakeClip) -> None:
+def test_images_decide_where_there_is_no_sound(tmp_path: Path, make_clip: MakeClip) -> None:
     first = make_clip(tmp_path / "a.mp4", pictures=moving(1), sound=False)
     smaller = make_clip(tmp_path / "a.avi", pictures=moving(1, size=(24, 32)), sound=False)
     other = make_clip(tmp_path / "a.mkv", pictures=moving(2), sound=False)

@@ -27,10 +27,10 @@ from avemo.extract.detectors import Face, load_detector
 from avemo.extract.errors import ExtractError
 from avemo.extract.track import Tracker, face_arrays
 from avemo.extract.warp import warp
-from avemo.pretrain.chips import Boxed, Detected, Whole, faces_named, main_face
+from avemo.pretrain.chips import Boxed, Detected, WholePicture, faces_named, main_face
 from avemo.pretrain.errors import PretrainError
 from avemo.pretrain.images import decode, read_image
-from avemo.pretrain.packed import Packed, pack
+from avemo.pretrain.packed import PackedPictures, pack
 from avemo.pretrain.pictures import Picture, PictureSet, Skipped, one_hot
 
 RNG = np.random.default_rng(0)
@@ -157,7 +157,7 @@ def in_files(folder: Path, count: int, side: int = 12) -> PictureSet:
     return PictureSet("some set", ("Happy", "Sad"), tuple(pictures))
 
 
-def same(one: Packed, other: Packed) -> None:
+def same(one: PackedPictures, other: PackedPictures) -> None:
     assert one.digest == other.digest
     for name in ("pixels", "labels", "parts", "groups"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
@@ -258,7 +258,7 @@ class TestCache:
             next(reads)
             return read()
 
-        def again(size: int = 12) -> tuple[Packed, int]:
+        def again(size: int = 12) -> tuple[PackedPictures, int]:
             pictures = tuple(
                 Picture(p.name, partial(counted, p.read), p.label, p.part, "", p.file) for p in found.pictures
             )
@@ -344,7 +344,7 @@ class TestCache:
             return np.full((4, 4), number, np.uint8)
 
         pictures = tuple(Picture(str(n), partial(slow, n), one_hot(n % 2, 2)) for n in range(20))
-        found: list[Packed] = []
+        found: list[PackedPictures] = []
 
         def work() -> None:
             whole = PictureSet("s", ("a", "b"), pictures)
@@ -411,7 +411,7 @@ class TestFaces:
             main_face([small, central], 100, 100, (80, 80, 99, 99))
 
     def test_names(self, tmp_path: Path) -> None:
-        assert isinstance(faces_named("whole"), Whole)
+        assert isinstance(faces_named("whole"), WholePicture)
         assert faces_named("box", margin=0.3).settings() == {"faces": "box", "margin": 0.3}
         assert faces_named("detect").settings()["chip.padding"] == 0.3
         with pytest.raises(PretrainError, match="expected one of whole, box, detect"):

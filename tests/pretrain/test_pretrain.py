@@ -31,9 +31,9 @@ from avemo.pretrain.calibration import calibration
 from avemo.pretrain.card import empty_classifier, read_classifier, write_weights
 from avemo.pretrain.classifier import Classifier
 from avemo.pretrain.errors import PretrainError
-from avemo.pretrain.evaluation import figures, mean_probabilities, outputs
-from avemo.pretrain.packed import Packed
-from avemo.pretrain.recipe import Augmentation, Recipe
+from avemo.pretrain.evaluation import Computing, Verdict, mean_probabilities, outputs
+from avemo.pretrain.packed import PackedPictures
+from avemo.pretrain.recipe import Augmentation, TrainingRecipe
 from avemo.pretrain.samples import FaceSamples, FeatureSamples
 from avemo.pretrain.specs import Normalisation
 from avemo.pretrain.split import fitted_and_held_out
@@ -42,9 +42,10 @@ from avemo.pretrain.training import Training
 
 STILL = Augmentation(flip=False, rotate=0, scale=1, shift=0, light=0, blur=0, noise=0, erase=0)
 CLASSES = ("Angry", "Happy", "Sad")
+CPU = Computing("cpu", "fp32")
 
 
-def pictures(count: int = 60, size: int = 16, seed: int = 0, parts: str = "") -> Packed:
+def pictures(count: int = 60, size: int = 16, seed: int = 0, parts: str = "") -> PackedPictures:
     """Noise with a bright bar whose place is the class: learnt at once, never by chance."""
     draw = np.random.default_rng(seed)
     targets = np.arange(count) % len(CLASSES)
@@ -52,7 +53,14 @@ def pictures(count: int = 60, size: int = 16, seed: int = 0, parts: str = "") ->
     for picture, target in zip(pixels, targets, strict=True):
         picture[2 + 5 * target : 5 + 5 * target] += 130
     labels = np.eye(len(CLASSES), dtype=np.float32)[targets]
-    return Packed(CLASSES, pixels, labels, np.full(count, parts), np.arange(count), ())
+    return PackedPictures(
+        classes=CLASSES,
+        pixels=pixels,
+        labels=labels,
+        parts=np.full(count, parts),
+        groups=np.arange(count),
+        skipped=(),
+    )
 
 
 def small_classifier(size: int = 16) -> Classifier:
@@ -63,7 +71,9 @@ def small_classifier(size: int = 16) -> Classifier:
     return Classifier(trunk, 96, len(CLASSES), 0.2)
 
 
-def training(tmp_path: Path, recipe: Recipe, packed: Packed | None = None, **changes: object) -> Training:
+def training(
+    tmp_path: Path, recipe: TrainingRecipe, packed: PackedPictures | None = None, **changes: object
+) -> Training:
     packed = packed or pictures()
     samples = FaceSamples(packed, Normalisation(16, (0.0,), (255.0,)), recipe)
     rows = np.arange(len(packed.labels))
@@ -74,7 +84,9 @@ def training(tmp_path: Path, recipe: Recipe, packed: Packed | None = None, **cha
     )
 
 
-RECIPE = Recipe(epochs=6, batch=8, learning_rate=0.05, warm_up=1, ema=0.9, mixup=0.2, small_size=12, seed=3)
+RECIPE = TrainingRecipe(
+    epochs=6, batch=8, learning_rate=0.05, warm_up=1, ema=0.9, mixup=0.2, small_size=12, seed=3
+)
 
 
 class TestChanges:
@@ -172,7 +184,7 @@ class TestHeldOut:
 class TestLoop:
     @pytest.mark.parametrize(("epochs", "small"), [(1, 0), (2, 1), (3, 2), (5, 3), (60, 36)])
     def test_the_last_epoch_has_the_full_size(self, epochs: int, small: int) -> None:
-        recipe = Recipe(epochs=epochs, small_size=32)
+        recipe = TrainingRecipe(epochs=epochs, small_size=32)
         assert [recipe.size(epoch, 48) for epoch in range(epochs)] == [32] * small + [48] * (epochs - small)
 
     def test_it_learns_and_keeps_the_best_of_the_full_size(self, tmp_path: Path) -> None:
@@ -291,7 +303,7 @@ class TestLoop:
         features = packed.pixels.reshape(60, 1, -1).astype(np.float32) / 255
         samples = FeatureSamples(CLASSES, packed.labels, np.repeat(features, 2, 1))
         rows = np.arange(60)
-        recipe = Recipe(epochs=30, batch=8, learning_rate=0.05, ema=0.9, dropout=0)
+        recipe = TrainingRecipe(epochs=30, batch=8, learning_rate=0.05, ema=0.9, dropout=0)
         fabric = lightning.Fabric(accelerator="cpu", devices=1)
         head = Classifier(nn.Identity(), 256, 3, 0)
         job = Training(fabric, head, samples, rows[:45], rows[45:], recipe, {}, tmp_path / "state.ckpt")
@@ -302,7 +314,7 @@ class TestLoop:
 class TestEvaluation:
     def test_figures_by_hand(self) -> None:
         said = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.6, 0.3, 0.1], [0, 0.4, 0.6]])
-        found = figures(CLASSES, np.array([0, 0, 0, 2]), said)
+        found = Verdict.of(CLASSES, np.eye(3)[[0, 0, 0, 2]], said).summary
         assert found.confusion.tolist() == [[2, 1, 0], [0, 0, 0], [0, 0, 1]]
         assert found.accuracy == 0.75
         assert found.recalls == {"Angry": pytest.approx(2 / 3), "Sad": 1.0}
@@ -312,8 +324,8 @@ class TestEvaluation:
         packed = pictures()
         samples = FaceSamples(packed, Normalisation(16, (0.0,), (255.0,)), RECIPE)
         network, rows = small_classifier(), np.arange(60)
-        logits = outputs(network, samples, rows, VIEW_SETS["default"], "cpu", "fp32", lambda done: None)
-        alone = outputs(network, samples, rows[:7], VIEW_SETS["none"], "cpu", "fp32", lambda done: None)
+        logits = outputs(network, samples, rows, VIEW_SETS["default"], CPU, lambda done: None)
+        alone = outputs(network, samples, rows[:7], VIEW_SETS["none"], CPU, lambda done: None)
         assert logits.shape == (60, 18, 3)
         assert np.allclose(logits[:7, :1], alone, atol=1e-5)
         exp = np.exp(logits.astype(np.float64))
@@ -504,7 +516,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestCommand:
-    QUICK = ("--epochs", "2", "--batch", "16", "--lr", "0.02", "--accelerator", "cpu", "--held-out", "0.2")
+    QUICK = ("--epochs", "2", "--batch", "16", "--lr", "0.02", "--device", "cpu", "--held-out", "0.2")
 
     def run(self, *words: object) -> tuple[int, str]:
         result = CliRunner().invoke(main, ["pretrain", "face", *map(str, words)], prog_name="avemo")
@@ -516,7 +528,7 @@ class TestCommand:
         out = tmp_path / "mine.safetensors"
         code, text = self.run("--data", folders, "--out", out, *self.QUICK)
         assert code == 0, text
-        assert "48 pictures to fit, 12 held out" in text
+        assert "to fit 48 pictures; held out 12 pictures" in text
         card = json.loads(out.with_suffix(".json").read_text())
         assert card["classes"] == list(CLASSES)
         assert sum(card["counts"]["fitted"].values()) == 48
@@ -537,15 +549,15 @@ class TestCommand:
     @pytest.mark.skipif(
         torch.cuda.is_available() or torch.backends.mps.is_available(), reason="here is a GPU"
     )
-    @pytest.mark.parametrize("kind", ["gpu", "cuda"])
-    def test_an_accelerator_that_is_not_there_is_told_at_once(
+    @pytest.mark.parametrize("kind", ["cuda", "cuda:1"])
+    def test_a_device_that_is_not_there_is_told_at_once(
         self, folders: Path, tmp_path: Path, kind: str
     ) -> None:
         out = tmp_path / "mine.safetensors"
         for words in (("--evaluate",), ("--out", out, *self.QUICK)):
-            code, text = self.run("--data", folders, *words, "--accelerator", kind)
+            code, text = self.run("--data", folders, *words, "--device", kind)
             assert code == 2
-            assert f"Error: --accelerator {kind} cannot be had here; PyTorch finds cpu" in text
+            assert f"Error: --device {kind} cannot be had here; PyTorch finds cpu" in text
         assert not out.with_suffix(".ckpt").exists()
 
     def test_head_only_keeps_the_trunk(self, folders: Path, tmp_path: Path) -> None:

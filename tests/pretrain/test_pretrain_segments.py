@@ -188,7 +188,7 @@ class TestDivision:
                 packed(store)
 
 
-QUICK = ("--batch", 12, "--dropout", 0, "--epochs", 3, "--accelerator", "cpu", "--precision", "fp32")
+QUICK = ("--batch", 12, "--dropout", 0, "--epochs", 3, "--device", "cpu", "--precision", "fp32")
 
 
 def run(*words: object, command: tuple[str, ...] = ("pretrain", "segments")) -> tuple[int, str]:
@@ -229,11 +229,11 @@ class TestCommand:
         code, again = run(*words, *QUICK)
         assert code == 0 and "trained already" in again
         code, text = run("--evaluate", "--weights", out, *words)
-        assert code == 0 and "mine.safetensors on s1, s3: 24 segments in 12 clips" in text
+        assert code == 0 and "mine.safetensors on s1, s3: 24 segments in 12 clips of s1, s3" in text
         assert "segments, s1, s3: true" in text and "clips, s1, s3: true" in text and "note:" not in text
         assert text.strip().splitlines()[-1] == f"accuracy {clips['accuracy']:.3f}  UAR {clips['uar']:.3f}"
         code, text = run("--evaluate", "--weights", out, "--store", path)
-        assert code == 0 and "note: it was trained on voices called s0, s2" in text
+        assert code == 0 and "note: it was trained on subjects called s0, s2" in text
 
     def test_it_goes_on_where_it_was_stopped(
         self, path: Path, trained: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from avemo.pipelines.corpora.pictures.ferplus import FERPLUS_CLASSES, majority, shares
-from avemo.pipelines.corpora.pictures.find import NotThisLayout, find_pictures
+from avemo.pipelines.corpora.images.ferplus import FERPLUS_CLASSES, majority, shares
+from avemo.pipelines.corpora.images.find import NotThisLayout, find_pictures
 from avemo.pretrain.errors import PretrainError
 from avemo.pretrain.pictures import PictureSet
 
@@ -74,7 +74,7 @@ class TestClassFolders:
         draw(tmp_path / "Sad/._1.png", tmp_path / ".trash/Disgust/1.png")
         assert list(classes_of(find_pictures(tmp_path))) == ["Happy/1.png", "Sad/1.png"]
 
-    def test_pictures_outside_of_class_folders_are_told(self, tmp_path: Path) -> None:
+    def test_images_outside_of_class_folders_are_told(self, tmp_path: Path) -> None:
         draw(tmp_path / "train/Happy/1.png", tmp_path / "train/Sad/1.png", tmp_path / "more/Sad/1.png")
         draw(tmp_path / "train/2.png", tmp_path / "train/3.png")
         assert reasons(find_pictures(tmp_path)) == {
@@ -94,13 +94,18 @@ class TestClassFolders:
     @pytest.mark.parametrize(("one", "other"), [("Happy", "happy"), ("Happy", "happiness"), ("Calm", "calm")])
     def test_classes_that_seem_the_same_are_asked_about(self, tmp_path: Path, one: str, other: str) -> None:
         draw(tmp_path / f"train/{one}/1.png", tmp_path / f"test/{other}/2.png", tmp_path / "train/Sad/1.png")
-        with pytest.raises(PretrainError, match=f"'{one}' and '{other}' seem to be the same.*--rename"):
+        with pytest.raises(PretrainError, match=f"'{one}' and '{other}' seem to be the same.*--labels"):
             find_pictures(tmp_path)
-        assert find_pictures(tmp_path, rename={other: one}).classes == (one, "Sad")
+        kept = {one.casefold(): one, other.casefold(): one, "sad": "Sad"}
+        assert find_pictures(tmp_path, labels=kept).classes == (one, "Sad")
 
     def test_classes_that_seem_the_same_may_be_two(self, tmp_path: Path) -> None:
         draw(tmp_path / "joy/1.png", tmp_path / "Happy/1.png", tmp_path / "Sad/1.png")
-        assert find_pictures(tmp_path, rename={"joy": "joy"}).classes == ("Happy", "Sad", "joy")
+        assert find_pictures(tmp_path, labels={"joy": "joy", "happy": "Happy", "sad": "Sad"}).classes == (
+            "Happy",
+            "Sad",
+            "joy",
+        )
 
     def test_the_order_does_not_depend_on_the_disk(self, tmp_path: Path) -> None:
         names = [f"{label}/{number}.png" for label in ("Sad", "Happy") for number in (10, 9, 100)]
@@ -110,12 +115,12 @@ class TestClassFolders:
         orders = [list(classes_of(find_pictures(tmp_path / folder))) for folder in ("one", "two")]
         assert orders[0] == orders[1] == [f"{c}/{n}.png" for c in ("Happy", "Sad") for n in (9, 10, 100)]
 
-    def test_rename_and_without_must_name_classes(self, tmp_path: Path) -> None:
+    def test_labels_and_without_must_name_classes(self, tmp_path: Path) -> None:
         draw(tmp_path / "Happy/1.png", tmp_path / "Sad/1.png", tmp_path / "Fear/1.png")
         with pytest.raises(
-            PretrainError, match="no class 'Joy' that could be renamed; there are Fear, Happy, Sad"
+            PretrainError, match="no class 'joy' that could be kept; there are Fear, Happy, Sad"
         ):
-            find_pictures(tmp_path, rename={"Joy": "Happy"})
+            find_pictures(tmp_path, labels={"joy": "Happy"})
         with pytest.raises(PretrainError, match="no class 'Joy' that could be left out"):
             find_pictures(tmp_path, without=("Joy",))
         pictures = find_pictures(tmp_path, without=("Fear",))
@@ -136,7 +141,7 @@ class TestClassFolders:
     def test_wrong_arguments(self, tmp_path: Path) -> None:
         with pytest.raises(PretrainError, match="does not exist: name a folder"):
             find_pictures(tmp_path / "absent")
-        with pytest.raises(PretrainError, match="no layout 'zip', expected one of auto, ferplus"):
+        with pytest.raises(PretrainError, match="no data set 'zip', expected one of auto, ferplus"):
             find_pictures(tmp_path, "zip")
         with pytest.raises(PretrainError, match="no way 'mean' to count votes, expected majority or soft"):
             find_pictures(tmp_path, votes="mean")
@@ -461,7 +466,7 @@ class TestRafDb:
         assert list(classes_of(pictures).values()) == ["Surprise", "Happy"]
         assert list(parts_of(pictures).values()) == ["test", "train"]
         draw(tmp_path / "DATASET/test/2/other.jpg")
-        with pytest.raises(PretrainError, match=r"not named for an emotion: 1 1, 2 1, 4 1\. --layout"):
+        with pytest.raises(PretrainError, match=r"not named for an emotion: 1 1, 2 1, 4 1\. --dataset"):
             find_pictures(tmp_path)
         assert find_pictures(tmp_path, "folders").classes == ("1", "2", "4")
 
@@ -564,7 +569,7 @@ class TestAffectNet:
             ("b.jpg", "the box of its face is '1,,,', expected x, y, width and height"),
         ]
 
-    def test_pictures_that_are_elsewhere_are_one_error(self, tmp_path: Path) -> None:
+    def test_images_that_are_elsewhere_are_one_error(self, tmp_path: Path) -> None:
         self.write(tmp_path / "training.csv", ("1/a.jpg", 0), ("1/b.jpg", 1))
         with pytest.raises(
             PretrainError, match=r"none of its first 2 pictures is there: expected .*Images/1/a.jpg"

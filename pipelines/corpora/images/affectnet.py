@@ -14,7 +14,7 @@ from ....pretrain.errors import PretrainError
 from ....pretrain.images import SUFFIXES, read_image
 from ....pretrain.pictures import Box, Skipped
 from ..clips.found import count_of
-from .found import Found, Labelled, NotThisLayout, Options, Source, csv_rows, is_there
+from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, PictureCorpus, csv_rows, is_there
 
 AFFECTNET_CLASSES = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Angry", "Contempt")
 AFFECTNET_LICENCE = "AffectNet: for non-commercial research under a signed agreement"
@@ -28,13 +28,13 @@ _NOTE = "_exp.npy"
 _PROBED = 100
 
 
-Row = tuple[str, Path, str, str, Box | None]  # name, file, code, part, box
+AffectNetRow = tuple[str, Path, str, str, Box | None]  # name, file, code, part, box
 
 
-def find_affectnet(source: Source, options: Options) -> Found:
+def find_affectnet(source: PictureCorpus, options: Options) -> FoundPictures:
     """``training.csv`` and ``validation.csv`` with the pictures they name and their boxes; or the folders
     ``train_set`` and ``val_set`` of ``images/0.jpg`` and ``annotations/0_exp.npy``, faces already."""
-    found = Found("AffectNet", AFFECTNET_CLASSES, [], licence=AFFECTNET_LICENCE)
+    found = FoundPictures("AffectNet", AFFECTNET_CLASSES, [], licence=AFFECTNET_LICENCE)
     tables = _first_of_each(path for path in source.look_for(*AFFECTNET_TABLES) if _is_table(path))
     if not tables and _is_table(source.path):
         tables = [source.path]
@@ -61,7 +61,9 @@ def find_affectnet(source: Source, options: Options) -> Found:
         elif not is_there(file):
             found.skipped.append(Skipped(name, f"there is no picture {file}"))
         else:
-            found.pictures.append(Labelled(name, file, partial(read_image, file), _CODES[code], part, box))
+            found.pictures.append(
+                LabelledPicture(name, file, partial(read_image, file), _CODES[code], part, box)
+            )
     if unused:
         found.notes.append(
             f"{count_of(unused, 'picture')} left out: labelled {', '.join(_NO_EXPRESSION.values())}"
@@ -84,7 +86,7 @@ def _is_table(path: Path) -> bool:
         return file.readline(1000).startswith(_COLUMNS[0])
 
 
-def _tabled(found: Found, table: Path, root: Path) -> Iterator[Row]:
+def _tabled(found: FoundPictures, table: Path, root: Path) -> Iterator[AffectNetRow]:
     part = AFFECTNET_TABLES.get(table.name, "")
     folder = _picture_folder(table, root)
     for number, name, *sides, code in _values(table):
@@ -134,7 +136,7 @@ def _picture_folder(table: Path, root: Path) -> Path:
     )
 
 
-def _annotated(found: Found, folder: Path) -> Iterator[Row]:
+def _annotated(found: FoundPictures, folder: Path) -> Iterator[AffectNetRow]:
     images = {path.stem: path for path in (folder / "images").glob("*") if path.suffix.lower() in SUFFIXES}
     notes = {path.name.removesuffix(_NOTE): path for path in (folder / "annotations").glob(f"*{_NOTE}")}
     for stem in sorted(images.keys() | notes.keys(), key=natural):

@@ -10,7 +10,7 @@ from ....pretrain.errors import PretrainError
 from ....pretrain.images import read_image
 from ....pretrain.pictures import Skipped
 from ..clips.found import MOST
-from .found import Found, Labelled, NotThisLayout, Options, Source, is_there
+from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, PictureCorpus, is_there
 
 RAFDB_CLASSES = ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Angry", "Neutral")
 RAFDB_LICENCE = "RAF-DB: for non-commercial research only, not to be passed on"
@@ -19,7 +19,7 @@ _CODES = {str(number): name for number, name in enumerate(RAFDB_CLASSES, 1)}
 _NAME = re.compile(r"(?P<part>train|test)_\d+.*")
 
 
-def find_rafdb(source: Source, options: Options) -> Found:
+def find_rafdb(source: PictureCorpus, options: Options) -> FoundPictures:
     """``EmoLabel/list_patition_label.txt`` with ``Image/aligned`` or ``Image/original``; or the folders
     ``train/1`` to ``test/7`` in which the aligned pictures are passed on.
 
@@ -39,7 +39,9 @@ def find_rafdb(source: Source, options: Options) -> Found:
             f"{labels} holds labels, but there are no pictures: expected {base}/Image/aligned"
         )
     searched = folder == original
-    found = Found("RAF-DB", RAFDB_CLASSES, [], licence=RAFDB_LICENCE, faces="detect" if searched else "whole")
+    found = FoundPictures(
+        "RAF-DB", RAFDB_CLASSES, [], licence=RAFDB_LICENCE, faces="detect" if searched else "whole"
+    )
     lines = labels.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
     _require_basic(labels, [cells[-1] for _, cells in rows])
@@ -55,7 +57,7 @@ def find_rafdb(source: Source, options: Options) -> Found:
     return found
 
 
-def _by_folder(source: Source) -> Found:
+def _by_folder(source: PictureCorpus) -> FoundPictures:
     files = source.tree.files
     fitting = [file for file in files if _folder_code(file) in _CODES and _NAME.fullmatch(file.name)]
     if not fitting or len(fitting) < MOST * len(files):
@@ -63,7 +65,7 @@ def _by_folder(source: Source) -> Found:
             "expected EmoLabel/list_patition_label.txt and Image/aligned, or folders train/1 to test/7 of "
             "pictures named like train_00001_aligned.jpg; there is neither"
         )
-    found = Found("RAF-DB", RAFDB_CLASSES, [], licence=RAFDB_LICENCE)
+    found = FoundPictures("RAF-DB", RAFDB_CLASSES, [], licence=RAFDB_LICENCE)
     for file in files:
         if len(file.parts) < 2:
             found.skipped.append(Skipped(str(file), "in none of the folders 1 to 7"))
@@ -90,7 +92,7 @@ def _require_basic(labels: Path, codes: list[str]) -> None:
         )
 
 
-def _add(found: Found, name: str, file: Path, code: str) -> None:
+def _add(found: FoundPictures, name: str, file: Path, code: str) -> None:
     match = _NAME.fullmatch(file.name)
     if code not in _CODES:
         found.skipped.append(Skipped(name, f"expression '{code}', expected 1 to {len(_CODES)}"))
@@ -99,5 +101,5 @@ def _add(found: Found, name: str, file: Path, code: str) -> None:
     elif not is_there(file):
         found.skipped.append(Skipped(name, f"there is no picture {file}"))
     else:
-        picture = Labelled(name, file, partial(read_image, file), _CODES[code], match["part"])
+        picture = LabelledPicture(name, file, partial(read_image, file), _CODES[code], match["part"])
         found.pictures.append(picture)

@@ -14,74 +14,78 @@ from ..clips.labels import names_an_emotion
 from .affectnet import find_affectnet
 from .fer2013 import find_fer2013
 from .ferplus import find_ferplus
-from .folders import find_class_folders
-from .found import Found, NotThisLayout, Options, Source, picture_set
+from .folders import find_picture_folders
+from .found import FoundPictures, NotThisLayout, Options, PictureCorpus, picture_set
 from .rafdb import find_rafdb
 
-__all__ = ["LAYOUTS", "VOTES", "NotThisLayout", "find_pictures"]
+__all__ = ["IMAGE_SETS", "VOTES", "NotThisLayout", "find_pictures"]
 
 VOTES = ("majority", "soft")
 SHOWN = 12  # folders that an error lists with their counts
 
 
 @dataclass(frozen=True)
-class Layout:
+class PictureLayout:
     """A layout by name, an example of it, and what finds its pictures or raises NotThisLayout."""
 
     name: str
     example: str
-    find: Callable[[Source, Options], Found]
+    find: Callable[[PictureCorpus, Options], FoundPictures]
 
 
 _LAYOUTS = {
     layout.name: layout
     for layout in (
-        Layout("ferplus", "fer2013new.csv beside fer2013.csv, or FER2013Train/label.csv, …", find_ferplus),
-        Layout("fer2013", "fer2013.csv or icml_face_data.csv", find_fer2013),
-        Layout(
+        PictureLayout(
+            "ferplus", "fer2013new.csv beside fer2013.csv, or FER2013Train/label.csv, …", find_ferplus
+        ),
+        PictureLayout("fer2013", "fer2013.csv or icml_face_data.csv", find_fer2013),
+        PictureLayout(
             "rafdb", "EmoLabel/list_patition_label.txt and Image/aligned, or train/1 to test/7", find_rafdb
         ),
-        Layout(
+        PictureLayout(
             "affectnet", "training.csv and Manually_Annotated_Images, or train_set/images", find_affectnet
         ),
-        Layout("folders", "Happy/one.jpg, Sad/two.png, or train/Happy/one.jpg, …", find_class_folders),
+        PictureLayout(
+            "folders", "Happy/one.jpg, Sad/two.png, or train/Happy/one.jpg, …", find_picture_folders
+        ),
     )
 }
-LAYOUTS = ("auto", *_LAYOUTS)
-"""The known layouts, in the order in which they are tried."""
+IMAGE_SETS = ("auto", *_LAYOUTS)
+"""The known data sets, in the order in which they are tried."""
 
 
 def find_pictures(
     path: Path,
-    layout: str = "auto",
+    dataset: str = "auto",
     *,
     votes: str = "majority",
     faces: str = "auto",
-    rename: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
     without: Iterable[str] = (),
 ) -> PictureSet:
     """Find the labelled pictures in a folder, or in a table.
 
     Args:
         path: a folder, or a CSV of one of the layouts.
-        layout: one of :data:`LAYOUTS`; ``auto`` takes the first that fits.
+        dataset: one of :data:`IMAGE_SETS`; ``auto`` takes the first whose layout fits.
         votes: how FER+ labels: ``majority``, one class, or ``soft``, the share of each.
         faces: ``whole``, ``box`` or ``detect``; ``auto`` is what suits the data set.
-        rename: class as found → as wanted.
+        labels: class in small letters → class wanted; others are left out. None for all.
         without: classes, as wanted, that are left out.
 
     Raises:
-        NotThisLayout: the path is not laid out as the ``layout`` named, or as any.
+        NotThisLayout: the path is not laid out as the data set named, or as any.
         PretrainError: it is, but there is no picture, or something is missing or contradictory.
     """
-    if layout not in LAYOUTS:
-        raise PretrainError(f"no layout '{layout}', expected one of {', '.join(LAYOUTS)}")
+    if dataset not in IMAGE_SETS:
+        raise PretrainError(f"no data set '{dataset}', expected one of {', '.join(IMAGE_SETS)}")
     if votes not in VOTES:
         raise PretrainError(f"no way '{votes}' to count votes, expected {' or '.join(VOTES)}")
     if not path.exists():
         raise PretrainError(f"'{path}' does not exist: name a folder of pictures, or a CSV")
-    source, options = Source(path), Options(votes, faces)
-    found = _as_named(source, options, layout) if layout != "auto" else _first_that_fits(source, options)
+    source, options = PictureCorpus(path), Options(votes, faces)
+    found = _as_named(source, options, dataset) if dataset != "auto" else _first_that_fits(source, options)
     if not found.pictures:
         first = f"; the first: {': '.join(found.skipped[0])}" if found.skipped else ""
         raise PretrainError(f"'{path}', read as {found.dataset}, has no picture that can be used{first}")
@@ -89,18 +93,18 @@ def find_pictures(
         raise PretrainError(
             f"{found.dataset} in '{path}' gives no boxes of faces: leave --faces away, or detect"
         )
-    pictures = picture_set(found, rename or {}, without)
+    pictures = picture_set(found, labels, without)
     return pictures if faces == "auto" else replace(pictures, faces=faces)
 
 
-def _as_named(source: Source, options: Options, layout: str) -> Found:
+def _as_named(source: PictureCorpus, options: Options, layout: str) -> FoundPictures:
     try:
         return _LAYOUTS[layout].find(source, options)
     except NotThisLayout as error:
         raise NotThisLayout(f"'{source.path}' is not laid out as '{layout}': {error}") from error
 
 
-def _first_that_fits(source: Source, options: Options) -> Found:
+def _first_that_fits(source: PictureCorpus, options: Options) -> FoundPictures:
     for layout in _LAYOUTS.values():
         with suppress(NotThisLayout):
             found = layout.find(source, options)
@@ -110,7 +114,7 @@ def _first_that_fits(source: Source, options: Options) -> Found:
     raise _unknown(source)
 
 
-def _require_emotions(source: Source, found: Found) -> None:
+def _require_emotions(source: PictureCorpus, found: FoundPictures) -> None:
     """Folders are not guessed to be classes: 1 to 7 are RAF-DB's or somebody else's, and others are people.
 
     Raises:
@@ -122,10 +126,10 @@ def _require_emotions(source: Source, found: Found) -> None:
         more = f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
         raise PretrainError(
             f"'{source.path}': its folders may be classes, but most are not named for an emotion: "
-            f"{', '.join(seen)}{more}. --layout folders takes them for classes; otherwise name the layout"
+            f"{', '.join(seen)}{more}. --dataset folders takes them for classes; otherwise name the data set"
         )
 
 
-def _unknown(source: Source) -> NotThisLayout:
+def _unknown(source: PictureCorpus) -> NotThisLayout:
     layouts = "\n".join(f"  {layout.name}: {layout.example}" for layout in _LAYOUTS.values())
     return NotThisLayout(f"no labelled pictures in '{source.path}'. Expected one of\n{layouts}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....pretrain.errors import PretrainError
 from ....pretrain.pictures import Skipped
-from .found import Found, Labelled, NotThisLayout, Options, Source
+from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, PictureCorpus
 
 FER2013_FILES = ("fer2013.csv", "icml_face_data.csv")
 FER2013_CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
@@ -21,7 +21,7 @@ _SIDE = 48
 _LINE_BYTES = 1 << 20
 
 
-class Row(NamedTuple):
+class PixelRow(NamedTuple):
     """A line of the table, counted as editors do; ``usage`` is None where there is no such column."""
 
     number: int
@@ -31,13 +31,13 @@ class Row(NamedTuple):
     problem: str = ""
 
 
-def find_fer2013(source: Source, options: Options) -> Found:
+def find_fer2013(source: PictureCorpus, options: Options) -> FoundPictures:
     """``fer2013.csv`` or ``icml_face_data.csv``, whichever is found first, or any table of their columns."""
     tables = source.look_for(*FER2013_FILES) or [source.path]
     table = tables[0]
     if not table.is_file():
         raise NotThisLayout(f"expected {' or '.join(FER2013_FILES)}; there is none")
-    found = Found("FER2013", FER2013_CLASSES, [], licence=FER2013_LICENCE)
+    found = FoundPictures("FER2013", FER2013_CLASSES, [], licence=FER2013_LICENCE)
     if len(tables) > 1:
         found.notes.append(f"{table} is read; left alone: {', '.join(map(str, tables[1:]))}")
     for row in fer2013_rows(table):
@@ -48,11 +48,11 @@ def find_fer2013(source: Source, options: Options) -> Found:
         else:
             emotion = FER2013_CLASSES[int(row.emotion)]
             part = FER2013_PARTS[row.usage] if row.usage is not None else ""
-            found.pictures.append(Labelled(name, table, row.read, emotion, part))
+            found.pictures.append(LabelledPicture(name, table, row.read, emotion, part))
     return found
 
 
-def fer2013_rows(table: Path) -> Iterator[Row]:
+def fer2013_rows(table: Path) -> Iterator[PixelRow]:
     """The rows of a table with the columns emotion, pixels and, perhaps, Usage, one line at a time.
 
     Raises:
@@ -72,10 +72,10 @@ def fer2013_rows(table: Path) -> Iterator[Row]:
                 read = partial(_read_row, table, offset, columns.index("pixels"))
                 if len(cells) == len(columns):
                     values = dict(zip(columns, cells, strict=True))
-                    yield Row(number, read, values["emotion"], values.get("usage"))
+                    yield PixelRow(number, read, values["emotion"], values.get("usage"))
                 else:
                     problem = f"{len(cells)} values, expected {len(columns)}: {', '.join(columns)}"
-                    yield Row(number, read, "", None, problem)
+                    yield PixelRow(number, read, "", None, problem)
             offset += len(line)
 
 
@@ -106,7 +106,7 @@ def _cells(line: bytes) -> list[str]:
     return [cell.strip(' \t\r\n"') for cell in line.decode(errors="replace").split(",")]
 
 
-def _problem(row: Row) -> str:
+def _problem(row: PixelRow) -> str:
     if row.emotion not in map(str, range(len(FER2013_CLASSES))):
         return f"emotion '{row.emotion}', expected 0 to {len(FER2013_CLASSES) - 1}"
     if row.usage is not None and row.usage not in FER2013_PARTS:

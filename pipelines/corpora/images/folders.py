@@ -9,12 +9,12 @@ from ....pretrain.images import read_image
 from ....pretrain.pictures import Skipped
 from ..clips.folders import FOLDER_SPLITS, empty_class_folders
 from ..clips.found import count_of, first_names
-from .found import Found, Labelled, NotThisLayout, Options, Source
+from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, PictureCorpus
 
 Folders = tuple[str, ...]
 
 
-def find_class_folders(source: Source, options: Options) -> Found:
+def find_picture_folders(source: PictureCorpus, options: Options) -> FoundPictures:
     """``<Class>/<picture>``, with or without folders train, val and test above.
 
     The innermost folder named as a part counts, and the first folder in it is the class, whatever lies
@@ -24,12 +24,12 @@ def find_class_folders(source: Source, options: Options) -> Found:
     places = {file: _place(file.parts[:-1]) for file in tree.files}
     parted = any(part for part, _ in places.values())
     shared = 0 if parted else _shared([inner for _, inner in places.values() if inner])
-    pictures: list[Labelled] = []
+    pictures: list[LabelledPicture] = []
     refused: Counter[str] = Counter()
     for file, (part, inner) in places.items():
         if len(inner) > shared and bool(part) == parted:
             path = tree.root / file
-            pictures.append(Labelled(str(file), path, partial(read_image, path), inner[shared], part))
+            pictures.append(LabelledPicture(str(file), path, partial(read_image, path), inner[shared], part))
         else:
             refused[str(file.parent)] += 1
     if len({picture.label for picture in pictures}) < 2:
@@ -38,7 +38,7 @@ def find_class_folders(source: Source, options: Options) -> Found:
             f"found {first_names(tree.files) if tree.files else 'no picture'}"
         )
     empty = empty_class_folders(((picture.file, str(picture.label)) for picture in pictures), tree.root)
-    return Found(
+    return FoundPictures(
         source.path.resolve().name,
         sorted({str(picture.label) for picture in pictures}),
         pictures,

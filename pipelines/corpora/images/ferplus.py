@@ -14,8 +14,8 @@ from ....pretrain.errors import PretrainError
 from ....pretrain.images import read_image
 from ....pretrain.pictures import Skipped
 from ..clips.found import count_of
-from .fer2013 import FER2013_CLASSES, FER2013_FILES, FER2013_LICENCE, FER2013_PARTS, Row, fer2013_rows
-from .found import Found, Labelled, NotThisLayout, Options, Source, csv_rows, is_there
+from .fer2013 import FER2013_CLASSES, FER2013_FILES, FER2013_LICENCE, FER2013_PARTS, PixelRow, fer2013_rows
+from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, PictureCorpus, csv_rows, is_there
 
 FERPLUS_FILE = "fer2013new.csv"
 FERPLUS_FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
@@ -75,7 +75,7 @@ def _without_single(votes: Sequence[int]) -> list[int]:
     return [count if count > 1 else 0 for count in votes]
 
 
-def find_ferplus(source: Source, options: Options) -> Found:
+def find_ferplus(source: PictureCorpus, options: Options) -> FoundPictures:
     """Folders FER2013Train, … of pictures with a ``label.csv`` each; or ``fer2013new.csv`` beside
     ``fer2013.csv`` or beside such folders.
 
@@ -83,7 +83,7 @@ def find_ferplus(source: Source, options: Options) -> Found:
     which accuracies are published.
     """
     label_of = majority if options.votes == "majority" else shares
-    found = Found("FER+", FERPLUS_CLASSES, [], licence=FERPLUS_LICENCE)
+    found = FoundPictures("FER+", FERPLUS_CLASSES, [], licence=FERPLUS_LICENCE)
     left_out = 0
     for ballot, file, read in _pairs(source):
         part = FER2013_PARTS.get(ballot.usage)
@@ -98,7 +98,7 @@ def find_ferplus(source: Source, options: Options) -> Found:
         elif not is_there(file):
             found.skipped.append(Skipped(ballot.name, f"there is no picture {file}"))
         else:
-            found.pictures.append(Labelled(ballot.name, file, read, label, part))
+            found.pictures.append(LabelledPicture(ballot.name, file, read, label, part))
     if left_out:
         rule = (
             "without a majority for one emotion" if options.votes == "majority" else "mostly voted no emotion"
@@ -107,9 +107,9 @@ def find_ferplus(source: Source, options: Options) -> Found:
     return found
 
 
-def _pairs(source: Source) -> Iterator[Pair]:
+def _pairs(source: PictureCorpus) -> Iterator[Pair]:
     tables = source.look_for(FERPLUS_FILE)
-    places = [*(Source(table.parent) for table in tables[:1]), source]
+    places = [*(PictureCorpus(table.parent) for table in tables[:1]), source]
     folders: dict[str, Path] = {}
     for place in places:
         for usage, name in FERPLUS_FOLDERS.items():
@@ -141,7 +141,7 @@ def _with_files(ballots: Iterable[Ballot], folders: Mapping[str, Path]) -> Itera
         yield Pair(ballot, file, partial(read_image, file))
 
 
-def _with_rows(ballots: list[Ballot], rows: list[Row], pixels: Path) -> Iterator[Pair]:
+def _with_rows(ballots: list[Ballot], rows: list[PixelRow], pixels: Path) -> Iterator[Pair]:
     """Votes and rows of pixels that stand in the same order.
 
     Raises:

@@ -37,7 +37,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Source:
+class PictureCorpus:
     """The folder or file that the user named."""
 
     path: Path
@@ -60,7 +60,7 @@ class Source:
         return [path for path in found if "__MACOSX" not in path.parts]
 
 
-class Labelled(NamedTuple):
+class LabelledPicture(NamedTuple):
     """A picture with its class, or the share of each of its classes, by name."""
 
     name: str
@@ -72,12 +72,12 @@ class Labelled(NamedTuple):
 
 
 @dataclass
-class Found:
+class FoundPictures:
     """What a reader found; see :class:`PictureSet`, whose classes are made of these."""
 
     dataset: str
     classes: Sequence[str]
-    pictures: list[Labelled]
+    pictures: list[LabelledPicture]
     skipped: list[Skipped] = field(default_factory=list)
     licence: str = ""
     faces: str = "whole"
@@ -95,33 +95,33 @@ def is_there(file: Path) -> bool:
         return False
 
 
-def picture_set(found: Found, rename: Mapping[str, str], without: Iterable[str]) -> PictureSet:
+def picture_set(found: FoundPictures, labels: Mapping[str, str] | None, without: Iterable[str]) -> PictureSet:
     """With its classes in alphabetical order, under the names that are wanted.
 
     A class that is named as one of :data:`EMOTIONS`, but for its case, takes that name's case.
 
     Args:
         found: what a reader found.
-        rename: class as found → as wanted; two that become the same are one.
+        labels: class in small letters → class wanted; others are left out. None for all.
         without: classes, as wanted, whose pictures are left out; so are those of which they are the
             largest share.
 
     Raises:
         PretrainError: a class is unknown; classes seem to be the same; or fewer than two remain.
     """
-    dropped = set(without)
-    wanted, classes = class_names(found.dataset, found.classes, rename, dropped)
+    wanted, classes = class_names(found.dataset, found.classes, labels, set(without))
     whole = {name: one_hot(place, len(classes)) for place, name in enumerate(classes)}
     pictures = []
     for picture in found.pictures:
         if isinstance(picture.label, str):
-            label = whole.get(wanted[picture.label])
+            label = whole.get(wanted.get(picture.label, ""))
         else:
             label = _shares(picture.label, wanted, classes)
         if label is not None:
             pictures.append(
                 Picture(picture.name, picture.read, label, picture.part, "", picture.file, picture.box)
             )
+    dropped = {*without} | ({*found.classes} - {*wanted})
     notes = list(found.notes)
     if dropped:
         count = count_of(len(found.pictures) - len(pictures), "picture")
@@ -138,14 +138,18 @@ def picture_set(found: Found, rename: Mapping[str, str], without: Iterable[str])
 
 
 def class_names(
-    dataset: str, found: Iterable[str], rename: Mapping[str, str], without: Collection[str]
+    dataset: str, found: Iterable[str], labels: Mapping[str, str] | None, without: Collection[str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Class as found → as wanted, and those wanted that remain; see :func:`picture_set`."""
     found = sorted(set(found))
-    _require_known(rename, found, "renamed")
-    _require_distinct(found, rename)
-    wanted = {name: rename.get(name, _house_case(name)) for name in found}
-    _require_known(without, wanted.values(), "left out")
+    if labels is None:
+        _require_distinct(found)
+        wanted = {name: _house_case(name) for name in found}
+    else:
+        there = {name.casefold(): name for name in found}
+        _require_known(labels, there, found, "kept")
+        wanted = {name: labels[name.casefold()] for name in found if name.casefold() in labels}
+    _require_known(without, wanted.values(), wanted.values(), "left out")
     classes = tuple(sorted(set(wanted.values()) - set(without)))
     if len(classes) < 2:
         raise PretrainError(
@@ -158,23 +162,24 @@ def _house_case(name: str) -> str:
     return next((emotion for emotion in EMOTIONS if emotion.casefold() == name.casefold()), name)
 
 
-def _require_known(names: Iterable[str], known: Iterable[str], verb: str) -> None:
-    there = sorted(set(known))
+def _require_known(names: Iterable[str], known: Iterable[str], shown: Iterable[str], verb: str) -> None:
+    there = {*known}
     for name in names:
         if name not in there:
-            raise PretrainError(f"no class '{name}' that could be {verb}; there are {', '.join(there)}")
+            told = ", ".join(sorted({*shown}))
+            raise PretrainError(f"no class '{name}' that could be {verb}; there are {told}")
 
 
-def _require_distinct(names: Iterable[str], told: Iterable[str]) -> None:
+def _require_distinct(names: Iterable[str]) -> None:
     """Names that differ in case, or are synonyms, may be one class or two: that is for the user to say."""
     alike: dict[str, list[str]] = {}
-    for name in sorted(set(names) - set(told)):
+    for name in names:
         alike.setdefault(_SYNONYMS.get(name.casefold(), name.casefold()), []).append(name)
     for first, *others in alike.values():
         if others:
             raise PretrainError(
-                f"classes '{first}' and '{others[0]}' seem to be the same: say so by "
-                f"--rename {others[0]}={first}, or by --rename {others[0]}={others[0]} that they are two"
+                f"classes '{first}' and '{others[0]}' seem to be the same: name the classes to keep "
+                f"by --labels, with {others[0]}={first} if they are one"
             )
 
 
@@ -182,9 +187,10 @@ def _shares(
     label: Mapping[str, float], wanted: Mapping[str, str], classes: Sequence[str]
 ) -> tuple[float, ...] | None:
     """Of the classes that remain; None where the largest share is of one that does not."""
-    shares = dict.fromkeys(wanted.values(), 0.0)
+    names = {name: wanted.get(name, f"not kept: {name}") for name in sorted(label)}
+    shares = dict.fromkeys(names.values(), 0.0)
     for name, share in label.items():
-        shares[wanted[name]] += share
+        shares[names[name]] += share
     if max(shares, key=shares.__getitem__) not in classes:
         return None
     total = sum(shares[name] for name in classes)

@@ -1,0 +1,262 @@
+"""The tasks of pre-training: faces, sounds and segments."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..extract.backbones import BackboneSpec
+from ..extract.views import VIEW_SETS, ViewSet
+from .audio_card import start_from, write_audio
+from .audio_changes import AudioChanges
+from .audio_network import AudioNetwork
+from .audio_samples import AudioSamples
+from .card import empty_classifier, load_trunk, write_weights
+from .classifier import Classifier
+from .evaluation import Computing, Verdict, mean_probabilities, outputs
+from .listener import Listener
+from .packed import PackedPictures
+from .pictures import PictureSet
+from .recipe import Augmentation, TrainingRecipe
+from .recordings import PackedRecordings
+from .samples import FaceSamples, FeatureSamples, Samples
+from .segment_samples import PackedSegments, SegmentChanges, SegmentSamples, mean_of_clips
+from .specs import Normalisation
+from .split import fitted_and_held_out
+from .task import SpeechTask, Task
+from .teachers import Teachers
+
+
+class _OfBackbone(Task):
+    """A task of a network of stage 1 that reads pictures."""
+
+    spec: BackboneSpec
+
+    @property
+    def architecture(self) -> str:  # type: ignore[override]
+        return self.spec.name
+
+    def begin(self, dropout: float) -> Classifier:
+        classifier = empty_classifier(self.spec, len(self.packed.classes), dropout)
+        return classifier.to(memory_format=torch.channels_last)
+
+    def start_from(self, classifier: Classifier, weights: str) -> str:
+        return load_trunk(classifier, self.spec, weights)
+
+    def write(self, path: Path, classifier: Classifier, card: Mapping[str, Any], half: bool) -> None:
+        write_weights(path, classifier, card, half)
+
+    def _preprocessing(self) -> dict[str, Any]:
+        spec = self.spec
+        mean, std = list(spec.mean), list(spec.std)
+        return {"input_size": spec.input_size, "colour": spec.colour, "mean": mean, "std": std}
+
+
+@dataclass(eq=False)
+class FaceTask(_OfBackbone):
+    """Pictures of faces.
+
+    Attributes:
+        spec: the network.
+        packed: the pictures.
+        found: what they were packed from.
+        held_out: the share to hold out, if the data set has no validation part.
+        looks: how often each picture is seen in an evaluation; see :func:`looks_named`.
+        teachers: networks that teach this one.
+        head_only: train the layer of classes alone, on the features of the network as it is.
+    """
+
+    unit, changes = "picture", Augmentation
+
+    spec: BackboneSpec
+    packed: PackedPictures
+    found: PictureSet
+    held_out: float = 0.1
+    looks: str = "none"
+    teachers: Teachers | None = None
+    head_only: bool = False
+
+    def __post_init__(self) -> None:
+        self.name, self.licence = self.found.name, self.found.licence
+        self.manner = f", {len(looks_named(self.looks))} looks at each"
+
+    def divided(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return fitted_and_held_out(self.packed, self.held_out, seed)
+
+    def to_evaluate(self) -> tuple[np.ndarray, str]:
+        part = next(part for part in ("test", "val", "", "train") if (self.packed.parts == part).any())
+        return np.flatnonzero(self.packed.parts == part), part
+
+    def identity(self) -> dict[str, Any]:
+        taught = {"teachers": self.teachers.identity()} if self.teachers else {}
+        return {"head_only": True, **taught} if self.head_only else taught
+
+    def samples(self, recipe: TrainingRecipe, fit: np.ndarray, listener: Listener) -> FaceSamples:
+        return FaceSamples(self.packed, Normalisation.of(self.spec), recipe)
+
+    def learner(
+        self, classifier: Classifier, samples: Samples, computing: Computing
+    ) -> tuple[Classifier, Samples]:
+        if not self.head_only:
+            return classifier, samples
+        exactly = computing._replace(precision="fp32")
+        rows = np.arange(len(samples.labels))
+        features = self._outputs(classifier.trunk, samples, rows, "flip", exactly)
+        head = Classifier(nn.Identity(), features.shape[-1], len(samples.classes), classifier.dropout.p)
+        return head, FeatureSamples(samples.classes, samples.labels, features)
+
+    def evaluated(
+        self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing
+    ) -> dict[str, Verdict]:
+        logits = self._outputs(classifier, samples, rows, self.looks, computing)
+        return {self.looks: Verdict.of(samples.classes, samples.labels[rows], mean_probabilities(logits))}
+
+    def card(self, fit: np.ndarray, watch: np.ndarray) -> dict[str, Any]:
+        packed = self.packed
+        counts = {"pictures": len(packed.labels), "left_out": len(packed.skipped)}
+        return {
+            "features": self.spec.features,
+            "preprocessing": {**self._preprocessing(), "faces": self.found.faces},
+            "data": {"name": self.name, **counts},
+        }
+
+    def _outputs(
+        self, network: nn.Module, samples: Samples, rows: np.ndarray, looks: str, computing: Computing
+    ) -> np.ndarray:
+        assert isinstance(samples, FaceSamples)
+        with computing.listener.counting(f"{looks} looks", self.unit, len(rows)) as advance:
+            return outputs(network, samples, rows, looks_named(looks), computing, advance)
+
+
+def looks_named(name: str) -> ViewSet:
+    """``none`` (1 look at a picture), ``flip`` (2), ``default`` or ``wide`` (18)."""
+    return VIEW_SETS[name] if name in VIEW_SETS else ViewSet(name, flip=True)
+
+
+@dataclass(eq=False)
+class SoundTask(SpeechTask):
+    """Recordings of speech; the attributes are those of :class:`.task.SpeechTask`, and the network."""
+
+    unit, changes = "recording", AudioChanges
+
+    network: AudioNetwork
+    packed: PackedRecordings
+    name: str
+    held_out: float = 0.1
+    subjects: Collection[str] = ()
+    strangers: bool = False
+
+    @property
+    def architecture(self) -> str:  # type: ignore[override]
+        return self.network.name
+
+    def identity(self) -> dict[str, Any]:
+        return {"network": asdict(self.network), **super().identity()}
+
+    def begin(self, dropout: float) -> Classifier:
+        return self.network.classifier(len(self.packed.classes), dropout)
+
+    def start_from(self, classifier: Classifier, weights: str) -> str:
+        return start_from(classifier, self.network, weights)
+
+    def samples(self, recipe: TrainingRecipe, fit: np.ndarray, listener: Listener) -> AudioSamples:
+        """The first time, the network is given the mean and deviation of the recordings to fit."""
+        if not self.network.mean:
+            with listener.counting("mean and deviation", self.unit, len(fit)) as advance:
+                self.network = self.network.fitted_to(self.packed.sounds, fit, advance)
+        return AudioSamples(self.packed, self.network, recipe.augmentation)
+
+    def card(self, fit: np.ndarray, watch: np.ndarray) -> dict[str, Any]:
+        network, packed = self.network, self.packed
+        normalisation: dict[str, Any] = {
+            "normalisation": "each recording as a picture whose loudest cell is white"
+        }
+        if not network.pictures:
+            what = "values of the recordings fitted"
+            normalisation = {"normalisation": what, "mean": network.mean, "std": network.std}
+        settings = network.reads.settings.settings()
+        return {
+            "features": 256,
+            "preprocessing": {"input": network.input, **settings, **normalisation},
+            "data": {
+                "name": self.name,
+                "recordings": len(packed.labels),
+                "seconds": round(float(packed.seconds.sum())),
+                "left_out": len(packed.skipped),
+                **self._voices(fit, watch),
+            },
+        }
+
+    def write(self, path: Path, classifier: Classifier, card: Mapping[str, Any], half: bool) -> None:
+        write_audio(path, classifier, self.network, card, half)
+
+
+@dataclass(eq=False)
+class SegmentTask(SpeechTask, _OfBackbone):
+    """Segments of a store's clips; a sample is a segment, but clips are divided.
+
+    The attributes are those of :class:`.task.SpeechTask`, the network, the store's name, and the settings of
+    its segments.
+    """
+
+    unit, changes = "segment", SegmentChanges
+
+    spec: BackboneSpec
+    packed: PackedSegments
+    store: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    held_out: float = 0.1
+    subjects: Collection[str] = ()
+    strangers: bool = False
+    name: str = ""
+
+    def divided(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        fit, watch = map(self.packed.segments_of, super().divided(seed))
+        return fit, watch
+
+    def to_evaluate(self) -> tuple[np.ndarray, str]:
+        clips, name = super().to_evaluate()
+        return self.packed.segments_of(clips), name or self.store
+
+    def targets(self, rows: np.ndarray) -> np.ndarray:
+        return self.packed.targets[self.packed.clips[rows]]
+
+    def samples(self, recipe: TrainingRecipe, fit: np.ndarray, listener: Listener) -> SegmentSamples:
+        return SegmentSamples(self.packed, self.spec, recipe.augmentation)
+
+    def evaluated(
+        self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing
+    ) -> dict[str, Verdict]:
+        """Of segments, and of clips by the mean posterior of their segments."""
+        said = self._said(classifier, samples, rows, computing)
+        clips, of_clips = mean_of_clips(said, self.packed.clips[rows])
+        return {
+            "segments": Verdict.of(samples.classes, samples.labels[rows], said),
+            "clips": Verdict.of(samples.classes, self.packed.labels[clips], of_clips),
+        }
+
+    def card(self, fit: np.ndarray, watch: np.ndarray) -> dict[str, Any]:
+        packed = self.packed
+        preprocessing = {"input": "MFCC images of segments", **self._preprocessing()}
+        return {
+            "features": self.spec.features,
+            "preprocessing": {**preprocessing, "segments": self.settings},
+            "data": {
+                "clips": len(packed.labels),
+                "segments": len(packed.images),
+                "left_out": len(packed.skipped),
+                **self._voices(fit, watch),
+            },
+        }
+
+    def _counted(self, rows: np.ndarray) -> str:
+        return f"{len(rows)} segments in {len(np.unique(self.packed.clips[rows]))} clips"
+
+    def _names(self, rows: np.ndarray) -> list[str]:
+        return super()._names(self.packed.clips[rows])
