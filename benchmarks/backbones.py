@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from avemo.extract.backbones import Backbone, get, load_backbone, names, random_backbone
+from avemo.extract.networks import views_at_once
 from avemo.extract.plan import Plan
 from avemo.extract.precision import DTYPES, Precision
 from avemo.extract.run import KEEP_MEMORY
@@ -129,7 +130,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     onnx = [f"{ONNX}{MOBILEFACENET}"] if MOBILEFACENET.is_file() else []
-    batch = options.batch or Plan(device=options.device).views_at_once
+    batch = views_at_once(Plan(device=options.device, batch=options.batch))
     print(describe())
     print(f"batch {batch} on {options.device}, one thread, median of {options.rounds} rounds\n", flush=True)
     header = ["backbone", "pixels", "features", "M mult-adds"]

@@ -19,7 +19,7 @@ from machine import describe
 from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.extract.plan import Plan
-from avemo.extract.run import Run
+from avemo.extract.run import Extraction
 
 STATISTICS = ("basic", "mean", "std")
 
@@ -31,7 +31,7 @@ def features(
     plan = Plan(backbones=backbones, max_frames=frames, precision=precision)
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     with tempfile.TemporaryDirectory() as name, FeatureStore(Path(name) / "store", create=True) as store:
-        for result in Run(clips, plan, store):
+        for result in Extraction(clips, plan, store):
             if result.failure:
                 raise RuntimeError(result.failure)
         store.refresh()

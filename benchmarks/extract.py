@@ -41,10 +41,12 @@ from machine import describe, environment, load
 from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.extract.backbones import get
-from avemo.extract.clip import Task, extract_clip
+from avemo.extract.clip import ClipJob, extract_clip
 from avemo.extract.decode.media import Media
+from avemo.extract.networks import face_networks, views_at_once
 from avemo.extract.plan import Plan
-from avemo.extract.run import Run
+from avemo.extract.run import Extraction
+from avemo.extract.streams.registry import keys_of
 from avemo.extract.views import VIEW_SETS
 
 VIEWS = len(VIEW_SETS["default"])
@@ -75,7 +77,7 @@ def timed(work: Callable[[], None]) -> Cost:
     return Cost(time.perf_counter() - wall, processor_seconds() - busy)
 
 
-class Extraction:
+class Pass:
     """avemo over some clips, into a new store each time."""
 
     def __init__(self, clips: Sequence[Path], plan: Plan, folder: Path) -> None:
@@ -93,7 +95,8 @@ class Extraction:
 
     def _run(self, folder: Path) -> None:
         with FeatureStore(folder / "store", create=True) as store:
-            failures = [result.failure for result in Run(self._clips, self._plan, store) if result.failure]
+            extraction = Extraction(self._clips, self._plan, store)
+            failures = [result.failure for result in extraction if result.failure]
         if failures:
             raise RuntimeError(f"a clip failed, so the time means nothing: {failures[0]}")
 
@@ -137,30 +140,35 @@ def grey_frames(clips: Sequence[Path], max_frames: int | None) -> list[np.ndarra
 
 
 STEPS = {
-    "decode": ("media.py", "frames"),
-    "detect": ("dlib.py", "__call__"),
-    "warp": ("warp.py", "warp"),
-    "network": ("backbone.py", "__call__"),
-    "sound": ("clip.py", "_sound"),
-    "whole": ("clip.py", "extract_clip"),
+    "decode": [("media.py", "frames")],
+    "detect": [("dlib.py", "__call__")],
+    "warp": [("warp.py", "warp")],
+    "network": [("backbone.py", "__call__")],
+    "sound": [
+        ("clip.py", "_sound"),
+        ("spectrogram.py", "make"),
+        ("logmel.py", "make"),
+        ("descriptors.py", "make"),
+    ],
+    "whole": [("clip.py", "extract_clip")],
 }
 
 
 def profile(clips: Sequence[Path], plan: Plan, folder: Path) -> dict[str, float]:
     """Seconds of each step of one process with one thread, once everything is loaded."""
-    tasks = [Task(Clip(path.stem, "all", str(path)), plan.keys()) for path in clips]
-    extract_clip(plan, tasks[0], folder)
+    jobs = [ClipJob(Clip(path.stem, "all", str(path)), keys_of(plan)) for path in clips]
+    extract_clip(plan, jobs[0], folder)
     profiler = cProfile.Profile()
-    for task in tasks:
-        profiler.runcall(extract_clip, plan, task, folder)
+    for job in jobs:
+        profiler.runcall(extract_clip, plan, job, folder)
     statistics = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
     return {
         step: sum(
             cumulative
             for (path, _, name), (_, _, _, cumulative, _) in statistics.items()
-            if Path(path).name == file and name == function
+            if (Path(path).name, name) in functions
         )
-        for step, (file, function) in STEPS.items()
+        for step, functions in STEPS.items()
     }
 
 
@@ -168,7 +176,7 @@ def say_profile(clips: Sequence[Path], plan: Plan, folder: Path) -> None:
     seconds = profile(clips, plan, folder)
     whole = seconds.pop("whole")
     seconds["rest"] = whole - sum(seconds.values())
-    frames = Extraction(clips, plan, folder).frames()
+    frames = Pass(clips, plan, folder).frames()
     shares = ", ".join(f"{step} {value / whole:.1%}" for step, value in seconds.items())
     print(f"\none process, {len(clips)} clips, {frames} frames: {shares}")
     print(
@@ -201,18 +209,19 @@ def compare(clips: list[Path], options: argparse.Namespace, folder: Path) -> Non
     plan = Plan(backbones=(f"{options.backbone}@{weights}",), max_frames=options.max_frames)
     if options.batch:
         plan = replace(plan, batch=options.batch)
-    avemo = Extraction(clips, plan, folder)
-    start = Extraction(clips[: joblib.cpu_count()], replace(plan, max_frames=1), folder)
+    avemo = Pass(clips, plan, folder)
+    start = Pass(clips[: joblib.cpu_count()], replace(plan, max_frames=1), folder)
     plain = PlainScript(spread(clips, options.plain_clips), weights, options.max_frames)
     grey = grey_frames(clips, options.max_frames)
-    frames, precision = len(grey), plan.networks()[0].precision
+    frames, precision = len(grey), face_networks(plan)[0].precision
     print(f"{len(clips)} clips, {frames} frames, {frames * VIEWS} views, {options.backbone} in {precision}")
     costs: dict[str, list[Cost]] = {}
     with (
         BareNetwork(options.backbone, precision, joblib.cpu_count()) as network,
         BareDetector(grey, joblib.cpu_count()) as detector,
     ):
-        print(f"the bare network runs best with {network.layout}; avemo runs with batch {plan.views_at_once}")
+        batch = views_at_once(plan)
+        print(f"the bare network runs best with {network.layout}; avemo runs with batch {batch}")
         print(f"the plain script runs best with {plain.threads}", flush=True)
         for number in range(1, options.rounds + 1):
             of_round = {

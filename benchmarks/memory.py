@@ -35,7 +35,7 @@ from machine import describe
 from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.extract.plan import Plan
-from avemo.extract.run import Run
+from avemo.extract.run import Extraction
 
 FPS, WIDTH, HEIGHT = 5, 160, 120
 MB = 1 / 1024  # /proc counts in kB
@@ -88,7 +88,7 @@ def extract(folder: Path, max_frames: int | None, workers: int) -> dict[str, flo
         with FeatureStore(Path(name) / "store", create=True) as store:
             failures = [
                 result.failure
-                for result in Run(clips, plan, store, workers, in_process=workers == 1)
+                for result in Extraction(clips, plan, store, workers, in_process=workers == 1)
                 if result.failure
             ]
             store.refresh()

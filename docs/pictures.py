@@ -32,11 +32,11 @@ from playwright.sync_api import sync_playwright
 from avemo.cache.clips import Clip
 from avemo.extract.align import CHIP_SIZE, compose, window_transform
 from avemo.extract.backbones import BackboneSpec, get
-from avemo.extract.clip import find_faces
 from avemo.extract.decode.media import Media
 from avemo.extract.mfcc_image import MFCC_IMAGE_SETTINGS, segment_starts, segment_times
 from avemo.extract.plan import Plan
 from avemo.extract.sound import Floats
+from avemo.extract.streams.faces import find_faces
 from avemo.extract.voice_activity import ENERGY_SHARE_SETTINGS, EnergyShare, speech_span
 from avemo.extract.warp import warp
 from avemo.pipelines.corpora.clips.find import find_clips

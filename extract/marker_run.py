@@ -10,7 +10,7 @@ from ..cache.clips import Clip
 from ..cache.keys import FeatureKey
 from ..cache.store import FeatureStore
 from ..cache.writer import Outcome
-from .clip import Made, Result, Task
+from .clip import ClipJob, ClipResult
 from .errors import ClipError
 from .markers import MARKERS, SETTINGS, MarkerSpan, read_markers
 
@@ -26,26 +26,25 @@ class MarkerRun:
         store: what is there already, of the same span of the same recording, is not read again.
 
     Attributes:
-        tasks: clips whose markers are to be read, or noted as absent.
+        jobs: clips whose markers are to be read, or noted as absent.
     """
 
     def __init__(
         self, clips: Iterable[Clip], spans: Mapping[tuple[str, str], MarkerSpan], store: FeatureStore
     ) -> None:
         self._spans, self._store = spans, store
-        self.tasks = [
-            Task(clip, {MARKERS: KEY}) for clip in clips if clip.key in spans and not self._done(clip)
+        self.jobs = [
+            ClipJob(clip, {MARKERS: KEY}) for clip in clips if clip.key in spans and not self._done(clip)
         ]
 
-    def __iter__(self) -> Iterator[Result]:
+    def __iter__(self) -> Iterator[ClipResult]:
         """Work, yielding each clip's result; what was yielded is kept, also when this is left early."""
         with self._store.writer() as writer:
-            for task in self.tasks:
-                outcome = _outcome(self._spans[task.clip.key])
-                writer.add(task.clip, None, {MARKERS: outcome})
+            for job in self.jobs:
+                outcome = _outcome(self._spans[job.clip.key])
+                writer.add(job.clip, None, {MARKERS: outcome})
                 warnings = [outcome.info["warning"]] if "warning" in outcome.info else []
-                made = {MARKERS: Made(outcome.status, outcome.reason)}
-                yield Result(task, streams=made, warnings=warnings)
+                yield ClipResult(job, streams={MARKERS: outcome}, warnings=warnings)
 
     def _done(self, clip: Clip) -> bool:
         row, span = self._store.row(clip), self._spans[clip.key]

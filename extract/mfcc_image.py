@@ -13,7 +13,8 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from .sound import Doubles, Floats, LogMelSettings, framed, mel_filters, power, with_slope
+from .sound import Doubles, Floats, framed, power
+from .streams.logmel import LogMelSettings, mel_filters, with_slope
 
 IMAGES_AT_ONCE = 256
 

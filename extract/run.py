@@ -13,12 +13,15 @@ from ..cache.clips import Clip
 from ..cache.keys import FeatureKey
 from ..cache.rows import Row, Source
 from ..cache.store import FeatureStore
-from ..cache.writer import Outcome, StoreWriter
-from .clip import Made, OnProgress, Result, Task, extract_clip, failed, read_source
+from ..cache.writer import StoreWriter
+from .clip import ClipJob, ClipResult, OnProgress, extract_clip, failed, read_source
+from .devices import torch_device
 from .errors import DeviceError, ExtractError
-from .plan import FACES, Plan
+from .plan import Plan
 from .processes import ProcessDied, Processes
 from .spool import OnDisk, spool_folder
+from .streams.faces import FACES
+from .streams.registry import keys_of
 
 # A network's maps are megabytes each and die at once. By default glibc gives such blocks back to the kernel,
 # which then clears every page anew, batch after batch (see mallopt(3); other systems ignore these).
@@ -30,7 +33,7 @@ KEEP_MEMORY = {
 DEVICE_ERRORS = 3  # in a row, a worker, after which the device and not the clips must be at fault
 
 
-class Run:
+class Extraction:
     """The work that a plan leaves to do on a store.
 
     Args:
@@ -48,7 +51,7 @@ class Run:
             another file with another label.
 
     Attributes:
-        tasks: clips with the streams that they still lack.
+        jobs: clips with the streams that they still lack.
         renewed: stored clips whose label, subject or path the manifest now gives differently.
         renamed: stored clips whose files now have another id or split, with the clips that they are now.
         twice: stored clips whose files are stored under the id that they have now, too.
@@ -70,11 +73,11 @@ class Run:
     ) -> None:
         self.plan = plan
         self.on_progress: OnProgress | None = None
-        self.keys = plan.keys()
+        self.keys = keys_of(plan)
         self._store = store
         self._in_process = in_process
         self._device_errors = 0
-        self.tasks: list[Task] = []
+        self.jobs: list[ClipJob] = []
         self.renewed: list[Clip] = []
         self.renamed: list[tuple[Row, Clip]] = []
         self.twice: list[Clip] = []
@@ -88,12 +91,12 @@ class Run:
             self._consider(clip, former.get(clip.path, []))
         if not replace:
             self._refuse_others()
-        self.tasks.sort(key=lambda task: _size(task.clip.path), reverse=True)  # no long clip at the very end
+        self.jobs.sort(key=lambda job: _size(job.clip.path), reverse=True)  # no long clip at the very end
         workers = 1 if in_process else workers or _default_workers(plan)
-        self.workers = max(1, min(workers, len(self.tasks)))
+        self.workers = max(1, min(workers, len(self.jobs)))
         self.threads = max(1, usable_cores() // self.workers)
 
-    def __iter__(self) -> Iterator[Result]:
+    def __iter__(self) -> Iterator[ClipResult]:
         """Work, yielding each clip's result when it is in the store's hands.
 
         Leaving early, by an error or Ctrl-C too, keeps every result that was yielded.
@@ -129,14 +132,14 @@ class Run:
             self.renamed.append((row, clip))
         self.twice += [other.clip for other in former]
         if row is None or row.source is None:
-            self.tasks.append(Task(clip, self.keys))
+            self.jobs.append(ClipJob(clip, self.keys))
             return
         now = _source_now(row.source, clip)
         if now is None:
             self.gone.append(clip)
         elif now.sha256 != row.source.sha256:
             self.replaced.append((row.clip, clip))
-            self.tasks.append(Task(clip, self.keys))
+            self.jobs.append(ClipJob(clip, self.keys))
             return
         elif now != row.source:
             self._touched[clip] = now  # only its date is new: with it stored, it need not be read again
@@ -152,7 +155,7 @@ class Run:
         if missing:
             faces = None if FACES in missing or not row.has(FACES) else self._store.read(row, FACES)
             changes = row.entries[FACES].info.get("pictures", ()) if faces is not None else ()
-            self.tasks.append(Task(clip, missing, faces, changes))
+            self.jobs.append(ClipJob(clip, missing, faces, changes))
         elif row.clip.key == clip.key and row.clip != clip:
             self.renewed.append(clip)
 
@@ -167,50 +170,50 @@ class Run:
                 "its clips other ids in a manifest; avemo-extract --replace puts them in the place of those"
             )
 
-    def _results(self, spool: Path) -> Iterator[Result]:
+    def _results(self, spool: Path) -> Iterator[ClipResult]:
         """Results as they come. A stranger's file may crash its decoder, so another process opens it."""
         if self._in_process:
-            for task in self.tasks:
-                yield extract_clip(self.plan, task, spool, self.threads, self.on_progress)
+            for job in self.jobs:
+                yield extract_clip(self.plan, job, spool, self.threads, self.on_progress)
             return
-        unlucky: list[Task] = []
+        unlucky: list[ClipJob] = []
         yield from self._side_by_side(spool, unlucky)
-        for task in unlucky:  # perhaps it was for want of memory: now nothing runs beside it
-            yield self._alone(task, spool)
+        for job in unlucky:  # perhaps it was for want of memory: now nothing runs beside it
+            yield self._alone(job, spool)
 
-    def _side_by_side(self, spool: Path, unlucky: list[Task]) -> Iterator[Result]:
-        """Work through the tasks; those whose process or device failed become ``unlucky``."""
-        waiting = deque(self.tasks)
-        flying: dict[Future[Result], Task] = {}
+    def _side_by_side(self, spool: Path, unlucky: list[ClipJob]) -> Iterator[ClipResult]:
+        """Work through the jobs; those whose process or device failed become ``unlucky``."""
+        waiting = deque(self.jobs)
+        flying: dict[Future[ClipResult], ClipJob] = {}
         with self._processes(self.workers) as processes:
             while waiting or flying:
                 while waiting and len(flying) <= self.workers:  # results must not pile up in memory
-                    task = waiting.popleft()
-                    flying[self._submit(processes, task, spool)] = task
+                    job = waiting.popleft()
+                    flying[self._submit(processes, job, spool)] = job
                 for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    task = flying.pop(future)
+                    job = flying.pop(future)
                     try:
                         result = future.result()
                     except ProcessDied:
-                        unlucky.append(task)
+                        unlucky.append(job)
                     except DeviceError as error:
-                        unlucky.append(task)
+                        unlucky.append(job)
                         self._count_device_error(error)
                     else:
                         self._device_errors = 0
                         yield result
 
-    def _alone(self, task: Task, spool: Path) -> Result:
+    def _alone(self, job: ClipJob, spool: Path) -> ClipResult:
         with self._processes(1) as processes:
             try:
-                result = self._submit(processes, task, spool).result()
+                result = self._submit(processes, job, spool).result()
             except ProcessDied:
                 return failed(
-                    task, "took its process down (memory, or a decoder's crash); convert or replace it"
+                    job, "took its process down (memory, or a decoder's crash); convert or replace it"
                 )
             except DeviceError as error:
                 self._count_device_error(error)
-                return failed(task, f"the device failed on it twice ({error}); try --device cpu")
+                return failed(job, f"the device failed on it twice ({error}); try --device cpu")
         self._device_errors = 0
         return result
 
@@ -219,37 +222,32 @@ class Run:
         self._device_errors += 1
         if self._device_errors > DEVICE_ERRORS * self.workers:
             raise ExtractError(
-                f"the device {self.plan.torch_device} failed {self._device_errors} times in a row, last: "
-                f"{error}; what was done is stored: see to the device or use --device cpu, then run the same "
-                "command again"
+                f"the device {torch_device(self.plan.device)} failed {self._device_errors} times in a row, "
+                f"last: {error}; what was done is stored: see to the device or use --device cpu, then run "
+                "the same command again"
             ) from error
 
-    def _submit(self, processes: Processes[Result], task: Task, spool: Path) -> Future[Result]:
+    def _submit(self, processes: Processes[ClipResult], job: ClipJob, spool: Path) -> Future[ClipResult]:
         listener = self.on_progress if self.workers == 1 else None
-        return processes.submit(self.plan, task, spool, self.threads, listener=listener)
+        return processes.submit(self.plan, job, spool, self.threads, listener=listener)
 
-    def _processes(self, count: int) -> closing[Processes[Result]]:
+    def _processes(self, count: int) -> closing[Processes[ClipResult]]:
         libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         environment = {**dict.fromkeys(libraries, str(self.threads)), **KEEP_MEMORY}
         return closing(Processes(extract_clip, count, environment))
 
-    def _store_result(self, writer: StoreWriter, result: Result) -> None:
-        keys = result.task.keys
-        outcomes = {stream: _outcome(keys[stream], made) for stream, made in result.streams.items()}
-        if FACES in outcomes and result.warnings:
-            outcomes[FACES].info = {**outcomes[FACES].info, "warning": "; ".join(result.warnings)}
-        writer.add(result.task.clip, result.source, outcomes)
+    def _store_result(self, writer: StoreWriter, result: ClipResult) -> None:
+        if FACES in result.streams and result.warnings:
+            faces = result.streams[FACES]
+            faces.info = {**faces.info, "warning": "; ".join(result.warnings)}
+        writer.add(result.job.clip, result.source, result.streams)
         # Long arrays lie in files until the shard is written; close it, so that they can go.
-        files = [a for made in result.streams.values() for a in made.arrays.values() if isinstance(a, OnDisk)]
+        arrays = [array for outcome in result.streams.values() for array in outcome.arrays.values()]
+        files = {array.path for array in arrays if isinstance(array, OnDisk) and array.filename}
         if files:
             writer.flush()
-        for array in files:
-            array.path.unlink(missing_ok=True)
-
-
-def _outcome(key: FeatureKey, made: Made) -> Outcome:
-    arrays = {name: a.open() if isinstance(a, OnDisk) else a for name, a in made.arrays.items()}
-    return Outcome(key, made.status, made.reason, made.info, arrays)
+        for file in files:
+            file.unlink(missing_ok=True)
 
 
 def _done(row: Row, stream: str, key: FeatureKey) -> bool:
@@ -288,4 +286,4 @@ def usable_cores() -> int:
 
 def _default_workers(plan: Plan) -> int:
     cores = usable_cores()
-    return cores if plan.torch_device == "cpu" else min(cores, 4)
+    return cores if torch_device(plan.device) == "cpu" else min(cores, 4)

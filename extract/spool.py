@@ -14,10 +14,11 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from io import FileIO
+from mmap import mmap
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import numpy as np
 
@@ -28,17 +29,23 @@ HEARTBEAT = 600.0  # seconds between the signs of life of a run
 FORGOTTEN = 86_400.0  # seconds without one
 
 
-@dataclass(frozen=True)
-class OnDisk:
-    """A finished array in a raw file, small enough to send between processes."""
+class OnDisk(np.memmap[Any, np.dtype[Any]]):
+    """A finished array in a raw file, as a memory map; between processes only its path travels."""
 
-    path: Path
-    dtype: str
-    shape: tuple[int, ...]
+    @classmethod
+    def open(cls, path: Path, dtype: str, shape: tuple[int, ...]) -> OnDisk:
+        """The array of a file."""
+        return cls(path, np.dtype(dtype), "r", shape=shape)
 
-    def open(self) -> np.ndarray:
-        """The array as a memory map."""
-        return np.memmap(self.path, np.dtype(self.dtype), "r", shape=self.shape)
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(str(self.filename))
+
+    def __reduce__(self) -> Any:
+        if not isinstance(getattr(self, "base", None), mmap):  # a part of it
+            return super().__reduce__()
+        return OnDisk.open, (self.path, self.dtype.str, self.shape)
 
 
 @contextmanager
@@ -138,18 +145,18 @@ class Spool:
             self._rows_on_disk += sum(map(len, self._blocks))
             self._blocks, self._nbytes = [np.empty_like(block[:0])], 0
 
-    def finish(self) -> np.ndarray | OnDisk:
-        """The whole array, or where it lies. At least one block must have been appended."""
+    def finish(self) -> np.ndarray:
+        """The whole array; a long one is :class:`OnDisk`. At least one block must have been appended."""
         rest = np.concatenate(self._blocks)
         if not self._rows_on_disk:
             return rest
         with self._path.open("ab") as file:
             rest.tofile(file)
-        return OnDisk(self._path, rest.dtype.str, (self._rows_on_disk + len(rest), *rest.shape[1:]))
+        return OnDisk.open(self._path, rest.dtype.str, (self._rows_on_disk + len(rest), *rest.shape[1:]))
 
 
-def gathered(blocks: Iterable[np.ndarray], folder: Path) -> np.ndarray | OnDisk:
-    """All of the blocks in one array, or where it lies. There must be one at least."""
+def gathered(blocks: Iterable[np.ndarray], folder: Path) -> np.ndarray:
+    """All of the blocks in one array, a long one :class:`OnDisk`. There must be one at least."""
     grown = Spool(folder)
     for block in blocks:
         grown.append(block)

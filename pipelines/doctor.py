@@ -83,7 +83,7 @@ def networks(name: str) -> Iterator[Finding]:
 def device(name: str) -> Iterator[Finding]:
     import torch
 
-    from ..extract.plan import best_device
+    from ..extract.devices import best_device
     from ..extract.precision import resolve_precision
 
     best = best_device()
@@ -155,7 +155,7 @@ def backbone(name: str) -> Iterator[Finding]:
 
     from ..extract import DEFAULT_BACKBONE
     from ..extract.backbones import load_backbone
-    from ..extract.plan import best_device
+    from ..extract.devices import best_device
 
     network = load_backbone(DEFAULT_BACKBONE, best_device(), "auto")
     size = network.spec.input_size

@@ -31,7 +31,8 @@ def plan_again(
         ExtractError: a file is not named, or it or something else is not what the keys tell of.
     """
     from ..extract.markers import MARKERS
-    from ..extract.plan import DESCRIPTORS, LOG_MEL, SEGMENTS, SPECTROGRAM
+    from ..extract.streams.registry import keys_of
+    from ..extract.streams.segments import SEGMENTS
 
     if MARKERS in keys:
         raise ExtractError(
@@ -49,26 +50,26 @@ def plan_again(
     heard = {name: key.settings for name, key in keys.items() if name not in {*visual, *spoken}}
     seen = {stream.rpartition("/")[0]: settings for stream, settings in visual.items()}
     listened = {stream.partition("/")[2]: settings for stream, settings in spoken.items() if "/" in stream}
-    always = (SPECTROGRAM, LOG_MEL, DESCRIPTORS)
     precisions = {str(settings["precision"]) for settings in (*seen.values(), *listened.values())}
     common: Mapping[str, Any] = next(iter(visual.values()), {})
     faces = _files("--backbone", seen, backbones)
-    sounds = _files("--audio-backbone", {k: v for k, v in heard.items() if k not in always}, audio)
+    networks = {name: settings for name, settings in heard.items() if "weights_sha256" in settings}
+    sounds = _files("--audio-backbone", networks, audio)
     images = _files("--segment-backbone", listened, segment_audio)
     plan = Plan(
         detector=detector or str(common.get("detector", "dlib")),
         backbones=tuple(faces.values()),
         view_sets=tuple(dict.fromkeys(stream.rpartition("/")[2] for stream in visual)),
-        audio=tuple(sounds.values()),
+        audio_backbones=tuple(sounds.values()),
         max_frames=common.get("max_frames"),
         device=device,
         precision=precisions.pop() if len(precisions) == 1 else "auto",
         segments=bool(spoken),
-        segment_audio=tuple(images.values()),
+        segment_backbones=tuple(images.values()),
         voice_activity=next((str(settings["vad"]) for settings in spoken.values()), "energy"),
         labels=tuple((text, label) for files in (faces, sounds, images) for label, text in files.items()),
     )
-    _check(keys, plan.keys())
+    _check(keys, keys_of(plan))
     return plan
 
 

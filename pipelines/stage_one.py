@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from ..cache.clips import Clip
     from ..cache.rows import Row
     from ..cache.store import FeatureStore
-    from ..extract.clip import Result
+    from ..extract.clip import ClipResult
     from ..extract.marker_run import MarkerRun
     from ..extract.plan import Plan
-    from ..extract.run import Run
+    from ..extract.run import Extraction
     from .corpora.clips.found import FoundClips
 
 VIEW_SETS = {"none": "none", "meanstd": "default", "meanstd2": "wide"}
@@ -111,10 +111,10 @@ class Reporter:
     def found(self, root: Path, found: FoundClips) -> None:
         """Which clips there are, before anything is done."""
 
-    def planned(self, plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
+    def planned(self, plan: Plan, run: Extraction, store: FeatureStore, total: int) -> None:
         """What is about to be done on how many clips."""
 
-    def watched(self, work: Run | MarkerRun, total: int) -> Iterator[Result]:
+    def watched(self, work: Extraction | MarkerRun, total: int) -> Iterator[ClipResult]:
         """Each result as it comes; iterating does the work."""
         yield from work
 
@@ -169,12 +169,13 @@ def into_store(
     """
     from ..cache.store import FeatureStore
     from ..extract.marker_run import MarkerRun
-    from ..extract.run import Run
+    from ..extract.run import Extraction
+    from ..extract.streams.registry import keys_of
 
     reporter = reporter or Reporter()
-    plan.keys()  # what cannot be used is told before there is a store
+    keys_of(plan)  # what cannot be used is told before there is a store
     with FeatureStore(path, create=True) as store:
-        run = Run(found.clips, plan, store, workers, rename=not found.one_by_one, replace=replace)
+        run = Extraction(found.clips, plan, store, workers, rename=not found.one_by_one, replace=replace)
         reporter.planned(plan, run, store, len(found.clips))
         failures = _troubled(reporter.watched(run, len(found.clips)))
         if found.markers:
@@ -184,7 +185,7 @@ def into_store(
     return failures
 
 
-def _troubled(results: Iterator[Result]) -> int:
+def _troubled(results: Iterator[ClipResult]) -> int:
     return sum(bool(result.failure or result.warnings) for result in results)
 
 

@@ -14,15 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..extract.plan import LOG_MEL, SPECTROGRAM
-from ..extract.sound import (
-    LOG_MEL_SETTINGS,
-    SPECTROGRAM_SETTINGS,
-    ShortTimeSettings,
-    log_mel,
-    mel_filters,
-    spectrogram,
-)
+from ..extract.sound import ShortTimeSettings
+from ..extract.streams.logmel import LOG_MEL, LOG_MEL_SETTINGS, log_mel, mel_filters
+from ..extract.streams.spectrogram import SPECTROGRAM, SPECTROGRAM_SETTINGS, spectrogram
 from .errors import PretrainError
 
 

@@ -16,8 +16,7 @@ from ..cache.store import FeatureStore
 from ..extract.backbones import BackboneSpec
 from ..extract.backbones.backbone import LUMA
 from ..extract.mfcc_image import MFCC_IMAGE_SETTINGS
-from ..extract.plan import SEGMENTS
-from ..extract.segments import resized
+from ..extract.streams.segments import SEGMENTS, resized
 from .audio_changes import AudioChanges, kept
 from .labelled import PackedSpeech, grouped, nothing_usable
 from .pictures import Skipped
@@ -114,7 +113,7 @@ def pack_segments(
 
 
 class SegmentSamples:
-    """Segments as :class:`.samples.Samples`, as :func:`..extract.segments.segment_vectors` feeds them.
+    """Segments as :class:`.samples.Samples`, fed as :func:`..extract.streams.segments.segment_vectors` does.
 
     Args:
         packed: the segments.

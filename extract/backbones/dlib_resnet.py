@@ -35,7 +35,7 @@ class DlibResNet(nn.Module):
         channels = 32
         for out_channels, count, down in _LEVELS:
             for index in range(count):
-                blocks.append(Residual(channels, out_channels, down and index == 0))
+                blocks.append(DlibResidual(channels, out_channels, down and index == 0))
                 channels = out_channels
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(256, 128, bias=False)
@@ -45,7 +45,7 @@ class DlibResNet(nn.Module):
         return self.fc(maps.mean(dim=(2, 3)))
 
 
-class Residual(nn.Module):
+class DlibResidual(nn.Module):
     """dlib's ``ares`` and, with ``down``, ``ares_down``: two 3×3 convolutions beside the input.
 
     A convolution of stride 2 has no padding there, and the way around it is a 2×2 average.

@@ -37,7 +37,7 @@ _LARGEST_CARD = 1 << 20
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredWeights:
     """Weights on this machine: their name, whose architecture stands before the ``@``, and their file."""
 
     name: str
@@ -61,7 +61,7 @@ def folder() -> Path:
     return platformdirs.user_cache_path("avemo", appauthor=False) / "weights"
 
 
-def stored() -> list[Stored]:
+def stored() -> list[StoredWeights]:
     """All weights on this machine, in natural order; of two of one name, what a package brings."""
     found = {weights.name: weights for weights in (*_cached(), *_installed())}
     return sorted(found.values(), key=lambda weights: natural(weights.name.lower()))
@@ -157,7 +157,7 @@ def read_card(path: Path) -> dict[str, Any]:
     return card if isinstance(card, dict) and isinstance(card.get("sha256"), str) else {}
 
 
-def _fitting(architecture: str, twin: str) -> list[Stored]:
+def _fitting(architecture: str, twin: str) -> list[StoredWeights]:
     """What lies in the folder for a network: its own, then its twin's."""
     here = list(_cached())
     return [weights for name in (architecture, twin) for weights in here if weights.architecture == name]
@@ -185,14 +185,14 @@ def _choice(architecture: str, twin: str) -> str:
     return "; ".join(ways)
 
 
-def _cached() -> Iterator[Stored]:
+def _cached() -> Iterator[StoredWeights]:
     """What lies in the folder; of files under several names of one entry, the first."""
     where, seen = folder(), set()
     for path in sorted(where.iterdir()) if where.is_dir() else ():
         name = _name_of(path)
         if name is not None and name not in seen:
             seen.add(name)
-            yield Stored(name, path, "cached")
+            yield StoredWeights(name, path, "cached")
 
 
 def _name_of(path: Path) -> str | None:
@@ -205,7 +205,7 @@ def _name_of(path: Path) -> str | None:
     return None
 
 
-def _installed() -> Iterator[Stored]:
+def _installed() -> Iterator[StoredWeights]:
     for name in names():
         default = get(name).default_weights
         if default is not None:
@@ -219,10 +219,10 @@ def _beside_dlib(file: str) -> Path:
     return face_models() / file
 
 
-def _present(name: str, locate: Callable[[], Path]) -> Iterator[Stored]:
+def _present(name: str, locate: Callable[[], Path]) -> Iterator[StoredWeights]:
     try:
         path = locate()
     except ExtractError:  # its package is not installed
         return
     if path.is_file():
-        yield Stored(name, path, "embedded" if path.is_relative_to(_EMBEDDED) else "in a package")
+        yield StoredWeights(name, path, "embedded" if path.is_relative_to(_EMBEDDED) else "in a package")

@@ -37,7 +37,7 @@ def sound_stream(container: InputContainer) -> AudioStream | None:
     return next((s for s in container.streams.audio if best is None or s.index == best.index), None)
 
 
-class Sound:
+class SoundDecoder:
     """Decodes the sound of a file.
 
     Args:
@@ -110,7 +110,7 @@ class Sound:
 
     def _mixer(self) -> Mixer:
         """How the channels are mixed, for which all of the sound is decoded once more."""
-        mixer = Mixer(Sound(self._opened, self._clock, self._warn, self._note)._frames())
+        mixer = Mixer(SoundDecoder(self._opened, self._clock, self._warn, self._note)._frames())
         if mixer.cancelled:
             self._note(
                 "has channels of sound that cancel out (opposite phase); the loudest one is used alone"

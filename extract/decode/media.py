@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from ..errors import ClipError
 from .clock import Clock, start_of
 from .deinterlace import Timed, deinterlaced
-from .heard import Sound, sound_stream
+from .heard import SoundDecoder, sound_stream
 from .pictures import describe, picture, refuse_huge
 
 # Titles and the like come in any encoding; from version 19 on PyAV bears that by itself.
@@ -76,6 +76,9 @@ class Media:
         """The clip's time, which runs on where the file's own clock restarts; all packets are read for it."""
         with self.opened() as container:
             return Clock.of(container)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.frames()
 
     def frames(self) -> Iterator[Frame]:
         """The frames in order of time, as a player shows them (:mod:`.pictures`).
@@ -183,7 +186,7 @@ class Media:
         Raises:
             ClipError: none of it can be decoded, or it is far from [-1, 1].
         """
-        return Sound(self.opened, self.clock, self.warn, self.note).blocks()
+        return SoundDecoder(self.opened, self.clock, self.warn, self.note).blocks()
 
     def seconds(self) -> float:
         """How long the clip is by its header; where that does not tell, by its packets."""

@@ -24,6 +24,7 @@ from ...cache.rows import Row
 from ...cache.store import FeatureStore
 from ..errors import FusionError, NotHeld
 from .functionals import functionals
+from .times import times_of
 
 VISUAL, AUDIO = "visual", "audio"
 WINDOW, HOP = 64, 32  # log-Mel or spectrogram frames of 10 ms
@@ -346,7 +347,7 @@ class Feature:
                 f"clip {row.clip} has {counts} frames in {', '.join(self.streams)}, which {self.name} joins; "
                 "extract all backbones with the same --detector and --max-frames"
             )
-        times = _frame_times(store, row, self.streams[0], *frames)
+        times = times_of(store, row, self.streams[0], *frames)
         if any(row.entries[stream].key.settings.get("imported") for stream in self.streams):
             given = np.logical_and.reduce([~np.isnan(array).all(axis=1) for array in arrays])
             arrays = [array[given] for array in arrays]
@@ -375,21 +376,6 @@ class Feature:
             places = part.start + self.recipe.places(part.stop - part.start)
             times = np.interp(places, np.arange(len(times)), times)
         return Vectors(values, times)
-
-
-def _frame_times(store: FeatureStore, row: Row, stream: str, count: int) -> np.ndarray | None:
-    """``[count]`` seconds of a stream's frames, ``[count, 2]`` of segments: those stored with it, else by its
-    settings, else those of the faces, where there are as many; None where nothing tells.
-    """
-    entry = row.entries[stream]
-    settings = entry.key.settings
-    if "times" not in entry.arrays and {"window", "hop", "sample_rate"} <= settings.keys():
-        return (settings["window"] / 2 + settings["hop"] * np.arange(count)) / settings["sample_rate"]
-    source = stream if "times" in entry.arrays else "faces"
-    if not row.has(source) or "times" not in row.entries[source].arrays:
-        return None
-    times = store.read(row, source, ["times"])["times"]
-    return times if len(times) == count else None
 
 
 def recipe_of(name: str) -> Recipe:

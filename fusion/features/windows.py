@@ -24,6 +24,7 @@ from ..training.runs import Run, mean_of_runs
 from ..training.training import Member
 from .corpus import Source, end_of, faces_of, gathered, is_silent
 from .recipes import VISUAL, Feature, Stored, Vectors
+from .times import sound_seconds
 
 SAME = 1e-6  # seconds
 AT_ONCE = 64  # windows: an hour's would not fit into memory together
@@ -84,7 +85,7 @@ class Recording:
         self.faces = faces_of(store, row)
         self.silent = is_silent(store, row)
         self.failed = bool(row.failures) or not row.entries
-        self.sound_seconds = _sound_seconds(row)
+        self.sound_seconds = sound_seconds(store, row)
         self.seconds = max(self.sound_seconds, end_of(self.faces.times) if self.faces else 0.0)
 
     @property
@@ -212,13 +213,3 @@ def _middles(stored: Stored) -> np.ndarray:
     if stored.times is None:
         return np.zeros(len(stored.arrays[0]))
     return stored.times if stored.times.ndim == 1 else np.asarray(stored.times.mean(axis=1))
-
-
-def _sound_seconds(row: Row) -> float:
-    """By the frames of log-Mel, of which every clip with sound has some."""
-    if not row.has("logmel"):
-        return 0.0
-    entry = row.entries["logmel"]
-    array, settings = entry.arrays["logmel"], entry.key.settings
-    samples = settings["window"] + settings["hop"] * (array.stop - array.start - 1)
-    return float(samples / settings["sample_rate"])

@@ -128,13 +128,14 @@ def emotiw2019(
     """
     if len(backbones) > 2:
         raise click.UsageError(f"{len(backbones)} backbones given; one, or an AffectNet and a RAF-DB one")
+    from ...extract.networks import face_networks
     from ...extract.plan import Plan
     from ..corpora.clips.find import find_clips
     from ..fuse.ensemble import ensemble, outputs
 
     found = find_clips(afew_dir, "afew")
     plan = Plan(detector, backbones, VIEW_SETS, (audio,) if audio else (), max_frames, device)
-    labels = [network.label for network in plan.networks()]
+    labels = [network.label for network in face_networks(plan)]
     written = [out / "results.md", out / "results.csv", *outputs(out, team)]
     refuse_existing(written, training["overwrite"], unless=out / "features")
     click.echo("== 1 of 3: clips to features")

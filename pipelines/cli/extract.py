@@ -166,13 +166,13 @@ def main(
         detector=detector,
         backbones=tuple(dict.fromkeys(backbones)),
         view_sets=tuple(dict.fromkeys(VIEW_SETS[name] for name in tta)),
-        audio=tuple(dict.fromkeys(audio_backbones)),
+        audio_backbones=tuple(dict.fromkeys(audio_backbones)),
         max_frames=max_frames,
         device=device,
         precision=precision,
         batch=batch,
         segments=segments,
-        segment_audio=tuple(dict.fromkeys(segment_backbones)),
+        segment_backbones=tuple(dict.fromkeys(segment_backbones)),
         voice_activity=vad,
     )
     settings = ExtractSettings(ClipFolder(clips, **source), plan, store, workers, part, prune, replace)

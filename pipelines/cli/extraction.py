@@ -20,10 +20,10 @@ from .progress import progress_bar, seconds_bar
 if TYPE_CHECKING:
     from ...cache.clips import Clip
     from ...cache.store import FeatureStore
-    from ...extract.clip import Result
+    from ...extract.clip import ClipResult
     from ...extract.marker_run import MarkerRun
     from ...extract.plan import Plan
-    from ...extract.run import Run
+    from ...extract.run import Extraction
     from ..corpora.clips.found import FoundClips
 
 SHOWN = 20  # of the files that are left out
@@ -50,8 +50,10 @@ class Printed(Reporter):
         if len(found.problems) > SHOWN:
             click.echo(f"left out: {len(found.problems) - SHOWN} more", err=True)
 
-    def planned(self, plan: Plan, run: Run, store: FeatureStore, total: int) -> None:
+    def planned(self, plan: Plan, run: Extraction, store: FeatureStore, total: int) -> None:
         from ...extract.backbones.weights_folder import doubt
+        from ...extract.devices import torch_device
+        from ...extract.networks import face_networks
 
         say_damage(store)
         stored = [(row.clip, clip) for clip in run.renewed for row in [store.row(clip)] if row]
@@ -76,35 +78,33 @@ class Printed(Reporter):
             )
         for stream, differences in run.changes.items():
             click.echo(f"{stream} is stored with other settings ({'; '.join(differences)}): making it again")
-        if not run.tasks:
+        if not run.jobs:
             click.echo(f"{store.path}: nothing to do, all {total} clips are there already")
             return
-        for text in dict.fromkeys((*plan.backbones, *plan.audio, *plan.segment_audio)):
+        for text in dict.fromkeys((*plan.backbones, *plan.audio_backbones, *plan.segment_backbones)):
             if why := doubt(text):
                 click.echo(f"note: {why}", err=True)
-        networks = ", ".join(f"{network.label} ({network.precision})" for network in plan.networks())
+        networks = ", ".join(f"{network.label} ({network.precision})" for network in face_networks(plan))
         sets = " and ".join(
             "faces as they are" if name == "none" else f"{name} views" for name in plan.view_sets
         )
         views = f"{networks} over {sets}" if networks else "face tracks and sound"
         views = views if plan.pictures else "sound alone"
         click.echo(
-            f"{views} on {plan.torch_device}; {len(run.tasks)} of {total} clips to do in "
+            f"{views} on {torch_device(plan.device)}; {len(run.jobs)} of {total} clips to do in "
             f"{run.workers} process{'es' if run.workers > 1 else ''}"
         )
 
-    def watched(self, work: Run | MarkerRun, total: int) -> Iterator[Result]:
+    def watched(self, work: Extraction | MarkerRun, total: int) -> Iterator[ClipResult]:
         from ...extract.marker_run import MarkerRun
 
         if isinstance(work, MarkerRun):
-            click.echo(f"facial markers; {len(work.tasks)} of {total} clips to do")
+            click.echo(f"facial markers; {len(work.jobs)} of {total} clips to do")
         counts = {"failed": 0, "damaged": 0}
         notes = Notes()
-        done = total - len(work.tasks)
+        done = total - len(work.jobs)
         with (
-            progress_bar(
-                total=total, initial=done, unit="clip", smoothing=0.1, disable=not work.tasks
-            ) as bar,
+            progress_bar(total=total, initial=done, unit="clip", smoothing=0.1, disable=not work.jobs) as bar,
             nullcontext() if isinstance(work, MarkerRun) else _within(work),
         ):
             bar.set_postfix(failed=0, refresh=False)
@@ -130,9 +130,9 @@ class Printed(Reporter):
 
 
 @contextmanager
-def _within(run: Run) -> Iterator[None]:
+def _within(run: Extraction) -> Iterator[None]:
     """If a single clip is to be done, and it is long, a bar for each step of it."""
-    if len(run.tasks) != 1:
+    if len(run.jobs) != 1:
         yield
         return
     with ExitStack() as bars:
@@ -154,8 +154,8 @@ def _more(items: Sequence[object]) -> str:
     return f", and {len(items) - 1} more" if len(items) > 1 else ""
 
 
-def _lines(result: Result) -> list[str]:
-    clip = f"{result.task.clip} ({result.task.clip.path})"
+def _lines(result: ClipResult) -> list[str]:
+    clip = f"{result.job.clip} ({result.job.clip.path})"
     failed = [f"failed: {clip}: {result.failure}"] if result.failure else []
     damaged = [f"damaged: {clip}: {warning}; what could be read is used" for warning in result.warnings]
     return failed + damaged
@@ -168,14 +168,14 @@ class Notes:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
-    def told(self, result: Result) -> list[str]:
+    def told(self, result: ClipResult) -> list[str]:
         """Lines to show at once."""
         lines = []
         for note in result.notes:
             kind = _alike(note)
             self._counts[kind] += 1
             if self._counts[kind] <= NAMED:
-                lines.append(f"note: {result.task.clip} ({result.task.clip.path}): {note}")
+                lines.append(f"note: {result.job.clip} ({result.job.clip.path}): {note}")
         return lines
 
     def counted(self) -> list[str]:

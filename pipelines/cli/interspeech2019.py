@@ -169,7 +169,7 @@ def interspeech2019(
         max_frames=max_frames,
         device=training["device"],
         segments=True,
-        segment_audio=(segment_backbone,) if segment_backbone else (),
+        segment_backbones=(segment_backbone,) if segment_backbone else (),
         voice_activity=vad,
     )
     pages = [out / "results.md", out / "results.csv"]
@@ -222,7 +222,9 @@ def kinds_of(text: str, found: FoundClips, seed: int) -> list[str]:
 
 def features_of(plan: Plan) -> dict[str, str]:
     """What the head reads of each stream."""
-    (seen,), heard = plan.networks(), plan.segment_networks()
+    from ...extract.networks import face_networks, segment_networks
+
+    (seen,), heard = face_networks(plan), segment_networks(plan)
     return {
         "visual": f"basic:{seen.label}",
         "audio": f"mfcc-vectors:{heard[0].label}" if heard else "mfcc-stats",

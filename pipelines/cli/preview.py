@@ -166,12 +166,14 @@ def _extract(
         InputError: the store holds tracks of other settings, which would be replaced.
     """
     from ...cache.store import FeatureStore
-    from ...extract.plan import FACES, Plan
+    from ...extract.plan import Plan
+    from ...extract.streams.faces import FACES
+    from ...extract.streams.registry import keys_of
 
     Printed().found(paths[0], found)
     plan = Plan(detector, backbones=(), max_frames=max_frames, pictures=not found.markers)
     if plan.pictures and (path / "store.json").exists():
-        key = plan.keys()[FACES]
+        key = keys_of(plan)[FACES]
         with FeatureStore(path) as store:
             stored = [row.entries[FACES].key for row in map(store.row, found.clips) if row and row.has(FACES)]
         differing = next((other.differences(key) for other in stored if other != key), None)

@@ -120,7 +120,7 @@ def _task(
     Raises:
         InputError: a class that is left out is not there, or fewer than two are.
     """
-    from ...extract.plan import SEGMENTS
+    from ...extract.streams.segments import SEGMENTS
     from ...pretrain.pictures import require_known
     from ...pretrain.segment_samples import pack_segments
     from ...pretrain.tasks import SegmentTask

@@ -138,7 +138,7 @@ def torch_device(name: str) -> str:
     """
     import torch
 
-    from ...extract.plan import best_device
+    from ...extract.devices import best_device
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     wanted = best_device() if name == "auto" else name

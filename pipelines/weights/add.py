@@ -12,14 +12,14 @@ from ...cache import durable
 from ...extract.backbones import names, zoo
 from ...extract.backbones.onnx_net import NAME as ONNX
 from ...extract.backbones.weights import WeightsError, file_kind, load_state
-from ...extract.backbones.weights_folder import Stored, folder, name_of, read_card
+from ...extract.backbones.weights_folder import StoredWeights, folder, name_of, read_card
 from ...extract.digest import sha256_of
 from .check import Verdict, check
 
 CARD_FORMAT = 1
 
 
-def add(source: Path, wanted: str | None, licence: str | None) -> Stored:
+def add(source: Path, wanted: str | None, licence: str | None) -> StoredWeights:
     """Put ``source`` into :func:`.weights_folder.folder`.
 
     A checkpoint becomes ``ARCHITECTURE@TAG.safetensors`` with a card that says where it came from; files
@@ -56,7 +56,7 @@ def add(source: Path, wanted: str | None, licence: str | None) -> Stored:
         else:
             shutil.copyfile(source, partial)
         _write_card(source, target, partial, architecture, verdict, licence)
-    return Stored(name, target, "cached")
+    return StoredWeights(name, target, "cached")
 
 
 def _identity(

@@ -11,7 +11,7 @@ from ...extract.backbones import get, zoo
 from ...extract.backbones.onnx_net import NAME as ONNX
 from ...extract.backbones.onnx_net import read_onnx_card
 from ...extract.backbones.weights import WeightsError
-from ...extract.backbones.weights_folder import Stored, how_to_get, read_card, stored
+from ...extract.backbones.weights_folder import StoredWeights, how_to_get, read_card, stored
 from ..cli.table import Columns, table
 from .check import check, normalisation, preprocessing
 
@@ -73,7 +73,7 @@ def weights_text(record: Record) -> str:
     return "\n".join([record["name"], *(f"  {key:<{width}}  {value}" for key, value in shown)])
 
 
-def _record(name: str, entry: zoo.WeightSet | None, here: Stored | None) -> Record:
+def _record(name: str, entry: zoo.WeightSet | None, here: StoredWeights | None) -> Record:
     architecture = name.partition("@")[0]
     card = _card(here)
     return {
@@ -104,7 +104,7 @@ def _of_data(card: Mapping[str, Any]) -> str | None:
     return f"of the data: {licence}" if licence else None
 
 
-def _network(architecture: str, entry: zoo.WeightSet | None, here: Stored | None) -> Record:
+def _network(architecture: str, entry: zoo.WeightSet | None, here: StoredWeights | None) -> Record:
     """What goes in and comes out, as its network's spec says."""
     unknown: Record = dict.fromkeys(("input_size", "colour", "preprocessing", "features", "layer", "network"))
     if entry is not None and entry.kind != "face network":
@@ -128,7 +128,7 @@ def _network(architecture: str, entry: zoo.WeightSet | None, here: Stored | None
     }
 
 
-def _card(here: Stored | None) -> dict[str, Any]:
+def _card(here: StoredWeights | None) -> dict[str, Any]:
     """What a card beside the file says; ``avemo weights verify`` tells of one that cannot be read."""
     if here is None or here.architecture == ONNX:
         return {}
@@ -138,7 +138,7 @@ def _card(here: Stored | None) -> dict[str, Any]:
         return {}
 
 
-def _use(name: str, architecture: str, entry: zoo.WeightSet | None, here: Stored | None) -> str | None:
+def _use(name: str, architecture: str, entry: zoo.WeightSet | None, here: StoredWeights | None) -> str | None:
     if entry is None or entry.kind == "face network":
         return f"--backbone {name}"
     if entry.kind == "face detector":

@@ -16,7 +16,7 @@ from avemo.cache.store import FeatureStore
 from avemo.extract import run as running
 from avemo.extract.errors import ExtractError
 from avemo.extract.plan import Plan
-from avemo.extract.run import Run
+from avemo.extract.run import Extraction
 from avemo.pipelines.cli.main import main
 
 SOUND = Plan(pictures=False)
@@ -36,7 +36,7 @@ def write_sound(path: Path, tone: float) -> Path:
 
 def extracted(path: Path, *clips: Clip, plan: Plan = SOUND) -> FeatureStore:
     store = FeatureStore(path, create=True)
-    for _ in Run(clips, plan, store, workers=1):
+    for _ in Extraction(clips, plan, store, workers=1):
         pass
     store.refresh()
     return store
@@ -56,8 +56,8 @@ def test_a_touched_file_is_read_once_more_and_not_again(
     monkeypatch.setattr(running, "read_source", lambda path: (reads.append(path), read(path))[1])
     for _ in range(3):
         store = FeatureStore(tmp_path / "s")
-        run = Run([clip], SOUND, store, workers=1)
-        assert run.tasks == []
+        run = Extraction([clip], SOUND, store, workers=1)
+        assert run.jobs == []
         list(run)
     assert len(reads) == 1
     assert len(list((tmp_path / "s/journal").iterdir())) == 2
@@ -67,8 +67,8 @@ def test_what_is_stored_of_a_file_that_is_gone_is_kept(tmp_path: Path) -> None:
     clip = Clip("a", "train", str(write_sound(tmp_path / "a.wav", 440)), "Happy")
     extracted(tmp_path / "s", clip)
     Path(clip.path).unlink()
-    run = Run([clip], SOUND, FeatureStore(tmp_path / "s"))
-    assert (run.tasks, run.gone) == ([], [clip])
+    run = Extraction([clip], SOUND, FeatureStore(tmp_path / "s"))
+    assert (run.jobs, run.gone) == ([], [clip])
     store = extracted(tmp_path / "s", clip, plan=MORE)  # what it lacks cannot be made: that alone fails
     (row,) = store.rows
     assert row.has("spectrogram") and row.has("logmel")
@@ -82,15 +82,15 @@ def test_another_file_with_another_label_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ExtractError, match=r"train/a is stored as .*one/a.wav, Happy, and is another file .*two/a.wav, Sad"
     ):
-        Run([second], SOUND, store)
+        Extraction([second], SOUND, store)
     with pytest.raises(ExtractError, match="without a label"):
-        Run([Clip("a", "train", second.path)], SOUND, store)
-    run = Run([second], SOUND, store, replace=True)
+        Extraction([Clip("a", "train", second.path)], SOUND, store)
+    run = Extraction([second], SOUND, store, replace=True)
     assert run.replaced == [(first, second)]
     same_label = Clip("a", "train", second.path, "Happy")
-    assert Run([same_label], SOUND, store).replaced == [(first, same_label)]
+    assert Extraction([same_label], SOUND, store).replaced == [(first, same_label)]
     moved = Clip("a", "train", str(write_sound(tmp_path / "three/a.wav", 440)), "Sad")
-    assert Run([moved], SOUND, store).renewed == [moved]  # the same file, labelled anew
+    assert Extraction([moved], SOUND, store).renewed == [moved]  # the same file, labelled anew
 
 
 def test_extract_says_what_is_no_longer_there_and_prunes_it(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.fft import dct
 
-from avemo.extract import descriptors as module
 from avemo.extract import sound
-from avemo.extract.descriptors import ARRAYS, descriptor_blocks, descriptors
+from avemo.extract.streams import descriptors as module
+from avemo.extract.streams.descriptors import ARRAYS, descriptor_blocks, descriptors
+from avemo.extract.streams.logmel import log_mel
 
 RATE = 16_000
 HNR, JITTER, SHIMMER = range(3)
@@ -122,16 +123,16 @@ def test_the_shape_of_two_tones() -> None:
 
 def test_loudness_and_mfcc_are_those_of_log_mel() -> None:
     samples = noise(8000)
-    log_mel = sound.log_mel(samples)[:, 0].astype(float)
+    expected = log_mel(samples)[:, 0].astype(float)
     given = descriptors(samples)
-    np.testing.assert_allclose(given["mfcc"], dct(log_mel, norm="ortho")[:, 1:14], atol=1e-3)
-    np.testing.assert_allclose(given["loudness"][:, 0], (np.exp(log_mel) ** 0.3).sum(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(given["mfcc"], dct(expected, norm="ortho")[:, 1:14], atol=1e-3)
+    np.testing.assert_allclose(given["loudness"][:, 0], (np.exp(expected) ** 0.3).sum(axis=1), rtol=1e-4)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 300, 400, 559, 560, RATE])
 def test_frames_are_those_of_log_mel(samples: int) -> None:
     given = descriptors(noise(samples))
-    frames = len(sound.log_mel(noise(samples)))
+    frames = len(log_mel(noise(samples)))
     assert {name: array.shape for name, array in given.items()} == {
         name: (frames, width) for name, width in ARRAYS.items()
     }

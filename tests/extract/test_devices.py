@@ -13,11 +13,12 @@ from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.extract import clip as clip_module
 from avemo.extract.backbones import Backbone, get, load_backbone
-from avemo.extract.clip import Result, Task, extract_clip
+from avemo.extract.clip import ClipJob, ClipResult, extract_clip
 from avemo.extract.device_errors import InBatches, is_device_error
 from avemo.extract.errors import DeviceError, ExtractError
 from avemo.extract.plan import Plan
-from avemo.extract.run import Run
+from avemo.extract.run import Extraction
+from avemo.extract.streams.registry import keys_of
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = Plan(device="cpu", view_sets=("none",))
@@ -96,40 +97,40 @@ def test_a_device_error_is_no_failure_of_the_clip(
     monkeypatch.setattr(clip_module, "find_faces", broken)
     path = make_clip(tmp_path / "a.mp4", 3)
     with pytest.raises(DeviceError, match=r"^CUDA error: device-side assert triggered$"):
-        extract_clip(QUICK, Task(Clip("a", "train", str(path)), QUICK.keys()), tmp_path)
+        extract_clip(QUICK, ClipJob(Clip("a", "train", str(path)), keys_of(QUICK)), tmp_path)
 
 
-def breaks_once(plan: Plan, task: Task, spool: Path, threads: int) -> Result:
+def breaks_once(plan: Plan, job: ClipJob, spool: Path, threads: int) -> ClipResult:
     """As a device that fails for two clips at their first try, and for one at every try."""
-    path = Path(task.clip.path)
+    path = Path(job.clip.path)
     first = path.with_suffix(".tried")
     if path.stem == "always" or (path.stem in ("1", "3") and not first.exists()):
         first.touch()
         raise DeviceError("CUDA error: an illegal memory access was encountered")
-    return Result(task)
+    return ClipResult(job)
 
 
-def always_breaks(plan: Plan, task: Task, spool: Path, threads: int) -> Result:
-    with (Path(task.clip.path).parent / "tries").open("a") as tries:
+def always_breaks(plan: Plan, job: ClipJob, spool: Path, threads: int) -> ClipResult:
+    with (Path(job.clip.path).parent / "tries").open("a") as tries:
         tries.write("x")
     raise DeviceError("CUDA error: unspecified launch failure")
 
 
 def run(
     folder: Path, names: list[str], monkeypatch: pytest.MonkeyPatch, work: object, workers: int = 2
-) -> list[Result]:
+) -> list[ClipResult]:
     monkeypatch.syspath_prepend(str(ROOT))  # for the worker processes
     monkeypatch.setattr("avemo.extract.run.extract_clip", work)
     for name in names:
         (folder / f"{name}.mp4").touch()
     clips = [Clip(name, "train", str(folder / f"{name}.mp4")) for name in names]
     store = FeatureStore(folder / "store", create=True)
-    return list(Run(clips, QUICK, store, workers))
+    return list(Extraction(clips, QUICK, store, workers))
 
 
 def test_clips_are_tried_again_after_a_device_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = run(tmp_path, ["0", "1", "2", "3", "4", "always"], monkeypatch, breaks_once)
-    failures = {result.task.clip.id: result.failure for result in results}
+    failures = {result.job.clip.id: result.failure for result in results}
     assert sorted(failures) == ["0", "1", "2", "3", "4", "always"]
     assert {name for name, reason in failures.items() if reason} == {"always"}
     assert "the device failed on it twice (CUDA error: an illegal memory access" in failures["always"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.extract.plan import Plan
-from avemo.extract.run import Run
+from avemo.extract.run import Extraction
 from avemo.extract.spool import OnDisk, Spool, remove_dead, spool_folder
 
 MakeClip = Callable[..., Path]
@@ -36,7 +37,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> list
 
 def extract(clips: list[Clip], path: Path, plan: Plan | None = None, workers: int = 1) -> FeatureStore:
     store = FeatureStore(path, create=True)
-    for _ in Run(clips, plan or QUICK, store, workers, in_process=workers == 1):
+    for _ in Extraction(clips, plan or QUICK, store, workers, in_process=workers == 1):
         pass
     store.refresh()
     return store
@@ -66,34 +67,36 @@ def test_a_store_holds_every_stream(clips: list[Clip], tmp_path: Path) -> None:
     ]
     row = store.rows[0]
     statistics = store.read(row, "ferresnet/default")
-    assert {name: array.shape for name, array in statistics.items()} == dict.fromkeys(
-        ("basic", "mean", "std"), (3, 512)
-    )
-    assert list(store.read(row, "ferresnet/none")) == ["basic"]
+    assert {name: array.shape for name, array in statistics.items()} == {
+        **dict.fromkeys(("basic", "mean", "std"), (3, 512)),
+        "times": (3,),
+    }
+    assert list(store.read(row, "ferresnet/none")) == ["basic", "times"]
     basic = [store.read(row, f"ferresnet/{name}")["basic"] for name in ("default", "wide", "none")]
     np.testing.assert_array_equal(basic[0], basic[1])
     np.testing.assert_allclose(basic[0], basic[2], atol=1e-4)
     assert store.read(row, "spectrogram")["spectrogram"].shape[1:] == (200,)
     assert store.read(row, "logmel")["logmel"].shape[1:] == (3, 40)
-    described = {name: array.shape[1] for name, array in store.read(row, "descriptors").items()}
-    assert described == {"f0": 1, "voice": 3, "level": 1, "loudness": 1, "spectrum": 4, "mfcc": 13}
+    described = {name: array.shape[1:] for name, array in store.read(row, "descriptors").items()}
+    sizes = {"f0": 1, "voice": 3, "level": 1, "loudness": 1, "spectrum": 4, "mfcc": 13}
+    assert described == {**{name: (size,) for name, size in sizes.items()}, "times": ()}
     assert row.entries["faces"].info == {"frames": 3, "faces": 0}
 
 
 def test_a_second_run_does_nothing(clips: list[Clip], tmp_path: Path) -> None:
     store = extract(clips, tmp_path / "s")
-    run = Run(clips, QUICK, store)
-    assert run.tasks == []
+    run = Extraction(clips, QUICK, store)
+    assert run.jobs == []
     assert run.renewed == []
     os.utime(clips[0].path)  # a new date alone is no new clip
-    assert Run(clips, QUICK, store).tasks == []
+    assert Extraction(clips, QUICK, store).jobs == []
 
 
 def test_only_what_is_missing_is_made(clips: list[Clip], tmp_path: Path) -> None:
     store = extract(clips, tmp_path / "s")
-    run = Run(clips, BOTH, store)
-    assert {tuple(task.keys) for task in run.tasks} == {("ferresnet/default",)}
-    assert all(task.faces is not None for task in run.tasks)  # faces are not searched again
+    run = Extraction(clips, BOTH, store)
+    assert {tuple(job.keys) for job in run.jobs} == {("ferresnet/default",)}
+    assert all(job.faces is not None for job in run.jobs)  # faces are not searched again
     list(run)
     store.refresh()
     assert_same(store, extract(clips, tmp_path / "both", BOTH), 1e-4)
@@ -101,17 +104,17 @@ def test_only_what_is_missing_is_made(clips: list[Clip], tmp_path: Path) -> None
 
 def test_other_settings_are_named(clips: list[Clip], tmp_path: Path) -> None:
     store = extract(clips, tmp_path / "s")
-    run = Run(clips, Plan(view_sets=("none",), max_frames=2), store)
+    run = Extraction(clips, Plan(view_sets=("none",), max_frames=2), store)
     assert run.changes["faces"] == ["max_frames: None / 2"]
-    assert len(run.tasks) == len(clips)
-    assert {"faces", "ferresnet/none"} == set(run.tasks[0].keys)
+    assert len(run.jobs) == len(clips)
+    assert {"faces", "ferresnet/none"} == set(run.jobs[0].keys)
 
 
 def test_a_new_label_is_taken_over(clips: list[Clip], tmp_path: Path) -> None:
     store = extract(clips, tmp_path / "s")
     relabelled = [Clip(clip.id, clip.split, clip.path, "Sad", "anna") for clip in clips]
-    run = Run(relabelled, QUICK, store)
-    assert (run.tasks, run.renewed) == ([], relabelled)
+    run = Extraction(relabelled, QUICK, store)
+    assert (run.jobs, run.renewed) == ([], relabelled)
     list(run)
     store.refresh()
     assert {(row.clip.label, row.clip.subject) for row in store.rows} == {("Sad", "anna")}
@@ -121,9 +124,9 @@ def test_a_new_label_is_taken_over(clips: list[Clip], tmp_path: Path) -> None:
 def test_ids_of_before_are_renamed_and_nothing_is_made_again(clips: list[Clip], tmp_path: Path) -> None:
     store = extract(clips, tmp_path / "s")
     now = [Clip(f"Happy/{clip.id}", clip.split, clip.path, "Happy") for clip in clips]
-    assert len(Run(now, QUICK, store).tasks) == len(clips)  # files named one by one say nothing of ids
-    run = Run(now, QUICK, store, rename=True)
-    assert (run.tasks, run.renewed, run.twice) == ([], [], [])
+    assert len(Extraction(now, QUICK, store).jobs) == len(clips)  # files named one by one say nothing of ids
+    run = Extraction(now, QUICK, store, rename=True)
+    assert (run.jobs, run.renewed, run.twice) == ([], [], [])
     assert [clip for _, clip in run.renamed] == now
     list(run)
     with FeatureStore(tmp_path / "s") as reopened:
@@ -132,14 +135,14 @@ def test_ids_of_before_are_renamed_and_nothing_is_made_again(clips: list[Clip], 
         renamed = {row.clip.path: reopened.read(row, "ferresnet/none")["basic"] for row in reopened.rows}
     for row in extract(clips, tmp_path / "fresh").rows:
         assert row.has("ferresnet/none") and row.clip.path in renamed
-    assert not Run(now, QUICK, FeatureStore(tmp_path / "s"), rename=True).renamed
+    assert not Extraction(now, QUICK, FeatureStore(tmp_path / "s"), rename=True).renamed
 
 
 def test_a_clip_stored_under_both_ids_is_kept_once(clips: list[Clip], tmp_path: Path) -> None:
     now = [Clip(f"Happy/{clip.id}", "train", clip.path, "Happy") for clip in clips[:2]]
     moved = Clip(clips[2].id, "val", clips[2].path, "Happy")
     store = extract([*clips[:3], *now], tmp_path / "s")
-    run = Run([*now, moved], QUICK, store, rename=True)
+    run = Extraction([*now, moved], QUICK, store, rename=True)
     assert (run.twice, [clip for _, clip in run.renamed]) == (clips[:2], [moved])
     list(run)
     store.refresh()
@@ -148,8 +151,8 @@ def test_a_clip_stored_under_both_ids_is_kept_once(clips: list[Clip], tmp_path: 
 
 def test_a_label_is_not_given_up_for_an_unlabelled_name(clips: list[Clip], tmp_path: Path) -> None:
     store = extract(clips[:1], tmp_path / "s")
-    run = Run([Clip("other", "all", clips[0].path)], QUICK, store, rename=True)
-    assert not run.renamed and len(run.tasks) == 1
+    run = Extraction([Clip("other", "all", clips[0].path)], QUICK, store, rename=True)
+    assert not run.renamed and len(run.jobs) == 1
 
 
 def test_a_changed_file_is_made_again(make_clip: MakeClip, tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_a_changed_file_is_made_again(make_clip: MakeClip, tmp_path: Path) -> No
     clip = Clip("a", "train", str(path))
     store = extract([clip], tmp_path / "s")
     make_clip(path, 7)
-    assert len(Run([clip], QUICK, store).tasks) == 1
+    assert len(Extraction([clip], QUICK, store).jobs) == 1
     store = extract([clip], tmp_path / "s")
     assert store.rows[0].entries["faces"].info["frames"] == 7
 
@@ -179,7 +182,7 @@ def test_bad_clips_cost_themselves_only(make_clip: MakeClip, tmp_path: Path) -> 
     names = ["good", "text", "empty", "silent", "blind", "one frame", "gone"]
     clips = [Clip(name, "train", str(tmp_path / f"{name}.mp4")) for name in names]
     store = FeatureStore(tmp_path / "s", create=True)
-    results = {result.task.clip.id: result for result in Run(clips, QUICK, store, workers=2)}
+    results = {result.job.clip.id: result for result in Extraction(clips, QUICK, store, workers=2)}
     assert {name for name, result in results.items() if result.failure} == {"text", "empty", "gone"}
     assert "no sound" in results["silent"].notes[-1]
     assert "no video" in results["blind"].notes[0]
@@ -192,7 +195,7 @@ def test_bad_clips_cost_themselves_only(make_clip: MakeClip, tmp_path: Path) -> 
     assert not rows["blind"].has("ferresnet/none")
     assert rows["one frame"].entries["faces"].info["frames"] == 1
     assert good.exists()
-    again = {task.clip.id for task in Run(clips, QUICK, store).tasks}
+    again = {job.clip.id for job in Extraction(clips, QUICK, store).jobs}
     assert again == {"text", "empty", "gone"}  # what failed is tried again
 
 
@@ -207,12 +210,12 @@ def workers_of(pid: int) -> list[int]:
 def test_a_lost_process_costs_no_clip(clips: list[Clip], tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "s", create=True)
     done = []
-    for number, result in enumerate(Run(clips, QUICK, store, workers=2)):
+    for number, result in enumerate(Extraction(clips, QUICK, store, workers=2)):
         done.append(result)
         if number == 0:
             for pid in workers_of(os.getpid()):
                 os.kill(pid, signal.SIGKILL)
-    assert sorted(result.task.clip.id for result in done) == sorted(clip.id for clip in clips)
+    assert sorted(result.job.clip.id for result in done) == sorted(clip.id for clip in clips)
     assert not any(result.failure for result in done)
 
 
@@ -238,8 +241,8 @@ def test_a_killer_clip_costs_itself_alone_on_every_resume(make_clip: MakeClip, t
     try:
         store = FeatureStore(tmp_path / "s", create=True)
         for _ in range(2):
-            results = list(Run(clips, QUICK, store, workers=1))
-            failures = {result.task.clip.id: result.failure for result in results}
+            results = list(Extraction(clips, QUICK, store, workers=1))
+            failures = {result.job.clip.id: result.failure for result in results}
             assert "took its process down" in failures.pop("killer")
             assert not any(failures.values())
             store.refresh()
@@ -258,7 +261,7 @@ from pathlib import Path
 from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.extract.plan import Plan
-from avemo.extract.run import Run
+from avemo.extract.run import Extraction
 
 class Eager(FeatureStore):
     def writer(self, **limits):
@@ -266,8 +269,8 @@ class Eager(FeatureStore):
 
 paths = sorted(Path(sys.argv[1]).glob("*.mp4"))
 clips = [Clip(path.stem, "train", str(path), label="Happy") for path in paths]
-for result in Run(clips, Plan(view_sets=("none",)), Eager(sys.argv[2], create=True), workers=1):
-    print(result.task.clip.id, flush=True)
+for result in Extraction(clips, Plan(view_sets=("none",)), Eager(sys.argv[2], create=True), workers=1):
+    print(result.job.clip.id, flush=True)
     time.sleep(0.2)
 """
 
@@ -285,7 +288,7 @@ def test_killed_and_resumed(clips: list[Clip], tmp_path: Path, sign: signal.Sign
     store = FeatureStore(tmp_path / "s")
     kept = {row.clip.id for row in store.rows}
     assert kept >= set(before[:-1])
-    left = {task.clip.id for task in Run(clips, QUICK, store).tasks}
+    left = {job.clip.id for job in Extraction(clips, QUICK, store).jobs}
     assert left == {clip.id for clip in clips} - kept
     assert_same(extract(clips, tmp_path / "s"), extract(clips, tmp_path / "undisturbed"))
     assert not spools(tmp_path / "s")
@@ -359,7 +362,11 @@ def test_long_arrays_go_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         spool.append(block)
     finished = spool.finish()
     assert isinstance(finished, OnDisk)
-    np.testing.assert_array_equal(finished.open(), np.concatenate(blocks))
+    np.testing.assert_array_equal(finished, np.concatenate(blocks))
+    sent = pickle.dumps(finished)
+    assert len(sent) < 500  # its path, not its values
+    np.testing.assert_array_equal(pickle.loads(sent), finished)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(finished[3:7])), finished[3:7])
     small = Spool(tmp_path)
     small.append(blocks[0])
     np.testing.assert_array_equal(small.finish(), blocks[0])

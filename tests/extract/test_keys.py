@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from avemo.extract.plan import Plan
+from avemo.extract.streams.registry import keys_of
 
 SOUND = {"spectrogram": "766b1034e76a6966", "logmel": "8d2f7fa16951b8ff", "descriptors": "9ce9ee225461916d"}
 SPEECH = {"segments": "dabe3c7c365f4c1e", "segments/ferresnet": "cf8d65200192e181"}
@@ -16,7 +17,7 @@ BEFORE = [
         {"faces": "c6cdfdffecd56a1f", "ferresnet/none": "03c065fd33442fea", **SOUND},
     ),
     (
-        Plan(precision="fp32", view_sets=("default", "wide", "none"), segment_audio=("ferresnet",)),
+        Plan(precision="fp32", view_sets=("default", "wide", "none"), segment_backbones=("ferresnet",)),
         {
             **FACES,
             "ferresnet/default": "46c72340229b9017",
@@ -26,7 +27,7 @@ BEFORE = [
             **SPEECH,
         },
     ),
-    (Plan(precision="fp32", pictures=False, segment_audio=("ferresnet",)), {**SOUND, **SPEECH}),
+    (Plan(precision="fp32", pictures=False, segment_backbones=("ferresnet",)), {**SOUND, **SPEECH}),
     (
         Plan(precision="fp32", backbones=(), segments=True, voice_activity="none"),
         {**FACES, **SOUND, "segments": "72735546dd7a255c"},
@@ -39,4 +40,4 @@ BEFORE = [
 )
 def test_a_plans_keys_are_those_of_stores_made_before(plan: Plan, before: dict[str, str]) -> None:
     """The digests, and the order in which streams are made, were printed by commit 2583991."""
-    assert [(stream, key.digest) for stream, key in plan.keys().items()] == list(before.items())
+    assert [(stream, key.digest) for stream, key in keys_of(plan).items()] == list(before.items())

@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 
 from avemo.cache.clips import Clip
-from avemo.extract.clip import Task, extract_clip
+from avemo.extract.clip import ClipJob, extract_clip
 from avemo.extract.decode import hdr
 from avemo.extract.decode.clock import Clock
 from avemo.extract.decode.media import Media
 from avemo.extract.errors import ClipError
 from avemo.extract.plan import Plan
 from avemo.extract.run import KEEP_MEMORY
+from avemo.extract.streams.registry import keys_of
 from avemo.pipelines.corpora.clips.scan import scan
 
 
@@ -75,8 +76,8 @@ def write_frames(
 FACES_ALONE = Plan(backbones=())
 
 
-def task_of(path: Path) -> Task:
-    return Task(Clip(path.stem, "train", str(path)), FACES_ALONE.keys())
+def job_of(path: Path) -> ClipJob:
+    return ClipJob(Clip(path.stem, "train", str(path)), keys_of(FACES_ALONE))
 
 
 def grey(count: int, size: tuple[int, int] = (96, 128)) -> list[np.ndarray]:
@@ -390,7 +391,7 @@ class TestDamage:
 class TestHugeFrames:
     def test_a_face_too_small_to_be_found_is_told(self, tmp_path: Path) -> None:
         path = write_video(tmp_path / "large.mkv", grey(1, (1080, 2400)), "mjpeg", pix_fmt="yuvj420p")
-        (note,) = extract_clip(FACES_ALONE, task_of(path), tmp_path).notes[:1]
+        (note,) = extract_clip(FACES_ALONE, job_of(path), tmp_path).notes[:1]
         assert note == (
             "has no face in any of 1 frames of 2400 × 1080 pixels, where faces narrower than 100 are not "
             "found; whole frames are used"
@@ -425,12 +426,13 @@ MEMORY_AFTER = """
 import sys
 from pathlib import Path
 from avemo.cache.clips import Clip
-from avemo.extract.clip import Task, extract_clip
+from avemo.extract.clip import ClipJob, extract_clip
 from avemo.extract.plan import Plan
+from avemo.extract.streams.registry import keys_of
 
 plan = Plan(backbones=())
 for path in sys.argv[1:]:
-    result = extract_clip(plan, Task(Clip("a", "train", path), plan.keys()), Path(path).parent)
+    result = extract_clip(plan, ClipJob(Clip("a", "train", path), keys_of(plan)), Path(path).parent)
     assert not result.failure
     status = Path("/proc/self/status").read_text()
     print(int(status.split("VmRSS:")[1].split()[0]) // 1024)
@@ -446,15 +448,15 @@ def test_raw_streams_and_animations_are_found(tmp_path: Path) -> None:
 def test_an_old_face_track_is_not_laid_over_pictures_that_are_read_otherwise(tmp_path: Path) -> None:
     path = make_anamorphic(tmp_path / "wide.mkv", (96, 128), Fraction(4, 3))
     plan = Plan(view_sets=("none",))
-    keys = plan.keys()
-    faces = extract_clip(FACES_ALONE, task_of(path), tmp_path).streams["faces"].arrays
+    keys = keys_of(plan)
+    faces = extract_clip(FACES_ALONE, job_of(path), tmp_path).streams["faces"].arrays
     missing = {"ferresnet/none": keys["ferresnet/none"]}
     for changes, status in (((), "failed"), (["stretched from pixels of 4/3"], "ok")):
-        task = Task(Clip("wide", "train", str(path)), missing, faces, changes)
-        assert extract_clip(plan, task, tmp_path).streams["ferresnet/none"].status == status
+        job = ClipJob(Clip("wide", "train", str(path)), missing, faces, changes)
+        assert extract_clip(plan, job, tmp_path).streams["ferresnet/none"].status == status
 
 
 def test_what_was_done_to_pictures_is_stored(tmp_path: Path) -> None:
     path = make_anamorphic(tmp_path / "wide.mkv", (96, 128), Fraction(4, 3))
-    made = extract_clip(FACES_ALONE, task_of(path), tmp_path).streams["faces"]
+    made = extract_clip(FACES_ALONE, job_of(path), tmp_path).streams["faces"]
     assert made.info == {"frames": 3, "faces": 0, "pictures": ["stretched from pixels of 4/3"]}

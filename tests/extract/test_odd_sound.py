@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from avemo.cache.clips import Clip
-from avemo.extract.clip import Result, Task, extract_clip
+from avemo.extract.clip import ClipJob, ClipResult, extract_clip
 from avemo.extract.decode.heard import SAMPLE_RATE
 from avemo.extract.decode.media import Media
 from avemo.extract.errors import ClipError
 from avemo.extract.plan import Plan
+from avemo.extract.streams.registry import keys_of
 
 MakeClip = Callable[..., Path]
 RATE = 48_000
@@ -69,12 +70,12 @@ def heard(path: Path) -> np.ndarray:
     return np.concatenate(list(Media(path).sound()))
 
 
-def extracted(path: Path, spool: Path) -> Result:
+def extracted(path: Path, spool: Path) -> ClipResult:
     plan = Plan(view_sets=("none",))
-    return extract_clip(plan, Task(Clip("a", "train", str(path)), plan.keys()), spool)
+    return extract_clip(plan, ClipJob(Clip("a", "train", str(path)), keys_of(plan)), spool)
 
 
-def statuses(result: Result) -> dict[str, str]:
+def statuses(result: ClipResult) -> dict[str, str]:
     return {stream: made.status for stream, made in result.streams.items()}
 
 
@@ -125,7 +126,7 @@ def test_a_descriptor_that_breaks_costs_itself_alone(
     def breaks(blocks: Iterable[np.ndarray]) -> Iterable[dict[str, np.ndarray]]:
         raise np.linalg.LinAlgError("singular")
 
-    monkeypatch.setattr("avemo.extract.clip.descriptor_blocks", breaks)
+    monkeypatch.setattr("avemo.extract.streams.descriptors.descriptor_blocks", breaks)
     result = extracted(make_clip(tmp_path / "a.mkv", 5), tmp_path)
     assert {stream for stream, status in statuses(result).items() if status == "failed"} == {"descriptors"}
     assert result.failure == "LinAlgError: singular (no descriptors)"

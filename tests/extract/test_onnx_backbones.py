@@ -21,7 +21,7 @@ from avemo.cache.store import FeatureStore
 from avemo.extract.backbones import Backbone, WeightsError, load_backbone
 from avemo.extract.backbones.spec import IMAGENET_MEAN, IMAGENET_STD
 from avemo.extract.plan import Plan
-from avemo.extract.run import Run
+from avemo.extract.run import Extraction
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -382,7 +382,7 @@ def test_a_run_stores_it_with_its_key(
     clip = Clip("a", "all", str(make_clip(tmp_path / "a.mp4", frames=3)))
     plan = Plan(backbones=(save({"output": "features"}),), device="cpu", precision="bf16")
     with FeatureStore(tmp_path / "store", create=True) as store:
-        assert [result.failure for result in Run([clip], plan, store, in_process=True)] == [""]
+        assert [result.failure for result in Extraction([clip], plan, store, in_process=True)] == [""]
         store.refresh()
         (row,) = store.rows
         arrays = store.read(row, "onnx@small/default")
@@ -390,4 +390,4 @@ def test_a_run_stores_it_with_its_key(
             "basic": (3, FEATURES), "mean": (3, FEATURES), "std": (3, FEATURES)
         }  # fmt: skip
         assert row.entries["onnx@small/default"].key.settings["layer"] == "features"
-        assert not Run([clip], plan, store, in_process=True).tasks
+        assert not Extraction([clip], plan, store, in_process=True).jobs

@@ -23,9 +23,10 @@ from avemo.extract.mfcc_image import (
     segment_times,
 )
 from avemo.extract.plan import Plan
-from avemo.extract.run import Run
-from avemo.extract.segments import cut_into_segments, segment_vectors
+from avemo.extract.run import Extraction
 from avemo.extract.sound import Doubles, Floats
+from avemo.extract.streams.registry import keys_of
+from avemo.extract.streams.segments import cut_into_segments, segment_vectors
 from avemo.extract.voice_activity import load_voice_activity
 from avemo.pipelines.cli.extract import main
 
@@ -223,7 +224,7 @@ def test_vgg19_takes_the_papers_size() -> None:
 
 def extract(clips: list[Clip], path: Path, plan: Plan) -> FeatureStore:
     store = FeatureStore(path, create=True)
-    for result in Run(clips, plan, store, in_process=True):
+    for result in Extraction(clips, plan, store, in_process=True):
         assert not result.failure
     store.refresh()
     return store
@@ -236,7 +237,7 @@ def clip(make_clip: MakeClip, tmp_path: Path) -> Clip:
 
 QUICK = Plan(backbones=(), precision="fp32")
 SEGMENTED = Plan(backbones=(), precision="fp32", segments=True)
-HEARD = Plan(backbones=(), precision="fp32", segment_audio=("ferresnet",))
+HEARD = Plan(backbones=(), precision="fp32", segment_backbones=("ferresnet",))
 
 
 def test_a_store_holds_segments_where_they_are_asked_for(clip: Clip, tmp_path: Path) -> None:
@@ -257,14 +258,14 @@ def test_a_store_holds_segments_where_they_are_asked_for(clip: Clip, tmp_path: P
 
 def test_segments_are_added_to_a_store_and_made_once(clip: Clip, tmp_path: Path) -> None:
     store = extract([clip], tmp_path / "s", QUICK)
-    assert [set(task.keys) for task in Run([clip], HEARD, store).tasks] == [
+    assert [set(job.keys) for job in Extraction([clip], HEARD, store).jobs] == [
         {"segments", "segments/ferresnet"}
     ]
     store = extract([clip], tmp_path / "s", SEGMENTED)
-    assert [set(task.keys) for task in Run([clip], HEARD, store).tasks] == [{"segments/ferresnet"}]
+    assert [set(job.keys) for job in Extraction([clip], HEARD, store).jobs] == [{"segments/ferresnet"}]
     store = extract([clip], tmp_path / "s", HEARD)
-    assert Run([clip], HEARD, store).tasks == []
-    other = Run([clip], Plan(backbones=(), segments=True, voice_activity="none"), store)
+    assert Extraction([clip], HEARD, store).jobs == []
+    other = Extraction([clip], Plan(backbones=(), segments=True, voice_activity="none"), store)
     assert "vad: energy / none" in other.changes["segments"]
 
 
@@ -276,7 +277,7 @@ def test_clips_without_sound_and_without_speech(make_clip: MakeClip, tmp_path: P
     ]
     clips = [Clip(path.stem, "train", str(path)) for path in paths]
     store = FeatureStore(tmp_path / "s", create=True)
-    results = {result.task.clip.id: result for result in Run(clips, HEARD, store, in_process=True)}
+    results = {result.job.clip.id: result for result in Extraction(clips, HEARD, store, in_process=True)}
     store.refresh()
     rows = {row.clip.id: row for row in store.rows}
     assert [rows["mute"].entries[name].status for name in ("segments", "segments/ferresnet")] == [
@@ -301,9 +302,9 @@ def test_long_clips_go_to_disk(clip: Clip, tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_network_asked_for_twice(tmp_path: Path) -> None:
     with pytest.raises(ExtractError, match="ferresnet is asked for twice"):
-        Plan(backbones=(), segment_audio=("ferresnet", "ferresnet")).keys()
+        keys_of(Plan(backbones=(), segment_backbones=("ferresnet", "ferresnet")))
     with pytest.raises(ExtractError, match="no voice activity 'x'"):
-        Plan(backbones=(), segments=True, voice_activity="x").keys()
+        keys_of(Plan(backbones=(), segments=True, voice_activity="x"))
 
 
 def test_the_command(clip: Clip, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from avemo.extract.detectors import load_detector
 from avemo.extract.detectors.ssd import SsdDetector
 from avemo.extract.errors import ExtractError
 from avemo.extract.plan import Plan
+from avemo.extract.streams.registry import keys_of
 from avemo.extract.track import Tracker, face_arrays
 
 CELL = 60  # pixels of the network's 300 that a prior box is wide
@@ -141,10 +142,10 @@ def test_the_chip_is_the_square_about_the_box(files: Path) -> None:
 
 def test_the_key_tells_how_faces_are_cut(files: Path) -> None:
     plan = Plan(detector=f"ssd@{files}", backbones=())
-    settings = plan.keys()["faces"].settings
+    settings = keys_of(plan)["faces"].settings
     assert settings["detector"] == "ssd"
     assert (settings["chip.align"], settings["chip.padding"]) == ("square of the box", 0.0)
-    assert Plan(backbones=()).keys()["faces"].settings["chip.padding"] == 0.3
+    assert keys_of(Plan(backbones=()))["faces"].settings["chip.padding"] == 0.3
     (files / "detector.pbtxt").write_text(GRAPH + "\n")
     assert SsdDetector(files).settings()["detector.weights"] != settings["detector.weights"]
 

@@ -11,7 +11,7 @@ from avemo.cache.clips import Clip
 from avemo.cache.keys import FeatureKey
 from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
-from avemo.extract.descriptors import DESCRIPTOR_SETTINGS, descriptors
+from avemo.extract.streams.descriptors import DESCRIPTOR_SETTINGS, descriptors
 from avemo.fusion.features.functionals import (
     PERCENTILES,
     functionals,

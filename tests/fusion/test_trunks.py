@@ -14,6 +14,7 @@ from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
 from avemo.fusion.features.corpus import load, spread
 from avemo.fusion.features.recipes import find
+from avemo.fusion.features.times import sound_seconds
 from avemo.fusion.heads.trunks import cut
 from avemo.fusion.training.batches import Padded
 
@@ -101,6 +102,26 @@ def test_times_of_faces_and_of_sound(tmp_path: Path) -> None:
     middles = times_of(store, audio="spectrogram-stats")["audio"]
     expected = [frames[20:120][start : start + 64].mean() for start in (0, 32, 36)]  # of the spoken part
     np.testing.assert_allclose(middles, expected, atol=1e-6)
+
+
+def test_stored_times_are_believed_whatever_the_settings_say(tmp_path: Path) -> None:
+    moments = 0.5 + 0.25 * np.arange(101)
+    log_mel = np.ones((101, 3, 40), np.float32)
+    views = np.array([0.0, 0.3, 0.7])
+    store = store_of(tmp_path, {
+        "faces": outcome("faces", times=views + 9),
+        "dlib/none": outcome("dlib/none", basic=np.ones((3, 3), np.float32), times=views),
+        "logmel": outcome("logmel", SOUND, logmel=log_mel, times=moments),
+    })  # fmt: skip
+    assert times_of(store, audio="logmel") == {"visual": views.tolist(), "audio": moments.tolist()}
+
+
+def test_the_sound_ends_where_its_last_window_does(tmp_path: Path) -> None:
+    """By the times that are stored, and by the settings where none are: 25 ms every 10 ms."""
+    log_mel, settings = np.ones((101, 3, 40), np.float32), {"window": 400, "hop": 160, "sample_rate": 16000}
+    for name, times in (("old", {}), ("new", {"times": 0.0125 + 0.01 * np.arange(101)})):
+        store = store_of(tmp_path / name, {"logmel": outcome("logmel", settings, logmel=log_mel, **times)})
+        assert sound_seconds(store, store.rows[0]) == pytest.approx(1.025, abs=1e-12)
 
 
 def test_times_nobody_knows_are_spread_over_the_other_stream(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
             max_frames=frames,
             device="cpu",
             precision="fp32",
-            segment_audio=(backbone,),
+            segment_backbones=(backbone,),
             voice_activity="none",
         )
         assert into_store(find_clips(home / "clips"), plan, home / store, workers=1) == 0

@@ -19,6 +19,7 @@ from avemo.extract import DEFAULT_BACKBONE
 from avemo.extract.backbones import get
 from avemo.extract.clip import read_source
 from avemo.extract.plan import Plan
+from avemo.extract.streams.registry import keys_of
 from avemo.fusion.evaluation.calibration import temperature, tempered
 from avemo.fusion.evaluation.ensemble import average
 from avemo.fusion.evaluation.scores import Scores
@@ -72,7 +73,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def fill(store: Path, afew: Path, backbones: tuple[str, ...], audio: tuple[str, ...]) -> None:
     """Random features under the very keys that extraction would give them."""
     rng = np.random.default_rng(0)
-    keys = Plan(backbones=backbones, view_sets=VIEW_SETS, audio=audio, device="cpu").keys()
+    keys = keys_of(Plan(backbones=backbones, view_sets=VIEW_SETS, audio_backbones=audio, device="cpu"))
     with FeatureStore(store, create=True) as opened, opened.writer() as writer:
         for clip in find_clips(afew).clips:
             centre = AFEW_CLASSES.index(clip.label) if clip.label else 0

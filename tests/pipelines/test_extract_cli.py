@@ -19,8 +19,7 @@ from safetensors.torch import save_file
 
 from avemo.cache.clips import Clip
 from avemo.cache.store import VERSION, FeatureStore
-from avemo.extract.clip import Result as ClipResult
-from avemo.extract.clip import Task
+from avemo.extract.clip import ClipJob, ClipResult
 from avemo.pipelines.cli.extract import main
 from avemo.pipelines.cli.extraction import Notes
 from avemo.pipelines.cli.store import merge
@@ -429,7 +428,7 @@ def test_like_notes_are_counted() -> None:
     notes = Notes()
     shown, clip = [], Clip("a", "train", "a.wav")
     for number in range(535):
-        result = ClipResult(Task(clip, {}), notes=["has no video stream; its faces are masked"])
+        result = ClipResult(ClipJob(clip, {}), notes=["has no video stream; its faces are masked"])
         if number < 5:
             result.notes.append(f"has no face in any of {10 + number} frames; whole frames are used")
         shown += notes.told(result)

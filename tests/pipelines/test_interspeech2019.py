@@ -17,6 +17,7 @@ from avemo.cache.writer import Outcome
 from avemo.extract.backbones import get
 from avemo.extract.clip import read_source
 from avemo.extract.plan import Plan
+from avemo.extract.streams.registry import keys_of
 from avemo.fusion.evaluation.metrics import summary
 from avemo.fusion.evaluation.scores import Scores
 from avemo.pipelines.cli.main import main
@@ -48,7 +49,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fill(store: Path, clips: Path, segment_audio: tuple[str, ...] = ()) -> None:
     """Features that tell the classes, under the very keys that extraction would give them."""
     rng = np.random.default_rng(0)
-    plan = Plan(view_sets=("none",), device="cpu", segments=True, segment_audio=segment_audio)
+    plan = Plan(view_sets=("none",), device="cpu", segments=True, segment_backbones=segment_audio)
     times = np.arange(40) / 25
     spans = np.array([[0, 0.655], [0.3, 0.955], [0.6, 1.255]])
     with FeatureStore(store, create=True) as opened, opened.writer() as writer:
@@ -62,7 +63,7 @@ def fill(store: Path, clips: Path, segment_audio: tuple[str, ...] = ()) -> None:
                 },
             }
             outcomes = {}
-            for stream, key in plan.keys().items():
+            for stream, key in keys_of(plan).items():
                 own = arrays.get(stream, {})
                 if stream.endswith("/none"):
                     own = {"basic": rng.normal(level, 1, (40, 4)).astype(np.float32)}

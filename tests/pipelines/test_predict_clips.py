@@ -17,6 +17,7 @@ from avemo.extract import DEFAULT_BACKBONE
 from avemo.extract.backbones import get
 from avemo.extract.errors import ExtractError
 from avemo.extract.plan import Plan
+from avemo.extract.streams.registry import keys_of
 from avemo.fusion.evaluation.scores import Scores
 from avemo.fusion.training.runs import Run
 from avemo.pipelines.cli.fuse import main
@@ -49,7 +50,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
         max_frames=3,
         device="cpu",
         precision="fp32",
-        segment_audio=(backbone,),
+        segment_backbones=(backbone,),
         voice_activity="none",
     )
     assert into_store(find_clips(home / "clips"), plan, home / "features", workers=1) == 0
@@ -139,7 +140,7 @@ def test_renamed_weights_are_known_by_their_checksum(home: Path, tmp_path: Path)
     for name in ("run", "segments"):
         keys: Mapping[str, FeatureKey] = Run(home / name).keys
         plan = plan_again(keys, backbones=files, segment_audio=files, device="cpu")
-        assert keys.items() <= plan.keys().items()
+        assert keys.items() <= keys_of(plan).items()
 
 
 def test_labelled_folders_are_known_by_the_runs_own_classes(
@@ -213,17 +214,17 @@ def test_a_plan_gives_the_keys_that_it_was_made_of(home: Path) -> None:
     keys: Mapping[str, FeatureKey] = Run(home / "run").keys
     plan = plan_again(keys, backbones=[f"mobilefacenet@{home / 'face.pt'}"], device="cpu")
     assert (plan.max_frames, plan.view_sets, plan.precision) == (3, ("none",), "fp32")
-    assert {stream: plan.keys()[stream] for stream in keys} == keys
+    assert {stream: keys_of(plan)[stream] for stream in keys} == keys
     assert plan_again(Run(home / "sound").keys).backbones == ()
     keys = Run(home / "segments").keys
     weights = [f"mobilefacenet@{home / 'face.pt'}"]
     plan = plan_again(keys, backbones=weights, segment_audio=weights, device="cpu")
     assert (plan.voice_activity, plan.audio) == ("none", ())
-    assert {stream: plan.keys()[stream] for stream in keys} == keys
+    assert {stream: keys_of(plan)[stream] for stream in keys} == keys
 
 
 def test_settings_that_cannot_be_had_again_are_told() -> None:
-    keys = Plan(view_sets=("none",), device="cpu").keys()
+    keys = keys_of(Plan(view_sets=("none",), device="cpu"))
     stream = f"{DEFAULT_BACKBONE}/none"
     changed = FeatureKey(stream, {**keys[stream].settings, "track.min_overlap": 0.9})
     with pytest.raises(ExtractError, match=r"track.min_overlap: 0.9 / 0.3: trained / here"):

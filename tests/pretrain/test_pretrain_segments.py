@@ -20,8 +20,9 @@ from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
 from avemo.extract.backbones import Backbone, get
 from avemo.extract.backbones.weights import load_state
+from avemo.extract.networks import segment_networks
 from avemo.extract.plan import Plan
-from avemo.extract.segments import segment_vectors
+from avemo.extract.streams.segments import segment_vectors
 from avemo.pipelines.cli.main import main
 from avemo.pretrain.card import read_classifier
 from avemo.pretrain.errors import PretrainError
@@ -262,8 +263,8 @@ class TestCommand:
     ) -> None:
         out, _ = trained
         text = f"ferresnet@{out}"
-        plan = Plan(backbones=(), segment_audio=(text,), precision="fp32", device="cpu")
-        (network,) = plan.segment_networks()
+        plan = Plan(backbones=(), segment_backbones=(text,), precision="fp32", device="cpu")
+        (network,) = segment_networks(plan)
         vectors = np.concatenate(list(segment_vectors(network, all_segments.images, 7)))
         classifier, spec, _ = read_classifier(out)
         samples = SegmentSamples(all_segments, spec, STILL)

@@ -13,7 +13,7 @@ from ....cache.errors import StoreError
 from ....cache.rows import Row
 from ....cache.store import FeatureStore
 from ....extract.clip import read_source
-from ....extract.plan import FACES
+from ....extract.streams.faces import FACES
 from ....extract.track import overlap
 
 Track = Mapping[str, np.ndarray]

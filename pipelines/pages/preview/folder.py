@@ -129,7 +129,7 @@ class Preview:
         return jpeg(np.asarray(draw(subject, track, self._frames)))
 
     def _track(self, subject: Subject) -> Track | None:
-        from ....extract.plan import FACES
+        from ....extract.streams.faces import FACES
 
         return self._store.read(self._rows[subject.clip.key], FACES) if subject.track else None
 
@@ -156,7 +156,7 @@ class Preview:
         write_text(self.out / "index.html", text)
 
     def _about(self) -> str:
-        from ....extract.plan import FACES
+        from ....extract.streams.faces import FACES
 
         entries = [row.entries[FACES] for row in self._rows.values() if FACES in row.entries]
         ways = {

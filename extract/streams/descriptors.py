@@ -1,4 +1,4 @@
-"""Low-level descriptors of speech: pitch, voice quality, level and the shape of the spectrum, every 10 ms.
+"""The stream ``descriptors``: pitch, voice quality, level and the shape of the spectrum, every 10 ms.
 
 They are of the kinds that the field's minimal set has (Eyben et al. 2016, "The Geneva Minimalistic Acoustic
 Parameter Set (GeMAPS)", IEEE TAC): functionals over a clip are made of them when a model reads them. Their
@@ -7,7 +7,7 @@ frames are those of log-Mel, one for one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,14 @@ from typing import Any
 import librosa
 import numpy as np
 
-from .sound import Doubles, Floats, LogMelSettings, framed, mel_filters, power
+from ...cache.keys import FeatureKey
+from ...cache.writer import Outcome
+from ..sound import Doubles, Floats, framed, power
+from ..spool import Spool
+from .base import ClipSound, Settings, SoundStream
+from .logmel import LogMelSettings, mel_filters
+
+DESCRIPTORS = "descriptors"
 
 ARRAYS = {"f0": 1, "voice": 3, "level": 1, "loudness": 1, "spectrum": 4, "mfcc": 13}
 """What :func:`descriptor_blocks` gives, and how many values of it a frame has."""
@@ -49,6 +56,22 @@ _EDGES = (50.0, 1000.0, 5000.0)  # of the alpha ratio
 _PEAKS = (0.0, 2000.0, 5000.0)  # of the Hammarberg index
 _LOUDNESS_EXPONENT = 0.3  # of power in a band, Zwicker's law
 _GREATEST_CORRELATION = 0.9999  # 40 dB
+
+
+class DescriptorStream(SoundStream):
+    """What :func:`descriptors` gives."""
+
+    def settings(self, others: Settings) -> Settings:
+        return {DESCRIPTORS: DESCRIPTOR_SETTINGS.settings()}
+
+    def make(self, sound: ClipSound, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
+        grown = {name: Spool(sound.spool) for name in ARRAYS}
+        for block in descriptor_blocks(sound.blocks()):
+            for name, values in block.items():
+                grown[name].append(values)
+        arrays = {name: spool.finish() for name, spool in grown.items()}
+        times = DESCRIPTOR_SETTINGS.frame_times(len(arrays["level"]))
+        yield Outcome(wanted[DESCRIPTORS], arrays={**arrays, "times": times})
 
 
 def descriptors(samples: Floats) -> dict[str, Floats]:

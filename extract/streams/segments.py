@@ -1,4 +1,4 @@
-"""Segments of a clip's speech: MFCC images of 655 ms each, and their vectors by an image network.
+"""The streams ``segments``: MFCC images of speech, 655 ms each, and ``segments/NETWORK``, vectors of them.
 
 priyasad2019 §3.1-3.2: speech is found, its ends are trimmed, and what is left is cut into segments, which
 hold their start and end in the clip's own time, so that its faces can be cut alike.
@@ -6,7 +6,7 @@ hold their start and end in the clip's own time, so that its faces can be cut al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,22 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .backbones import Backbone
-from .mfcc_image import MFCC_IMAGE_SETTINGS, mfcc_blocks, segment_images, segment_starts, segment_times
-from .sound import Doubles, Floats
-from .spool import OnDisk, gathered
-from .voice_activity import Span, VoiceActivity, speech_span
+from ...cache.keys import FeatureKey
+from ...cache.writer import Outcome
+from ..backbones import Backbone
+from ..mfcc_image import MFCC_IMAGE_SETTINGS, mfcc_blocks, segment_images, segment_starts, segment_times
+from ..networks import segment_networks, views_at_once
+from ..plan import Plan
+from ..sound import Doubles, Floats
+from ..spool import gathered
+from ..voice_activity import Span, VoiceActivity, load_voice_activity, speech_span
+from .base import ClipSound, Settings, SoundStream
+
+SEGMENTS = "segments"
 
 
 @dataclass(frozen=True)
-class Segments:
+class SpeechSegments:
     """The segments of a clip.
 
     Attributes:
@@ -33,13 +40,13 @@ class Segments:
     """
 
     speech: Span | None
-    images: np.ndarray | OnDisk
+    images: np.ndarray
     times: Doubles
 
 
 def cut_into_segments(
     blocks: Callable[[], Iterable[Floats]], samples: int, voice: VoiceActivity, spool: Path
-) -> Segments:
+) -> SpeechSegments:
     """The segments of a sound.
 
     Args:
@@ -53,10 +60,9 @@ def cut_into_segments(
     """
     seconds = samples / MFCC_IMAGE_SETTINGS.sample_rate
     speech = speech_span(voice, blocks(), seconds)
-    held = gathered(mfcc_blocks(blocks()), spool)
-    mfcc = held.open() if isinstance(held, OnDisk) else held
+    mfcc = gathered(mfcc_blocks(blocks()), spool)
     starts = segment_starts(len(mfcc), *(speech or (0.0, seconds)))
-    return Segments(speech, gathered(segment_images(mfcc, starts), spool), segment_times(starts))
+    return SpeechSegments(speech, gathered(segment_images(mfcc, starts), spool), segment_times(starts))
 
 
 def segment_settings(voice: VoiceActivity) -> dict[str, Any]:
@@ -85,3 +91,39 @@ def vector_settings(network: Backbone, voice: VoiceActivity) -> dict[str, Any]:
     """What changes the vectors, for their key."""
     of_network = {name: value for name, value in network.settings().items() if name != "window"}
     return {**segment_settings(voice), **of_network}
+
+
+class SegmentStream(SoundStream):
+    """``image`` ``[S, 64, 64, 3]`` of S segments, and ``vectors`` ``[S, D]`` of each network over them; with
+    ``times`` ``[S, 2]``.
+    """
+
+    @classmethod
+    def planned(cls, plan: Plan) -> Sequence[SoundStream]:
+        return [cls(plan)] if plan.segments or plan.segment_backbones else []
+
+    def settings(self, others: Settings) -> Settings:
+        voice = load_voice_activity(self.plan.voice_activity)
+        networks = segment_networks(self.plan)
+        return {
+            SEGMENTS: segment_settings(voice),
+            **{_name(network): vector_settings(network, voice) for network in networks},
+        }
+
+    def make(self, sound: ClipSound, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
+        voice = load_voice_activity(self.plan.voice_activity)
+        cut = cut_into_segments(sound.blocks, len(sound.samples), voice, sound.spool)
+        if cut.speech is None:
+            sound.note("has no speech that was found; its segments are of the whole clip")
+        if SEGMENTS in wanted:
+            info = {"segments": len(cut.times), "speech": None if cut.speech is None else list(cut.speech)}
+            yield Outcome(wanted[SEGMENTS], info=info, arrays={"image": cut.images, "times": cut.times})
+        for network in segment_networks(self.plan):
+            if _name(network) in wanted:
+                vectors = segment_vectors(network, cut.images, views_at_once(self.plan))
+                arrays = {"vectors": gathered(vectors, sound.spool), "times": cut.times}
+                yield Outcome(wanted[_name(network)], arrays=arrays)
+
+
+def _name(network: Backbone) -> str:
+    return f"{SEGMENTS}/{network.label}"

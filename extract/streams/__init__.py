@@ -1,0 +1,1 @@
+"""The streams of stage 1, a file each; :mod:`.registry` lists them."""

@@ -1,0 +1,42 @@
+"""The streams that are called after audio networks: their vectors of a spectrogram."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ...cache.keys import FeatureKey
+from ...cache.writer import Outcome
+from ..backbones.audio import AudioBackbone
+from ..networks import audio_networks
+from ..plan import Plan
+from .base import ClipSound, Settings, SoundStream
+from .logmel import LOG_MEL, log_mel_blocks
+from .spectrogram import SPECTROGRAM, spectrogram_blocks
+
+SPECTRA: Mapping[str, Callable[..., Iterator[np.ndarray]]] = {
+    SPECTROGRAM: spectrogram_blocks,
+    LOG_MEL: log_mel_blocks,
+}
+
+
+class AudioNetworkStream(SoundStream):
+    """``vectors`` ``[n, D]`` of one network, in the order of time; several share a moment."""
+
+    def __init__(self, plan: Plan, network: AudioBackbone) -> None:
+        super().__init__(plan)
+        self._network = network
+
+    @classmethod
+    def planned(cls, plan: Plan) -> Sequence[SoundStream]:
+        return [cls(plan, network) for network in audio_networks(plan)]
+
+    def settings(self, others: Settings) -> Settings:
+        return {self._network.label: {**others[self._network.reads], **self._network.settings()}}
+
+    def make(self, sound: ClipSound, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
+        spectrum = np.concatenate(list(SPECTRA[self._network.reads](sound.blocks())))
+        vectors, times = self._network(np.moveaxis(spectrum, 0, -1))
+        arrays = {"vectors": vectors.numpy(), "times": times.numpy()}
+        yield Outcome(wanted[self._network.label], arrays=arrays)

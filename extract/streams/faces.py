@@ -1,0 +1,90 @@
+"""The stream ``faces``: the main face of a clip, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...cache.keys import FeatureKey
+from ...cache.writer import Outcome
+from ..decode.media import Frame, Media
+from ..detectors import load_detector
+from ..errors import ClipError
+from ..plan import Plan
+from ..track import SETTINGS, Tracker, face_arrays
+from .base import ClipPictures, OnFrame, PictureStream, Settings, unwatched
+
+FACES = "faces"
+FRAME_BYTES = 128 << 20
+
+
+class FaceStream(PictureStream):
+    """The track of the main face, as :func:`.track.face_arrays` gives it."""
+
+    def settings(self, others: Settings) -> Settings:
+        plan = self.plan
+        found: dict[str, Any] = {
+            **SETTINGS,
+            **load_detector(plan.detector).settings(),
+            "max_frames": plan.max_frames,
+        }
+        if plan.face_seconds is not None:
+            found["track.seconds"] = plan.face_seconds
+        return {FACES: found}
+
+    def make(self, pictures: ClipPictures, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
+        faces, changes = pictures.faces, pictures.media.changes
+        info: dict[str, Any] = {"frames": len(faces["times"]), "faces": int(faces["has_face"].sum())}
+        if changes:
+            info["pictures"] = changes
+        yield Outcome(wanted[FACES], info=info, arrays=faces)
+
+
+def find_faces(
+    plan: Plan, media: Media, on_frame: OnFrame = unwatched
+) -> tuple[dict[str, np.ndarray], Iterable[Frame]]:
+    """The track of a clip's main face, and its frames once more: kept where they fit, else decoded again.
+
+    The whole clip must be seen before it is known whose track is the main one.
+
+    Raises:
+        ClipError: no frame can be decoded.
+    """
+    detector = load_detector(plan.detector)
+    tracker = Tracker()
+    times: list[float] = []
+    sizes: list[tuple[int, int]] = []
+    kept: list[Frame] | None = []
+    kept_bytes = 0
+    for number, frame in enumerate(media.frames()):
+        tracker.add(number, frame.time, detector(frame.image))
+        times.append(frame.time)
+        sizes.append((frame.image.shape[0], frame.image.shape[1]))
+        kept_bytes += frame.image.nbytes
+        if kept_bytes > FRAME_BYTES:
+            kept = None
+        if kept is not None:
+            kept.append(frame)
+        on_frame("faces", frame.time)
+    if not times:
+        raise ClipError("has a video stream, but no frame of it can be decoded; replace the file")
+    around = plan.face_seconds
+    track = tracker.main() if around is None else tracker.main_around(times, around)
+    faces = face_arrays(times, track, sizes, detector.layout)
+    return faces, media if kept is None else kept
+
+
+def no_face(plan: Plan, media: Media, frames: int) -> str:
+    """What to tell of a clip in whose ``frames`` no face was found."""
+    detector = load_detector(plan.detector)
+    side, smallest = getattr(detector, "max_side", 0), getattr(detector, "smallest", 0)
+    shrunk = max(media.size) / side if side and smallest else 0.0
+    found = f"has no face in any of {frames} frames"
+    if shrunk > 2:
+        width, height = media.size
+        found += (
+            f" of {width} × {height} pixels, where faces narrower than {shrunk * smallest:.0f} are not found"
+        )
+    return f"{found}; whole frames are used"
