@@ -66,6 +66,7 @@ setup(
             *VAD,
             *DOCS,
             "mypy>=1.10",
+            "pandas>=1.5",
             "ruff>=0.6",
             "pytest>=8",
             "pytest-xdist>=3.5",

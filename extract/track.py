@@ -32,7 +32,7 @@ class Track:
     @property
     def weight(self) -> float:
         """Area times duration: the sum of the face's area over the frames it is seen in."""
-        return sum(_area(face.box) for face in self.faces.values())
+        return sum(area(face.box) for face in self.faces.values())
 
     @property
     def last_number(self) -> int:
@@ -100,7 +100,7 @@ class Tracker:
         for index, track in enumerate(self.tracks):
             seen = at[list(track.faces)]
             near = slice(np.searchsorted(ends, seen[0]), np.searchsorted(starts, seen[-1], "right"))
-            areas = np.cumsum([0.0, *(_area(face.box) for face in track.faces.values())])
+            areas = np.cumsum([0.0, *(area(face.box) for face in track.faces.values())])
             first, stop = np.searchsorted(seen, starts[near]), np.searchsorted(seen, ends[near], "right")
             weights = areas[stop] - areas[first]
             better = weights > best[near]
@@ -149,9 +149,10 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two boxes ``x0 y0 x1 y1``."""
     low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
     intersection = float(np.prod(np.clip(high - low, 0, None)))
-    union = _area(a) + _area(b) - intersection
+    union = area(a) + area(b) - intersection
     return intersection / union if union > 0 else 0.0
 
 
-def _area(box: np.ndarray) -> float:
+def area(box: np.ndarray) -> float:
+    """Of a box ``x0 y0 x1 y1``."""
     return float((box[2] - box[0]) * (box[3] - box[1]))

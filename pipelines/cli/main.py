@@ -10,6 +10,7 @@ from .lazy import LazyGroup
 COMMANDS = {
     "extract": ("extract:main", "Extract features from clips into a store (also: avemo-extract)."),
     "fuse": ("fuse:main", "Train heads on a store, score clips, make ensembles (also: avemo-fuse)."),
+    "predict": ("predict:predict", "Name the expressions in any film, without training."),
     "emotiw2019": (
         "emotiw2019:emotiw2019",
         "AFEW to the ensemble of a 2019 challenge submission.",

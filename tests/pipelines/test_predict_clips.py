@@ -21,6 +21,7 @@ from avemo.extract.streams.registry import keys_of
 from avemo.fusion.evaluation.scores import Scores
 from avemo.fusion.training.runs import Run
 from avemo.pipelines.cli.fuse import main
+from avemo.pipelines.cli.main import main as avemo
 from avemo.pipelines.corpora.clips.find import find_clips
 from avemo.pipelines.plan_again import plan_again
 from avemo.pipelines.stage_one import into_store
@@ -240,3 +241,27 @@ def test_runs_that_need_different_extractions_are_told_apart(home: Path, tmp_pat
     result = call(*predict(home / "run", folder, home / "clips"))
     assert result.exit_code == 2
     assert "max_frames: 3 / 9" in " ".join(result.output.split())
+
+
+def test_avemo_predict_by_a_run_is_this_command(home: Path, tmp_path: Path) -> None:
+    film, weights = home / "clips/Happy/Happy0.mp4", f"mobilefacenet@{home / 'face.pt'}"
+    windows = ("--window", 0.1, "--hop", 0.05)
+    told = ("--timeline", tmp_path / "fuse.csv", "--out", tmp_path / "scores.csv")
+    fuse(*predict(home / "run", film, "--backbone", weights, *windows, *told))
+    asked = (
+        "predict",
+        film,
+        "--run",
+        home / "run",
+        "--backbone",
+        weights,
+        *windows,
+        "--out",
+        tmp_path / "out",
+    )
+    result = CliRunner().invoke(avemo, [*map(str, asked), "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out/Happy0.csv").read_text() == (tmp_path / "fuse.csv").read_text()
+    assert (tmp_path / "out/scores.csv").read_text() == (tmp_path / "scores.csv").read_text()
+    idle = CliRunner().invoke(avemo, [*map(str, asked), "--smooth", "1"])
+    assert idle.exit_code == 2 and "--run brings its own settings" in idle.output

@@ -90,8 +90,10 @@ class Canvas:
         classes: their names.
         values: ``[n, C]`` probabilities of the windows.
         notes: what to say of each window.
-        has_face, has_sound: ``[n]`` whether it has them. A window without a face is grey: what it shows is
-            not read off the picture.
+        has_face: ``[n]`` whether it has one. A window without a face is grey: what it shows is not read off
+            the picture.
+        has_sound: ``[n]`` the same of sound; None where sound plays no part, and windows without a face have
+            values of zero.
         seconds: how long the video is.
         window_at: the number of the window to show at each of some times in seconds.
         mark: a few words to stand in the picture throughout, if any.
@@ -103,7 +105,7 @@ class Canvas:
         values: np.ndarray,
         notes: Sequence[str],
         has_face: np.ndarray,
-        has_sound: np.ndarray,
+        has_sound: np.ndarray | None,
         seconds: float,
         window_at: Callable[[np.ndarray], np.ndarray],
         mark: str = "",
@@ -166,6 +168,8 @@ class Canvas:
     def _heading(self, window: int) -> str:
         if self._has_face[window]:
             return self._classes[int(self._values[window].argmax())]
+        if self._has_sound is None:
+            return "no face"
         return "no face: sound only" if self._has_sound[window] else "no face, no sound: a guess"
 
     def _draw_mark(self, canvas: np.ndarray, layout: OverlayLayout) -> None:
@@ -222,7 +226,7 @@ def strip_of_time(
     """Probabilities over time as colours stacked in the order of the classes, the first on top.
 
     Args:
-        values: ``[X, C]`` of each column.
+        values: ``[X, C]`` of each column; one of zeros is black.
         faces: ``[X]``; columns without a face are darker.
         height: in pixels.
         palette: the colour of each class.
@@ -234,7 +238,7 @@ def strip_of_time(
     levels = (np.arange(height) + 0.5) / height
     numbers = (levels[:, None, None] > edges).sum(axis=2)
     colours = np.array(palette, float)
-    dimmed = np.where(faces, 1.0, DIMMED)[None, :, None]
+    dimmed = np.where(faces, 1.0, DIMMED * values.any(axis=1))[None, :, None]
     return np.asarray(colours[numbers] * dimmed, dtype=np.uint8)
 
 

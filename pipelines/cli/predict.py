@@ -1,0 +1,145 @@
+"""``avemo predict``: the expressions in any film, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .framework import command, group, is_given, json_result, refuse_idle
+from .options import detector_option, device_option, precision_option
+from .outputs import overwrite_option
+
+EXAMPLES = """
+\b
+Examples:
+  avemo predict film.mp4
+  avemo predict film.mp4 --overlay shown.mp4
+  avemo predict films/ --out expressions --window 2 --hop 0.5
+  avemo predict film.mp4 --tta default --detect-every 1       # slower, a little more exact
+  avemo predict film.mp4 --run runs/default                   # a trained ensemble, sound included
+
+\b
+Exit code: 0 done; 1 done, but some films failed; 2 wrong arguments or input; 130 interrupted.
+"""
+
+
+@command("predict", epilog=EXAMPLES)
+@click.argument("films", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILM...")
+@group(
+    "Features",
+    click.option(
+        "--tta",
+        type=click.Choice(["none", "flip", "default", "wide"]),
+        default="none",
+        show_default=True,
+        help="Views of each face that are averaged: 1, 2 (mirrored too), 18 close ones or 18 wide ones.",
+    ),
+    click.option(
+        "--detect-every",
+        type=click.IntRange(min=1),
+        default=5,
+        show_default=True,
+        metavar="N",
+        help="Look for faces in every Nth frame; the face moves evenly between.",
+    ),
+    click.option(
+        "--smooth",
+        type=click.FloatRange(min=0),
+        default=0.2,
+        show_default=True,
+        metavar="S",
+        help="Smooth over time by a Gaussian with this standard deviation in seconds; 0 for none.",
+    ),
+    detector_option,
+    click.option(
+        "--backbone",
+        default="ferplusnet",
+        show_default=True,
+        metavar="NAME[@WEIGHTS]",
+        help="Face network that `avemo pretrain face` trained, whose own classes are used; with --run, the "
+        "weights that the run uses, if they are not in the package.",
+    ),
+    click.option(
+        "--run",
+        "runs",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="RUN",
+        help="Use a run of `avemo-fuse train` instead. Repeatable: runs are averaged.",
+    ),
+)
+@group("Where it runs", device_option, precision_option)
+@group(
+    "Output",
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        default="predictions",
+        show_default=True,
+        metavar="DIR",
+        help="Folder for the tables.",
+    ),
+    click.option(
+        "--overlay",
+        type=click.Path(path_type=Path),
+        metavar="MP4",
+        help="Write the film with the face's box, its expression and a bar per class. For several films: a "
+        "folder.",
+    ),
+    click.option(
+        "--window",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="S",
+        help="Length of a window in seconds.  [default: 1; with --run, the run's own]",
+    ),
+    click.option(
+        "--hop",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="S",
+        help="Seconds from one window to the next.  [default: as --window; with --run 0.5]",
+    ),
+    overwrite_option,
+)
+@json_result
+def predict(
+    films: tuple[Path, ...],
+    tta: str,
+    detect_every: int,
+    smooth: float,
+    detector: str,
+    backbone: str,
+    runs: tuple[Path, ...],
+    device: str,
+    precision: str,
+    out: Path,
+    overlay: Path | None,
+    window: float | None,
+    hop: float | None,
+    overwrite: bool,
+) -> int:
+    """Name the facial expressions in each FILM (a video, or a folder of videos), without any training.
+
+    The main face is followed, and the embedded face network names its expression in each frame as raters of
+    photographs would: anger, contempt, disgust, fear, happiness, neutral, sadness or surprise. That is not
+    what a person feels. Writes a table of frames, a table of windows, and both as JSON.
+    """
+    from ..predict.films import find_films
+
+    found = find_films(films)
+    if runs:
+        from ..predict.trained import predict_by_runs
+
+        own = ("tta", "detect_every", "smooth", "precision")
+        refuse_idle(dict.fromkeys(own, "--run brings its own settings"))
+        file = detector if is_given("detector") else None
+        weights = (backbone,) if is_given("backbone") else ()
+        failures = predict_by_runs(found, runs, file, weights, out, overlay, window, hop, device, overwrite)
+    else:
+        from ..predict.expressions import PredictSettings
+        from ..predict.films import Outputs, predict_films
+
+        settings = PredictSettings(tta, detect_every, smooth, 3.0, detector, backbone, device, precision)
+        length = window or 1.0
+        failures = predict_films(found, settings, Outputs(out, overlay, length, hop or length, overwrite))
+    return 1 if failures else 0

@@ -1,0 +1,95 @@
+"""A face network with its layer of classes: views of a face to probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...extract.align import CHIP_SIZE, compose, window_transform
+from ...extract.backbones import WeightsError, load_backbone
+from ...extract.backbones.registry import get
+from ...extract.backbones.weights import CLASS_LAYER, load_state
+from ...extract.backbones.weights_folder import find, read_card
+from ...extract.plan import Plan
+from ...extract.views import ViewSet
+from ...extract.warp import warp
+from ...fusion.evaluation.calibration import softened
+from ...pretrain.card import read_about
+from ...pretrain.evaluation import mean_probabilities
+
+
+class FaceClassifier:
+    """The expression of faces, as a network that ``avemo pretrain face`` trained names it.
+
+    Probabilities are the mean over a face's views, softened by the temperature in the card of the weights.
+
+    Args:
+        text: ``NAME`` or ``NAME@FILE`` of the network.
+        views: the views of each face.
+        device: where it runs.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+
+    Attributes:
+        classes: C names.
+        temperature: 1 where the card of the weights tells none for these views.
+        faces_at_once: how many faces suit the device.
+
+    Raises:
+        ExtractError: there is no such network, or device.
+        WeightsError: the file is not one of this network with its classes.
+    """
+
+    def __init__(self, text: str, views: ViewSet, device: str, precision: str = "auto") -> None:
+        name, _, wanted = text.partition("@")
+        self._backbone = load_backbone(text, device, precision)
+        spec = get(name)
+        path, _ = find(name, wanted, spec.default_weights, spec.twin)
+        _, self.classes = read_about(path)
+        state = load_state(path)
+        self._weight, self._bias = _layer(state, len(self.classes), spec.features, str(path))
+        card = read_card(path)
+        known = card.get("sha256") == self._backbone.weights_sha256
+        told = card.get("calibration", {}).get("temperature", {}) if known else {}
+        self.temperature = float(told.get(views.name, 1.0))
+        framed = window_transform(spec.window, CHIP_SIZE, spec.input_size)
+        self._views = views
+        self.faces_at_once = max(1, Plan(device=device).views_at_once // len(views))
+        self._matrices = compose(framed, views.matrices(CHIP_SIZE))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the probabilities."""
+        return {
+            "network": self._backbone.label,
+            "weights_sha256": self._backbone.weights_sha256,
+            "precision": self._backbone.precision,
+            "temperature": self.temperature,
+        }
+
+    def looks(self, image: np.ndarray, transform: np.ndarray) -> Tensor:
+        """``[V, S, S, 3]`` uint8: the views of the face in a frame, ``transform`` taking it to the chip."""
+        matrices = compose(self._matrices, transform)
+        return warp(image, matrices, self._backbone.spec.input_size, self._backbone.device)
+
+    def __call__(self, faces: list[Tensor]) -> np.ndarray:
+        """``[N, C]`` float32 probabilities of N faces, each as :meth:`looks` gives it."""
+        features = self._backbone(torch.cat(faces))
+        logits = (features @ self._weight.T + self._bias).reshape(len(faces), len(self._views), -1)
+        means = mean_probabilities(logits.numpy())
+        return softened(means, self.temperature).astype(np.float32)
+
+
+def _layer(state: Mapping[str, Tensor], classes: int, features: int, path: str) -> tuple[Tensor, Tensor]:
+    """Weight ``[C, D]`` and bias ``[C]`` of the layer of classes."""
+    weight, bias = state.get(CLASS_LAYER + "weight"), state.get(CLASS_LAYER + "bias")
+    shapes = [None if each is None else tuple(each.shape) for each in (weight, bias)]
+    if weight is None or bias is None or shapes != [(classes, features), (classes,)]:
+        raise WeightsError(
+            f"{path}: its layer of classes has weights and biases of {shapes[0]} and {shapes[1]}, expected "
+            f"{(classes, features)} and {(classes,)}; write the file again by `avemo pretrain face`"
+        )
+    return weight, bias

@@ -1,0 +1,233 @@
+"""``avemo predict``: films in, tables and overlays out; one bad film costs that film."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...extract.decode.media import Media
+from ...extract.detectors import load_detector
+from ...extract.device_errors import is_device_error
+from ...extract.errors import ClipError
+from ...fusion.files import as_file_name
+from ..cli.framework import InputError, keep_result
+from ..cli.outputs import refuse_existing
+from ..cli.progress import seconds_bar
+from ..cli.table import aligned
+from ..corpora.clips.scan import VIDEO_SUFFIXES, scan
+from ..pages.overlay.windows import Work
+from .expressions import (
+    FACES,
+    MEANING,
+    FilmExpressions,
+    OnStep,
+    PredictSettings,
+    classifier_of,
+    expressions_of,
+    named,
+)
+from .overlay import draw
+from .tables import write_frames, write_json, write_windows
+
+FRAMES, WINDOWS, FACTS, OVERLAY = ".frames.csv", ".windows.csv", ".json", ".mp4"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to write.
+
+    Attributes:
+        folder: for the tables.
+        overlay: an MP4 file for one film, or a folder; None for none.
+        window, hop: seconds of a window, and from one's start to the next.
+        overwrite: whether files that exist are replaced.
+    """
+
+    folder: Path
+    overlay: Path | None = None
+    window: float = 1.0
+    hop: float = 1.0
+    overwrite: bool = False
+
+
+def find_films(paths: Sequence[Path]) -> list[Path]:
+    """The films among files and in folders; what is left out of a folder is told.
+
+    Raises:
+        InputError: there is none.
+    """
+    films: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            films.append(path)
+            continue
+        tree = scan(path, VIDEO_SUFFIXES)
+        for item in tree.left_out:
+            click.echo(f"left out: {path / item.path}: {item.why}", err=True)
+        films += [path / file for file in tree.files]
+    films = list(dict.fromkeys(films))
+    if not any(film.exists() for film in films):
+        raise InputError(
+            f"no film in {', '.join(map(str, paths))}: name video files that exist, or folders of them "
+            f"({' '.join(sorted(VIDEO_SUFFIXES))})"
+        )
+    return films
+
+
+def predict_films(films: Sequence[Path], settings: PredictSettings, outputs: Outputs) -> int:
+    """Name the expressions in each film, and write them; how many films failed, or are damaged.
+
+    Raises:
+        InputError: a file that cannot be written so.
+        ExtractError: a setting that cannot be used.
+    """
+    targets = _targets(films, outputs)
+    classifier_of(settings)  # what cannot be used is told before any work
+    load_detector(settings.detector)
+    work, rows, results, failures = Work(), [], {}, 0
+    for film in films:
+        found = _tried(film, settings, work)
+        if isinstance(found, str):
+            click.echo(f"failed: {film}: {found}", err=True)
+            results[str(film)] = {"failed": found}
+            failures += 1
+            continue
+        failures += _told(found)
+        failures += _written(found, targets[film], outputs, work)
+        summary = _summary(found, targets[film])
+        results[str(film)] = summary
+        rows.append(
+            (
+                film.name,
+                f"{found.seconds:.1f}",
+                f"{summary['with_face']:.0%}",
+                summary["class"],
+                summary["probability"],
+            )
+        )
+    if rows:
+        click.echo(aligned(["film", "seconds", "with face", "mostly", "mean"], rows))
+        click.echo(f"\n{work.table()}\n\n{MEANING}")
+        keep_result(real_time_factor=sum(work.steps.values()) / work.video)
+    keep_result(meaning=MEANING, films=results)
+    return failures
+
+
+def _tried(film: Path, settings: PredictSettings, work: Work) -> FilmExpressions | str:
+    """The expressions in a film, or why there are none to be had."""
+    try:
+        with _watched(film, work) as on_step:
+            found = expressions_of(film, settings, on_step)
+    except (ClipError, OSError) as error:
+        return str(error)
+    except MemoryError:
+        return "out of memory"
+    except Exception as error:  # a stranger's file may break any library in any way: it costs one film
+        if is_device_error(error):
+            raise
+        return f"{type(error).__name__}: {error}"
+    work.video += found.seconds
+    return found
+
+
+@contextmanager
+def _watched(film: Path, work: Work) -> Iterator[OnStep]:
+    """A bar for each step, whose time is counted."""
+    length = Media(film).seconds()
+    current, reached = FACES, None
+    with ExitStack() as step_stack:
+        step_stack.enter_context(work.on(FACES))
+
+        def on_step(step: str, seconds: float) -> None:
+            nonlocal current, reached
+            if step != current:
+                step_stack.close()
+                step_stack.enter_context(work.on(step))
+            if step != current or reached is None:
+                reached = step_stack.enter_context(seconds_bar(step, length))
+            current = step
+            reached(seconds)
+
+        yield on_step
+
+
+def _told(found: FilmExpressions) -> int:
+    """Tell what is to know about a film; 1 where it is damaged."""
+    for note in found.notes:
+        click.echo(f"note: {found.film}: {note}", err=True)
+    for warning in found.warnings:
+        click.echo(f"damaged: {found.film}: {warning}; what could be read is used", err=True)
+    return int(bool(found.warnings))
+
+
+def _summary(found: FilmExpressions, files: Mapping[str, Path]) -> dict[str, Any]:
+    best = named(found.classes, found.mean[None])[0]
+    return {
+        "seconds": found.seconds,
+        "frames": len(found.times),
+        "with_face": float(found.has_face.mean()),
+        "class": best,
+        "probability": float(found.mean.max()) if best else None,
+        "probabilities": dict(zip(found.classes, found.mean.tolist(), strict=True)) if best else None,
+        "files": [str(path) for path in files.values() if path.exists()],
+        "notes": [*found.notes, *found.warnings],
+    }
+
+
+def _targets(films: Sequence[Path], outputs: Outputs) -> dict[Path, dict[str, Path]]:
+    """The files of each film, by what they hold.
+
+    Raises:
+        InputError: one exists already, or is a film itself.
+    """
+    stems = [film.stem for film in films]
+    names = {
+        film: film.stem if stems.count(film.stem) == 1 else as_file_name(str(film.with_suffix("")))
+        for film in films
+    }
+    one = outputs.overlay is not None and outputs.overlay.suffix == OVERLAY and not outputs.overlay.is_dir()
+    if one and len(films) > 1:
+        raise InputError(
+            f"--overlay {outputs.overlay} is one file, and there are {len(films)} films; name a folder"
+        )
+    targets: dict[Path, dict[str, Path]] = {}
+    for film, name in names.items():
+        files = {kind: outputs.folder / f"{name}{kind}" for kind in (FRAMES, WINDOWS, FACTS)}
+        if outputs.overlay is not None:
+            files[OVERLAY] = outputs.overlay if one else outputs.overlay / f"{name}{OVERLAY}"
+        targets[film] = files
+    every = [path for files in targets.values() for path in files.values()]
+    for path in every:
+        if any(path.exists() and film.exists() and path.samefile(film) for film in films):
+            raise InputError(f"{path} is a film to read; name another file or folder to write")
+    refuse_existing(every, outputs.overwrite)
+    return targets
+
+
+def _written(found: FilmExpressions, files: Mapping[str, Path], outputs: Outputs, work: Work) -> int:
+    """Write what is wanted of a film; 1 where its overlay cannot be made."""
+    if outputs.window > found.seconds:
+        click.echo(
+            f"note: {found.film}: is shorter than --window {outputs.window:g}; one window holds all of it",
+            err=True,
+        )
+    windows = found.windows(outputs.window, outputs.hop)
+    write_frames(found, files[FRAMES])
+    write_windows(found, windows, files[WINDOWS])
+    write_json(found, windows, files[FACTS])
+    click.echo(f"wrote {', '.join(str(files[kind]) for kind in (FRAMES, WINDOWS, FACTS))}")
+    if OVERLAY not in files:
+        return 0
+    try:
+        with work.on("overlay"), seconds_bar("overlay", found.seconds) as reached:
+            film = draw(found, files[OVERLAY], reached)
+    except ClipError as error:
+        click.echo(f"no overlay: {found.film}: {error}", err=True)
+        return 1
+    click.echo(f"wrote {files[OVERLAY]}: {film.frames} frames ({film.encoder}), {film.sound}")
+    return 0

@@ -1,0 +1,56 @@
+"""``avemo predict --run``: films scored over time by trained runs, as ``avemo-fuse predict`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ...fusion.training.runs import Run
+from ..cli.extraction import Printed
+from ..cli.outputs import refuse_existing
+from ..corpora.clips.find import find_files
+from ..fuse.predict import keys_of
+from ..pages.overlay.windows import Wanted, over_time
+from ..plan_again import plan_again
+
+
+def predict_by_runs(
+    films: Sequence[Path],
+    runs: Sequence[Path],
+    detector: str | None,
+    backbones: Sequence[str],
+    folder: Path,
+    overlay: Path | None,
+    window: float | None,
+    hop: float | None,
+    device: str,
+    overwrite: bool,
+) -> int:
+    """Score films over time by the mean of runs; how many films failed or are damaged.
+
+    Args:
+        films: video files.
+        runs: folders of trained runs.
+        detector, backbones: ``NAME@FILE`` of what the runs use and is not in the package.
+        folder: for the tables.
+        overlay: an MP4 file for one film, or a folder; None for none.
+        window, hop: seconds; None for the runs' own.
+        device: where networks run.
+        overwrite: whether files that exist are replaced.
+
+    Raises:
+        InputError: files that cannot be written so, or runs that need something that is not here.
+        FusionError: the runs do not fit together.
+    """
+    out = folder / "scores.csv"
+    refuse_existing([out], overwrite)
+    loaded = [Run(path) for path in runs]
+    found = find_files(films)
+    Printed().found(films[0].parent, found)
+    plan = plan_again(keys_of(loaded), detector, backbones, device=device)
+    want = Wanted(out, overlay, folder, window, hop, overwrite)
+    with TemporaryDirectory(prefix="avemo-") as scratch:
+        scores, _, failures = over_time(loaded, found, plan, want, Path(scratch) / "features", device, 0)
+    scores.write(out)
+    return failures
