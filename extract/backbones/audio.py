@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchvision.models as models
 from torch import Tensor, nn
 
 from ..digest import sha256_of
@@ -160,9 +159,11 @@ def load_audio_backbone(text: str, device: torch.device | str = "cpu") -> AudioB
             f"no audio backbone is called {name!r}: expected one of {', '.join(audio_names())}"
         )
     path, label = find(name, wanted, twin=ALEXNET.name if name != ALEXNET.name else "")
+    from torchvision.models import alexnet
+
     with torch.device("meta"):
         trunk = nn.Sequential()
-        trunk.add_module("features", models.alexnet(weights=None).features)
+        trunk.add_module("features", alexnet(weights=None).features)
     load_into(trunk, load_state(path), name, path, ignored=("classifier.", CLASS_LAYER))
     return AUDIO_BACKBONES[name](trunk, label, sha256_of(path), device)
 

@@ -1,29 +1,37 @@
-"""Networks of torchvision, cut below their classifiers."""
+"""Networks of torchvision, cut below their classifiers.
+
+torchvision is imported when one is built: it brings a compiler of torch that takes a second to import.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import torchvision.models as models
 from torch import nn
 
 from .spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec
 
 
 def _resnet18() -> nn.Module:
-    net = models.resnet18(weights=None)
+    from torchvision.models import resnet18
+
+    net = resnet18(weights=None)
     net.fc = nn.Identity()
     return net
 
 
 def _alexnet() -> nn.Module:
-    net = models.alexnet(weights=None)
+    from torchvision.models import alexnet
+
+    net = alexnet(weights=None)
     net.classifier = net.classifier[:6]
     return net
 
 
 def _vgg19() -> nn.Module:
-    net = models.vgg19(weights=None)
+    from torchvision.models import vgg19
+
+    net = vgg19(weights=None)
     net.classifier = net.classifier[:5]
     return net
 

@@ -10,8 +10,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-import torchvision.models as models
-
 from ..digest import feed
 
 Kind = Literal["face network", "face detector", "face points"]
@@ -102,9 +100,8 @@ def digests(path: Path) -> dict[str, str]:
     return {"sha256": sha256.hexdigest(), "git": git.hexdigest()}
 
 
-def _torchvision(architecture: str, weights: models.WeightsEnum, paper: str) -> WeightSet:
+def _torchvision(architecture: str, file: str, paper: str) -> WeightSet:
     # The name of each file carries the beginning of its SHA-256.
-    file = weights.url.rpartition("/")[2]
     return WeightSet(
         architecture=architecture,
         tag="imagenet",
@@ -113,7 +110,7 @@ def _torchvision(architecture: str, weights: models.WeightsEnum, paper: str) -> 
         licence="BSD-3-Clause (torchvision's)",
         page="https://github.com/pytorch/vision",
         paper=paper,
-        url=weights.url,
+        url=f"https://download.pytorch.org/models/{file}",
         checksum=f"sha256:{Path(file).stem.rpartition('-')[2]}",
     )
 
@@ -311,9 +308,7 @@ TABLE: tuple[WeightSet, ...] = (
     _hsemotion("enet_b2_8", "a7cb612cbab1ce3d50dd52e57285fb2c7ea6d0d9"),
     _hsemotion("mbf_va_mtl", "194db927ec135679e5cd0a267c5605e2e9d68e7e"),
     _hsemotion("mobilevit_va_mtl", "bed5781a1af9924536638ac3786603e124ee900e"),
-    _torchvision(
-        "resnet18-imagenet", models.ResNet18_Weights.IMAGENET1K_V1, "He et al. 2016, arXiv:1512.03385"
-    ),
-    _torchvision("alexnet", models.AlexNet_Weights.IMAGENET1K_V1, "Krizhevsky 2014, arXiv:1404.5997"),
-    _torchvision("vgg19", models.VGG19_Weights.IMAGENET1K_V1, "Simonyan and Zisserman 2015, arXiv:1409.1556"),
+    _torchvision("resnet18-imagenet", "resnet18-f37072fd.pth", "He et al. 2016, arXiv:1512.03385"),
+    _torchvision("alexnet", "alexnet-owt-7be5be79.pth", "Krizhevsky 2014, arXiv:1404.5997"),
+    _torchvision("vgg19", "vgg19-dcbb9e9d.pth", "Simonyan and Zisserman 2015, arXiv:1409.1556"),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -398,3 +400,15 @@ def test_a_network_takes_the_weights_of_its_twin(weights: Path) -> None:
     assert find("vgg19-227", "faces", twin="vgg19") == (own, "vgg19-227@faces")
     with pytest.raises(WeightsError, match="say which, vgg19-227@faces or vgg19-227@imagenet"):
         find("vgg19-227", twin="vgg19")
+
+
+def test_torchvisions_weights_are_its_own() -> None:
+    ours = {weights.architecture: weights.url for weights in zoo.TABLE}
+    assert ours["resnet18-imagenet"] == models.ResNet18_Weights.IMAGENET1K_V1.url
+    assert ours["alexnet"] == models.AlexNet_Weights.IMAGENET1K_V1.url
+    assert ours["vgg19"] == models.VGG19_Weights.IMAGENET1K_V1.url
+
+
+def test_extraction_does_not_import_what_it_may_not_need() -> None:
+    code = "import sys, avemo.extract.clip; print({'torchvision', 'torch._dynamo', 'sympy'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
