@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..corpora.clips.found import count_of, counts_of, first_of
+from ..corpora.clips.found import ONLY_SPLIT, count_of, counts_of, first_of
 from ..stage_one import Reporter
 from ..stores import say_damage
 from .progress import progress_bar, seconds_bar
@@ -36,10 +36,11 @@ class Printed(Reporter):
 
     def found(self, root: Path, found: FoundClips) -> None:
         splits = Counter(clip.split for clip in found.clips)
-        listed = ", ".join(f"{count} {split}" for split, count in splits.items())
+        listed = ", ".join(f"{count} {split}" for split, count in splits.items() if split != ONLY_SPLIT)
+        listed = f" ({listed})" if listed else ""
         spare = len(found.left_out) - len(found.problems)
         repeated = f"; {spare} files that only repeat them are passed over" if spare else ""
-        click.echo(f"{root}: {found.dataset}, {count_of(len(found.clips), 'clip')} ({listed}){repeated}")
+        click.echo(f"{root}: {found.dataset}, {count_of(len(found.clips), 'clip')}{listed}{repeated}")
         labels = Counter(clip.label for clip in found.clips if clip.label)
         if labels:
             click.echo(f"classes: {counts_of(labels)}")

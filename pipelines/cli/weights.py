@@ -150,11 +150,9 @@ def _records(names: Sequence[str]) -> list[dict[str, Any]]:
     for name in names:
         fitting = [name] if name in known else [n for n in known if "*" in name and matches(n, name)]
         if not fitting:
-            nearest = difflib.get_close_matches(name, known, cutoff=0.3) or list(known)
-            raise InputError(
-                f"no weights are called {name!r}; the nearest are {', '.join(nearest)}, "
-                "and `avemo weights list` lists all"
-            )
+            near = difflib.get_close_matches(name, known, cutoff=0.3)
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            raise InputError(f"no weights are called {name!r}; {hint}`avemo weights list` lists all")
         found |= {n: known[n] for n in fitting}
     return list(found.values())
 

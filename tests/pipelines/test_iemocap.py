@@ -397,7 +397,7 @@ def extracted(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 class TestExtracting:
     def test_what_it_says(self, extracted: tuple[Path, str]) -> None:
         _, output = extracted
-        assert "IEMOCAP (improvised), 20 clips (20 all)" in output
+        assert "IEMOCAP (improvised), 20 clips" in output
         assert "left out: 12 sentences of other emotions (4 excited, " in output
         assert f"facial markers: 10 clips; 10 without: {OTHER_WEARS}" in output
         assert "has no video stream" not in output
