@@ -105,7 +105,7 @@ class Extracted:
         return not (self.failures or self.found.problems)
 
 
-class Reporter:
+class ExtractionReporter:
     """Is told what happens in stage 1; this one keeps it to itself."""
 
     def found(self, root: Path, found: FoundClips) -> None:
@@ -122,7 +122,7 @@ class Reporter:
         """Stored clips that are no longer in the folder."""
 
 
-def extract(settings: ExtractSettings, reporter: Reporter | None = None) -> Extracted:
+def extract(settings: ExtractSettings, reporter: ExtractionReporter | None = None) -> Extracted:
     """Turn a folder of clips into features.
 
     Raises:
@@ -131,7 +131,7 @@ def extract(settings: ExtractSettings, reporter: Reporter | None = None) -> Extr
     """
     from ..cache.store import FeatureStore
 
-    reporter = reporter or Reporter()
+    reporter = reporter or ExtractionReporter()
     whole = settings.clips.find()
     found = whole.part(*settings.part) if settings.part else whole
     reporter.found(settings.clips.root, found)
@@ -155,7 +155,7 @@ def into_store(
     path: Path,
     workers: int = 0,
     replace: bool = False,
-    reporter: Reporter | None = None,
+    reporter: ExtractionReporter | None = None,
 ) -> int:
     """Extract ``found`` into the store at ``path``; then its facial markers, if it has any.
 
@@ -172,7 +172,7 @@ def into_store(
     from ..extract.run import Extraction
     from ..extract.streams.registry import keys_of
 
-    reporter = reporter or Reporter()
+    reporter = reporter or ExtractionReporter()
     keys_of(plan)  # what cannot be used is told before there is a store
     with FeatureStore(path, create=True) as store:
         run = Extraction(found.clips, plan, store, workers, rename=not found.one_by_one, replace=replace)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ..corpora.clips.labels import OTHERS
 from .completion import datasets, names
 from .framework import group
-
-if TYPE_CHECKING:
-    from ..corpora.clips.find import FoundClips
 
 PATTERN_HELP = """
 \b
@@ -64,21 +60,6 @@ dataset_options = group(
         "map each to the nearest emotion; or drop them. map and drop also correct spellings of the seven.",
     ),
 )
-"""The options of a folder of clips; :func:`find_chosen` takes what they say."""
+"""The options of a folder of clips; :class:`.ClipFolder` takes what they say."""
 
 DATASET_OPTIONS = ("dataset", "pattern", "manifest", "labels", "other_labels")
-
-
-def find_chosen(
-    root: Path, dataset: str, pattern: str, manifest: Path | None, labels: str, other_labels: str
-) -> FoundClips:
-    """The clips in ``root`` that these options say; see :func:`.find_clips`.
-
-    Raises:
-        DatasetError: there are none, or an option is wrong.
-    """
-    from ..corpora.clips.find import find_clips
-    from ..corpora.clips.labels import read_labels
-
-    wanted = read_labels(labels) if labels else None
-    return find_clips(root, dataset, manifest, pattern=pattern, labels=wanted, others=other_labels)

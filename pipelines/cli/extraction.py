@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..corpora.clips.found import ONLY_SPLIT, count_of, counts_of, first_of
-from ..stage_one import Reporter
+from ..stage_one import ExtractionReporter
 from ..stores import say_damage
 from .progress import progress_bar, seconds_bar
 
@@ -31,7 +31,7 @@ NAMED = 3  # clips of which the same is noted, or that are no longer there
 LONG = 20.0  # seconds of a clip that has bars of its own
 
 
-class Printed(Reporter):
+class Printed(ExtractionReporter):
     """Prints it."""
 
     def found(self, root: Path, found: FoundClips) -> None:

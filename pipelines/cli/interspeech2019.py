@@ -12,8 +12,8 @@ from ...extract import DEFAULT_BACKBONE
 from ..demo.set import DEMO_NOTE, is_demo
 from ..fuse.settings import CrossValidationSettings
 from ..recipes.interspeech2019 import CORPORA, Result, as_text, file_name, rows_of, write
-from ..stage_one import into_store
-from .clip_options import PATTERN_HELP, dataset_options, find_chosen
+from ..stage_one import ClipFolder, into_store
+from .clip_options import PATTERN_HELP, dataset_options
 from .console import Console
 from .extraction import Printed
 from .framework import InputError, altered, command, group, json_result, keep_result
@@ -160,7 +160,7 @@ def interspeech2019(
 
     backbone = backbone or (f"{FACES}@{paper}" if paper else DEFAULT_BACKBONE)
     segment_backbone = segment_backbone or (f"{SOUND}@{paper}" if paper else None)
-    found = find_chosen(data, dataset, pattern, manifest, labels, other_labels)
+    found = ClipFolder(data, dataset, pattern, manifest, labels, other_labels).find()
     kinds = kinds_of(folds, found, training["seed"])
     plan = Plan(
         detector,

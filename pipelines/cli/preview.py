@@ -10,8 +10,8 @@ import click
 
 from ..corpora.clips.found import first_of
 from ..pages.preview.folder import Preview
-from ..stage_one import into_store
-from .clip_options import DATASET_OPTIONS, PATTERN_HELP, dataset_options, find_chosen
+from ..stage_one import ClipFolder, into_store
+from .clip_options import DATASET_OPTIONS, PATTERN_HELP, dataset_options
 from .extraction import Printed
 from .framework import InputError, altered, command, group, json_result, keep_result, refuse_idle
 from .options import detector_option, max_frames_option, store_option, workers_option
@@ -140,7 +140,7 @@ def preview(
 
 def _found(paths: Sequence[Path], source: dict[str, Any]) -> FoundClips:
     if len(paths) == 1:
-        return find_chosen(paths[0], **source)
+        return ClipFolder(paths[0], **source).find()
     for path in paths:
         if not path.exists():
             raise InputError(f"'{path}' does not exist; name video files")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli.clip_options import DATASET_OPTIONS, PATTERN_HELP, dataset_options, find_chosen
+from ..cli.clip_options import DATASET_OPTIONS, PATTERN_HELP, dataset_options
 from ..cli.console import tell
 from ..cli.framework import InputError, altered, command, group, json_result, keep_result, refuse_idle
 from ..cli.options import (
@@ -181,10 +181,10 @@ def predict(
             from ..cli.extraction import Printed
             from ..corpora.clips.find import find_files
             from ..plan_again import plan_again
-            from ..stage_one import into_store
+            from ..stage_one import ClipFolder, into_store
 
             one = files[0] if files else source
-            found = find_files(files) if len(files) > 1 else find_chosen(one, **dataset)
+            found = find_files(files) if len(files) > 1 else ClipFolder(one, **dataset).find()
             Printed().found(source, found)
             plan = plan_again(
                 keys_of(loaded), detector, backbones, audio_backbones, device, segment_backbones

@@ -14,7 +14,7 @@ from ...extract.backbones.onnx_net import NAME as ONNX
 from ...extract.backbones.weights import WeightsError, file_kind, load_state
 from ...extract.backbones.weights_folder import StoredWeights, folder, name_of, read_card
 from ...extract.digest import sha256_of
-from .check import Verdict, check
+from .check import WeightsVerdict, check
 
 CARD_FORMAT = 1
 
@@ -60,7 +60,7 @@ def add(source: Path, wanted: str | None, licence: str | None) -> StoredWeights:
 
 
 def _identity(
-    source: Path, verdict: Verdict, wanted: str | None, known: zoo.WeightSet | None
+    source: Path, verdict: WeightsVerdict, wanted: str | None, known: zoo.WeightSet | None
 ) -> tuple[str, str]:
     """The architecture and the tag."""
     architecture, _, tag = (wanted or "").partition("@")
@@ -112,7 +112,7 @@ def _alone(source: Path) -> None:
 
 
 def _write_card(
-    source: Path, target: Path, partial: Path, architecture: str, verdict: Verdict, licence: str | None
+    source: Path, target: Path, partial: Path, architecture: str, verdict: WeightsVerdict, licence: str | None
 ) -> None:
     card = target.with_suffix(".json")
     if architecture == ONNX:

@@ -28,7 +28,7 @@ State = Literal["ok", "other", "problem"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class WeightsVerdict:
     """What a file was found to be.
 
     ``state`` is ``ok`` where it is whole and something here can use it, ``other`` where it is whole but
@@ -49,7 +49,7 @@ class _Other(Exception):
     """The file is whole, but of no use here; the text says what it is."""
 
 
-def check(path: Path, expected: zoo.WeightSet | None = None) -> Verdict:
+def check(path: Path, expected: zoo.WeightSet | None = None) -> WeightsVerdict:
     """Look into a file; ``expected`` are the weights that it should be, None for whatever it is."""
     sha256 = None
     try:
@@ -64,11 +64,11 @@ def check(path: Path, expected: zoo.WeightSet | None = None) -> Verdict:
             raise WeightsError(f"expected {known.name}, but it is {published.name if published else what}")
         checksum = "as published" if published else _compare(path, digests, known)
     except _Other as other:
-        return Verdict(path, "other", str(other), sha256=sha256)
+        return WeightsVerdict(path, "other", str(other), sha256=sha256)
     except (ExtractError, OSError) as error:
         # the path stands in a column of its own
-        return Verdict(path, "problem", str(error).removeprefix(f"{path}: "), sha256=sha256)
-    return Verdict(path, "ok", what, architectures, sha256, checksum, known.name if known else None)
+        return WeightsVerdict(path, "problem", str(error).removeprefix(f"{path}: "), sha256=sha256)
+    return WeightsVerdict(path, "ok", what, architectures, sha256, checksum, known.name if known else None)
 
 
 def preprocessing(spec: BackboneSpec) -> str:

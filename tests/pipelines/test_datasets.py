@@ -112,7 +112,6 @@ class TestAfew:
             "unknown class folder 'Angryy' (expected one of Angry, Disgust, Fear, Happy, Neutral, Sad, "
             "Surprise) (2 files not used)"
         )
-        assert found.summary.endswith("test 2 (unlabelled 2); 1 left out")
 
     def test_clips_outside_of_the_splits_are_reported(self, tmp_path: Path) -> None:
         found = find_clips(grow(tmp_path, *afew_files("Train", "Val", "Test"), "extra/a.mp4"))
@@ -214,7 +213,6 @@ class TestNames:
         assert found.left_out == []
         path = str(shared / "data/java_sed/clips/01-01-02_01.mp4")
         assert found.clips[1] == Clip("01-01-02_01", "all", path, "Sad", "01")
-        assert found.summary.startswith("Java-SED: 168 clips: all 168 (Angry 28, Fear 28")
 
     def test_a_stranger_among_many_is_left_out(self, tmp_path: Path) -> None:
         grow(tmp_path, *(f"01-0{s}-0{e}_01.mp4" for s in range(1, 4) for e in range(1, 7)), "notes.mp4")

@@ -76,16 +76,6 @@ class FoundClips:
             tallies.setdefault(clip.split, Counter())[clip.label or UNLABELLED] += 1
         return {split: dict(sorted(tally.items())) for split, tally in tallies.items()}
 
-    @property
-    def summary(self) -> str:
-        """One line: the data set, its clips per split and class, how many were left out."""
-        splits = [
-            f"{split} {sum(tally.values())} ({', '.join(f'{name} {n}' for name, n in tally.items())})"
-            for split, tally in self.counts.items()
-        ]
-        tail = f"; {len(self.left_out)} left out" if self.left_out else ""
-        return f"{self.dataset}: {count_of(len(self.clips), 'clip')}: {', '.join(splits)}{tail}"
-
 
 def clip_at(
     root: Path, file: PurePosixPath, split: str, label: str | None = None, subject: str | None = None
