@@ -13,7 +13,7 @@ from .scores import Scores, check_same_classes
 
 
 @dataclass(frozen=True, eq=False)
-class Matched:
+class MatchedScores:
     """The labelled clips that two sets of scores have in common.
 
     Attributes:
@@ -29,7 +29,7 @@ class Matched:
     unlabelled: int
 
 
-def match(first: Scores, second: Scores) -> Matched:
+def match(first: Scores, second: Scores) -> MatchedScores:
     """Match clips by split and id; by id alone where one of the two names no splits.
 
     Raises:
@@ -53,7 +53,7 @@ def match(first: Scores, second: Scores) -> Matched:
             "scores of the same clips, with their true classes in a column 'truth' of at least one"
         )
     a, b = (replace(side, truth=truth).take(labelled) for side in sides)
-    return Matched(
+    return MatchedScores(
         a,
         b,
         len(first.clips) - len(common),

@@ -26,7 +26,7 @@ PERPLEXITY = 30.0
 
 
 @dataclass(frozen=True, eq=False)
-class Attention:
+class AttentionOverTime:
     """Attention over one stream of a clip.
 
     Attributes:
@@ -52,7 +52,7 @@ class Insight:
             embedding, or none but ``before``.
     """
 
-    attention: Mapping[str, Sequence[Attention]]
+    attention: Mapping[str, Sequence[AttentionOverTime]]
     factors: np.ndarray | None
     before: np.ndarray
     after: np.ndarray | None
@@ -68,7 +68,9 @@ def look(members: Sequence[Member], corpus: Corpus, device: str = "cpu") -> Insi
     first = views[0]
     attention = {
         stream: [
-            Attention(times[kept], np.mean([view.weights[stream][clip][kept] for view in views], axis=0))
+            AttentionOverTime(
+                times[kept], np.mean([view.weights[stream][clip][kept] for view in views], axis=0)
+            )
             for clip, (times, kept) in enumerate(zip(first.times[stream], first.masks[stream], strict=True))
         ]
         for stream in first.times

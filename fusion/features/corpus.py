@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from ...cache.store import FeatureStore
 from ..errors import FusionError, NotHeld
 from ..evaluation.scores import FAILED, NO_FACE, NO_SOUND, OK, Scores
 from .recipes import AUDIO, VISUAL, Feature, Vectors
-from .segments import Segments, nearest, segments_of
+from .segments import SegmentFeatures, nearest, segments_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +65,15 @@ class Corpus:
             segments.
         status: what each clip has, as :class:`.Scores` say it; empty where it is not known.
         empty: indices of the clips that have nothing to score.
+        alone: of several streams: status and empty clips for a head that reads only the one.
     """
 
     clips: tuple[Clip, ...]
     streams: Mapping[str, Sequences]
-    segments: Segments | None = None
+    segments: SegmentFeatures | None = None
     status: tuple[str, ...] = ()
     empty: tuple[int, ...] = ()
+    alone: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -98,6 +100,14 @@ class Corpus:
         """``[N]`` index in ``classes`` of each clip's class, -1 where it is not known or not among them."""
         places = {name: i for i, name in enumerate(classes)}
         return np.array([places.get(clip.label or "", -1) for clip in self.clips], dtype=np.int64)
+
+    def only(self, streams: Sequence[str]) -> Corpus:
+        """As a head sees it that reads these streams alone."""
+        if {*streams} >= self.streams.keys():
+            return self
+        (name,) = streams
+        status, empty = self.alone[name]
+        return replace(self, streams={name: self.streams[name]}, status=status, empty=empty, alone={})
 
     def scores(self, classes: Sequence[str], values: np.ndarray) -> Scores:
         """Probabilities ``[N, C]`` with the names of clips and classes; a foreign class counts as unknown.
@@ -138,7 +148,7 @@ def fitted_and_watched(corpus: Corpus, fit_on: str) -> tuple[np.ndarray, np.ndar
     return fit, np.intersect1d(corpus.of_split(*others), corpus.labelled)
 
 
-class Source(Protocol):
+class SequenceSource(Protocol):
     """A clip to be read, or a part of one."""
 
     @property
@@ -167,7 +177,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Whole:
+class StoredClip:
     """A clip of a store."""
 
     store: FeatureStore
@@ -198,7 +208,7 @@ class Whole:
 
 
 @dataclass(frozen=True, eq=False)
-class Faces:
+class FaceTimes:
     """The frames of a clip with its face: their ``times`` ``[T]`` in seconds, and ``found`` ``[T]``."""
 
     times: np.ndarray
@@ -209,7 +219,7 @@ class Faces:
         return np.asarray(self.found[nearest(self.times, times)])
 
 
-def faces_of(store: FeatureStore, row: Row) -> Faces | None:
+def faces_of(store: FeatureStore, row: Row) -> FaceTimes | None:
     """A clip's faces; None where they were not looked for.
 
     Raises:
@@ -218,7 +228,7 @@ def faces_of(store: FeatureStore, row: Row) -> Faces | None:
     if not row.has("faces") or "has_face" not in row.entries["faces"].arrays:
         return None
     arrays = store.read(row, "faces", ["times", "has_face"])
-    return Faces(arrays["times"], arrays["has_face"])
+    return FaceTimes(arrays["times"], arrays["has_face"])
 
 
 def is_silent(store: FeatureStore, row: Row) -> bool:
@@ -251,11 +261,13 @@ def load(
         StoreError: an array is damaged.
         FusionError: no clip has a stream, or a clip's values cannot be used.
     """
-    return gathered(features, [Whole(store, row) for row in rows], dimensions)
+    return gathered(features, [StoredClip(store, row) for row in rows], dimensions)
 
 
 def gathered(
-    features: Mapping[str, Feature], sources: Sequence[Source], dimensions: Mapping[str, int] | None = None
+    features: Mapping[str, Feature],
+    sources: Sequence[SequenceSource],
+    dimensions: Mapping[str, int] | None = None,
 ) -> Corpus:
     """Read ``features`` of all ``sources``; see :func:`load`."""
     streams, times, spans = {}, {}, {}
@@ -279,18 +291,25 @@ def gathered(
     if VISUAL in features and AUDIO in features and features[AUDIO].recipe.segments:
         frames = np.split(timed[VISUAL].times, timed[VISUAL].starts[1:])
         cuts = zip(sources, frames, spans[AUDIO], strict=True)
-        segments = Segments.of([segments_of(at, source.has_face(at), cut) for source, at, cut in cuts])
+        segments = SegmentFeatures.of([segments_of(at, source.has_face(at), cut) for source, at, cut in cuts])
     given = {name: timed[name].lengths > 0 for name in timed}
+    alone = {name: _outcomes(sources, {name: has}) for name, has in given.items()} if len(given) > 1 else {}
+    clips = tuple(source.clip for source in sources)
+    return Corpus(clips, timed, segments, *_outcomes(sources, given), alone)
+
+
+def _outcomes(
+    sources: Sequence[SequenceSource], given: Mapping[str, np.ndarray]
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The status of each clip, and the places of those that have nothing to score."""
     found = [
         _outcome(source, {name: bool(has[i]) for name, has in given.items()})
         for i, source in enumerate(sources)
     ]
-    empty = tuple(i for i, (_, is_empty) in enumerate(found) if is_empty)
-    clips = tuple(source.clip for source in sources)
-    return Corpus(clips, timed, segments, tuple(status for status, _ in found), empty)
+    return tuple(status for status, _ in found), tuple(i for i, (_, empty) in enumerate(found) if empty)
 
 
-def _outcome(source: Source, given: Mapping[str, bool]) -> tuple[str, bool]:
+def _outcome(source: SequenceSource, given: Mapping[str, bool]) -> tuple[str, bool]:
     """A clip's status for a head of these streams, true where it has vectors; and whether it has nothing to
     score.
 

@@ -149,7 +149,7 @@ def every(frames: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FeatureRecipe:
     """How one named feature is made.
 
     Attributes:
@@ -186,20 +186,20 @@ _ANY, _DEFAULT, _WIDE = (
     tuple(rf"(.+)/{name}" for name in sets) for sets in (("default", "none", "wide"), ("default",), ("wide",))
 )
 
-RECIPES: Mapping[str, Recipe] = {
+RECIPES: Mapping[str, FeatureRecipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("basic", VISUAL, _ANY, ("basic",), joined, "--tta none"),
-        Recipe("f-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta meanstd"),
-        Recipe("f-meanstd", VISUAL, _DEFAULT, ("mean", "std"), joined, "--tta meanstd"),
-        Recipe("f-meanstd-2", VISUAL, _WIDE, ("mean", "std"), joined, "--tta meanstd2"),
-        Recipe("f-normfft", VISUAL, _ANY, ("basic",), norm_fft, "--tta none"),
-        Recipe("f-ar-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta meanstd", 2),
-        Recipe("markers", VISUAL, ("()markers",), ("markers",), flat, "", channels=3, gaps=True),
-        Recipe(
+        FeatureRecipe("basic", VISUAL, _ANY, ("basic",), joined, "--tta none"),
+        FeatureRecipe("f-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta meanstd"),
+        FeatureRecipe("f-meanstd", VISUAL, _DEFAULT, ("mean", "std"), joined, "--tta meanstd"),
+        FeatureRecipe("f-meanstd-2", VISUAL, _WIDE, ("mean", "std"), joined, "--tta meanstd2"),
+        FeatureRecipe("f-normfft", VISUAL, _ANY, ("basic",), norm_fft, "--tta none"),
+        FeatureRecipe("f-ar-mean", VISUAL, _DEFAULT, ("mean",), joined, "--tta meanstd", 2),
+        FeatureRecipe("markers", VISUAL, ("()markers",), ("markers",), flat, "", channels=3, gaps=True),
+        FeatureRecipe(
             "alexnet", AUDIO, (r"(alexnet(?:@.*)?)",), ("vectors",), joined, "--audio-backbone alexnet@FILE"
         ),
-        Recipe(
+        FeatureRecipe(
             "alexnet-logmel",
             AUDIO,
             (r"(alexnet-logmel(?:@.*)?)",),
@@ -207,8 +207,8 @@ RECIPES: Mapping[str, Recipe] = {
             joined,
             "--audio-backbone alexnet-logmel@FILE",
         ),
-        Recipe("logmel", AUDIO, ("()logmel",), ("logmel",), flat, "", channels=3),
-        Recipe(
+        FeatureRecipe("logmel", AUDIO, ("()logmel",), ("logmel",), flat, "", channels=3),
+        FeatureRecipe(
             "logmel-stats",
             AUDIO,
             ("()logmel",),
@@ -218,8 +218,8 @@ RECIPES: Mapping[str, Recipe] = {
             part=log_mel_spoken,
             places=window_middles,
         ),
-        Recipe("spectrogram", AUDIO, ("()spectrogram",), ("spectrogram",), flat, "", channels=1),
-        Recipe(
+        FeatureRecipe("spectrogram", AUDIO, ("()spectrogram",), ("spectrogram",), flat, "", channels=1),
+        FeatureRecipe(
             "spectrogram-stats",
             AUDIO,
             ("()spectrogram",),
@@ -229,7 +229,7 @@ RECIPES: Mapping[str, Recipe] = {
             part=spoken,
             places=window_middles,
         ),
-        Recipe(
+        FeatureRecipe(
             "functionals",
             AUDIO,
             ("()descriptors",),
@@ -240,7 +240,7 @@ RECIPES: Mapping[str, Recipe] = {
             places=middle,
             gaps=True,
         ),
-        Recipe(
+        FeatureRecipe(
             "mfcc-vectors",
             AUDIO,
             (r"segments/(.+)",),
@@ -249,7 +249,7 @@ RECIPES: Mapping[str, Recipe] = {
             "--segment-backbone NAME@FILE",
             segments=True,
         ),
-        Recipe(
+        FeatureRecipe(
             "mfcc-stats",
             AUDIO,
             ("()segments",),
@@ -277,7 +277,7 @@ class Vectors(NamedTuple):
     spans: np.ndarray | None = None
 
 
-class Stored(NamedTuple):
+class StoredArrays(NamedTuple):
     """What a store holds of one clip's feature: ``arrays`` ``[T, ...]``, and ``times`` in seconds where they
     are known, ``[T]``, or ``[T, 2]`` of segments.
     """
@@ -285,10 +285,10 @@ class Stored(NamedTuple):
     arrays: Sequence[np.ndarray]
     times: np.ndarray | None
 
-    def take(self, places: np.ndarray, start: float) -> Stored:
+    def take(self, places: np.ndarray, start: float) -> StoredArrays:
         """Only what is at ``places`` (indices), its times counted from ``start`` on."""
         times = None if self.times is None else self.times[places] - start
-        return Stored([array[places] for array in self.arrays], times)
+        return StoredArrays([array[places] for array in self.arrays], times)
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ class Feature:
     streams: tuple[str, ...]
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> FeatureRecipe:
         """How it is made."""
         return recipe_of(self.name)
 
@@ -326,7 +326,7 @@ class Feature:
         stored = self.stored(store, row)
         return stored and self.derived(stored, row.clip)
 
-    def stored(self, store: FeatureStore, row: Row) -> Stored | None:
+    def stored(self, store: FeatureStore, row: Row) -> StoredArrays | None:
         """What :meth:`vectors` are made of; None where the clip has none.
 
         Imported features may have rows of NaN, frames without a vector: those are left out.
@@ -352,9 +352,9 @@ class Feature:
             given = np.logical_and.reduce([~np.isnan(array).all(axis=1) for array in arrays])
             arrays = [array[given] for array in arrays]
             times = times if times is None else times[given]
-        return Stored(arrays, times)
+        return StoredArrays(arrays, times)
 
-    def derived(self, stored: Stored, clip: object) -> Vectors | None:
+    def derived(self, stored: StoredArrays, clip: object) -> Vectors | None:
         """The vectors of what is stored of a clip, or of a part of that; None of nothing.
 
         Raises:
@@ -378,7 +378,7 @@ class Feature:
         return Vectors(values, times)
 
 
-def recipe_of(name: str) -> Recipe:
+def recipe_of(name: str) -> FeatureRecipe:
     """The recipe of a feature ``NAME`` or ``NAME:BACKBONE``.
 
     Raises:
@@ -428,7 +428,7 @@ def find(store: FeatureStore, modality: str, text: str, among: Sequence[str] = (
     return Feature(f"{name}:{label}" if label else name, tuple(streams[label] for label in labels))
 
 
-def _held(recipe: Recipe, counts: Mapping[str, int]) -> dict[str, str]:
+def _held(recipe: FeatureRecipe, counts: Mapping[str, int]) -> dict[str, str]:
     """Label → stream; of several streams, the one that most clips have, then the preferred one."""
     best: dict[str, str] = {}
     for pattern in recipe.streams:
@@ -439,7 +439,7 @@ def _held(recipe: Recipe, counts: Mapping[str, int]) -> dict[str, str]:
     return best
 
 
-def _chosen(recipe: Recipe, wanted: str, labels: Collection[str]) -> tuple[str, ...] | None:
+def _chosen(recipe: FeatureRecipe, wanted: str, labels: Collection[str]) -> tuple[str, ...] | None:
     if not wanted:
         return tuple(labels) if len(labels) == recipe.backbones else None
     for parts in _split(wanted, recipe.backbones):
@@ -462,7 +462,7 @@ def _matching(wanted: str, labels: Collection[str]) -> list[str]:
 
 
 def _not_held(
-    store: FeatureStore, recipe: Recipe, streams: Collection[str], counts: Mapping[str, int]
+    store: FeatureStore, recipe: FeatureRecipe, streams: Collection[str], counts: Mapping[str, int]
 ) -> str:
     held = ", ".join(sorted(counts)) or "nothing"
     if not recipe.extract:

@@ -16,7 +16,7 @@ NONE = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Segments:
+class SegmentFeatures:
     """The segments of N clips, end to end; every clip has one at least.
 
     Attributes:
@@ -29,7 +29,7 @@ class Segments:
     counts: np.ndarray
 
     @classmethod
-    def of(cls, clips: Sequence[np.ndarray]) -> Segments:
+    def of(cls, clips: Sequence[np.ndarray]) -> SegmentFeatures:
         """Of each clip's ``[S, L]``, where L may differ."""
         width = max([1, *(part.shape[1] for part in clips)])
         counts = np.array([len(part) for part in clips], dtype=np.int64)

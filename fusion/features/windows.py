@@ -22,7 +22,7 @@ from ...cache.store import FeatureStore
 from ..evaluation.scores import Scores
 from ..training.runs import Run, mean_of_runs
 from ..training.training import Member
-from .corpus import Source, end_of, faces_of, gathered, is_silent
+from .corpus import SequenceSource, end_of, faces_of, gathered, is_silent
 from .recipes import VISUAL, Feature, Stored, Vectors
 from .times import sound_seconds
 
@@ -54,7 +54,7 @@ def nearest_window(spans: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.searchsorted((middles[1:] + middles[:-1]) / 2, times)
 
 
-class Recording:
+class LongClip:
     """A stored clip whose arrays are read once and sliced by time.
 
     Args:
@@ -89,20 +89,20 @@ class Recording:
         self.seconds = max(self.sound_seconds, end_of(self.faces.times) if self.faces else 0.0)
 
     @property
-    def whole(self) -> Part:
+    def whole(self) -> Excerpt:
         """All of it."""
-        return Part(self, self.clip, -np.inf, np.inf, 0.0)
+        return Excerpt(self, self.clip, -np.inf, np.inf, 0.0)
 
-    def parts(self, spans: np.ndarray) -> list[Part]:
+    def parts(self, spans: np.ndarray) -> list[Excerpt]:
         """Each of the windows ``[n, 2]``; before the first and behind the last nothing is lost."""
         edges = spans.copy()
         edges[0, 0], edges[-1, 1] = -np.inf, np.inf
         return [
-            Part(self, Clip(f"{number:06d}", self.clip.split), start, end, zero)
+            Excerpt(self, Clip(f"{number:06d}", self.clip.split), start, end, zero)
             for number, ((start, end), zero) in enumerate(zip(edges.tolist(), spans[:, 0], strict=True))
         ]
 
-    def cut(self, part: Part, feature: Feature) -> Vectors | None:
+    def cut(self, part: Excerpt, feature: Feature) -> Vectors | None:
         """A feature of a part of it."""
         stored = self._stored[feature]
         if stored is None:
@@ -112,13 +112,13 @@ class Recording:
             places = self._spread(places)
         return feature.derived(stored.take(places, part.zero), f"{self.clip} from {part.zero:g} s on")
 
-    def seen(self, part: Part) -> bool:
+    def seen(self, part: Excerpt) -> bool:
         """Whether the face is in a picture that :meth:`cut` would read."""
         if self.faces is None:
             return False
         return bool(self.faces.found[self._spread(part.inside(self.faces.times))].any())
 
-    def heard(self, part: Part) -> bool:
+    def heard(self, part: Excerpt) -> bool:
         """Whether the part has sound, were it silence."""
         return self.sound_seconds > max(0.0, part.start)
 
@@ -131,12 +131,12 @@ class Recording:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Excerpt:
     """The time of a recording from ``start`` to before ``end`` (seconds), counted from ``zero`` on; a
-    :class:`.Source`.
+    :class:`.SequenceSource`.
     """
 
-    recording: Recording
+    recording: LongClip
     clip: Clip
     start: float
     end: float
@@ -185,7 +185,7 @@ class Judges:
         self.classes = tuple(sorted(runs[0].setup.classes))
         self.features = {feature for run in runs for feature in run.features.values()}
 
-    def scores(self, sources: Sequence[Source], leave_empty: bool = True) -> Scores:
+    def scores(self, sources: Sequence[SequenceSource], leave_empty: bool = True) -> Scores:
         """The mean of the runs as :func:`.runs.predict` gives it; clips sorted by their names.
 
         Args:
@@ -200,10 +200,16 @@ class Judges:
         for run, members in self._panels:
             corpus = gathered(run.features, sources, run.dimensions)
             corpus = corpus if leave_empty else replace(corpus, empty=())
-            parts.append([corpus.scores(run.setup.classes, m.predict(corpus, self._device)) for m in members])
+            parts.append(
+                [
+                    own.scores(run.setup.classes, m.predict(own, self._device))
+                    for m in members
+                    for own in [corpus.only(m.head.streams)]
+                ]
+            )
         return mean_of_runs([run for run, _ in self._panels], parts)
 
-    def over_time(self, parts: Sequence[Part]) -> Iterator[np.ndarray]:
+    def over_time(self, parts: Sequence[Excerpt]) -> Iterator[np.ndarray]:
         """Probabilities ``[n, C]`` of windows in their order, some at a time."""
         for first in range(0, len(parts), AT_ONCE):
             yield self.scores(parts[first : first + AT_ONCE], leave_empty=False).values

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..features.corpus import Sequences
-from ..features.segments import Segments
+from ..features.segments import SegmentFeatures
 
 SEGMENTS = "segments"
 
@@ -28,7 +28,7 @@ class Padded(NamedTuple):
 
 Batch = Mapping[str, Padded]
 """The streams by their names; under :data:`SEGMENTS`, where there are any, as values ``[N, S, L]`` int64,
-places in the visual stream, see :class:`.Segments`; these have no times (zeros)."""
+places in the visual stream, see :class:`.SegmentFeatures`; these have no times (zeros)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class Batcher:
         streams: Mapping[str, Sequences],
         standardisations: Mapping[str, Standardisation],
         device: str = "cpu",
-        segments: Segments | None = None,
+        segments: SegmentFeatures | None = None,
     ) -> None:
         self._streams = {}
         for name, standard in standardisations.items():

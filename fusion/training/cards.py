@@ -140,7 +140,8 @@ def _changes(there: Card, here: Card) -> list[str]:
 
 def _up_to_date(settings: Mapping[str, Any]) -> dict[str, Any]:
     head = {"head": up_to_date(settings["head"])} if "head" in settings else {}
-    return {**settings, **head}
+    mix = [{**part, "head": up_to_date(part["head"])} for part in settings.get("mix") or ()]
+    return {**settings, **head, "mix": mix or None}
 
 
 def _digest(rows: Iterable[Row]) -> str:

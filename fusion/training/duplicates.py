@@ -24,14 +24,14 @@ ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
-class Recording:
+class Fingerprint:
     """Clips (indices) of one recording, and how they were recognised."""
 
     clips: tuple[int, ...]
     seen: str
 
 
-def recordings(store: FeatureStore, rows: Sequence[Row]) -> list[Recording]:
+def recordings(store: FeatureStore, rows: Sequence[Row]) -> list[Fingerprint]:
     """The recordings of which ``rows`` hold more than one copy.
 
     Copies are files of the same bytes, clips whose stored sound is the same to the last bit, and clips whose
@@ -45,7 +45,7 @@ def recordings(store: FeatureStore, rows: Sequence[Row]) -> list[Recording]:
     prints = [_fingerprint(store, row) for row in rows]
     pairs = [*_equal(files), *_equal(sounds), *alike(prints)]
     return [
-        Recording(clips, _seen([files[i] for i in clips], [sounds[i] for i in clips]))
+        Fingerprint(clips, _seen([files[i] for i in clips], [sounds[i] for i in clips]))
         for clips in _components(len(rows), pairs)
     ]
 
@@ -97,7 +97,7 @@ def content_of(row: Row) -> str:
     return row.source.sha256[:16] if row.source else str(row.clip)
 
 
-def check_no_copies(folds: Iterable[Fold], found: Sequence[Recording], clips: Sequence[str]) -> None:
+def check_no_copies(folds: Iterable[Fold], found: Sequence[Fingerprint], clips: Sequence[str]) -> None:
     """See that no recording is both trained and tested on.
 
     Args:
@@ -120,7 +120,7 @@ def check_no_copies(folds: Iterable[Fold], found: Sequence[Recording], clips: Se
             )
 
 
-def copies_across(fold: Fold, found: Sequence[Recording]) -> list[tuple[int, int, Recording]]:
+def copies_across(fold: Fold, found: Sequence[Fingerprint]) -> list[tuple[int, int, Fingerprint]]:
     """A trained and a tested clip of each recording that is on both sides of a fold."""
     trained, tested = set(fold.train.tolist()), set(fold.test.tolist())
     pairs = (

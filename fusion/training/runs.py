@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ class Run:
         path: the folder.
 
     Attributes:
-        setup: what all members have in common.
+        setup: what all members have in common; that of the first where they are of several heads.
+        mixed: whether they are.
         points: settings of a grid in which members differ; ``[{}]`` without a grid. The first member of each
             point comes first, then the second of each.
         members: how many there are, or will be.
@@ -104,10 +105,12 @@ class Run:
 
     def setup_of(self, number: int) -> Setup:
         """What a member is trained with."""
-        return self._setups[number % len(self.points)]
+        return self._setups[number % len(self._setups)]
 
     def seed_of(self, number: int) -> int:
         """A member's seed."""
+        if self.mixed:
+            return self.seed + self._setups[:number].count(self._setups[number])
         return self.seed + number // len(self.points)
 
     def missing(self) -> list[int]:
@@ -175,8 +178,11 @@ class Run:
 
     def scores(self, corpus: Corpus, device: str = "cpu") -> list[Scores]:
         """Each member's scores of all clips of ``corpus``."""
-        members = (self.load(number) for number in range(self.members))
-        return [corpus.scores(self.setup.classes, member.predict(corpus, device)) for member in members]
+        found = []
+        for member in map(self.load, range(self.members)):
+            own = corpus.only(member.head.streams)
+            found.append(own.scores(self.setup.classes, member.predict(own, device)))
+        return found
 
     def calibrate(self, members: Sequence[Scores], watched: Sequence[tuple[str, str]]) -> None:
         """Fit the calibration of the members' mean on the ``watched`` clips, ``(split, id)``, with scores."""
@@ -232,6 +238,9 @@ class Run:
         )
         grid = Grid(settings.get("grid") or {})
         self.points, self._setups = grid.points, grid.setups(self.setup)
+        self.mixed = bool(settings.get("mix"))
+        if self.mixed:
+            self._setups = [self._part(part) for part in settings["mix"] for _ in range(int(part["members"]))]
         self.chooses = bool(settings.get("selection"))
         self._choose()
         described: Mapping[str, Any] = settings["features"]
@@ -242,6 +251,10 @@ class Run:
             for p in described.values()
             for name, values in p["streams"].items()
         }
+
+    def _part(self, part: Mapping[str, Any]) -> Setup:
+        training = TrainingSettings(**part["training"])
+        return replace(self.setup, head=settings_of_run(part["head"], self.path), training=training)
 
     def _choose(self) -> None:
         if self.chooses and not self.undecided:

@@ -50,7 +50,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Figures:
+class InnerFigures:
     """On the inner folds' held-out clips; accuracy and uar 0 to 1."""
 
     loss: float
@@ -76,7 +76,7 @@ class Choice:
     candidate: int
     epochs: int
     weight: float | None = None
-    figures: Figures | None = None
+    figures: InnerFigures | None = None
 
     def of(self, candidates: Sequence[Setup]) -> Setup:
         """The chosen candidate with all that was chosen for it."""
@@ -96,7 +96,7 @@ class Choice:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            figures = content["figures"] and Figures(**content["figures"])
+            figures = content["figures"] and InnerFigures(**content["figures"])
             return cls(content["candidate"], content["epochs"], content["weight"], figures)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FusionError(
@@ -196,7 +196,7 @@ def _best_setup(
     progress: Progress,
 ) -> Choice:
     left, before = list(range(len(candidates))), 0
-    options: list[tuple[Figures, int, int]] = []
+    options: list[tuple[InnerFigures, int, int]] = []
     for count, part in _rungs(len(candidates), rule.halving):
         left = [place for _, place, _ in options[:count]] if options else left
         setups = [with_epochs(candidates[p], _part(candidates[p].training.epochs, part)) for p in left]
@@ -210,7 +210,7 @@ def _best_setup(
     return Choice(place, epoch, figures=figures)
 
 
-def _best_epoch(curve: Sequence[Figures], rule: Rule, place: int) -> tuple[Figures, int, int]:
+def _best_epoch(curve: Sequence[InnerFigures], rule: Rule, place: int) -> tuple[InnerFigures, int, int]:
     """Figures, place and epoch: the best, or the last if none is to be chosen."""
     first = 0 if rule.epoch else len(curve) - 1
     epoch = min(range(first, len(curve)), key=lambda epoch: curve[epoch].rank(rule.by))
@@ -224,13 +224,13 @@ def _curves(
     seed: int,
     workers: int,
     progress: Progress,
-) -> list[list[Figures]]:
+) -> list[list[InnerFigures]]:
     """The figures of each setup after each epoch, over all inner folds."""
     tasks = [(setup, Fit(seed, fold.train, fold.test)) for setup in setups for fold in inner]
-    curves: list[list[Figures]] = [[] for _ in tasks]
+    curves: list[list[InnerFigures]] = [[] for _ in tasks]
     for place, trained in train_all(corpus, tasks, workers, progress):
         curves[place] = [
-            Figures(float(e.val_loss or 0), float(e.val_accuracy or 0), float(e.val_uar or 0))
+            InnerFigures(float(e.val_loss or 0), float(e.val_accuracy or 0), float(e.val_uar or 0))
             for e in trained.history
         ]
     clips = [len(fold.test) for fold in inner]
@@ -246,7 +246,7 @@ def _best_weight(
     seed: int,
     workers: int,
     progress: Progress,
-) -> tuple[float, Figures]:
+) -> tuple[float, InnerFigures]:
     """The weight that does best on all held-out clips of the inner folds together."""
     nobody = np.array([], dtype=np.int64)
     values = np.zeros((len(WEIGHTS), len(corpus.clips), len(setup.classes)))
@@ -270,12 +270,12 @@ def _at_weight(trained: Trained, setup: Setup, corpus: Corpus) -> np.ndarray:
     return replace(trained.member, head=head.eval()).predict(corpus, setup.device)
 
 
-def _figures(values: np.ndarray, targets: np.ndarray) -> Figures:
+def _figures(values: np.ndarray, targets: np.ndarray) -> InnerFigures:
     loss = -np.log(np.maximum(values[np.arange(len(targets)), targets], 1e-30)).mean()
     names = [[str(i) for i in classes] for classes in (targets, values.argmax(axis=1))]
-    return Figures(float(loss), accuracy(*names), unweighted_average_recall(*names))
+    return InnerFigures(float(loss), accuracy(*names), unweighted_average_recall(*names))
 
 
-def _mean(figures: Sequence[Figures], clips: Sequence[int]) -> Figures:
+def _mean(figures: Sequence[InnerFigures], clips: Sequence[int]) -> InnerFigures:
     loss, right, uar = np.average([[f.loss, f.accuracy, f.uar] for f in figures], axis=0, weights=clips)
-    return Figures(float(loss), float(right), float(uar))
+    return InnerFigures(float(loss), float(right), float(uar))

@@ -18,7 +18,7 @@ from ..cli.table import aligned
 from .ensemble import read_member, select
 
 if TYPE_CHECKING:
-    from ...fusion.evaluation.comparison import Matched
+    from ...fusion.evaluation.comparison import MatchedScores
     from ...fusion.evaluation.metrics import Summary
     from ...fusion.evaluation.scores import Scores
     from ...fusion.evaluation.significance import MatchedPair, McNemar
@@ -51,7 +51,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Results:
+class Comparison:
     """What came of it: figures of both, and the tests; ``members`` is of a member alone, errors averaged."""
 
     first: Summary
@@ -116,7 +116,7 @@ def _members(folder: Path) -> list[Scores]:
     return [joined(map(Scores.read, own)) for own in files.values()]
 
 
-def _test(sides: Sequence[Side], matched: Matched) -> Results:
+def _test(sides: Sequence[Side], matched: MatchedScores) -> Comparison:
     from ...fusion.evaluation.comparison import errors
     from ...fusion.evaluation.metrics import summary
     from ...fusion.evaluation.significance import matched_pair, mcnemar
@@ -128,10 +128,10 @@ def _test(sides: Sequence[Side], matched: Matched) -> Results:
         a, b = (errors(side.members, first) for side in sides)
         members = matched_pair(a, b)
     exact = mcnemar(wrong[0] == 0, wrong[1] == 0)
-    return Results(summary(first), summary(second), matched_pair(*wrong), exact, members)
+    return Comparison(summary(first), summary(second), matched_pair(*wrong), exact, members)
 
 
-def _warnings(sides: Sequence[Side], matched: Matched) -> Iterator[str]:
+def _warnings(sides: Sequence[Side], matched: MatchedScores) -> Iterator[str]:
     for name, side, count in zip("AB", sides, (matched.only_first, matched.only_second), strict=True):
         if side.trained:
             yield f"clips of {name} that one of the two was trained on, left out: {side.trained}"
@@ -144,7 +144,7 @@ def _warnings(sides: Sequence[Side], matched: Matched) -> Iterator[str]:
         yield f"A is {marks[0]}, B is {marks[1]}: the two did not have the same to go by"
 
 
-def _print(sides: Sequence[Side], matched: Matched, results: Results) -> None:
+def _print(sides: Sequence[Side], matched: MatchedScores, results: Comparison) -> None:
     names = [side.name + (f" ({side.scores.marks_cell})" if side.scores.marks else "") for side in sides]
     tell([*zip("AB", names, strict=True), ("matched", f"{results.first.clips} labelled clips")])
     figures = [
@@ -178,7 +178,7 @@ def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
 
 
-def _as_json(sides: Sequence[Side], matched: Matched, results: Results) -> dict[str, Any]:
+def _as_json(sides: Sequence[Side], matched: MatchedScores, results: Comparison) -> dict[str, Any]:
     found: dict[str, Any] = {"clips": results.first.clips}
     for name, side, own in zip(("first", "second"), sides, (results.first, results.second), strict=True):
         found[name] = {

@@ -14,7 +14,7 @@ from ...fusion.training.folds import Fold, divide, divide_again
 from ...fusion.training.leaks import check
 from ...fusion.training.selection import Rule
 from ..stores import open_store
-from .cv_results import Outcome
+from .cv_results import CrossValidated
 from .prepared import Prepared, describe, prepare
 from .reporter import Reporter
 from .settings import CrossValidationSettings
@@ -55,7 +55,7 @@ def arrange(settings: CrossValidationSettings) -> Arranged:
     return Arranged(settings, prepared, design, card_of(prepared, design, marks, settings), notes)
 
 
-def cross_validate(settings: CrossValidationSettings, reporter: Reporter = SILENT) -> Outcome:
+def cross_validate(settings: CrossValidationSettings, reporter: Reporter = SILENT) -> CrossValidated:
     """Train and score what the folder lacks.
 
     Raises:
@@ -73,7 +73,7 @@ def cross_validate(settings: CrossValidationSettings, reporter: Reporter = SILEN
         choices = run.choose(prepared.corpus, design, settings.workers, progress)
     with reporter.epochs(sum(choices[fold].epochs for fold, _ in run.missing(design))) as progress:
         members = run.run(prepared.corpus, design, choices, settings.workers, progress, settings.stacked)
-    return Outcome(members, design, choices, prepared.rows, arranged.notes)
+    return CrossValidated(members, design, choices, prepared.rows, arranged.notes)
 
 
 def design_of(folds: Sequence[Fold], prepared: Prepared, settings: CrossValidationSettings) -> Design:

@@ -25,7 +25,7 @@ ECE = "ECE: expected calibration error over 15 bins."
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """A table under a title; ``name`` is that of its CSV file, ``raw`` what that holds where it is more."""
 
     name: str
@@ -36,7 +36,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Line:
+class FigureLine:
     """Figures of one set of clips: of the members' mean with intervals, or their average with its spread.
 
     ``figures`` and ``spreads`` are accuracy, unweighted average recall and macro F1, 0 to 1.
@@ -86,7 +86,7 @@ RAW = [
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class CrossValidated:
     """Held-out scores of each member, and how they were made; ``choices`` are of the folds, ``notes`` what
     whoever reads the figures should know."""
 
@@ -118,12 +118,12 @@ class Outcome:
         return names if all(names) and len({*names}) > 1 else None
 
 
-def tables(outcome: Outcome) -> list[Table]:
+def tables(outcome: CrossValidated) -> list[ResultTable]:
     """All of them, in the order in which they are shown."""
     return [make(outcome) for make in (of_folds, of_members, summary, of_classes, confusion)]
 
 
-def of_folds(outcome: Outcome) -> Table:
+def of_folds(outcome: CrossValidated) -> ResultTable:
     """The ensemble's figures on each fold, and what was chosen for it."""
     from ...fusion.evaluation.metrics import summary as figures
 
@@ -138,10 +138,12 @@ def of_folds(outcome: Outcome) -> Table:
         found = figures(scores)
         row = [fold.name, len(scores.clips), found.accuracy, found.uar]
         rows.append([*row, *(shown[name](choice) for name in chosen)])
-    return Table("folds", "Folds, members averaged", ["fold", "clips", "accuracy", "UAR", *chosen], rows)
+    return ResultTable(
+        "folds", "Folds, members averaged", ["fold", "clips", "accuracy", "UAR", *chosen], rows
+    )
 
 
-def of_members(outcome: Outcome) -> Table:
+def of_members(outcome: CrossValidated) -> ResultTable:
     """Each member's figures on all held-out clips."""
     from ...fusion.evaluation.metrics import summary as figures
 
@@ -151,10 +153,10 @@ def of_members(outcome: Outcome) -> Table:
         for seed, each in zip(outcome.design.seeds, found, strict=True)
     ]
     header = ["seed", "accuracy", "UAR", "macro F1"]
-    return Table("members", "Members", header, rows, (["seed", "accuracy", "uar", "macro_f1"], rows))
+    return ResultTable("members", "Members", header, rows, (["seed", "accuracy", "uar", "macro_f1"], rows))
 
 
-def summary(outcome: Outcome) -> Table:
+def summary(outcome: CrossValidated) -> ResultTable:
     """One member and the ensemble, over all clips and over those with a face."""
     sets: list[tuple[str, list[Scores]]] = [("", list(outcome.members))]
     seen = [with_faces(scores, outcome.rows) for scores in outcome.members]
@@ -165,10 +167,12 @@ def summary(outcome: Outcome) -> Table:
     for figure in ("accuracy", "UAR"):
         header += [figure, "95 % clips", "95 % subjects"]
     raw = (RAW, [line.raw for line in lines])
-    return Table("summary", "Summary", [*header, "macro F1", "ECE"], [line.cells for line in lines], raw)
+    return ResultTable(
+        "summary", "Summary", [*header, "macro F1", "ECE"], [line.cells for line in lines], raw
+    )
 
 
-def of_classes(outcome: Outcome) -> Table:
+def of_classes(outcome: CrossValidated) -> ResultTable:
     """The ensemble's figures on each class."""
     from ...fusion.evaluation.metrics import of_classes as figures
     from ...fusion.evaluation.metrics import summary as counted
@@ -176,20 +180,20 @@ def of_classes(outcome: Outcome) -> Table:
     found = figures(counted(outcome.mean))
     rows = [[each.name, each.clips, each.recall, each.precision, each.f1] for each in found]
     header = ["class", "clips", "recall", "precision", "F1"]
-    return Table("classes", "Classes, members averaged", header, rows)
+    return ResultTable("classes", "Classes, members averaged", header, rows)
 
 
-def confusion(outcome: Outcome) -> Table:
+def confusion(outcome: CrossValidated) -> ResultTable:
     """The ensemble's confusion matrix."""
     from ...fusion.evaluation.metrics import summary as counted
 
     found = counted(outcome.mean)
     rows = [[name, *row] for name, row in zip(found.classes, found.confusion.tolist(), strict=True)]
     title = "Confusion, members averaged: true classes down, predicted ones across"
-    return Table("confusion", title, ["true", *found.classes], rows)
+    return ResultTable("confusion", title, ["true", *found.classes], rows)
 
 
-def calibration(outcome: Outcome) -> str:
+def calibration(outcome: CrossValidated) -> str:
     """How far the ensemble's scores are from probabilities, before and after a temperature."""
     from ...fusion.evaluation.calibration import expected_calibration_error, tempered_by_others
     from ...fusion.evaluation.scores import joined
@@ -203,7 +207,7 @@ def calibration(outcome: Outcome) -> str:
     return f"{before}; {after:.3f} at temperatures of {low:.2f} to {high:.2f}, each fitted on the other folds"
 
 
-def write(outcome: Outcome, out: Path, note: str | None) -> None:
+def write(outcome: CrossValidated, out: Path, note: str | None) -> None:
     """Write the ensemble's scores, ``results.md`` and the tables as CSV.
 
     Raises:
@@ -227,12 +231,12 @@ def write(outcome: Outcome, out: Path, note: str | None) -> None:
     write_text(out / "results.md", "\n\n".join(parts) + "\n")
 
 
-def titled(table: Table, marks: str) -> str:
+def titled(table: ResultTable, marks: str) -> str:
     """The title with the marks behind it."""
     return f"{table.title} ({marks})" if marks else table.title
 
 
-def _lines(outcome: Outcome, members: Sequence[Scores], ending: str) -> list[Line]:
+def _lines(outcome: CrossValidated, members: Sequence[Scores], ending: str) -> list[FigureLine]:
     import numpy as np
 
     from ...fusion.evaluation.calibration import expected_calibration_error
@@ -248,7 +252,7 @@ def _lines(outcome: Outcome, members: Sequence[Scores], ending: str) -> list[Lin
     clips = len(mean.labelled.clips)
     subjects = outcome.subjects(mean)
     name = f"{len(members)} members averaged" if len(members) > 1 else "one member"
-    whole = Line(
+    whole = FigureLine(
         name + ending,
         clips,
         three(mean),
@@ -259,7 +263,7 @@ def _lines(outcome: Outcome, members: Sequence[Scores], ending: str) -> list[Lin
     if len(members) == 1:
         return [whole]
     columns = np.array([three(scores) for scores in members])
-    one = Line(
+    one = FigureLine(
         f"one member{ending}",
         clips,
         columns.mean(axis=0).tolist(),

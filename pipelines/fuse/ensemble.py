@@ -26,7 +26,7 @@ ENSEMBLE = "ensemble.json"
 
 
 @dataclass(frozen=True)
-class Member:
+class EnsembleMember:
     """Scores that go into the ensemble; the card of the run that made them, where there is one, and the
     splits that it was trained on."""
 
@@ -105,7 +105,7 @@ def ensemble(settings: EnsembleSettings) -> Scores:
     return final
 
 
-def _describe(members: Sequence[Member], finish: Finish, out: Path) -> None:
+def _describe(members: Sequence[EnsembleMember], finish: Finish, out: Path) -> None:
     """Write what the scores in ``out`` were made of, for `avemo-fuse report`."""
     from ...fusion.files import write_json
 
@@ -120,12 +120,12 @@ def _describe(members: Sequence[Member], finish: Finish, out: Path) -> None:
     write_json(out / ENSEMBLE, told)
 
 
-def read_member(path: Path) -> Member:
+def read_member(path: Path) -> EnsembleMember:
     """The scores of a file, or of all splits of a run folder."""
     from ...fusion.evaluation.scores import Scores, joined
 
     if not path.is_dir():
-        return Member(str(path), Scores.read(path))
+        return EnsembleMember(str(path), Scores.read(path))
     from ...fusion.training import cards
 
     files = sorted(path.glob("scores*.csv"))
@@ -133,14 +133,16 @@ def read_member(path: Path) -> Member:
         raise click.UsageError(f"{path} holds no scores*.csv; name the folder of a run, or a CSV of scores")
     scores = joined(map(Scores.read, files))
     if not (path / cards.NAME).exists():
-        return Member(str(path), scores)
+        return EnsembleMember(str(path), scores)
     card = cards.read(path)
     fitted = tuple(card.settings["fit_on"].split("+")) if "fit_on" in card.settings else ()
     # where all clips are of one split, those were fitted, whatever it is called
-    return Member(str(path), scores, card, scores.splits if fitted and len(scores.splits) == 1 else fitted)
+    return EnsembleMember(
+        str(path), scores, card, scores.splits if fitted and len(scores.splits) == 1 else fitted
+    )
 
 
-def _train_counts(members: Sequence[Member], source: str) -> Mapping[str, int] | None:
+def _train_counts(members: Sequence[EnsembleMember], source: str) -> Mapping[str, int] | None:
     """The class counts that all members share, where ``source`` asks for them."""
     known = [member for member in members if member.train_counts]
     if source not in ("train", EM) or not known:
@@ -154,7 +156,7 @@ def _train_counts(members: Sequence[Member], source: str) -> Mapping[str, int] |
     return known[0].train_counts
 
 
-def _val_counts(members: Sequence[Member]) -> Mapping[str, int] | None:
+def _val_counts(members: Sequence[EnsembleMember]) -> Mapping[str, int] | None:
     """Labelled clips of each class in the split ``val``, where all members have it."""
     if not all(VAL in member.scores.splits for member in members):
         return None
@@ -163,7 +165,7 @@ def _val_counts(members: Sequence[Member]) -> Mapping[str, int] | None:
     return {name: counts[name] for name in mean.classes} if counts else None
 
 
-def _temperature(text: str, members: Sequence[Member]) -> float | None:
+def _temperature(text: str, members: Sequence[EnsembleMember]) -> float | None:
     """The temperature that ``text`` asks for."""
     from ...fusion.evaluation.calibration import Calibration
 
@@ -185,14 +187,14 @@ def _temperature(text: str, members: Sequence[Member]) -> float | None:
     return fitted.temperature
 
 
-def _default_split(members: Sequence[Member]) -> str:
+def _default_split(members: Sequence[EnsembleMember]) -> str:
     """Test, or else val, where all members that name splits have it; or else all clips."""
     naming = [set(member.scores.splits) for member in members if any(member.scores.splits)]
     common = set.intersection(*naming) if naming else set()
     return next((name for name in ("test", "val") if name in common), ALL)
 
 
-def can_validate(members: Sequence[Member]) -> bool:
+def can_validate(members: Sequence[EnsembleMember]) -> bool:
     """Whether all members score labelled validation clips that none was trained on."""
     return all(
         VAL in member.scores.splits and VAL not in member.trained_on and any(member.scores.select(VAL).truth)
@@ -200,7 +202,7 @@ def can_validate(members: Sequence[Member]) -> bool:
     )
 
 
-def _of_split(members: Sequence[Member], split: str) -> list[Member]:
+def _of_split(members: Sequence[EnsembleMember], split: str) -> list[EnsembleMember]:
     """The members' clips of ``split``; scores that name no split are taken to be of it."""
     if split == ALL:
         return list(members)
@@ -212,14 +214,16 @@ def select(scores: Scores, split: str) -> Scores:
     return scores.select(split) if any(scores.splits) else scores.in_split(split)
 
 
-def _mean(members: Sequence[Member]) -> Member:
+def _mean(members: Sequence[EnsembleMember]) -> EnsembleMember:
     from ...fusion.evaluation.ensemble import average
 
     names = [member.name for member in members]
-    return Member(f"mean of {len(members)}", average([member.scores for member in members], names=names))
+    return EnsembleMember(
+        f"mean of {len(members)}", average([member.scores for member in members], names=names)
+    )
 
 
-def _say_results(members: Sequence[Member], finish: Finish) -> Scores:
+def _say_results(members: Sequence[EnsembleMember], finish: Finish) -> Scores:
     """Tell the figures of members and mean, as they are and finished; the mean finished."""
     mean = _mean(members)
     calibrated = finish.calibrated(mean.scores)

@@ -24,7 +24,7 @@ from .settings import CrossValidationSettings
 if TYPE_CHECKING:
     from ...fusion.evaluation.significance import MatchedPair
     from ...fusion.training.cards import Card
-    from .cv_results import Outcome
+    from .cv_results import CrossValidated
 
 Rows = Mapping[str, CrossValidationSettings]
 Options = Mapping[str, Any]
@@ -269,7 +269,7 @@ def slug(own: Options) -> str:
     return re.sub(r"[^\w.-]+", "-", "-".join(words).lower())
 
 
-def row_of(name: str, outcome: Outcome, baseline: Outcome) -> list[object]:
+def row_of(name: str, outcome: CrossValidated, baseline: CrossValidated) -> list[object]:
     """As under :data:`HEADER`."""
     from ...fusion.evaluation.metrics import summary
 
@@ -283,7 +283,7 @@ def row_of(name: str, outcome: Outcome, baseline: Outcome) -> list[object]:
     return [*cells, f"{test.difference:+.3f}", test.one_tailed, test.two_tailed]
 
 
-def tested(baseline: Outcome, outcome: Outcome) -> MatchedPair:
+def tested(baseline: CrossValidated, outcome: CrossValidated) -> MatchedPair:
     """The matched-pair test on the share of members that err on each clip."""
     from ...fusion.evaluation.comparison import errors, match
     from ...fusion.evaluation.significance import matched_pair
@@ -292,11 +292,11 @@ def tested(baseline: Outcome, outcome: Outcome) -> MatchedPair:
     return matched_pair(errors(baseline.members, known), errors(outcome.members, known))
 
 
-def across(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> list[list[object]]:
+def across(recipe: Recipe, outcomes: Mapping[str, CrossValidated]) -> list[list[object]]:
     """Mean accuracies in the paper's own shape."""
     from ...fusion.evaluation.metrics import summary
 
-    def mean(outcome: Outcome) -> float:
+    def mean(outcome: CrossValidated) -> float:
         return sum(summary(scores).accuracy for scores in outcome.members) / len(outcome.members)
 
     names = dict.fromkeys(row.removesuffix(f" {recipe.across[0]}") for row in recipe.rows if row.endswith(
@@ -304,7 +304,7 @@ def across(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> list[list[object]
     return [[name, *(mean(outcomes[f"{name} {column}"]) for column in recipe.across)] for name in names]
 
 
-def footnote(outcome: Outcome, recipe: Recipe) -> str:
+def footnote(outcome: CrossValidated, recipe: Recipe) -> str:
     """How the figures were made."""
     members, clips = len(outcome.members), len(outcome.mean.labelled.clips)
     marks = outcome.mean.marks_cell

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
+from ...fusion.errors import FusionError
 from ...fusion.evaluation.scores import Scores
-from ...fusion.features.corpus import fitted_and_watched
+from ...fusion.features.corpus import fitted_and_watched, load
+from ...fusion.heads.registry import described
 from ...fusion.training import selection
 from ...fusion.training.folds import Fold, divide_again
 from ...fusion.training.leaks import TOLERATED, check
@@ -23,15 +27,22 @@ from .reporter import Reporter
 from .settings import TrainSettings
 
 SILENT = Reporter()
+Weights = Mapping[str, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """A run that is ready to be trained: ``fitted`` and ``watched`` are indices of its clips."""
+    """A run that is ready to be trained.
+
+    Attributes:
+        weights: what the encoders of each member start from.
+        fitted, watched: indices of its clips.
+    """
 
     settings: TrainSettings
     run: Run
     prepared: Prepared
+    weights: Sequence[Weights]
     fitted: np.ndarray
     watched: np.ndarray
 
@@ -52,8 +63,12 @@ class Done:
     files: Mapping[str, Path]
 
 
-def train(settings: TrainSettings, reporter: Reporter = SILENT) -> Done:
+def train(settings: TrainSettings | Sequence[TrainSettings], reporter: Reporter = SILENT) -> Done:
     """Train what a run lacks, and score all clips of the store with it.
+
+    Args:
+        settings: what is trained. Of several, whose heads and training may differ, one run gets the members.
+        reporter: hears how it goes.
 
     Raises:
         StoreError: the store cannot be read.
@@ -63,14 +78,17 @@ def train(settings: TrainSettings, reporter: Reporter = SILENT) -> Done:
     return finish(begin(settings, reporter), reporter)
 
 
-def begin(settings: TrainSettings, reporter: Reporter = SILENT) -> Begun:
+def begin(settings: TrainSettings | Sequence[TrainSettings], reporter: Reporter = SILENT) -> Begun:
     """The run that is asked for, new or to be gone on with, before anything is trained.
 
     Raises:
         StoreError, FusionError: as :func:`train`.
     """
+    parts = [settings] if isinstance(settings, TrainSettings) else list(settings)
+    settings, several = parts[0], len(parts) > 1
     with open_store(settings.store) as store:
-        prepared = prepare(store, settings)
+        every = [prepare(store, part) for part in parts]
+        prepared = together(every)
         fitted, watched = fitted_and_watched(prepared.corpus, settings.fit_on)
         marks: list[str] = []
         if len(watched):
@@ -90,9 +108,50 @@ def begin(settings: TrainSettings, reporter: Reporter = SILENT) -> Begun:
             fit_on=settings.fit_on,
             grid=dict(prepared.grid.axes) or None,
             selection=chosen,
+            mix=[
+                {
+                    "members": part.seeds[1],
+                    "head": described(part.setup.head),
+                    "training": part.setup.training.described(),
+                }
+                for part in every
+            ]
+            if several
+            else None,
         )
         run = Run.start(settings.out, card, settings.overwrite)
-    return Begun(settings, run, prepared, fitted, watched)
+    weights = [part.setup.weights for part in every for _ in range(part.seeds[1])]
+    return Begun(settings, run, prepared, weights, fitted, watched)
+
+
+def together(every: Sequence[Prepared]) -> Prepared:
+    """What several heads are trained on, for one run.
+
+    Raises:
+        FusionError: two of them read different features of a stream, or one has a grid.
+    """
+    first, *others = every
+    for other in others:
+        for stream in first.features.keys() & other.features.keys():
+            if first.features[stream] != other.features[stream]:
+                one, two = (each.features[stream].name for each in (first, other))
+                raise FusionError(
+                    f"{first.setup.head.fusion} reads {one} and {other.setup.head.fusion} {two}; heads of "
+                    f"one run read the same: name it by --{stream}, or train them apart and average them "
+                    "by avemo-fuse ensemble"
+                )
+        features = {**first.features, **other.features}
+        same = len(features) == len(first.features)
+        first = replace(
+            first,
+            features=features,
+            corpus=first.corpus if same else load(first.store, features, first.rows),
+            keys={**first.keys, **other.keys},
+            seeds=(first.seeds[0], first.seeds[1] + other.seeds[1]),
+        )
+    if others and any(part.grid.axes for part in every):
+        raise FusionError("a grid is of one head; train the heads apart, or leave --grid out")
+    return first
 
 
 def finish(begun: Begun, reporter: Reporter = SILENT) -> Done:
@@ -102,14 +161,16 @@ def finish(begun: Begun, reporter: Reporter = SILENT) -> Done:
         f"{len(begun.watched)} validate" if len(begun.watched) else "none to validate: `avemo-fuse cv` can"
     )
     fitted = ("fitted", f"{len(begun.fitted)} clips; {validated}")
-    reporter.facts([*describe(prepared), fitted, ("run", begun.state)])
+    heads = Counter(run.setup_of(n).head.fusion for n in range(run.members)) if run.mixed else {}
+    mixed = [("members", " + ".join(f"{count} {name}" for name, count in heads.items()))] if heads else []
+    reporter.facts([*describe(prepared), *mixed, fitted, ("run", begun.state)])
     if run.undecided:
         choose(begun, reporter)
     missing = run.missing()
     setup = prepared.setup
     tasks = [
         (
-            replace(run.setup_of(n), device=setup.device, weights=setup.weights),
+            replace(run.setup_of(n), device=setup.device, weights=begun.weights[n % len(begun.weights)]),
             Fit(run.seed_of(n), begun.fitted, begun.watched),
         )
         for n in missing

@@ -20,7 +20,7 @@ from avemo.fusion.features.functionals import (
     rhythm,
     statistics,
 )
-from avemo.fusion.features.recipes import Feature, Stored, find
+from avemo.fusion.features.recipes import Feature, StoredArrays, find
 
 RATE = 16_000
 NAMES = ("f0", "voice", "level", "loudness", "spectrum", "mfcc")
@@ -125,7 +125,9 @@ def test_how_long_the_silence_at_the_ends_is_changes_nothing() -> None:
         for before, after in ((5, 5), (50, 70))
     )
     feature = Feature("functionals", ("descriptors",))
-    of_long, of_short = (feature.derived(Stored(arrays_of(clip), None), "clip") for clip in (long, short))
+    of_long, of_short = (
+        feature.derived(StoredArrays(arrays_of(clip), None), "clip") for clip in (long, short)
+    )
     assert of_long is not None and of_short is not None
     np.testing.assert_allclose(of_long.values, of_short.values, rtol=1e-3, atol=1e-3)
 

@@ -26,7 +26,7 @@ from avemo.fusion.features.normalisation import per_subject
 from avemo.fusion.heads.registry import HeadSettings
 from avemo.fusion.training.cards import Card
 from avemo.fusion.training.crossvalidation import CrossValidation, Design
-from avemo.fusion.training.duplicates import Recording, alike, copies_across, fingerprint, recordings
+from avemo.fusion.training.duplicates import Fingerprint, alike, copies_across, fingerprint, recordings
 from avemo.fusion.training.folds import SESSION, Fold, group_k_fold, inside, leave_one_out, sessions
 from avemo.fusion.training.leaks import DUPLICATES, SAME_SUBJECTS, TOLERATED, check
 from avemo.fusion.training.selection import WEIGHTS, Choice, Rule, choose, with_epochs, with_weight
@@ -342,9 +342,9 @@ def test_copies_are_found_each_in_its_way(tmp_path: Path) -> None:
     with FeatureStore(filled(tmp_path / "features", clips)) as store:
         found = recordings(store, store.rows)
     assert found == [
-        Recording((0, 5), "of the same sound"),
-        Recording((1, 2), "the same file"),
-        Recording((4, 6), "of the same sound by their fingerprints"),
+        Fingerprint((0, 5), "of the same sound"),
+        Fingerprint((1, 2), "the same file"),
+        Fingerprint((4, 6), "of the same sound by their fingerprints"),
     ]
     apart = Fold("1", np.array([0, 1, 2, 3, 4]), np.array([5, 6, 7]))
     assert [pair[:2] for pair in copies_across(apart, found)] == [(0, 5), (4, 6)]

@@ -22,7 +22,7 @@ from avemo.fusion.features.corpus import Corpus, load
 from avemo.fusion.features.recipes import find
 from avemo.fusion.features.segments import (
     NONE,
-    Segments,
+    SegmentFeatures,
     frames_a_segment,
     frames_between,
     nearest,
@@ -119,11 +119,11 @@ def test_clips_that_lack_something() -> None:
 
 def test_clips_of_several_rates_end_to_end() -> None:
     clips = [np.array([[0, 1, 2], [1, 2, 3]]), np.empty((2, 0), np.int64), np.array([[0, 0]])]
-    segments = Segments.of(clips)
+    segments = SegmentFeatures.of(clips)
     n = NONE
     assert segments.frames.tolist() == [[0, 1, 2], [1, 2, 3], [n, n, n], [n, n, n], [0, 0, n]]
     assert segments.counts.tolist() == [2, 2, 1]
-    assert Segments.of([np.empty((1, 0), np.int64)]).frames.tolist() == [[n]]
+    assert SegmentFeatures.of([np.empty((1, 0), np.int64)]).frames.tolist() == [[n]]
 
 
 # A store of clips: 0 plain, 1 silent, 2 with a face in two frames, 3 in none, 4 no pictures, 5 nothing.

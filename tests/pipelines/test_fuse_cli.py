@@ -166,6 +166,21 @@ def test_predict_averages_the_members_of_all_runs(store: Path, tmp_path: Path) -
     assert found.status == ("ok", "no sound", "no face", "ok", "ok", "ok")
 
 
+def test_a_member_of_one_stream_says_nothing_of_a_clip_without_it(store: Path, tmp_path: Path) -> None:
+    """Also in a run whose other members read the other stream, when it is trained and when it predicts."""
+    run, out = tmp_path / "run", tmp_path / "scores.csv"
+    quick = ("--epochs", 2, "--device", "cpu", "--store", store, "--fit-on", "train+val")
+    result = fuse("train", *quick, "--fusion", "faces + audio", "--out", run)
+    assert result.exit_code == 0, result.output
+    faces, sound = (Scores.read(run / f"member-00{number}-val.csv") for number in (0, 1))
+    assert np.isnan(sound.values[1]).all() and not np.isnan(faces.values[1]).any()
+    assert sound.status[1] == "no sound" and faces.status[1] == "ok"
+    mean = Scores.read(run / "scores-val.csv")
+    np.testing.assert_allclose(mean.values[1], faces.values[1], atol=1e-6)
+    assert fuse("predict", run, store, "--out", out).exit_code == 0
+    np.testing.assert_array_equal(Scores.read(out).select("val").values, mean.values)
+
+
 def test_a_second_run_trains_nothing_and_a_missing_member_alone(store: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     trained(store, run)

@@ -297,18 +297,18 @@ def test_an_option_that_cannot_act_is_refused_and_told_why(store: Path, tmp_path
     assert "--set lrn would do nothing" in why("cv", "--set", "lrn=true")
     assert "--fusion would do nothing: each row has its own" in why("tables", "--fusion", "concat")
     assert "--set lstm would do nothing" in why("tables", "family", "--set", "lstm=4")
-    assert "--set vote would do nothing" in why("mix", "2g-fbp", "--set", "vote=mean")
+    assert "--set vote would do nothing" in why("train", "--fusion", "2g-fbp", "--set", "vote=mean")
+    assert "--members would do nothing: --fusion names" in why("train", "--fusion", "2g-fbp", "--members", 3)
 
 
 def test_an_option_of_some_heads_acts_in_those(store: Path, tmp_path: Path) -> None:
-    result = fuse(
-        "mix", "am-fbp + g-fbp", "--store", store, "--out", tmp_path / "mix", *QUICK, "--set", "trunks=3"
-    )
-    assert result.exit_code == 0, result.output
-    assert card(tmp_path / "mix/am-fbp")["trunks"]["count"] == 3  # type: ignore[index]
-    assert "trunks" not in card(tmp_path / "mix/g-fbp")
-    before = fuse("mix", "g-fbp + nonsense", "--store", store, "--out", tmp_path / "other", *QUICK)
-    assert before.exit_code == 2 and not (tmp_path / "other").exists()
+    several = ("--fusion", "am-fbp + g-fbp", "--set", "trunks=3")
+    train(store, tmp_path / "mix", *several)
+    parts = json.loads((tmp_path / "mix/run.json").read_text())["settings"]["mix"]
+    assert [part["head"]["fusion"] for part in parts] == ["am-fbp", "g-fbp"]
+    assert parts[0]["head"]["trunks"]["count"] == 3 and "trunks" not in parts[1]["head"]
+    assert "no fusion 'nonsense'" in refused(store, tmp_path / "other", "--fusion", "g-fbp + nonsense")
+    assert not (tmp_path / "other").exists()
 
 
 def test_clips_that_name_no_subject_are_divided_into_k_folds(tmp_path: Path) -> None:
@@ -335,16 +335,39 @@ def test_the_features_of_a_table_are_of_the_backbone_that_is_named() -> None:
     assert own_options(of("f-mean:dlib"), {"fusion": "fbp"}) == {"fusion": "fbp"}
 
 
-def test_kinds_of_heads_are_mixed(store: Path, tmp_path: Path) -> None:
-    def mix(*more: object) -> Result:
-        return fuse("mix", *more, "--store", store, "--out", tmp_path / "mix", *QUICK)
+def test_members_of_several_heads_are_one_run(store: Path, tmp_path: Path) -> None:
+    """Each member is as it would be in a run of its head alone, and the run is used like any other."""
+    run, mixed = tmp_path / "mix", ("--fusion", "2am-fbp + g-fbp")
+    output = train(store, run, *mixed)
+    assert "members     2 am-fbp + 1 g-fbp" in output and "members: 3" in output
+    train(store, tmp_path / "am", "--fusion", "am-fbp", "--members", 2)
+    train(store, tmp_path / "g", "--fusion", "g-fbp")
+    alone = [tmp_path / "am/member-000", tmp_path / "am/member-001", tmp_path / "g/member-000"]
+    for number, path in enumerate(alone):
+        ours, theirs = (load_file(f"{stem}.safetensors") for stem in (run / f"member-{number:03d}", path))
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    mean = np.mean([Scores.read(path).values for path in run.glob("member-*-all.csv")], axis=0)
+    np.testing.assert_allclose(Scores.read(run / "scores-all.csv").values, mean, atol=1e-6)
+    predicted = fuse("predict", run, store, "--out", tmp_path / "again.csv", "--device", "cpu")
+    assert predicted.exit_code == 0, predicted.output
+    np.testing.assert_array_equal(
+        Scores.read(run / "scores-all.csv").values, Scores.read(tmp_path / "again.csv").values
+    )
+    (run / "member-002.safetensors").unlink()
+    assert "2 of them trained already" in train(store, run, *mixed)
+    assert "mix: " in refused(store, run, "--fusion", "am-fbp + g-fbp")
+    for command in ("ensemble", "report"):
+        result = fuse(command, run, "--out", tmp_path / command)
+        assert result.exit_code == 0, result.output
 
-    result = mix("2am-fbp + g-fbp")
-    assert result.exit_code == 0 and "the mean of 3 members" in result.output, result.output
-    members = [*(tmp_path / "mix").glob("*/member-*-all.csv")]
-    assert len(members) == 3
-    mean = np.mean([Scores.read(path).values for path in members], axis=0)
-    np.testing.assert_allclose(Scores.read(tmp_path / "mix" / "scores-all.csv").values, mean, atol=1e-6)
-    assert "2 of them trained already" in mix("2am-fbp + g-fbp").output
-    wrong = mix("2 3am")
-    assert wrong.exit_code == 2 and "'2 3am'" in wrong.output
+
+def test_what_is_no_list_of_heads_is_refused(store: Path, tmp_path: Path) -> None:
+    for text, why in {
+        "2 3am": "'2 3am' in '2 3am': expected how many of which head, as in '2am-fbp + 4g-fbp'",
+        "g-fbp +": "'' in 'g-fbp +'",
+        "0g-fbp": "'0g-fbp'",
+        "g-fbp + segments": "heads of one run read the same",
+    }.items():
+        assert why in refused(store, tmp_path / "run", "--fusion", text), text
+    grid = ("--fusion", "2g-fbp", "--grid", "lr=1e-3|1e-2")
+    assert "--grid would do nothing: --fusion names" in refused(store, tmp_path / "run", *grid)

@@ -79,11 +79,10 @@ def test_report(tmp_path: Path) -> None:
     assert_kept(page, avemo("fuse", "report", FIRST / "run-fbp", "--out", page))
 
 
-def test_tables_and_mix(tmp_path: Path) -> None:
-    table, scores = mine(tmp_path / "tables/family.md"), mine(tmp_path / "mix/scores-val.csv")
+def test_tables(tmp_path: Path) -> None:
+    table = mine(tmp_path / "tables/family.md")
     words = ("--store", FIRST / "features", "--out")
     assert_kept(table, avemo("fuse", "tables", "family", *words, table.parent))
-    assert_kept(scores, avemo("fuse", "mix", "fbp", *words, scores.parent))
 
 
 def test_a_recipe(tmp_path: Path) -> None:

@@ -145,8 +145,10 @@ def test_every_row_of_a_papers_table_is_its_network() -> None:
 
 def test_a_mix_of_the_papers_heads(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "mix"
-    result = fuse("mix", "2g-fbp + faces", "--preset", "zhou2021", "--store", store, "--out", out, *SHORT)
+    result = fuse(
+        "train", "--fusion", "2g-fbp + faces", "--preset", "zhou2021", "--store", store, "--out", out, *SHORT
+    )
     assert result.exit_code == 0 and "1d-abfcn from random weights" in result.output, result.output
-    assert "the mean of 3 members" in result.output
+    assert "members: 3" in result.output
     result = fuse("train", "--halve-after", 1, "--store", store, "--out", tmp_path / "run", *SHORT)
     assert result.exit_code == 2 and "halved after epoch 1 of 1" in result.output

@@ -19,7 +19,7 @@ from avemo.cache.clips import Clip
 from avemo.cache.keys import FeatureKey
 from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
-from avemo.fusion.evaluation.insight import Attention
+from avemo.fusion.evaluation.insight import AttentionOverTime
 from avemo.fusion.evaluation.intervals import Interval, of_share
 from avemo.fusion.evaluation.scores import Scores
 from avemo.fusion.training.runs import Run
@@ -297,14 +297,14 @@ def test_long_and_diverged_curves_stay_drawable() -> None:
 
 
 def test_vectors_of_one_moment_are_weighed_together() -> None:
-    given = Attention(np.array([0.5, 0.5, 1.5, 1.5]), np.array([0.1, 0.2, 0.3, 0.4]))
+    given = AttentionOverTime(np.array([0.5, 0.5, 1.5, 1.5]), np.array([0.1, 0.2, 0.3, 0.4]))
     figure = attention_over_time({"audio": given}, 2.0, None, None)
     weights = figure["data"][0]
     assert weights["x"] == [0.5, 1.5] and weights["customdata"] == [0.3, 0.7] and weights["y"] == [0.6, 1.4]
-    many = Attention(np.arange(10_000.0), np.full(10_000, 1e-4))
+    many = AttentionOverTime(np.arange(10_000.0), np.full(10_000, 1e-4))
     long = attention_over_time({"audio": many}, 10_000.0, None, None)["data"][0]
     assert len(long["x"]) == MOST_MOMENTS and {*long["y"]} == {1.0} and long["x"][0] == 12.0
-    nothing = attention_over_time({"audio": Attention(np.zeros(0), np.zeros(0))}, 2.0, None, None)
+    nothing = attention_over_time({"audio": AttentionOverTime(np.zeros(0), np.zeros(0))}, 2.0, None, None)
     assert nothing["layout"]["annotations"][0]["text"] == "no features of the sound are stored for this clip"
 
 

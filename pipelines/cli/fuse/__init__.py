@@ -12,7 +12,6 @@ COMMANDS = {
     "predict": (".fuse.predict:predict", "Score a store, or video clips, with trained runs."),
     "cv": ("fuse.cv:cv", "Cross-validate: leave one subject or session out, or k folds."),
     "tables": (".fuse.tables:tables", "Make the papers' tables of comparisons on a store."),
-    "mix": (".fuse.mix:mix", "Train several kinds of heads and average them: 2am-fbp + 4g-fbp."),
     "ensemble": ("fuse.ensemble:ensemble", "Average scores, re-weight them, write a submission."),
     "heads": ("fuse.heads:heads", "List the heads, and explain their settings."),
     "compare": (".fuse.compare:compare", "Test whether one set of scores is better than another."),

@@ -17,7 +17,7 @@ from ..table import aligned, records
 from .options import FEATURES_HELP, asked, defaults_from, out_option, training_options
 
 if TYPE_CHECKING:
-    from ...fuse.cv_results import Outcome
+    from ...fuse.cv_results import CrossValidated
 
 EXAMPLES = (
     """
@@ -118,7 +118,7 @@ def cv(**options: Any) -> None:
     show(outcome, settings.out, note)
 
 
-def show(outcome: Outcome, out: Path, note: str | None) -> None:
+def show(outcome: CrossValidated, out: Path, note: str | None) -> None:
     """Print the tables; the ensemble's accuracy and unweighted average recall come last."""
     from ....fusion.evaluation.metrics import summary as figures
     from ...fuse.cv_results import ECE, INTERVALS, SPREAD, calibration, tables, titled

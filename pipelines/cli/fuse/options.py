@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from ....fusion.errors import FusionError
 from ....fusion.heads.settings import KEYS, read_keys
-from ...fuse.settings import HeadTraining
+from ...fuse.settings import HeadTraining, TrainSettings
 from ...recipes.presets import PRESET_OPTION, with_preset
 from ..completion import ATTENTIONS, AUDIO, ENCODERS, FUSIONS, VISUAL, names
 from ..framework import Decorator, altered, given, group, refuse_idle, together
@@ -28,6 +29,8 @@ from ..options import (
 )
 from ..outputs import overwrite_option
 
+PART = re.compile(r"(\d*) *\*? *([a-z][\w-]*)")
+PAPER = "2am-fbp + 4g-fbp"
 Settings = TypeVar("Settings", bound=HeadTraining)
 
 FEATURES_HELP = """
@@ -56,7 +59,8 @@ HEAD_OPTIONS = group(
         metavar="NAME",
         shell_complete=names(FUSIONS),
         help="fbp, g-fbp, ag-fbp, m-fbp, am-fbp, concat, decision; segments (an LSTM over the "
-        "frames of each segment of the sound); or one stream alone: audio, faces.",
+        "frames of each segment of the sound); or one stream alone: audio, faces. In train also several, in "
+        'one run: "2am-fbp + 4g-fbp".',
     ),
     click.option(
         "--attention",
@@ -203,6 +207,51 @@ def asked(kind: type[Settings], options: dict[str, Any]) -> Settings:
     settings = with_preset(settings, preset, given())
     refuse(idle(settings), settings.head)
     return settings
+
+
+def asked_heads(options: dict[str, Any]) -> TrainSettings | list[TrainSettings]:
+    """As :func:`asked`; several, where ``--fusion`` names several heads or more than one member of one."""
+    if not re.search(r"\+|^\s*\d", options["fusion"]):
+        return asked(TrainSettings, options)
+    return several(*read(TrainSettings, options))
+
+
+def several(settings: TrainSettings, preset: str | None) -> list[TrainSettings]:
+    """The settings of each head of ``--fusion "2am-fbp + 4g-fbp"``; as given where it names one.
+
+    Raises:
+        UsageError: an option that is given does nothing in any of them, or the text is of another form.
+        InputError: the preset has no such head.
+        FusionError: there is no such head or attention.
+    """
+    from ...fuse.acting import for_rows
+
+    wanted = kinds(settings.fusion)
+    options = given() - {"fusion"}
+    for name in options & {"grid", "choose_grid", "members"}:
+        why = "--fusion names several heads, and how many members of each"
+        raise click.UsageError(f"--{name.replace('_', '-')} would do nothing: {why}")
+    rows = [{"fusion": name, "members": count} for name, count in wanted.items()]
+    every, idle = for_rows(settings, options | {*settings.head}, preset, rows, "head")
+    refuse({name: why for name, why in idle.items() if name != "fusion"}, settings.head)
+    return every
+
+
+def kinds(text: str) -> dict[str, int]:
+    """``2am-fbp + 4g-fbp`` as head → how many.
+
+    Raises:
+        UsageError: it is not of that form.
+    """
+    found: dict[str, int] = {}
+    for part in text.split("+"):
+        match = PART.fullmatch(part.strip())
+        if not match or match[1] == "0":
+            raise click.UsageError(
+                f"{part.strip()!r} in {text!r}: expected how many of which head, as in {PAPER!r}"
+            )
+        found[match[2]] = found.get(match[2], 0) + int(match[1] or 1)
+    return found
 
 
 def read(kind: type[Settings], options: dict[str, Any]) -> tuple[Settings, str | None]:

@@ -14,7 +14,7 @@ from ..framework import command, group, json_result, keep_result
 from ..options import fit_on_option
 from ..settings_file import config_options
 from ..table import aligned, records
-from .options import FEATURES_HELP, asked, defaults_from, out_option, training_options
+from .options import FEATURES_HELP, asked_heads, defaults_from, out_option, training_options
 
 if TYPE_CHECKING:
     from ....fusion.evaluation.metrics import Summary
@@ -30,7 +30,7 @@ Examples:
   avemo-fuse train --fusion audio --audio logmel-stats --out runs/sound
   avemo-fuse train --fusion am-fbp --grid "lambda_audio=0:1:0.1, seed=0:4" --out runs/lambda
   avemo-fuse train --grid "lr=1e-4|1e-3, dropout=0.3|0.6" --choose-grid halving --members 5 --out runs/best
-  avemo-fuse train --preset zhou2021 --fusion am-fbp --out runs/zhou2021
+  avemo-fuse train --preset zhou2021 --fusion "2am-fbp + 4g-fbp" --out runs/zhou2021
   avemo-fuse train --fit-on train+val --members 4 --out runs/submission
 """
     + FEATURES_HELP
@@ -59,7 +59,7 @@ def train(**options: Any) -> None:
     A run that was stopped goes on with the same command; more --members add to those that are there. The
     last epoch is the model: validation clips are watched, and choose nothing.
     """
-    settings = asked(TrainSettings, options)
+    settings = asked_heads(options)
     from ...fuse.train import train
 
     done = train(settings, Console())

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ....cache.store import FeatureStore
     from ....extract.plan import Plan
     from ....fusion.evaluation.scores import Scores
-    from ....fusion.features.windows import Judges, Recording
+    from ....fusion.features.windows import Judges, LongClip
     from ....fusion.training.runs import Run
     from ...corpora.clips.find import FoundClips
     from .video import Draw
@@ -100,7 +100,7 @@ def over_time(
     """
     from ....cache.store import FeatureStore
     from ....fusion.evaluation.scores import joined
-    from ....fusion.features.windows import Judges, Recording
+    from ....fusion.features.windows import Judges, LongClip
 
     targets = {clip.key: _targets(want, clip, found.clips) for clip in found.clips}
     _check_kept(path, found)
@@ -116,7 +116,7 @@ def over_time(
         for row in filter(None, map(store.row, found.clips)):
             rows.append(row)
             with work.on(WINDOWS):
-                recording = Recording(store, row, judges.features, plan.max_frames)
+                recording = LongClip(store, row, judges.features, plan.max_frames)
                 scores.append(judges.scores([recording.whole]))
                 timeline = _timeline(judges, recording, window, hop)
             if timeline is None:
@@ -219,7 +219,7 @@ def _plans(plan: Plan, clips: Sequence[Clip], window: float) -> list[tuple[Plan,
     return [(replace(plan, max_frames=plan.max_frames * times), group) for times, group in groups.items()]
 
 
-def _timeline(judges: Judges, recording: Recording, window: float, hop: float) -> Timeline | None:
+def _timeline(judges: Judges, recording: LongClip, window: float, hop: float) -> Timeline | None:
     """The windows of a recording; None where there is nothing of it."""
     from ....fusion.features.windows import window_spans
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ....fusion.evaluation.calibration import Bin
-    from ....fusion.evaluation.insight import Attention
+    from ....fusion.evaluation.insight import AttentionOverTime
     from ....fusion.evaluation.scores import Scores
     from ....fusion.training.training import Epoch
 
@@ -150,7 +150,7 @@ def neighbours(points: np.ndarray, clips: Sequence[tuple[str, str]], scores: Sco
 
 
 def attention_over_time(
-    attention: Mapping[str, Attention], seconds: float, picture: str | None, top_hz: float | None
+    attention: Mapping[str, AttentionOverTime], seconds: float, picture: str | None, top_hz: float | None
 ) -> Figure:
     """Attention over a clip's time: faces above the spectrogram, sound below.
 
@@ -207,7 +207,7 @@ def text(name: str) -> str:
     return html.escape(name, quote=False)
 
 
-def _weights(given: Attention, what: str, colour: str, axis: str) -> dict[str, Any]:
+def _weights(given: AttentionOverTime, what: str, colour: str, axis: str) -> dict[str, Any]:
     """Weights over time as multiples of an equal share; vectors of one moment are told together, and
     neighbours where there are very many moments."""
     import numpy as np

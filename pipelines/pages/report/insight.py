@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ....cache.rows import Row
     from ....cache.store import FeatureStore
-    from ....fusion.evaluation.insight import Attention
+    from ....fusion.evaluation.insight import AttentionOverTime
     from ....fusion.training.cards import Card
 
 Key = tuple[str, str]
@@ -40,7 +40,7 @@ class Seen:
     """
 
     pictures: dict[Key, ClipPictures] = field(default_factory=dict)
-    attention: dict[Key, dict[str, Attention]] = field(default_factory=dict)
+    attention: dict[Key, dict[str, AttentionOverTime]] = field(default_factory=dict)
     factors: dict[Key, float] = field(default_factory=dict)
     planes: dict[str, np.ndarray] = field(default_factory=dict)
     clips: Sequence[Key] = ()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ....fusion.evaluation.significance import MatchedPair, McNemar
     from ....fusion.training.cards import Card
     from ....fusion.training.training import Epoch
-    from ...fuse.ensemble import Member
+    from ...fuse.ensemble import EnsembleMember
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class BesideBaseline:
     left_out: int
 
     @classmethod
-    def of(cls, baseline: Member, scores: Scores) -> BesideBaseline:
+    def of(cls, baseline: EnsembleMember, scores: Scores) -> BesideBaseline:
         """Clips that the baseline was trained on are left out."""
         from ....fusion.evaluation.comparison import errors, match
         from ....fusion.evaluation.metrics import summary
@@ -194,7 +194,7 @@ def mean_of(factors: Sequence[tuple[str, float]]) -> float:
     return sum(value for _, value in factors) / len(factors)
 
 
-def read(path: Path, store: Path | None = None, baseline: Member | None = None) -> RunResults:
+def read(path: Path, store: Path | None = None, baseline: EnsembleMember | None = None) -> RunResults:
     """The results in the folder of a run or an ensemble, with a closer look at some clips.
 
     Args:
