@@ -23,7 +23,7 @@ from ..evaluation.scores import Scores
 from ..training.runs import Run, mean_of_runs
 from ..training.training import Member
 from .corpus import SequenceSource, end_of, faces_of, gathered, is_silent
-from .recipes import VISUAL, Feature, Stored, Vectors
+from .recipes import VISUAL, Feature, StoredArrays, Vectors
 from .times import sound_seconds
 
 SAME = 1e-6  # seconds
@@ -215,7 +215,7 @@ class Judges:
             yield self.scores(parts[first : first + AT_ONCE], leave_empty=False).values
 
 
-def _middles(stored: Stored) -> np.ndarray:
+def _middles(stored: StoredArrays) -> np.ndarray:
     if stored.times is None:
         return np.zeros(len(stored.arrays[0]))
     return stored.times if stored.times.ndim == 1 else np.asarray(stored.times.mean(axis=1))
