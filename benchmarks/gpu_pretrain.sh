@@ -46,7 +46,7 @@ done
 for process in "${running[@]}"; do wait "$process"; done
 
 avemo pretrain face "${votes[@]}" "${files[@]}" --teacher-share 0.7 --backbone ferplusnet --epochs "$epochs" \
-    --blur 0.5 --noise 4 --half --out "$out/ferplusnet.safetensors" 2>&1 |
+    --augment blur=0.5,noise=4 --half --out "$out/ferplusnet.safetensors" 2>&1 |
     tr '\r' '\n' | tee "$out/student.log" | grep '^epoch'
 
 for file in "$out"/{teacher-*,ferplusnet}.safetensors; do

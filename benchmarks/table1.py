@@ -46,7 +46,7 @@ class Network(NamedTuple):
 FERPLUS = Data("FER+", "fer2013new.csv", ("--votes", "soft", "--label-smoothing", "0"))
 FER2013 = Data("FER2013", "fer2013.csv")
 ROWS = (FERPLUS, FER2013)
-LIGHT = "--blur 0.5 --noise 4 --erase 0.3"
+LIGHT = "--augment blur=0.5,noise=4,erase=0.3"
 
 
 def networks(mobilefacenet: Path | None) -> list[Network]:

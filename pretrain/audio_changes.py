@@ -7,14 +7,13 @@ the spectrogram of each stretch included, is about an eighth of a step through A
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from scipy.signal import resample_poly
 from torch import Tensor
 
 from ..extract.decode.heard import SAMPLE_RATE
+from .recipe import AudioChanges
 
 HIGHEST_SNR = 30.0
 MASKS = 2
@@ -23,36 +22,6 @@ MOST_MASKED = 0.2
 
 _LOWEST_HZ = 50.0  # noise is flat below, else most of the power of brown noise could not be heard
 _FILTER_POINTS = 6  # evenly spaced in octaves, from there to half the sampling rate
-
-
-@dataclass(frozen=True)
-class AudioChanges:
-    """The augmentation of recordings, drawn anew for each use.
-
-    Attributes:
-        frames: a stretch of so many is heard, from anywhere in a longer recording.
-        shift: begin up to so many seconds into a recording, even where it is shorter; never beyond a
-            quarter of it.
-        speed: up to so many times faster or slower, and as much higher or lower.
-        gain: up to so many decibels louder or fainter.
-        filter: up to so many decibels louder or fainter at each of six frequencies, and accordingly in
-            between, as another microphone in another room is (after Nam et al. 2022, arXiv:2110.03282).
-        noise: the share of recordings with noise, whose density falls as 1 / f^c from 50 Hz on, c from 0
-            (white) to 2 (brown).
-        snr: the least decibels by which the sound's mean power is above the noise's; the most is 30.
-        time_mask: the longest of two masks over time, in seconds, and at most a fifth of the recording.
-        frequency_mask: the widest of two masks over frequency, as a share of the bins.
-    """
-
-    frames: int = 300
-    shift: float = 0.1
-    speed: float = 1.0
-    gain: float = 6.0
-    filter: float = 6.0
-    noise: float = 0.5
-    snr: float = 5.0
-    time_mask: float = 0.3
-    frequency_mask: float = 0.15
 
 
 def stretch(sound: np.ndarray, most: int, changes: AudioChanges, generator: torch.Generator) -> np.ndarray:

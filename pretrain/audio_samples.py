@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from .audio_changes import AudioChanges, disturbed, kept, stretch
+from .audio_changes import disturbed, kept, stretch
 from .audio_network import AudioNetwork, joined
+from .recipe import AudioChanges
 from .recordings import PackedRecordings
 
 

@@ -16,7 +16,7 @@ import torch
 
 from .. import __version__
 from ..extract.precision import Precision
-from .evaluation import Computing, Verdict
+from .evaluation import Computing, Performance
 from .listener import Listener
 from .recipe import TrainingRecipe
 from .task import Task
@@ -74,7 +74,7 @@ class Pretraining:
         listener: Listener,
         half: bool = False,
         licence: str = "",
-    ) -> tuple[int, dict[str, Verdict]]:
+    ) -> tuple[int, dict[str, Performance]]:
         """Train to the end, evaluate on what is held out, and write weights and card.
 
         Args:
@@ -106,22 +106,22 @@ class Pretraining:
         if learner is not self._classifier:
             classifier = self._classifier.to("cpu").eval()
             classifier.classes = fitted.classifier.classes
-        verdicts: dict[str, Verdict] = {}
+        performances: dict[str, Performance] = {}
         if fabric.is_global_zero:
             if len(self.watch):
-                verdicts = task.evaluated(classifier, samples, self.watch, computing)
-            card = self._card(fitted, seconds, verdicts, licence or task.licence)
+                performances = task.evaluated(classifier, samples, self.watch, computing)
+            card = self._card(fitted, seconds, performances, licence or task.licence)
             task.write(self.out, classifier.to("cpu"), card, half)
             self.checkpoint.unlink(missing_ok=True)
-        return fitted.best, verdicts
+        return fitted.best, performances
 
     def _card(
-        self, fitted: Fitted, seconds: float, verdicts: dict[str, Verdict], licence: str
+        self, fitted: Fitted, seconds: float, performances: dict[str, Performance], licence: str
     ) -> dict[str, Any]:
         task, classes = self.task, self.task.packed.classes
         own = task.card(self.fit, self.watch)
         own["data"]["licence"] = licence
-        held_out = {name: verdict.as_card() for name, verdict in verdicts.items()}
+        held_out = {name: performance.as_card() for name, performance in performances.items()}
         versions = {"torch": str(torch.__version__), "lightning-fabric": version("lightning-fabric")}
         return {
             "architecture": task.architecture,

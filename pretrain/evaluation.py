@@ -29,14 +29,14 @@ class Computing(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Performance:
     """How right a network is: fusion's metrics of its predictions, and their calibration."""
 
     summary: Summary
     calibration: CalibrationReport
 
     @classmethod
-    def of(cls, classes: Sequence[str], labels: np.ndarray, probabilities: np.ndarray) -> Verdict:
+    def of(cls, classes: Sequence[str], labels: np.ndarray, probabilities: np.ndarray) -> Performance:
         """Of ``[N, C]`` shares of each class, and ``[N, C]`` probabilities."""
         return cls(summary(scores_of(labels, probabilities, classes)), calibration(labels, probabilities))
 

@@ -2,34 +2,88 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from .errors import PretrainError
+
+
+def setting(default: float, means: str, least: float = 0, most: float = math.inf) -> Any:
+    """A field of an augmentation, with what it means and its limits."""
+    return field(default=default, metadata={"means": means, "limits": (least, most)})
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The augmentation of pictures, drawn anew for each use.
+    """The augmentation of pictures of faces, drawn anew for each use."""
 
-    Attributes:
-        flip: mirror half of the pictures.
-        rotate: up to so many degrees either way.
-        scale: up to so many times larger or smaller.
-        shift: up to this share of the picture's side, in x and y.
-        light: contrast up to e^±light, brightness ±light / 2 of its range, and as strong a ramp of light
-            across the face.
-        blur: up to this deviation, in pixels, of half of the pictures.
-        noise: up to this deviation, in grey levels.
-        erase: the share of pictures in which a rectangle of 2 to 20 % of the area is blanked.
+    flip: bool = setting(True, "mirror half of the pictures")
+    rotate: float = setting(15.0, "largest rotation, in degrees", most=180)
+    scale: float = setting(1.2, "largest factor of enlarging or shrinking", 1)
+    shift: float = setting(0.08, "largest shift, as a share of the picture's side", most=1)
+    light: float = setting(0.3, "strength of changes in contrast, brightness and side light")
+    blur: float = setting(0.8, "largest deviation of the blur of half of the pictures, in pixels")
+    noise: float = setting(6.0, "largest deviation of the noise, in grey levels")
+    erase: float = setting(0.5, "share of pictures with a blanked rectangle of 2 to 20 % of the area", most=1)
+
+
+@dataclass(frozen=True)
+class AudioChanges:
+    """The augmentation of recordings, drawn anew for each use.
+
+    A filter changes the level at six frequencies and accordingly in between, as another microphone in another
+    room does (after Nam et al. 2022, arXiv:2110.03282). The density of the noise falls as 1 / f^c from 50 Hz
+    on, c from 0 (white) to 2 (brown); its signal-to-noise ratio is at most 30 dB. Masks are never longer than
+    a fifth of a recording.
     """
 
-    flip: bool = True
-    rotate: float = 15.0
-    scale: float = 1.2
-    shift: float = 0.08
-    light: float = 0.3
-    blur: float = 0.8
-    noise: float = 6.0
-    erase: float = 0.5
+    frames: int = setting(300, "length of the excerpt that is heard, in frames of 10 ms", 63)
+    shift: float = setting(0.1, "largest delay of the start, in seconds; at most a quarter of the recording")
+    speed: float = setting(1.0, "largest factor of speeding up or slowing down", 1, 2)
+    gain: float = setting(6.0, "largest change of level, in decibels")
+    filter: float = setting(6.0, "largest change of level by frequency, in decibels")
+    noise: float = setting(0.5, "share of recordings with added noise", most=1)
+    snr: float = setting(5.0, "lowest signal-to-noise ratio, in decibels", -math.inf, 30)
+    time_mask: float = setting(0.3, "longest of two masked stretches, in seconds")
+    frequency_mask: float = setting(0.15, "widest of two masked bands, as a share of all bins", most=1)
+
+
+@dataclass(frozen=True)
+class SegmentChanges:
+    """The augmentation of MFCC images, drawn anew for each use.
+
+    None mirrors or turns an image: its columns are moments, its rows coefficients. A shift repeats the first
+    or the last frame; masks are never longer than a fifth of a segment.
+    """
+
+    shift: int = setting(4, "largest shift in time, in frames of 10 ms", most=32)
+    time_mask: float = setting(0.1, "longest of two masked stretches, in seconds")
+    coefficient_mask: float = setting(0.1, "widest of two masked bands, as a share of the rows", most=1)
+
+
+Changes = TypeVar("Changes", Augmentation, AudioChanges, SegmentChanges)
+
+
+def changes_of(kind: type[Changes], text: str) -> Changes:
+    """The augmentation with settings as ``NAME=VALUE,…``; raises :class:`PretrainError` if one is wrong."""
+    known = {each.name: each for each in fields(kind)}
+    values: dict[str, Any] = {}
+    for item in filter(None, map(str.strip, text.split(","))):
+        name, _, value = item.partition("=")
+        if name not in known:
+            raise PretrainError(f"--augment {item}: expected NAME=VALUE, of {', '.join(known)}")
+        least, most = known[name].metadata["limits"]
+        own: Any = type(known[name].default)
+        try:
+            values[name] = {"true": True, "false": False}[value] if own is bool else own(value)
+            if not least <= values[name] <= most:
+                raise ValueError
+        except (KeyError, ValueError) as error:
+            wanted = {bool: "true or false", int: "a whole number"}.get(own, "a number")
+            limits = "" if own is bool else f" from {least:g} to {most:g}".replace(" to inf", " on")
+            raise PretrainError(f"--augment {item}: expected {wanted}{limits}") from error
+    return kind(**values)
 
 
 @dataclass(frozen=True)

@@ -17,29 +17,13 @@ from ..extract.backbones import BackboneSpec
 from ..extract.backbones.backbone import LUMA
 from ..extract.mfcc_image import MFCC_IMAGE_SETTINGS
 from ..extract.streams.segments import SEGMENTS, resized
-from .audio_changes import AudioChanges, kept
+from .audio_changes import kept
 from .labelled import PackedSpeech, grouped, nothing_usable
 from .pictures import Skipped
+from .recipe import AudioChanges, SegmentChanges
 from .specs import Normalisation
 
 PARTS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class SegmentChanges:
-    """The augmentation of MFCC images, drawn anew for each use.
-
-    None mirrors or turns it: its columns are moments, its rows coefficients.
-
-    Attributes:
-        shift: up to so many frames earlier or later; the first or the last one repeats.
-        time_mask: the longest of two masks over time, in seconds, and at most a fifth of the image.
-        coefficient_mask: the widest of two masks over coefficients, as a share of the rows.
-    """
-
-    shift: int = 4
-    time_mask: float = 0.1
-    coefficient_mask: float = 0.1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .classifier import Classifier
-from .evaluation import Computing, Verdict, plain_probabilities
+from .evaluation import Computing, Performance, plain_probabilities
 from .labelled import PackedSamples, PackedSpeech
 from .listener import Listener
 from .recipe import TrainingRecipe
@@ -95,10 +95,10 @@ class Task(ABC):
 
     def evaluated(
         self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing
-    ) -> dict[str, Verdict]:
+    ) -> dict[str, Performance]:
         """How right a network is on samples as they are, by a name where there is more than one answer."""
         said = self._said(classifier, samples, rows, computing)
-        return {"": Verdict.of(samples.classes, samples.labels[rows], said)}
+        return {"": Performance.of(samples.classes, samples.labels[rows], said)}
 
     def _said(
         self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing

@@ -14,19 +14,18 @@ from torch import nn
 from ..extract.backbones import BackboneSpec
 from ..extract.views import VIEW_SETS, ViewSet
 from .audio_card import start_from, write_audio
-from .audio_changes import AudioChanges
 from .audio_network import AudioNetwork
 from .audio_samples import AudioSamples
 from .card import empty_classifier, load_trunk, write_weights
 from .classifier import Classifier
-from .evaluation import Computing, Verdict, mean_probabilities, outputs
+from .evaluation import Computing, Performance, mean_probabilities, outputs
 from .listener import Listener
 from .packed import PackedPictures
 from .pictures import PictureSet
-from .recipe import Augmentation, TrainingRecipe
+from .recipe import AudioChanges, Augmentation, SegmentChanges, TrainingRecipe
 from .recordings import PackedRecordings
 from .samples import FaceSamples, FeatureSamples, Samples
-from .segment_samples import PackedSegments, SegmentChanges, SegmentSamples, mean_of_clips
+from .segment_samples import PackedSegments, SegmentSamples, mean_of_clips
 from .specs import Normalisation
 from .split import fitted_and_held_out
 from .task import SpeechTask, Task
@@ -113,9 +112,9 @@ class FaceTask(_OfBackbone):
 
     def evaluated(
         self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing
-    ) -> dict[str, Verdict]:
+    ) -> dict[str, Performance]:
         logits = self._outputs(classifier, samples, rows, self.looks, computing)
-        return {self.looks: Verdict.of(samples.classes, samples.labels[rows], mean_probabilities(logits))}
+        return {self.looks: Performance.of(samples.classes, samples.labels[rows], mean_probabilities(logits))}
 
     def card(self, fit: np.ndarray, watch: np.ndarray) -> dict[str, Any]:
         packed = self.packed
@@ -232,13 +231,13 @@ class SegmentTask(SpeechTask, _OfBackbone):
 
     def evaluated(
         self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing
-    ) -> dict[str, Verdict]:
+    ) -> dict[str, Performance]:
         """Of segments, and of clips by the mean posterior of their segments."""
         said = self._said(classifier, samples, rows, computing)
         clips, of_clips = mean_of_clips(said, self.packed.clips[rows])
         return {
-            "segments": Verdict.of(samples.classes, samples.labels[rows], said),
-            "clips": Verdict.of(samples.classes, self.packed.labels[clips], of_clips),
+            "segments": Performance.of(samples.classes, samples.labels[rows], said),
+            "clips": Performance.of(samples.classes, self.packed.labels[clips], of_clips),
         }
 
     def card(self, fit: np.ndarray, watch: np.ndarray) -> dict[str, Any]:

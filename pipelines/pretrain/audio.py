@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...pretrain.recipe import AudioChanges, changes_of
 from ..cli.clip_options import PATTERN_HELP, dataset_options
 from ..cli.completion import names
 from ..cli.framework import altered, command, group, json_result, together
@@ -16,7 +17,8 @@ from ..cli.options import backbone_option
 from ..cli.settings_file import config_options
 from ..corpora.clips.found import counts_of
 from .options import (
-    changes_of,
+    augment_option,
+    augmentation_help,
     chosen_subjects,
     device_options,
     evaluation_options,
@@ -87,34 +89,12 @@ network_options = group(
     click.option("--no-lrn", is_flag=True, help="fcn without local response normalisation."),
 )  # fmt: skip
 
-change_options = group(
-    "Augmentation",
-    click.option("--frames", type=click.IntRange(min=63), default=300, show_default=True, metavar="N",
-                 help="Train on random excerpts of N frames of 10 ms."),
-    click.option("--shift", type=click.FloatRange(min=0), default=0.1, show_default=True, metavar="SECONDS",
-                 help="Largest delay of the start, also in recordings shorter than an excerpt."),
-    click.option("--speed", type=click.FloatRange(1, 2), default=1.0, show_default=True, metavar="TIMES",
-                 help="Largest factor of speeding up or slowing down."),
-    click.option("--gain", type=click.FloatRange(min=0), default=6.0, show_default=True, metavar="DB",
-                 help="Largest change of level."),
-    click.option("--filter", type=click.FloatRange(min=0), default=6.0, show_default=True, metavar="DB",
-                 help="Largest change of level by frequency, as other microphones make."),
-    click.option("--noise", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="SHARE",
-                 help="Share of recordings with added noise, from white to brown."),
-    click.option("--snr", type=click.FloatRange(max=30), default=5.0, show_default=True, metavar="DB",
-                 help="Lowest signal-to-noise ratio; the highest is 30."),
-    click.option("--time-mask", type=click.FloatRange(min=0), default=0.3, show_default=True,
-                 metavar="SECONDS", help="Longest of two masked stretches."),
-    click.option("--frequency-mask", type=click.FloatRange(0, 1), default=0.15, show_default=True,
-                 metavar="SHARE", help="Widest of two masked bands, as a share of all bins."),
-)  # fmt: skip
 
-
-@command("audio", epilog=EXAMPLES + PATTERN_HELP)
+@command("audio", epilog=EXAMPLES + PATTERN_HELP + augmentation_help(AudioChanges))
 @data_options
 @network_options
 @with_defaults(recipe_options, batch=32, optimiser="adamw", weight_decay=0.01, dropout=0.3, ema=0.99)
-@change_options
+@augment_option
 @evaluation_options("--data", "what training on --data writes")
 @device_options
 @output_options
@@ -136,12 +116,13 @@ def audio(evaluating: bool, **options: Any) -> int:
             classifier, network, classes = read_audio(weights)
             return evaluate(_task(options, network, classes, weights), classifier, weights, options)
         require_fabric()
-        from ...pretrain.audio_changes import AudioChanges
         from ...pretrain.audio_network import AudioNetwork
 
         lrn = name == "fcn" and not options["no_lrn"]
         network = AudioNetwork(name, options["input"], lrn, options["pooling"], options["temperature"])
-        recipe = recipe_of(options, random=not start, augmentation=changes_of(AudioChanges, options))
+        recipe = recipe_of(
+            options, random=not start, augmentation=changes_of(AudioChanges, options["augment"])
+        )
         return train(_task(options, network), recipe, start, options)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...extract import DEFAULT_BACKBONE
+from ...pretrain.recipe import Augmentation, changes_of
 from ..cli.clip_options import labels_option
 from ..cli.completion import names
 from ..cli.framework import InputError, altered, command, group, json_result
@@ -17,7 +18,8 @@ from ..cli.options import backbone_option, detector_option
 from ..cli.settings_file import config_options
 from ..corpora.clips.found import counts_of
 from .options import (
-    changes_of,
+    augment_option,
+    augmentation_help,
     device_options,
     evaluation_options,
     output_options,
@@ -86,31 +88,19 @@ network_options = group(
                  metavar="SHARE", help="Share of the teachers in each label."),
 )  # fmt: skip
 
-change_options = group(
-    "Augmentation",
-    click.option("--no-flip", is_flag=True, help="Never mirror a face."),
-    click.option("--rotate", type=click.FloatRange(0, 180), default=15.0, show_default=True,
-                 metavar="DEGREES", help="Largest rotation, either way."),
-    click.option("--scale", type=click.FloatRange(min=1), default=1.2, show_default=True, metavar="TIMES",
-                 help="Largest factor of enlarging or shrinking."),
-    click.option("--shift", type=click.FloatRange(0, 1), default=0.08, show_default=True, metavar="SHARE",
-                 help="Largest shift, relative to the picture's side."),
-    click.option("--light", type=click.FloatRange(min=0), default=0.3, show_default=True, metavar="STRENGTH",
-                 help="Strength of changes in contrast, brightness and side light."),
-    click.option("--blur", type=click.FloatRange(min=0), default=0.8, show_default=True, metavar="PIXELS"),
-    click.option("--noise", type=click.FloatRange(min=0), default=6.0, show_default=True, metavar="LEVELS"),
-    click.option("--erase", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="SHARE",
-                 help="Share of pictures in which a rectangle is erased."),
+small_size_option = group(
+    "Training",
     click.option("--small-size", type=click.IntRange(min=0), default=0, metavar="PIXELS",
                  help="Train the first 60 % of the epochs on smaller pictures, which is faster."),
 )  # fmt: skip
 
 
-@command("face", epilog=EXAMPLES)
+@command("face", epilog=EXAMPLES + augmentation_help(Augmentation))
 @data_options
 @network_options
 @recipe_options
-@change_options
+@small_size_option
+@augment_option
 @evaluation_options("--data", "the embedded network")
 @group(
     "Evaluation",
@@ -137,12 +127,11 @@ def face(evaluating: bool, **options: Any) -> int:
             return evaluate(_task(options, spec, classes, weights), classifier, weights, options)
         require_fabric()
         from ...extract.backbones import get
-        from ...pretrain.recipe import Augmentation
 
         if options["head_only"] and options["teacher"]:
             raise InputError("--teacher teaches a whole network: leave it out, or --head-only")
         name, _, start = options["backbone"].partition("@")
-        changes = changes_of(Augmentation, options, flip=not options["no_flip"])
+        changes = changes_of(Augmentation, options["augment"])
         recipe = recipe_of(options, random=not start, augmentation=changes)
         return train(_task(options, get(name)), recipe, start, options)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from ...pretrain.recipe import TrainingRecipe
-
-Changes = TypeVar("Changes", bound="DataclassInstance")
 
 
 def with_defaults(options: Decorator, **values: Any) -> Decorator:
@@ -98,6 +96,21 @@ output_options = group(
 )  # fmt: skip
 
 
+augment_option = group(
+    "Augmentation",
+    click.option("--augment", default="", metavar="NAME=VALUE,…",
+                 help="Settings of the augmentation, such as noise=0.2,shift=0; see below."),
+)  # fmt: skip
+
+
+def augmentation_help(kind: type[DataclassInstance]) -> str:
+    """What ``--augment`` takes, with the defaults."""
+    lines = [
+        f"  {f'{each.name}={str(each.default).lower()}':20} {each.metadata['means']}" for each in fields(kind)
+    ]
+    return "\n".join(["", "\b", "Augmentation, and what --augment may change:", *lines, ""])
+
+
 def evaluation_options(data: str, default: str) -> Decorator:
     """``--evaluate`` and ``--weights``.
 
@@ -133,9 +146,3 @@ def recipe_of(options: Mapping[str, Any], random: bool, augmentation: Any) -> Tr
     own = {each.name for each in fields(TrainingRecipe)} & {*options}
     settings = {name: options[name] for name in own}
     return TrainingRecipe(**settings, learning_rate=rate, augmentation=augmentation)
-
-
-def changes_of(kind: type[Changes], options: Mapping[str, Any], **others: Any) -> Changes:
-    """The augmentation that options of the names of its settings say."""
-    own = {each.name for each in fields(kind)} & {*options}
-    return kind(**{name: options[name] for name in own}, **others)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...pretrain.recipe import SegmentChanges, changes_of
 from ..cli.framework import InputError, altered, command, group, json_result, together
 from ..cli.options import backbone_option, store_option
 from ..cli.settings_file import config_options
 from ..stores import open_store
 from .options import (
-    changes_of,
+    augment_option,
+    augmentation_help,
     chosen_subjects,
     device_options,
     evaluation_options,
@@ -43,7 +45,7 @@ EXAMPLES = """
 Examples:
   avemo-extract RML/ --segments --store features
   avemo pretrain segments --store features --backbone vgg19@vgg19-dcbb9e9d.pth --held-out-subjects s1,s2
-  avemo pretrain segments --backbone ferresnet --batch 64 --time-mask 0 --out mfcc.safetensors
+  avemo pretrain segments --backbone ferresnet --batch 64 --augment time_mask=0 --out mfcc.safetensors
   avemo pretrain segments --evaluate --weights mfcc.safetensors --held-out-subjects s1,s2
   avemo-extract RML/ --segment-backbone ferresnet@mfcc.safetensors --store features
 
@@ -66,23 +68,13 @@ data_options = together(
     speaker_options,
 )
 
-change_options = group(
-    "Augmentation",
-    click.option("--shift", type=click.IntRange(0, 32), default=4, show_default=True, metavar="FRAMES",
-                 help="Largest shift in time, in frames of 10 ms."),
-    click.option("--time-mask", type=click.FloatRange(min=0), default=0.1, show_default=True,
-                 metavar="SECONDS", help="Longest of two masked stretches; at most a fifth of a segment."),
-    click.option("--coefficient-mask", type=click.FloatRange(0, 1), default=0.1, show_default=True,
-                 metavar="SHARE", help="Widest of two masked bands, as a share of the 64 coefficients."),
-)  # fmt: skip
 
-
-@command("segments", epilog=EXAMPLES)
+@command("segments", epilog=EXAMPLES + augmentation_help(SegmentChanges))
 @data_options
 @with_defaults(
     recipe_options, epochs=20, batch=32, optimiser="adamw", weight_decay=0.01, dropout=0.3, ema=0.99
 )
-@change_options
+@augment_option
 @evaluation_options("--store", "what training writes")
 @device_options
 @output_options
@@ -106,9 +98,10 @@ def segments(evaluating: bool, **options: Any) -> int:
             return evaluate(_task(options, spec, classes, weights), classifier, weights, options)
         require_fabric()
         from ...extract.backbones import get
-        from ...pretrain.segment_samples import SegmentChanges
 
-        recipe = recipe_of(options, random=not start, augmentation=changes_of(SegmentChanges, options))
+        recipe = recipe_of(
+            options, random=not start, augmentation=changes_of(SegmentChanges, options["augment"])
+        )
         return train(_task(options, get(name)), recipe, start, options)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ...pretrain.classifier import Classifier
     from ...pretrain.driver import Pretraining
-    from ...pretrain.evaluation import Verdict
+    from ...pretrain.evaluation import Performance
     from ...pretrain.recipe import TrainingRecipe
     from ...pretrain.task import Task
     from ...pretrain.training import EpochFigures
@@ -88,10 +88,10 @@ def train(task: Task, recipe: TrainingRecipe, start: str, options: Mapping[str, 
         return _say_skipped(task)
     fabric = make_fabric(options)
     precision = resolve_precision(options["precision"], fabric.device)
-    best, verdicts = job.run(fabric, precision, Terminal(), options["half"], options["licence"])
+    best, performances = job.run(fabric, precision, Terminal(), options["half"], options["licence"])
     if not fabric.is_global_zero:
         return 0
-    _tell(verdicts, f"held out, epoch {best}")
+    _tell(performances, f"held out, epoch {best}")
     keep_result(weights=str(out))
     click.echo(f"wrote {out} and {out.with_suffix('.json')}")
     return _say_skipped(task)
@@ -116,9 +116,9 @@ def evaluate(task: Task, classifier: Classifier, weights: Path, options: Mapping
         )
     samples = task.samples(TrainingRecipe(augmentation=task.changes()), rows, listener)
     computing = Computing(device, resolve_precision(options["precision"], device), listener)
-    verdicts = task.evaluated(classifier, samples, rows, computing)
+    performances = task.evaluated(classifier, samples, rows, computing)
     code = _say_skipped(task)
-    _tell(verdicts, of)
+    _tell(performances, of)
     return code
 
 
@@ -221,11 +221,11 @@ def _say_skipped(task: Task) -> int:
     return 1 if lines else 0
 
 
-def _tell(verdicts: Mapping[str, Verdict], of: str) -> None:
+def _tell(performances: Mapping[str, Performance], of: str) -> None:
     """Print calibration and confusion matrices; the last line has accuracy and UAR."""
-    for name, verdict in verdicts.items():
-        named = f"{name}, {of}" if len(verdicts) > 1 else of
-        found, summary, card = verdict.calibration, verdict.summary, verdict.as_card()
+    for name, performance in performances.items():
+        named = f"{name}, {of}" if len(performances) > 1 else of
+        found, summary, card = performance.calibration, performance.summary, performance.as_card()
         click.echo(
             f"calibration: cross entropy {found.loss:.3f}, error {found.error:.3f}; at a temperature of "
             f"{found.temperature:.2f}, fitted on these: {found.tempered_loss:.3f}, {found.tempered_error:.3f}"

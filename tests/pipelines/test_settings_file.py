@@ -20,8 +20,8 @@ ROUND = {
     "fuse train":
         "--preset zhou2021 --fusion am-fbp --lr 1e-05 --set lrn=no --set bias=off --set trunk-seconds=2",
     "fuse cv": "--folds kfold:3 --allow-same-subjects --session-pattern Ses\\d\"é --grid lr=1e-4|1e-3",
-    "pretrain face": "--data p/ --labels a=b,c=d --without x --without y --ema 0.9 --margin 0.2 --no-flip",
-    "pretrain audio": "--data . --gain 0 --frames 99",
+    "pretrain face": "--data p/ --labels a=b,c=d --without x --ema 0.9 --augment flip=false,blur=0",
+    "pretrain audio": "--data . --augment gain=0,frames=99",
     "pretrain segments": "--without Contempt --half",
 }  # fmt: skip
 

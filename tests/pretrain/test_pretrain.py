@@ -31,7 +31,7 @@ from avemo.pretrain.calibration import calibration
 from avemo.pretrain.card import empty_classifier, read_classifier, write_weights
 from avemo.pretrain.classifier import Classifier
 from avemo.pretrain.errors import PretrainError
-from avemo.pretrain.evaluation import Computing, Verdict, mean_probabilities, outputs
+from avemo.pretrain.evaluation import Computing, Performance, mean_probabilities, outputs
 from avemo.pretrain.packed import PackedPictures
 from avemo.pretrain.recipe import Augmentation, TrainingRecipe
 from avemo.pretrain.samples import FaceSamples, FeatureSamples
@@ -314,7 +314,7 @@ class TestLoop:
 class TestEvaluation:
     def test_figures_by_hand(self) -> None:
         said = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.6, 0.3, 0.1], [0, 0.4, 0.6]])
-        found = Verdict.of(CLASSES, np.eye(3)[[0, 0, 0, 2]], said).summary
+        found = Performance.of(CLASSES, np.eye(3)[[0, 0, 0, 2]], said).summary
         assert found.confusion.tolist() == [[2, 1, 0], [0, 0, 0], [0, 0, 1]]
         assert found.accuracy == 0.75
         assert found.recalls == {"Angry": pytest.approx(2 / 3), "Sad": 1.0}

@@ -24,11 +24,12 @@ from avemo.pipelines.cli.main import main
 from avemo.pipelines.corpora.clips.found import DatasetError
 from avemo.pipelines.pretrain.recordings import find_recordings
 from avemo.pretrain.audio_card import read_audio, start_from, write_audio
-from avemo.pretrain.audio_changes import AudioChanges, disturbed, kept, stretch
+from avemo.pretrain.audio_changes import disturbed, kept, stretch
 from avemo.pretrain.audio_inputs import INPUTS, input_named
 from avemo.pretrain.audio_network import AudioNetwork
 from avemo.pretrain.audio_samples import AudioSamples
 from avemo.pretrain.errors import PretrainError
+from avemo.pretrain.recipe import AudioChanges
 from avemo.pretrain.recordings import PackedRecordings, Recording, RecordingSet, pack_recordings, read_sound
 from avemo.pretrain.speakers import divided
 
@@ -489,7 +490,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestCommand:
     FCN = ("--backbone", "fcn", "--input", "logmel")
-    QUICK = (*FCN, "--frames", "80", "--batch", "4", "--dropout", "0", "--device", "cpu")
+    QUICK = (*FCN, "--augment", "frames=80", "--batch", "4", "--dropout", "0", "--device", "cpu")
 
     def run(self, *words: object, command: tuple[str, ...] = ("pretrain", "audio")) -> tuple[int, str]:
         result = CliRunner().invoke(main, [*command, *map(str, words)], prog_name="avemo")
@@ -524,7 +525,7 @@ class TestCommand:
 
     def test_alexnet_goes_into_stage_one(self, folder: Path, tmp_path: Path) -> None:
         out = tmp_path / "mine.safetensors"
-        words = ("--data", folder, "--out", out, "--epochs", "1", "--frames", "70", "--half")
+        words = ("--data", folder, "--out", out, "--epochs", "1", "--augment", "frames=70", "--half")
         code, text = self.run(*words, "--batch", "10", "--device", "cpu")
         assert code == 0, text
         one = tmp_path / "one"
@@ -555,6 +556,9 @@ class TestCommand:
             (("--backbone", "vgg"), "no audio network is called 'vgg'"),
             (("--backbone", "alexnet"), "alexnet reads spectrograms alone"),
             (("--backbone", "fcn@nowhere.pt"), "nowhere.pt"),
+            (("--augment", "speed=3"), "--augment speed=3: expected a number from 1 to 2"),
+            (("--augment", "frames=80.5"), "expected a whole number from 63 on"),
+            (("--augment", "blur=1"), "expected NAME=VALUE, of frames, shift, speed"),
             (("--labels", "Sad="), "names nothing; expected NAME=CLASS"),
             (("--without", "Sad"), "expected two classes or more"),
             (("--evaluate",), "there are no weights"),

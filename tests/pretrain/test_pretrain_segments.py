@@ -26,9 +26,9 @@ from avemo.extract.streams.segments import segment_vectors
 from avemo.pipelines.cli.main import main
 from avemo.pretrain.card import read_classifier
 from avemo.pretrain.errors import PretrainError
+from avemo.pretrain.recipe import SegmentChanges
 from avemo.pretrain.segment_samples import (
     PackedSegments,
-    SegmentChanges,
     SegmentSamples,
     changed,
     mean_of_clips,
