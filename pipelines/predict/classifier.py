@@ -14,6 +14,7 @@ from ...extract.backbones import WeightsError, load_backbone
 from ...extract.backbones.registry import get
 from ...extract.backbones.weights import CLASS_LAYER, load_state
 from ...extract.backbones.weights_folder import find, read_card
+from ...extract.networks import views_at_once
 from ...extract.plan import Plan
 from ...extract.views import ViewSet
 from ...extract.warp import warp
@@ -57,7 +58,7 @@ class FaceClassifier:
         self.temperature = float(told.get(views.name, 1.0))
         framed = window_transform(spec.window, CHIP_SIZE, spec.input_size)
         self._views = views
-        self.faces_at_once = max(1, Plan(device=device).views_at_once // len(views))
+        self.faces_at_once = max(1, views_at_once(Plan(device=device)) // len(views))
         self._matrices = compose(framed, views.matrices(CHIP_SIZE))
 
     @property

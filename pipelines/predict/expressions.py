@@ -12,9 +12,9 @@ import numpy as np
 
 from ...extract.decode.media import Media
 from ...extract.detectors import load_detector
+from ...extract.devices import torch_device
 from ...extract.errors import ClipError
 from ...extract.follow import FollowedFace, follow
-from ...extract.plan import Plan
 from ...extract.views import VIEW_SETS
 from ...fusion.features.corpus import end_of
 from ...fusion.features.windows import window_spans
@@ -244,8 +244,7 @@ def classifier_of(settings: PredictSettings) -> FaceClassifier:
     Raises:
         ExtractError: a setting that cannot be used.
     """
-    device = Plan(device=settings.device).torch_device
-    return _classifier(settings.backbone, settings.tta, device, settings.precision)
+    return _classifier(settings.backbone, settings.tta, torch_device(settings.device), settings.precision)
 
 
 def _named(

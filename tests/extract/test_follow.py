@@ -70,7 +70,7 @@ def test_a_face_that_moves_evenly_is_found_between(make_clip: MakeClip, tmp_path
 
 
 def test_with_every_frame_examined_it_is_the_track_of_stage_one(shared: Path) -> None:
-    from avemo.extract.clip import find_faces
+    from avemo.extract.streams.faces import find_faces
 
     media = Media(shared / "data/media/single_face.mp4", max_frames=6)
     faces, _ = find_faces(Plan(face_seconds=3.0), media)
