@@ -1,4 +1,4 @@
-"""The colours of all overlays, figures and pages, and one a class."""
+"""The colours of overlays, contact sheets and figures, and one for each class."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EMOTIONS = {
     "surprise": "#009e73",
 }
 SPARE = ("#3d93c7", "#9a6fd0", "#c0504d", "#5b9b3b", "#a0785a", "#2a9fa5")
-"""Of classes that are none of the seven emotions, in their order; they repeat where there are more."""
+"""For other classes, in their order; they repeat if there are more."""
 
 BLUE, VERMILLION, GREY = "#0072b2", "#d55e00", "#8a8a8a"
-"""Two things that are held against each other, and what they are held against (Okabe and Ito's)."""
+"""Two things that are compared, and a reference (Okabe and Ito's)."""
 
-GROUND, PANEL, INK, FAINT, LINE = "#14171b", "#22282f", "#eef0f2", "#a9b2bb", "#4a525b"
-"""A dark page: itself, what is set off from it, text, lesser text, and lines."""
+GROUND, PANEL, TRACK, INK, FAINT, LINE = "#14171b", "#22282f", "#343841", "#eef0f2", "#a9b2bb", "#4a525b"
+"""A dark picture: itself, panels, the tracks of bars, text, lesser text, and lines."""
 
 FACE, NO_FACE, POINT, SPEECH, SILENCE = "#56b4e9", "#f0803c", "#f0e442", "#2fc79a", "#7c8690"
 """On a contact sheet: Okabe and Ito's, lighter, for the dark page."""

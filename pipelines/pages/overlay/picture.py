@@ -18,7 +18,7 @@ Rectangle = tuple[int, int, int, int]
 """``left, top, right, bottom`` in pixels, the latter two just outside."""
 Colour = tuple[int, int, int]
 
-GROUND, INK, FAINT, TRACK = map(rgb, (palette.GROUND, palette.INK, palette.FAINT, "#343841"))
+GROUND, INK, FAINT, TRACK = map(rgb, (palette.GROUND, palette.INK, palette.FAINT, palette.TRACK))
 SMALLEST = 240  # of a picture's shorter side; smaller ones are enlarged, so that the text beside them fits
 DIMMED = 0.35  # how bright the strip of time is where no face was seen
 
@@ -83,10 +83,11 @@ class OverlayLayout:
         return round(clipped[0]), round(clipped[1]), round(clipped[2]), round(clipped[3])
 
 
+@dataclass(eq=False)
 class Canvas:
     """Draws frames. The parts that do not change within a window are drawn once.
 
-    Args:
+    Attributes:
         classes: their names.
         values: ``[n, C]`` probabilities of the windows.
         notes: what to say of each window.
@@ -99,26 +100,17 @@ class Canvas:
         mark: a few words to stand in the picture throughout, if any.
     """
 
-    def __init__(
-        self,
-        classes: Sequence[str],
-        values: np.ndarray,
-        notes: Sequence[str],
-        has_face: np.ndarray,
-        has_sound: np.ndarray | None,
-        seconds: float,
-        window_at: Callable[[np.ndarray], np.ndarray],
-        mark: str = "",
-    ) -> None:
-        self._classes = classes
-        self._colours = [rgb(colour) for colour in class_colours(classes)]
-        self._has_sound = has_sound
-        self._mark = mark
-        self._values = values
-        self._notes = notes
-        self._has_face = has_face
-        self._seconds = seconds
-        self._window_at = window_at
+    classes: Sequence[str]
+    values: np.ndarray
+    notes: Sequence[str]
+    has_face: np.ndarray
+    has_sound: np.ndarray | None
+    seconds: float
+    window_at: Callable[[np.ndarray], np.ndarray]
+    mark: str = ""
+
+    def __post_init__(self) -> None:
+        self._colours = [rgb(colour) for colour in class_colours(self.classes)]
         self._layout: OverlayLayout | None = None
         self._ground = lru_cache(maxsize=2)(self._draw_ground)
 
@@ -131,9 +123,9 @@ class Canvas:
             seconds: its time.
         """
         if self._layout is None:
-            self._layout = OverlayLayout.of(image.shape[1], image.shape[0], len(self._classes))
+            self._layout = OverlayLayout.of(image.shape[1], image.shape[0], len(self.classes))
         layout = self._layout
-        window = int(self._window_at(np.array(seconds)))
+        window = int(self.window_at(np.array(seconds)))
         ground, tag = self._ground(layout, window)
         canvas = ground.copy()
         left, top, right, bottom = layout.picture
@@ -142,9 +134,9 @@ class Canvas:
         canvas[top:bottom, left:right] = image if fits else cv2.resize(image, size)
         if box is not None:
             self._draw_box(canvas, layout, layout.box(box, image.shape), tag, window)
-        if self._mark:
+        if self.mark:
             self._draw_mark(canvas, layout)
-        self._draw_hand(canvas, layout, seconds / self._seconds)
+        self._draw_hand(canvas, layout, seconds / self.seconds)
         return canvas
 
     def _draw_box(
@@ -163,18 +155,18 @@ class Canvas:
 
     def _colour(self, window: int) -> Colour:
         """The colour of what a window is told to be."""
-        return self._colours[int(self._values[window].argmax())] if self._has_face[window] else FAINT
+        return self._colours[int(self.values[window].argmax())] if self.has_face[window] else FAINT
 
     def _heading(self, window: int) -> str:
-        if self._has_face[window]:
-            return self._classes[int(self._values[window].argmax())]
-        if self._has_sound is None:
+        if self.has_face[window]:
+            return self.classes[int(self.values[window].argmax())]
+        if self.has_sound is None:
             return "no face"
-        return "no face: sound only" if self._has_sound[window] else "no face, no sound: a guess"
+        return "no face: sound only" if self.has_sound[window] else "no face, no sound: a guess"
 
     def _draw_mark(self, canvas: np.ndarray, layout: OverlayLayout) -> None:
         left, top, right, bottom = layout.picture
-        mark = _fitting_tag(self._mark, layout.em, FAINT, right - left)
+        mark = _fitting_tag(self.mark, layout.em, FAINT, right - left)
         height, width = mark.shape[:2]
         if height <= bottom - top:
             canvas[bottom - height : bottom, left : left + width] = mark
@@ -188,24 +180,24 @@ class Canvas:
 
     def _draw_ground(self, layout: OverlayLayout, window: int) -> tuple[np.ndarray, np.ndarray]:
         """The canvas without its picture, and the tag of the face's box."""
-        values = self._values[window]
+        values = self.values[window]
         best = int(values.argmax())
-        name, certain = self._classes[best], f"{values[best]:.0%}"
+        name, certain = self.classes[best], f"{values[best]:.0%}"
         page = Image.new("RGB", layout.size, GROUND)
         draw = ImageDraw.Draw(page)
         left, top, right, _ = layout.panel
         em = layout.em
         width = right - left - 2 * em
-        size = (1.7 if self._has_face[window] else 1.2) * em
+        size = (1.7 if self.has_face[window] else 1.2) * em
         _write(draw, (left + em, top + em // 2), self._heading(window), size, self._colour(window), width)
-        _write(draw, (left + em, top + round(2.5 * em)), self._notes[window], 0.9 * em, FAINT, width)
+        _write(draw, (left + em, top + round(2.5 * em)), self.notes[window], 0.9 * em, FAINT, width)
         for number, (x0, y0, x1, y1) in enumerate(layout.bars):
-            seen = bool(self._has_face[window])
+            seen = bool(self.has_face[window])
             ink = INK if number == best and seen else FAINT
             shown = f"{values[number]:.0%}"
             room = width - font(em).getlength(shown) - em // 2
             above = y0 - round(1.35 * em)
-            _write(draw, (x0, above), self._classes[number], em, ink, room)
+            _write(draw, (x0, above), self.classes[number], em, ink, room)
             draw.text((x1, above), shown, ink, font(em), anchor="ra")
             draw.rectangle((x0, y0, x1 - 1, y1 - 1), TRACK)
             filled = layout.bar(number, float(values[number]))
@@ -214,8 +206,8 @@ class Canvas:
                 draw.rectangle((x0, y0, filled[2] - 1, y1 - 1), colour)
         canvas = np.array(page)
         x0, y0, x1, y1 = layout.strip
-        columns = self._window_at((np.arange(x1 - x0) + 0.5) / (x1 - x0) * self._seconds)
-        strip = strip_of_time(self._values[columns], self._has_face[columns], y1 - y0, self._colours)
+        columns = self.window_at((np.arange(x1 - x0) + 0.5) / (x1 - x0) * self.seconds)
+        strip = strip_of_time(self.values[columns], self.has_face[columns], y1 - y0, self._colours)
         canvas[y0:y1, x0:x1] = strip
         return canvas, _tag(f"{name} {certain}", em, self._colour(window))
 
