@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from avemo.cache.store import FeatureStore
 from avemo.fusion.evaluation.scores import Scores
-from avemo.pipelines.fuse.predict import predict
+from avemo.pipelines.cli.fuse.predict import predict
 
 FIRST = Path(__file__).parent / "data" / "first-release"
 

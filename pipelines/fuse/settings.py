@@ -100,3 +100,26 @@ class EnsembleSettings:
     out: Path | None = None
     team: str | None = None
     overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Runs, and a store or clips that they score; ``dataset`` holds the fields of a
+    :class:`avemo.pipelines.stage_one.ClipFolder`, where clips are found."""
+
+    paths: tuple[Path, ...]
+    store: Path | None = None
+    split: str | None = None
+    out: Path = Path("scores.csv")
+    overlay: Path | None = None
+    timeline: Path | None = None
+    window: float | None = None
+    hop: float | None = None
+    backbones: tuple[str, ...] = ()
+    audio_backbones: tuple[str, ...] = ()
+    segment_backbones: tuple[str, ...] = ()
+    detector: str | None = None
+    device: str = "auto"
+    workers: int = 0
+    overwrite: bool = False
+    dataset: Mapping[str, Any] = field(default_factory=dict)

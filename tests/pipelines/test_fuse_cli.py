@@ -346,7 +346,7 @@ def test_exit_codes() -> None:
 
 
 def test_help_is_light_and_names_everything() -> None:
-    modules = "train, cv, ensemble; from avemo.pipelines.fuse import predict, tables"
+    modules = "train, cv, ensemble, predict, heads"
     heavy = "{'torch', 'numpy', 'h5py', 'sklearn', 'joblib', 'tqdm'}"
     code = (
         f"import sys; from avemo.pipelines.cli.fuse import {modules}; assert not {heavy} & {{*sys.modules}}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
+from textwrap import fill
 from typing import Any, TypeVar
 
 import click
@@ -33,12 +34,18 @@ PART = re.compile(r"(\d*) *\*? *([a-z][\w-]*)")
 PAPER = "2am-fbp + 4g-fbp"
 Settings = TypeVar("Settings", bound=HeadTraining)
 
-FEATURES_HELP = """
+
+def _listed(name: str, features: Sequence[str]) -> str:
+    """A line or two of features, for ``--help``."""
+    return fill(" ".join(features[1:]), 82, initial_indent=f"  {name:<8}", subsequent_indent=" " * 10)
+
+
+FEATURES_HELP = f"""
 \b
-Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best it has):
-  visual  basic f-mean f-meanstd f-meanstd-2 f-normfft f-ar-mean:A+B markers
-  audio   alexnet alexnet-logmel functionals logmel logmel-stats mfcc-stats mfcc-vectors
-          spectrogram spectrogram-stats
+Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best it has;
+f-ar-mean:A+B joins two backbones):
+{_listed("visual", VISUAL)}
+{_listed("audio", AUDIO)}
 """
 
 
