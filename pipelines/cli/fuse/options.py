@@ -37,7 +37,8 @@ Settings = TypeVar("Settings", bound=HeadTraining)
 
 def _listed(name: str, features: Sequence[str]) -> str:
     """A line or two of features, for ``--help``."""
-    return fill(" ".join(features[1:]), 82, initial_indent=f"  {name:<8}", subsequent_indent=" " * 10)
+    text, start = " ".join(features[1:]), f"  {name:<8}"
+    return fill(text, 82, break_on_hyphens=False, initial_indent=start, subsequent_indent=" " * len(start))
 
 
 FEATURES_HELP = f"""
