@@ -52,7 +52,7 @@ class ShownClip:
 
 
 @dataclass(frozen=True)
-class ClipPictures:
+class FilmStrip:
     """Frames and the spectrogram of a clip, as data URLs.
 
     Attributes:
@@ -92,7 +92,7 @@ def most_telling(scores: Scores) -> list[ShownClip]:
     return sorted(wrong, key=lambda clip: clip.of_truth or 0.0)[:WRONG] + list(best.values())[:SURE]
 
 
-def pictures_of(store: FeatureStore, row: Row) -> ClipPictures:
+def pictures_of(store: FeatureStore, row: Row) -> FilmStrip:
     """Frames of a clip from its file, its spectrogram from the store."""
     from ....cache.errors import StoreError
     from ....extract.decode.media import Media
@@ -103,17 +103,17 @@ def pictures_of(store: FeatureStore, row: Row) -> ClipPictures:
         spectrogram, top_hz, heard = _spectrogram(store, row)
         seconds = max(_seen_until(store, row), heard) or 1.0
     except StoreError as error:
-        return ClipPictures(reason=str(error))
+        return FilmStrip(reason=str(error))
     times = [seconds * (i + 0.5) / THUMBS for i in range(THUMBS)]
     try:
         if not row.clip.path:
             raise ClipError("the store does not know its file")
         images = Media(row.clip.path).pictures_at(times)
     except (ClipError, OSError) as error:
-        return ClipPictures(seconds, reason=str(error), spectrogram=spectrogram, top_hz=top_hz)
+        return FilmStrip(seconds, reason=str(error), spectrogram=spectrogram, top_hz=top_hz)
     thumbs = {time: inlined(jpeg(image, HEIGHT)) for time, image in zip(times, images, strict=True)}
     small = inlined(jpeg(images[THUMBS // 2], SMALL))
-    return ClipPictures(seconds, thumbs, small, "", spectrogram, top_hz)
+    return FilmStrip(seconds, thumbs, small, "", spectrogram, top_hz)
 
 
 def _seen_until(store: FeatureStore, row: Row) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .clips import ClipPictures, pictures_of
+from .clips import FilmStrip, pictures_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ class Seen:
         notes: what is missing and why.
     """
 
-    pictures: dict[Key, ClipPictures] = field(default_factory=dict)
+    pictures: dict[Key, FilmStrip] = field(default_factory=dict)
     attention: dict[Key, dict[str, AttentionOverTime]] = field(default_factory=dict)
     factors: dict[Key, float] = field(default_factory=dict)
     planes: dict[str, np.ndarray] = field(default_factory=dict)
