@@ -15,9 +15,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import inf
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ....cache.clips import Clip
 from .found import (
@@ -54,8 +54,7 @@ OTHER_WEARS = "the other speaker of the dialog wears the markers"
 NO_RECORDING = "dialog/MOCAP_rotated has no recording of the dialog"
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """A sentence as evaluated: its seconds in the dialog, and the code of the emotion that most named."""
 
     start: float
@@ -65,24 +64,18 @@ class Turn:
 
 @dataclass
 class Evaluation:
-    """The turns of a dialog by sentence, and what is wrong with the rest.
+    """The evaluation of a dialog.
 
     Attributes:
+        turns: sentence → its turn.
         unusable: sentence → why its turn cannot be used.
-        broken: numbers of lines that tell of no sentence.
-        reason: why there is none at all.
+        otherwise: why any other sentence has none.
     """
 
     name: str
     turns: dict[str, Turn] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
-    broken: list[int] = field(default_factory=list)
-    reason: str = ""
-
-    def why_not(self, sentence: str) -> str:
-        """Why there is no turn of a sentence."""
-        lines = f" (line {self.broken[0]} cannot be read)" if self.broken else ""
-        return self.reason or self.unusable.get(sentence) or f"{self.name} has no turn of that name{lines}"
+    otherwise: str = ""
 
 
 def find_iemocap(tree: Tree, scheme: Scheme) -> FoundClips:
@@ -119,7 +112,7 @@ def find_iemocap(tree: Tree, scheme: Scheme) -> FoundClips:
         evaluation = evaluations[paths[file]]
         turn = evaluation.turns.get(file.stem)
         if turn is None:
-            problems.append(LeftOut(str(file), evaluation.why_not(file.stem)))
+            problems.append(LeftOut(str(file), evaluation.unusable.get(file.stem, evaluation.otherwise)))
         elif turn.emotion not in labels:
             others[OTHERS.get(turn.emotion, turn.emotion)] += 1
         else:
@@ -191,40 +184,44 @@ def _span(dialog: Path, match: re.Match[str], turn: Turn) -> MarkerSpan:
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """The turns of a dialog: lines ``[start - end]<tab>sentence<tab>emotion<tab>[v, a, d]``, others passed
-    over. What cannot be read costs its own sentence."""
+    """Reads lines ``[start - end]<tab>sentence<tab>emotion<tab>[v, a, d]``; others are skipped.
+
+    A line that cannot be read costs its own sentence.
+    """
     found = Evaluation(f"EmoEvaluation/{path.name}")
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
-        found.reason = f"{found.name} cannot be read: {error.strerror}"
+        found.otherwise = f"{found.name} cannot be read: {error.strerror}"
         return found
     if len(content) > LARGEST:
-        found.reason = f"{found.name} has more than {LARGEST >> 20} MiB, so it is no evaluation of a dialog"
+        found.otherwise = f"{found.name} has more than {LARGEST >> 20} MiB, so it is not an evaluation"
         return found
-    for number, line in enumerate(content.decode(errors="replace").splitlines(), start=1):
-        if line.startswith("["):
-            _take(found, number, f"{line}\n")
+    found.otherwise = f"{found.name} has no turn of that name"
+    lines = content.decode(errors="replace").splitlines()
+    broken = []
+    for number, line in enumerate(lines, start=1):
+        match = TURN.match(f"{line}\n")
+        if match:
+            _take(found, number, match)
+        elif line.startswith("["):
+            broken.append(number)
+    if broken:
+        found.otherwise += f" (line {broken[0]} cannot be read)"
     return found
 
 
-def _take(found: Evaluation, number: int, line: str) -> None:
-    match = TURN.match(line)
-    if not match:
-        found.broken.append(number)
-        return
-    name = match[3]
+def _take(found: Evaluation, number: int, match: re.Match[str]) -> None:
+    start, end, name, emotion = match.groups()
     try:
-        turn = Turn(float(match[1]), float(match[2]), match[4])
+        turn = Turn(float(start), float(end), emotion)
     except ValueError:
-        turn = Turn(0, 0, "")
-    if not (isfinite(turn.start) and isfinite(turn.end) and turn.start < turn.end):
-        found.unusable[name] = f"{found.name} line {number}: from {match[1]} to {match[2]} is no time"
-    elif found.turns.get(name, turn) != turn:
+        turn = Turn(0, 0, emotion)
+    if not turn.start < turn.end < inf:
+        found.unusable[name] = f"{found.name} line {number}: from {start} to {end} is no time"
+    elif found.turns.setdefault(name, turn) != turn:
         found.unusable[name] = f"{found.name} has several turns of that name"
-    else:
-        found.turns[name] = turn
     if name in found.unusable:
         found.turns.pop(name, None)
 
