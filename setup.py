@@ -49,6 +49,7 @@ setup(
         "avemo.extract.backbones": ["data/*"],
         "avemo.pipelines.corpora.clips": ["*.toml"],
         "avemo.pipelines.pages": ["templates/*"],
+        "avemo.pipelines.recipes": ["*.toml"],
     },
     install_requires=requirements(),
     extras_require={

@@ -24,6 +24,11 @@ def open_store(path: Path) -> FeatureStore:
     return store
 
 
+def is_store(path: Path) -> bool:
+    """Whether a folder is a store, and not one of clips."""
+    return (path / "store.json").is_file()
+
+
 def say_damage(store: FeatureStore) -> None:
     """Warn of journal lines that make no sense and are left out."""
     if store.senseless:

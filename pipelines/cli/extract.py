@@ -131,9 +131,26 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
 )
 @json_result
 @config_options
-def main(
+def main(**options: Any) -> int:
+    """Turn the video clips in the folder CLIPS into features.
+
+    Tracks the main face of each clip, runs face networks over views of it, turns the sound into
+    spectrograms, and keeps everything in a feature store. Stored features are not computed again. If a
+    run is stopped, the same command continues it.
+    """
+    if not (options["segments"] or options["segment_backbones"]):
+        refuse_idle({"vad": "it finds the speech for segments; add --segments"})
+    settings = settings_of(**options)
+    done = extract(settings, _Watched())
+    _summarise(settings.store, done)
+    keep_result(no_longer_there=[str(clip) for clip in done.gone], pruned=settings.prune)
+    return 0 if done.whole else 1
+
+
+def settings_of(
     clips: Path,
     store: Path,
+    *,
     tta: tuple[str, ...],
     backbones: tuple[str, ...],
     audio_backbones: tuple[str, ...],
@@ -150,16 +167,8 @@ def main(
     prune: bool,
     replace: bool,
     **source: Any,
-) -> int:
-    """Turn the video clips in the folder CLIPS into features.
-
-    Tracks the main face of each clip, runs face networks over views of it, turns the sound into
-    spectrograms, and keeps everything in a feature store. Stored features are not computed again. If a
-    run is stopped, the same command continues it.
-    """
-    segments = segments or bool(segment_backbones)
-    if not segments:
-        refuse_idle({"vad": "it finds the speech for segments; add --segments"})
+) -> ExtractSettings:
+    """What the options ask for."""
     from ...extract.plan import Plan
 
     plan = Plan(
@@ -171,15 +180,11 @@ def main(
         device=device,
         precision=precision,
         batch=batch,
-        segments=segments,
+        segments=segments or bool(segment_backbones),
         segment_backbones=tuple(dict.fromkeys(segment_backbones)),
         voice_activity=vad,
     )
-    settings = ExtractSettings(ClipFolder(clips, **source), plan, store, workers, part, prune, replace)
-    done = extract(settings, _Watched())
-    _summarise(store, done)
-    keep_result(no_longer_there=[str(clip) for clip in done.gone], pruned=prune)
-    return 0 if done.whole else 1
+    return ExtractSettings(ClipFolder(clips, **source), plan, store, workers, part, prune, replace)
 
 
 class _Watched(Printed):

@@ -11,13 +11,11 @@ COMMANDS = {
     "extract": ("extract:main", "Extract features from clips into a store (also: avemo-extract)."),
     "fuse": ("fuse:main", "Train heads on a store, score clips, make ensembles (also: avemo-fuse)."),
     "predict": ("predict:predict", "Name the expressions in any film, without training."),
-    "emotiw2019": (
-        "emotiw2019:emotiw2019",
-        "AFEW to the ensemble of a 2019 challenge submission.",
-    ),
+    "recipe": ("recipe:recipe", "Run a paper's recipe, and put the results beside its figures."),
+    "emotiw2019": ("recipe:emotiw2019", "AFEW to the ensemble of a 2019 challenge submission."),
     "datasets": ("datasets:datasets", "List the known data sets, and check a folder of one."),
     "interspeech2019": (
-        "interspeech2019:interspeech2019",
+        "recipe:interspeech2019",
         "Clips in segments, an LSTM over each: the tables of a 2019 paper.",
     ),
     "preview": (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,32 +41,64 @@ def read(path: Path, context: click.Context) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read, or a key or value cannot be used.
     """
+    return checked(toml(path), context, str(path))
+
+
+def toml(path: Path) -> dict[str, Any]:
+    """What a file of TOML says.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"{path} is not TOML: {error}") from error
+
+
+def checked(found: Mapping[str, Any], context: click.Context, where: str) -> dict[str, Any]:
+    """Settings by the names of the command's parameters; a key is either name of an option.
+
+    Raises:
+        InputError: a key or value cannot be used.
+    """
     options = settable(context.command)
+    by_name = {option.name: option for option in options.values()}
     settings = {}
     for key, value in found.items():
-        if key not in options:
-            near = difflib.get_close_matches(key, options, 1)
-            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(options)}"
-            raise InputError(f"{path}: {context.command.name} has no option {key!r}; {hint}")
-        option = options[key]
+        option = options.get(key) or by_name.get(key)
+        if option is None:
+            hint = nearest(key, options)
+            raise InputError(f"{where}: {context.command.name} has no option {key!r}; {hint}")
         if option.metavar == TABLE and isinstance(value, dict):
             texts = {name: each if isinstance(each, str) else literal(each) for name, each in value.items()}
             value = [f"{name}={text}" for name, text in texts.items()]
         wanted, fits = _expected(option, value)
         if not fits:
-            raise InputError(f"{path}: {key} = {literal(value)}: expected {wanted}")
-        settings[option.name or ""] = value
+            raise InputError(f"{where}: {key} = {literal(value)}: expected {wanted}")
         try:
             option.process_value(context, value)
         except click.BadParameter as error:
-            raise InputError(f"{path}: {key} = {literal(value)}: {error.message}") from error
+            raise InputError(f"{where}: {key} = {literal(value)}: {error.message}") from error
+        settings[option.name or ""] = value
     return settings
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """A hint for whoever wrote ``key``."""
+    known = list(known)
+    near = difflib.get_close_matches(key, known, 1)
+    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+
+
+def value_of(text: str) -> Any:
+    """A value as it is typed: as TOML would have it, or else a text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        return text
 
 
 def _expected(option: click.Option, value: Any) -> tuple[str, bool]:

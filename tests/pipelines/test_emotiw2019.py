@@ -24,17 +24,16 @@ from avemo.fusion.evaluation.calibration import temperature, tempered
 from avemo.fusion.evaluation.ensemble import average
 from avemo.fusion.evaluation.scores import Scores
 from avemo.fusion.training.runs import Run
-from avemo.pipelines.cli.emotiw2019 import VIEW_SETS
 from avemo.pipelines.cli.main import main
 from avemo.pipelines.corpora.clips.find import find_clips
 from avemo.pipelines.corpora.clips.folders import AFEW_CLASSES
 from avemo.pipelines.demo.set import DEMO_NOTE, claim, make
 from avemo.pipelines.fuse.priors import EMOTIW2019_TEST_COUNTS
-from avemo.pipelines.recipes.emotiw2019 import Line, as_markdown
+from avemo.pipelines.recipes.results import Line, write
 
 FEATURES = ["f-mean", "f-meanstd", "f-normfft", "f-meanstd-2", "f-ar-mean"]
 TITLES = ["F-Mean", "F-MeanStd", "F-NormFFT", "F-MeanStd-2", "F-AR-Mean"]
-PUBLISHED = ["62.14%", "63.70%", "61.35%", "62.40%", "62.92%"]
+PUBLISHED = ["62.14", "63.70", "61.35", "62.40", "62.92"]
 
 
 def recipe(*arguments: object) -> Result:
@@ -73,7 +72,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def fill(store: Path, afew: Path, backbones: tuple[str, ...], audio: tuple[str, ...]) -> None:
     """Random features under the very keys that extraction would give them."""
     rng = np.random.default_rng(0)
-    keys = keys_of(Plan(backbones=backbones, view_sets=VIEW_SETS, audio_backbones=audio, device="cpu"))
+    keys = keys_of(
+        Plan(backbones=backbones, view_sets=("default", "wide"), audio_backbones=audio, device="cpu")
+    )
     with FeatureStore(store, create=True) as opened, opened.writer() as writer:
         for clip in find_clips(afew).clips:
             centre = AFEW_CLASSES.index(clip.label) if clip.label else 0
@@ -147,17 +148,18 @@ def test_the_table_stands_beside_the_papers(done: tuple[Path, Result]) -> None:
     accuracies = [np.mean([t == p for t, p in zip(*pair, strict=True)])
                   for pair in zip(truths, predictions, strict=True)]  # fmt: skip
     names = [*TITLES, "mean of these 5", "mean of these 5, re-weighted"]
-    published = [*PUBLISHED, "-", "65.50%"]
+    published = [*PUBLISHED, "-", "65.50"]
     markdown = (out / "results.md").read_text()
     for name, accuracy, paper in zip(names, accuracies, published, strict=True):
-        assert f"| {name} | 14 | {accuracy:.2%} |" in markdown
+        assert f"| {name} | 14 | {100 * accuracy:.2f} |" in markdown
         assert any(line.startswith(name) and line.endswith(paper) for line in result.output.splitlines())
     with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["model"] for row in rows] == names
+    assert [row["run"] for row in rows] == names
     assert [float(row["accuracy"]) for row in rows] == pytest.approx(accuracies)
-    assert rows[0]["zhou2019_accuracy"] == "0.6214" and rows[-1]["zhou2019_accuracy"] == "0.655"
-    assert "mobilefacenet@affectnet and mobilefacenet@rafdb, sound by alexnet" in markdown
+    assert rows[0]["paper"] == "0.6214" and rows[-1]["paper"] == "0.655"
+    assert "f-ar-mean:mobilefacenet@affectnet+mobilefacenet@rafdb." in markdown
+    assert "sound: alexnet" in markdown and "IR50 trained on AffectNet" in markdown
 
 
 def test_a_second_call_does_nothing_again(done: tuple[Path, Result], afew: Path, weights: list[str]) -> None:
@@ -177,13 +179,13 @@ def test_one_backbone_makes_four_features(afew: Path, tmp_path: Path) -> None:
     fill(tmp_path / "features", afew, (DEFAULT_BACKBONE,), ())
     result = recipe(afew, "--out", tmp_path, "--prior", "train", "--members", 2)
     assert result.exit_code == 0, result.output
-    assert "F-AR-Mean is left out" in result.output
+    assert "left out: F-AR-Mean: it reads a second backbone" in result.stderr
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == sorted(FEATURES[:4])
     assert Run(tmp_path / "runs/f-mean").members == 2
     markdown = (tmp_path / "results.md").read_text()
-    assert "log-Mel statistics in place of the paper's AlexNet" in markdown
+    assert "Used here, sound: logmel-stats." in markdown
     assert "the training labels' counts" in markdown
-    assert "65.50%" not in markdown
+    assert "65.50" not in markdown
 
 
 def test_validation_clips_that_were_trained_on_validate_nothing(afew: Path, tmp_path: Path) -> None:
@@ -191,7 +193,7 @@ def test_validation_clips_that_were_trained_on_validate_nothing(afew: Path, tmp_
     result = recipe(afew, "--out", tmp_path, "--fit-on", "train+val", "--prior", "none")
     assert result.exit_code == 0, result.output
     assert "nothing to validate on" in (tmp_path / "results.md").read_text()
-    assert "| F-Mean | - | - | - | 62.14% |" in (tmp_path / "results.md").read_text()
+    assert "| F-Mean | - | - | - | 62.14 |" in (tmp_path / "results.md").read_text()
     card = json.loads((tmp_path / "runs/f-mean/run.json").read_text())
     assert sum(card["train_counts"].values()) == 28
 
@@ -202,7 +204,12 @@ def test_wrong_input_is_told(afew: Path, tmp_path: Path) -> None:
         assert result.exit_code == 2, result.output
         return " ".join(result.output.split())
 
-    assert "3 backbones given" in refused(afew, "--out", tmp_path, *["--backbone", "dlib"] * 3)
+    three = [word for name in ("dlib", "ferresnet", "ferplusnet") for word in ("--backbone", name)]
+    assert "3 backbones given" in refused(afew, "--out", tmp_path / "out", *three)
+    assert "--folds would do nothing" in refused(afew, "--out", tmp_path / "out", "--folds", "subject")
+    assert "--segment-backbone would do nothing" in refused(
+        afew, "--out", tmp_path / "out", "--segment-backbone", "dlib"
+    )
     assert "no detector 'x'" in refused(afew, "--out", tmp_path / "out", "--detector", "x")
     assert "needs a weights file" in refused(afew, "--out", tmp_path / "out", "--audio-backbone", "alexnet")
     (tmp_path / "clips").mkdir()
@@ -211,10 +218,11 @@ def test_wrong_input_is_told(afew: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_markdown_has_a_dash_where_nothing_is_known() -> None:
-    text = as_markdown([Line("one", 383, 0.5, 0.25, 0.6), Line("two")], ["A note."])
-    assert "A note.\n\n| model | clips |" in text
-    assert "| one | 383 | 50.00% | 25.00% | 60.00% |\n| two | - | - | - | - |\n" in text
+def test_a_line_without_clips_has_dashes_and_the_papers_figure(tmp_path: Path) -> None:
+    write("Title", [Line("one", paper=0.6)], ["A note."], tmp_path, matrices=False)
+    text = (tmp_path / "results.md").read_text()
+    assert "A note.\n\n| run | clips |" in text
+    assert "| one | - | - | - | 60.00 |\n" in text
 
 
 @pytest.mark.slow

@@ -20,8 +20,6 @@ from avemo.fusion.evaluation.scores import Scores
 from avemo.fusion.heads.encoders import ENCODERS
 from avemo.fusion.heads.registry import HEADS, build_head, settings_for
 from avemo.pipelines.cli.fuse import main
-from avemo.pipelines.fuse.settings import CrossValidationSettings
-from avemo.pipelines.fuse.tables import own_options
 
 from ..options import keys, without_idle
 
@@ -229,45 +227,6 @@ def test_a_grid_in_cross_validation_is_chosen_inside_each_fold(store: Path, tmp_
     assert "lambda_visual" in (out / "results.md").read_text()
 
 
-def test_a_table_of_the_papers(store: Path, tmp_path: Path) -> None:
-    def make(*more: object) -> str:
-        result = fuse("tables", *more, "--store", store, "--out", tmp_path, *QUICK, "--members", 2)
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    output = make("attention")
-    assert "9 of 9: transformer transformer" in output
-    written = (tmp_path / "attention.md").read_text()
-    lines = (tmp_path / "attention.csv").read_text().splitlines()
-    assert lines[0].startswith("system,accuracy,UAR") and len(lines) == 10
-    assert lines[1].split(",")[5] == "baseline" and lines[9].startswith("transformer transformer")
-    # the paper's own shape holds the same accuracies
-    shape = [line for line in written.splitlines() if line.startswith("| relation |")]
-    assert len(shape) == 1
-    for cell, row in zip(shape[0].split("|")[2:5], lines[4:7], strict=True):
-        assert cell.strip() == row.split(",")[1].split(" ")[0]
-    again = make("attention")
-    assert again.count("0 of 6 trainings to do") == 9
-    assert (tmp_path / "attention.md").read_text() == written
-    assert "ag-fbp, divided by its length" in make("family")
-
-
-def test_a_row_whose_feature_is_not_held_is_left_out_before_anything_is_trained(
-    store: Path, tmp_path: Path
-) -> None:
-    """On the store of README, which has no ``--tta meanstd2``, this trained for minutes and stopped."""
-    quick = ("--store", store, "--out", tmp_path / "out", *QUICK)
-    result = fuse("tables", "features", *quick)
-    assert result.exit_code == 0, result.output
-    assert "left out of features: f-meanstd-2: " in result.stderr
-    assert result.stderr.index("left out") < result.stderr.index("epoch")
-    written = (tmp_path / "out/features.md").read_text()
-    assert "Not made: f-meanstd-2: " in written and "| basic | " in written
-    wrong = fuse("tables", "features", "family", *quick, "--inner-folds", 2, "--grid", "factors=2|4")
-    assert wrong.exit_code == 2 and "the fusion m-fbp pools no whole clip" in wrong.output
-    assert "trainings to do" not in wrong.output
-
-
 def test_an_option_that_cannot_act_is_refused_and_told_why(store: Path, tmp_path: Path) -> None:
     def why(*arguments: object) -> str:
         call = [str(word) for word in (*arguments, "--store", store, "--out", tmp_path / "out")]
@@ -295,8 +254,6 @@ def test_an_option_that_cannot_act_is_refused_and_told_why(store: Path, tmp_path
     assert "--choose-by would do nothing: nothing is chosen" in why("cv", "--choose-by", "uar")
     assert "--session-pattern would do nothing" in why("cv", "--session-pattern", "x")
     assert "--set lrn would do nothing" in why("cv", "--set", "lrn=true")
-    assert "--fusion would do nothing: each row has its own" in why("tables", "--fusion", "concat")
-    assert "--set lstm would do nothing" in why("tables", "family", "--set", "lstm=4")
     assert "--set vote would do nothing" in why("train", "--fusion", "2g-fbp", "--set", "vote=mean")
     assert "--members would do nothing: --fusion names" in why("train", "--fusion", "2g-fbp", "--members", 3)
 
@@ -309,30 +266,6 @@ def test_an_option_of_some_heads_acts_in_those(store: Path, tmp_path: Path) -> N
     assert parts[0]["head"]["trunks"]["count"] == 3 and "trunks" not in parts[1]["head"]
     assert "no fusion 'nonsense'" in refused(store, tmp_path / "other", "--fusion", "g-fbp + nonsense")
     assert not (tmp_path / "other").exists()
-
-
-def test_clips_that_name_no_subject_are_divided_into_k_folds(tmp_path: Path) -> None:
-    path = tmp_path / "features"
-    sound = FeatureKey("logmel", {})
-    rng = np.random.default_rng(0)
-    with FeatureStore(path, create=True) as opened, opened.writer() as writer:
-        for i in range(8):
-            values = rng.normal(size=(70, 3, 40)).astype(np.float32)
-            clip = Clip(f"{i}", "all", label=("Angry", "Happy")[i % 2])
-            writer.add(clip, None, {"logmel": Outcome(sound, arrays={"logmel": values})})
-    result = fuse("tables", "fusion", "--store", path, "--out", tmp_path / "out", "--epochs", 1)
-    assert "Folds: kfold:4, since 8 of 8 clips name no subject to leave out." in result.output
-    assert "no table fusion: its baseline, concat, cannot be made here" in result.output
-
-
-def test_the_features_of_a_table_are_of_the_backbone_that_is_named() -> None:
-    def of(visual: str) -> CrossValidationSettings:
-        return CrossValidationSettings(visual=visual)
-
-    own = {"fusion": "fbp", "visual": "basic"}
-    assert own_options(of("f-mean:dlib"), own) == {"fusion": "fbp", "visual": "basic:dlib"}
-    assert own_options(of("auto"), own)["visual"] == "basic"
-    assert own_options(of("f-mean:dlib"), {"fusion": "fbp"}) == {"fusion": "fbp"}
 
 
 def test_members_of_several_heads_are_one_run(store: Path, tmp_path: Path) -> None:

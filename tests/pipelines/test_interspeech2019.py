@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +21,14 @@ from avemo.fusion.evaluation.metrics import summary
 from avemo.fusion.evaluation.scores import Scores
 from avemo.pipelines.cli.main import main
 from avemo.pipelines.corpora.clips.find import find_clips
-from avemo.pipelines.recipes.interspeech2019 import Result as Outcomes
+from avemo.pipelines.recipes.recipe import load
+from avemo.pipelines.recipes.results import confusion
+from avemo.pipelines.recipes.run import Done, lines_of
 
 CLASSES = ("Angry", "Happy", "Sad")
-QUICK = ("--epochs", 12, "--lstm", 6, "--hidden", 6, "--lr", 5e-3, "--workers", 1, "--device", "cpu")
+SMALL = [word for change in ("lstm=6", "hidden=6", "learning_rate=5e-3") for word in ("--set", change)]
+QUICK = ("--epochs", 12, *SMALL, "--workers", 1, "--device", "cpu")
+BY_SUBJECT, BY_CLIP = "runs/leave-one-subject-out", "runs/6-folds"
 
 
 def recipe(*arguments: object) -> Result:
@@ -80,46 +83,48 @@ def done(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, R
     """The whole recipe, carried out on features that were there."""
     out = tmp_path_factory.mktemp("out") / "segments"
     fill(out / "features", clips)
-    result = recipe(clips, "--manifest", clips / "clips.csv", "--out", out, "--folds", "subject,kfold:4")
+    result = recipe(clips, "--manifest", clips / "clips.csv", "--out", out)
     assert result.exit_code == 0, result.output
     return out, result
 
 
 def test_both_protocols_end_in_their_figures(done: tuple[Path, Result]) -> None:
     out, result = done
-    finals = re.findall(r"^accuracy (\d\.\d{3})  UAR (\d\.\d{3})(.*)$", result.stdout, re.MULTILINE)
-    for folder, final in zip(("cv-subject", "cv-kfold-4"), finals, strict=True):
+    with (out / "results.csv").open(newline="") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    for folder, name in ((BY_SUBJECT, "leave one subject out"), (BY_CLIP, "6 folds")):
         figures = summary(Scores.read(out / folder / "scores.csv"))
         assert figures.accuracy >= 0.8
-        assert final[:2] == (f"{figures.accuracy:.3f}", f"{figures.uar:.3f}")
-    assert finals[0][2] == "" and "same subjects in training and test" in finals[1][2]
-    card = json.loads((out / "cv-subject/run.json").read_text())["settings"]
+        assert float(rows[name]["accuracy"]) == figures.accuracy
+        assert f"{100 * figures.accuracy:.2f}" in result.stdout
+    assert rows["leave one subject out"]["marks"] == ""
+    assert rows["6 folds"]["marks"] == "same subjects in training and test"
+    card = json.loads((out / BY_SUBJECT / "run.json").read_text())["settings"]
     assert card["head"]["fusion"] == "segments" and card["head"]["segments"]["lstm"] == 6
     assert [card["features"][stream]["name"] for stream in ("visual", "audio")] == [
         "basic:ferresnet",
         "mfcc-stats",
     ]
+    assert card["training"]["batch"] == 8
 
 
-def test_the_tables_are_in_the_papers_shape(done: tuple[Path, Result]) -> None:
+def test_the_papers_figures_stand_beside(done: tuple[Path, Result]) -> None:
+    """Tables 1 and 2, of both data sets, since these clips are of neither."""
     out, result = done
     page = (out / "results.md").read_text()
-    figures = summary(Scores.read(out / "cv-subject/scores.csv"))
-    assert "## Leave one subject out (table 1)" in page
-    assert "## 4 folds (table 2) (same subjects in training and test)" in page
+    figures = summary(Scores.read(out / BY_SUBJECT / "scores.csv"))
     for line in (
-        "| RML | Priyasad et al. | 76.13% | - | - |",
-        "| eNTERFACE'05 | Seng et al. | 86.67% | - | - |",
+        "| leave one subject out: Priyasad et al., rml | - | - | - | 76.13 |",
+        "| 6 folds: Seng et al., enterface | - | - | - | 86.67 |",
+        f"| leave one subject out | 24 | {100 * figures.accuracy:.2f} | {100 * figures.uar:.2f} | - |",
+        "| 6 folds (same subjects in training and test) | 24 |",
+        "| % | Angry | Happy | Sad |",
     ):
         assert line in page
-    assert f"| avemo | {figures.accuracy:.2%} | {figures.uar:.2%} | 24 |" in page
-    assert "| % | Angry | Happy | Sad |" in page
-    assert all(part in result.stdout for part in ("98.70%", "faces by ferresnet", "results.csv"))
+    assert all(part in result.stdout for part in ("98.70", "faces: basic:ferresnet", "results.csv"))
     with (out / "results.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["folds"] for row in rows] == ["subject"] * 7 + ["kfold:4"] * 7
-    assert float(rows[6]["accuracy"]) == figures.accuracy and rows[6]["reference"] == "avemo"
-    with (out / "confusion-subject.csv").open(newline="") as file:
+        assert len([*csv.DictReader(file)]) == 14
+    with (out / "confusion-leave-one-subject-out.csv").open(newline="") as file:
         matrix = list(csv.reader(file))
     assert matrix[0] == ["true", *CLASSES]
     for name, *shares in matrix[1:]:
@@ -129,33 +134,30 @@ def test_the_tables_are_in_the_papers_shape(done: tuple[Path, Result]) -> None:
 
 def test_the_papers_own_data_sets_have_its_figures_alone_beside_them() -> None:
     scores = Scores((("all", "a"), ("all", "b")), ("An", "Sa"), np.array([[1, 0], [1, 0]]), ("An", "Sa"))
-    found = Outcomes("subject", "RML", scores).lines
-    assert [line[:3] for line in found[:3]] == [
-        ["RML", "Sarvestani et al.", 0.7203],
-        ["RML", "Zhang et al.", 0.7432],
-        ["RML", "Priyasad et al.", 0.7613],
+    run = Done(Path(), [scores], scores, {}, None)
+    done = {"leave one subject out": run, "6 folds": run}
+    lines, _ = lines_of(load("interspeech2019"), done, "none", "rml")
+    assert [(line.name.partition(": ")[2], line.paper) for line in lines[:4]] == [
+        ("Sarvestani et al., rml", 0.7203),
+        ("Zhang et al., rml", 0.7432),
+        ("Priyasad et al., rml", 0.7613),
+        ("", None),
     ]
-    assert found[3:] == [["RML", "avemo", 0.5, 0.5, 2]]
-    assert len(Outcomes("kfold:10", "eNTERFACE'05", scores).lines) == 4
-    assert len(Outcomes("group-kfold:3", "RML", scores).lines) == 1
-    assert Outcomes("kfold:10", "RML", scores).title == "10 folds (table 2)"
-    assert Outcomes("subject", "RML", scores).confusion == (
-        ["%", "An", "Sa"],
-        [["An", "100.00", "0.00"], ["Sa", "100.00", "0.00"]],
-    )
+    assert [line.paper for line in lines[4:]] == [0.8222, 0.9083, 0.9870, None]
+    assert confusion(scores) == (["%", "An", "Sa"], [["An", "100.00", "0.00"], ["Sa", "100.00", "0.00"]])
 
 
 def test_it_goes_on_where_it_stopped(done: tuple[Path, Result], clips: Path) -> None:
     out, _ = done
     before = (out / "results.csv").read_bytes()
-    (out / "cv-kfold-4/folds/fold-02-member-000.csv").unlink()
-    arguments = (clips, "--manifest", clips / "clips.csv", "--out", out, "--folds", "subject,kfold:4")
+    (out / BY_CLIP / "folds/fold-02-member-000.csv").unlink()
+    arguments = (clips, "--manifest", clips / "clips.csv", "--out", out)
     again = recipe(*arguments)
     assert again.exit_code == 0, again.output
     assert "nothing to do, all 24 clips" in again.output
-    assert "0 of 4 trainings to do" in again.output and "1 of 4 trainings to do" in again.output
+    assert "0 of 4 trainings to do" in again.output and "1 of 6 trainings to do" in again.output
     assert (out / "results.csv").read_bytes() == before
-    other = recipe(*arguments, "--vote", "mean")
+    other = recipe(*arguments, "--set", "vote=mean")
     assert other.exit_code == 2 and "head.segments.vote: majority / mean" in other.output
 
 
@@ -164,21 +166,25 @@ def test_a_network_over_the_images(clips: Path, tmp_path: Path) -> None:
     torch.save(get("mobilefacenet").build().state_dict(), tmp_path / "mfcc.pt")
     network = f"mobilefacenet@{tmp_path / 'mfcc.pt'}"
     fill(tmp_path / "out/features", clips, (network,))
-    result = recipe(clips, "--manifest", clips / "clips.csv", "--out", tmp_path / "out", "--folds", "subject",
-                    "--segment-backbone", network, "--vote", "mean", "--members", 2)  # fmt: skip
+    result = recipe(clips, "--manifest", clips / "clips.csv", "--out", tmp_path / "out",
+                    "--segment-backbone", network, "--set", "vote=mean", "--members", 2)  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "mfcc-vectors:mobilefacenet@mfcc, 5 values" in result.output
-    assert "sound by mobilefacenet@mfcc" in (tmp_path / "out/results.md").read_text()
+    assert "sound: mfcc-vectors:mobilefacenet@mfcc." in (tmp_path / "out/results.md").read_text()
 
 
 def test_what_cannot_be_is_told_before_any_work(clips: Path, tmp_path: Path) -> None:
-    manifest = ("--manifest", clips / "clips.csv")
+    few = "\n".join((clips / "clips.csv").read_text().splitlines()[:16])
+    (tmp_path / "few.csv").write_text(few.replace("\n", f"\n{clips}/"))
     for options, complaint in {
-        ("--folds", "speaker"): "--folds 'speaker'",
-        ("--folds", ","): "folds expected, as in subject,kfold:6",
-        ("--folds", "kfold:9"): "9 folds cannot be made: the class 'Angry' has 8 clips",
-        ("--paper", tmp_path / "none.pth"): "none.pth",
+        ("--folds", "speaker"): "--folds would do nothing: each run has its own",
+        ("--set", "lsmt=4"): "no head has a setting 'lsmt'; did you mean lstm?",
+        ("--set", "trunks=4"): "--set trunks would do nothing: the fusion segments has no trunks",
+        ("--fit-on", "train+val"): "--fit-on would do nothing: interspeech2019 cross-validates",
+        ("--manifest", tmp_path / "few.csv"): "6 folds cannot be made: the class 'Angry' has 5 clips",
+        ("--segment-backbone", "vgg19@none.pth"): "none.pth",
     }.items():
+        manifest = () if "--manifest" in options else ("--manifest", clips / "clips.csv")
         result = recipe(clips, *manifest, "--out", tmp_path / "out", *options)
         assert result.exit_code == 2 and complaint in " ".join(result.output.split()), result.output
         assert not (tmp_path / "out").exists()

@@ -79,17 +79,12 @@ def test_report(tmp_path: Path) -> None:
     assert_kept(page, avemo("fuse", "report", FIRST / "run-fbp", "--out", page))
 
 
-def test_tables(tmp_path: Path) -> None:
-    table = mine(tmp_path / "tables/family.md")
-    words = ("--store", FIRST / "features", "--out")
-    assert_kept(table, avemo("fuse", "tables", "family", *words, table.parent))
-
-
 def test_a_recipe(tmp_path: Path) -> None:
     for split, label in (("Train_AFEW", "Happy"), ("Train_AFEW", "Sad"), ("Val_AFEW", "Happy")):
         mine(tmp_path / f"afew/{split}/{label}/000000001{len(label)}.avi")
     page = mine(tmp_path / "out/results.md")
     assert_kept(page, avemo("emotiw2019", tmp_path / "afew", "--out", page.parent))
+    assert_kept(page, avemo("recipe", "run", "zhou2021-family", FIRST / "features", "--out", page.parent))
     assert [file.name for file in page.parent.iterdir()] == ["results.md"]
 
 

@@ -16,9 +16,11 @@ from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
 from avemo.pipelines.cli.framework import InputError
 from avemo.pipelines.cli.fuse import main
-from avemo.pipelines.fuse.settings import CrossValidationSettings, TrainSettings
-from avemo.pipelines.fuse.tables import RECIPES, own_options
+from avemo.pipelines.cli.recipe import known
+from avemo.pipelines.fuse.settings import TrainSettings
 from avemo.pipelines.recipes.presets import with_preset
+from avemo.pipelines.recipes.recipe import load
+from avemo.pipelines.recipes.run import plan
 
 SOUND = {"window": 640, "hop": 160, "sample_rate": 16_000}
 DEFAULTS = TrainSettings()
@@ -122,25 +124,26 @@ def test_what_a_paper_has_not_is_refused(store: Path, tmp_path: Path) -> None:
     assert result.exit_code == 2 and "zhou2019 has no g-fbp" in result.output
     result = fuse("train", "--preset", "zhou2019", *out)  # the store has no vectors of AlexNet
     assert result.exit_code == 2 and "--audio-backbone alexnet@FILE" in result.output
-    result = fuse("tables", "fusion", "--preset", "zhou2021", *out)
-    assert result.exit_code == 2 and "those that are: systems, family, encoders" in result.output
+    result = fuse("train", "--preset", "emotiw2019", *out)
+    assert result.exit_code == 2 and "no network of its own; expected zhou2019 or zhou2021" in result.output
+    result = fuse("train", "--preset", "zhou2020", *out)
+    assert result.exit_code == 2 and "no recipe 'zhou2020'; did you mean zhou2021?" in result.output
 
 
 def test_zhou2019_is_the_default_network_with_alexnet() -> None:
     assert of_paper("zhou2019") == DEFAULTS.changed(fusion="fbp", audio="alexnet")
 
 
-def test_every_row_of_a_papers_table_is_its_network() -> None:
-    plain = CrossValidationSettings()
-    for paper in ("zhou2019", "zhou2021"):
-        for recipe in (recipe for recipe in RECIPES.values() if paper in recipe.papers):
-            for own in recipe.rows.values():
-                row = own_options(plain, own)
-                made = with_preset(plain.changed(**row), paper, row)
-                assert row.items() <= {**asdict(made), **made.head}.items()
-                if made.fusion != "faces":
-                    assert made.audio == {"zhou2019": "alexnet", "zhou2021": "spectrogram"}[paper]
-                    assert (made.audio_encoder is not None) == (paper == "zhou2021")
+def test_every_run_of_a_papers_recipe_is_its_network() -> None:
+    recipes = [load(name) for name in ("zhou2021-systems", "zhou2021-family", "zhou2021-encoders")]
+    for recipe in recipes:
+        for settings in plan(known(recipe), {}, [], Path("features"), Path("out")).runs.values():
+            if settings.fusion != "faces":
+                assert settings.audio == "spectrogram" and settings.audio_encoder is not None
+            if settings.fusion in ("m-fbp", "am-fbp"):
+                assert "trunks" not in settings.head  # six is the default
+    markers = plan(known(load("zhou2021-iemocap")), {}, [], Path("features"), Path("out")).runs
+    assert markers["am-fbp"].head["trunks"] == 19 and markers["faces"].learning_rate == 2e-4
 
 
 def test_a_mix_of_the_papers_heads(store: Path, tmp_path: Path) -> None:

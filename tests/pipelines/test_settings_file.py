@@ -101,4 +101,4 @@ def test_a_file_is_read_by_what_extracts_and_trains() -> None:
         for name, command in COMMANDS.items()
         if any(isinstance(each, click.Option) and "--config" in each.opts for each in command.params)
     }
-    assert with_file == {*ROUND, "fuse tables"}
+    assert with_file == {*ROUND}

@@ -11,7 +11,6 @@ COMMANDS = {
     "train": ("fuse.train:train", "Train an ensemble of heads on a store of features."),
     "predict": ("fuse.predict:predict", "Score a store, or video clips, with trained runs."),
     "cv": ("fuse.cv:cv", "Cross-validate: leave one subject or session out, or k folds."),
-    "tables": (".fuse.tables:tables", "Make the papers' tables of comparisons on a store."),
     "ensemble": ("fuse.ensemble:ensemble", "Average scores, re-weight them, write a submission."),
     "heads": ("fuse.heads:heads", "List the heads, and explain their settings."),
     "compare": (".fuse.compare:compare", "Test whether one set of scores is better than another."),

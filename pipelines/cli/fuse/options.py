@@ -14,7 +14,7 @@ import click
 from ....fusion.errors import FusionError
 from ....fusion.heads.settings import KEYS, read_keys
 from ...fuse.settings import HeadTraining, TrainSettings
-from ...recipes.presets import PRESET_OPTION, with_preset
+from ...recipes.presets import presets, with_preset
 from ..completion import ATTENTIONS, AUDIO, ENCODERS, FUSIONS, VISUAL, names
 from ..framework import Decorator, altered, given, group, refuse_idle, together
 from ..options import (
@@ -77,7 +77,13 @@ HEAD_OPTIONS = group(
         help="Attention over both streams: self, relation, transformer or conv.  [default: "
         "transformer; conv over faces in g-, ag-, m- and am-fbp]",
     ),
-    PRESET_OPTION,
+    click.option(
+        "--preset",
+        metavar="PAPER",
+        shell_complete=names(presets),
+        help="zhou2019 or zhou2021: the network of that paper; other options override it. zhou2021 trains "
+        "a network on spectrograms with the head, which needs many clips and takes hours on a CPU.",
+    ),
     click.option(
         "--visual-attention",
         metavar="NAME",

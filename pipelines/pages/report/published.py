@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...recipes.emotiw2019 import PAPER, PAPER_ENSEMBLE
+from ...recipes.recipe import load
 
 if TYPE_CHECKING:
     from ....fusion.evaluation.scores import Scores
@@ -24,18 +24,20 @@ AFEW_VALIDATION = {
 Row = tuple[str, float, str]
 """A system, its accuracy (0 to 1) and where that is printed."""
 
-ON_AFEW: Sequence[Row] = (
-    ("concatenation", 0.58, "zhou2019 §3.3"),
-    ("FBP, basic features", 0.611, "zhou2019 table 2"),
-    *((f"FBP, {row.name}", row.accuracy, "zhou2019 table 3") for row in PAPER.values()),
-    ("five FBP, with class weights", PAPER_ENSEMBLE, "zhou2019 table 4"),
-    ("G-FBP", 0.6110, "zhou2021 table IV"),
-    ("AG-FBP", 0.6240, "zhou2021 table IV"),
-    ("M-FBP", 0.6318, "zhou2021 table IV"),
-    ("AM-FBP", 0.6417, "zhou2021 table IV"),
-)
-
 
 def published(scores: Scores) -> Sequence[Row]:
     """What is printed for these clips: AFEW's 383 validation clips, known by their classes; else nothing."""
-    return ON_AFEW if Counter(name for name in scores.truth if name) == AFEW_VALIDATION else ()
+    return on_afew() if Counter(name for name in scores.truth if name) == AFEW_VALIDATION else ()
+
+
+def on_afew() -> Sequence[Row]:
+    """What the recipes hold of AFEW's validation clips."""
+    submission, family = load("emotiw2019"), load("zhou2021-family")
+    assert submission.ensemble
+    return (
+        ("concatenation", 0.58, "zhou2019 §3.3"),
+        ("FBP, basic features", 0.611, "zhou2019 table 2"),
+        *((f"FBP, {name}", accuracy, "zhou2019 table 3") for name, accuracy in submission.papers.items()),
+        ("five FBP, with class weights", submission.ensemble["paper"], "zhou2019 table 4"),
+        *((name.upper(), accuracy, "zhou2021 table IV") for name, accuracy in family.papers.items()),
+    )
