@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -23,7 +23,7 @@ from .device_errors import is_device_error
 from .digest import sha256_of
 from .errors import ClipError, DeviceError
 from .plan import Plan
-from .spool import gathered
+from .spool import discard, gathered
 from .streams.base import (
     Absent,
     ClipPictures,
@@ -140,22 +140,30 @@ def _streams(
 
 def _made(
     wanted: Sequence[tuple[Stream[StreamSource], Mapping[str, FeatureKey]]],
-    opened: Callable[[], StreamSource],
+    opened: Callable[[], AbstractContextManager[StreamSource]],
 ) -> dict[str, Outcome]:
     """The outcomes of streams that are made of one source; each fails alone, but all without their source."""
     if not wanted:
         return {}
+    made: dict[str, Outcome] = {}
     try:
-        source = opened()
+        with opened() as source:
+            for stream, keys in wanted:
+                made.update(_made_of(source, stream, keys))
     except Exception as error:
         return {name: _without(key, error) for _, keys in wanted for name, key in keys.items()}
+    return made
+
+
+def _made_of(
+    source: StreamSource, stream: Stream[StreamSource], keys: Mapping[str, FeatureKey]
+) -> dict[str, Outcome]:
     made: dict[str, Outcome] = {}
-    for stream, keys in wanted:
-        try:
-            for outcome in stream.make(source, keys):
-                made[outcome.key.stream] = outcome
-        except Exception as error:
-            made.update((name, _without(key, error)) for name, key in keys.items() if name not in made)
+    try:
+        for outcome in stream.make(source, keys):
+            made[outcome.key.stream] = outcome
+    except Exception as error:
+        made.update((name, _without(key, error)) for name, key in keys.items() if name not in made)
     return made
 
 
@@ -182,9 +190,10 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+@contextmanager
 def _pictures(
     plan: Plan, job: ClipJob, media: Media, spool: Path, note: Callable[[str], None], on_frame: OnFrame
-) -> ClipPictures:
+) -> Iterator[ClipPictures]:
     """The clip's pictures, and its face found in them or known from before."""
     if not media.has_video:
         note("has no video stream; its faces are masked")
@@ -195,17 +204,22 @@ def _pictures(
         pictures = ClipPictures(media, job.faces, media, spool, on_frame, job.changes)
     if not pictures.faces["has_face"].any():
         note(no_face(plan, media, len(pictures.faces["times"])))
-    return pictures
+    yield pictures
 
 
-def _sound(media: Media, spool: Path, note: Callable[[str], None]) -> ClipSound:
+@contextmanager
+def _sound(media: Media, spool: Path, note: Callable[[str], None]) -> Iterator[ClipSound]:
+    """The clip's sound, whole; that of a long one lies in a file until its streams are made."""
     blocks = media.sound() if media.has_sound else iter(())
     first = next((block for block in blocks if len(block)), None)
     if first is None:
         note("has no sound; its audio is masked")
         raise Absent("no sound")
     samples = gathered(chain([first], blocks), spool)
-    return ClipSound(samples, {"sound": list(media.notes)} if media.notes else {}, spool, note)
+    try:
+        yield ClipSound(samples, {"sound": list(media.notes)} if media.notes else {}, spool, note)
+    finally:
+        discard(samples)
 
 
 def _with_length(on_progress: OnProgress | None, media: Media) -> OnFrame:

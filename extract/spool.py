@@ -155,6 +155,13 @@ class Spool:
         return OnDisk.open(self._path, rest.dtype.str, (self._rows_on_disk + len(rest), *rest.shape[1:]))
 
 
+def discard(array: np.ndarray) -> None:
+    """Remove the file of an array that is needed no more, if it has one."""
+    if isinstance(array, OnDisk) and array.filename:
+        with suppress(OSError):  # Windows keeps a file that is mapped; the end of the run removes it
+            array.path.unlink()
+
+
 def gathered(blocks: Iterable[np.ndarray], folder: Path) -> np.ndarray:
     """All of the blocks in one array, a long one :class:`OnDisk`. There must be one at least."""
     grown = Spool(folder)

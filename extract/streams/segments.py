@@ -21,7 +21,7 @@ from ..mfcc_image import MFCC_IMAGE_SETTINGS, mfcc_blocks, segment_images, segme
 from ..networks import segment_networks, views_at_once
 from ..plan import Plan
 from ..sound import Doubles, Floats
-from ..spool import gathered
+from ..spool import discard, gathered
 from ..voice_activity import Span, VoiceActivity, load_voice_activity, speech_span
 from .base import ClipSound, Settings, SoundStream
 
@@ -62,7 +62,9 @@ def cut_into_segments(
     speech = speech_span(voice, blocks(), seconds)
     mfcc = gathered(mfcc_blocks(blocks()), spool)
     starts = segment_starts(len(mfcc), *(speech or (0.0, seconds)))
-    return SpeechSegments(speech, gathered(segment_images(mfcc, starts), spool), segment_times(starts))
+    images = gathered(segment_images(mfcc, starts), spool)
+    discard(mfcc)
+    return SpeechSegments(speech, images, segment_times(starts))
 
 
 def segment_settings(voice: VoiceActivity) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from avemo.cache.keys import FeatureKey
 from avemo.cache.merge import Merge
 from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
+from avemo.extract.clip import ClipJob, extract_clip
 from avemo.extract.decode.heard import SETTINGS as HEARD
 from avemo.extract.plan import Plan
 from avemo.extract.run import Extraction
+from avemo.extract.spool import OnDisk
 from avemo.extract.streams import registry
 from avemo.extract.streams.base import Absent, ClipSound, Settings, SoundStream
 from avemo.extract.streams.registry import keys_of
@@ -130,6 +132,19 @@ def test_old_and_new_rows_are_one_store(new: FeatureStore, clips: list[Clip], tm
         both.refresh()
     assert ["times" in row.entries["logmel"].arrays for row in both.rows] == [False, True]
     assert not list(damaged(both)) and not Extraction(clips, PLAN, both).jobs
+
+
+def test_only_what_is_stored_stays_on_disk(
+    clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The samples and the MFCC of a long clip lie in files, but only while its streams are made."""
+    monkeypatch.setattr("avemo.extract.spool.MEMORY_BYTES", 1000)
+    plan = Plan(pictures=False, segments=True, voice_activity="none")
+    result = extract_clip(plan, ClipJob(clips[0], keys_of(plan)), tmp_path)
+    assert not result.failure
+    arrays = [array for outcome in result.streams.values() for array in outcome.arrays.values()]
+    stored = {array.path for array in arrays if isinstance(array, OnDisk)}
+    assert len(stored) > 3 and {*tmp_path.iterdir()} == stored
 
 
 class RmsStream(SoundStream):
