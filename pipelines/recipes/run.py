@@ -151,7 +151,7 @@ def do(settings: RunSettings, reporter: Reporter) -> Done:
     write_folds(outcome, settings.out, demo)
     read = cards.read(settings.out).settings["features"]
     names = {stream: str(feature["name"]) for stream, feature in read.items()}
-    note = f"Held-out clips of {len(outcome.design.folds)} folds ({settings.folds})."
+    note = f"Held-out clips, folds by {settings.folds}: {len(outcome.design.folds)}."
     return Done(settings.out, outcome.members, outcome.mean, names, demo, note)
 
 
