@@ -66,9 +66,8 @@ HEAD_OPTIONS = group(
         show_default=True,
         metavar="NAME",
         shell_complete=names(FUSIONS),
-        help="fbp, g-fbp, ag-fbp, m-fbp, am-fbp, concat, decision; segments (an LSTM over the "
-        "frames of each segment of the sound); or one stream alone: audio, faces. In train also several, in "
-        'one run: "2am-fbp + 4g-fbp".',
+        help=f"{', '.join(FUSIONS)}; avemo-fuse heads explains them. In train also several, in one run: "
+        '"2am-fbp + 4g-fbp".',
     ),
     click.option(
         "--attention",
