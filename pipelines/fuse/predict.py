@@ -25,7 +25,7 @@ from ..corpora.clips.labels import same_class
 from ..stage_one import ClipFolder, ExtractionReporter, into_store
 from ..stores import open_store
 from .reporter import Reporter
-from .settings import PredictSettings
+from .settings import ScoringSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Predicted:
 
 
 def predict(
-    settings: PredictSettings,
+    settings: ScoringSettings,
     reporter: Reporter = Reporter(),  # noqa: B008 (it keeps nothing)
     extraction: ExtractionReporter = ExtractionReporter(),  # noqa: B008
 ) -> Predicted:
@@ -100,7 +100,7 @@ def predict(
     return Predicted(loaded, rows, scores, trained, bool(failures or (found and found.problems)))
 
 
-def idle(settings: PredictSettings) -> dict[str, str]:
+def idle(settings: ScoringSettings) -> dict[str, str]:
     """The settings that do nothing with these runs and clips → why."""
     paths, files, source = divide(settings.paths, settings.store)
     runs = [Run(path) for path in paths]

@@ -103,7 +103,7 @@ class EnsembleSettings:
 
 
 @dataclass(frozen=True)
-class PredictSettings:
+class ScoringSettings:
     """Runs, and a store or clips that they score; ``dataset`` holds the fields of a
     :class:`avemo.pipelines.stage_one.ClipFolder`, where clips are found."""
 

@@ -55,7 +55,7 @@ class Begun:
 
 
 @dataclass(frozen=True, eq=False)
-class Done:
+class TrainedRun:
     """A trained run: each member's scores of all clips, and the file of their mean for each split."""
 
     begun: Begun
@@ -63,7 +63,7 @@ class Done:
     files: Mapping[str, Path]
 
 
-def train(settings: TrainSettings | Sequence[TrainSettings], reporter: Reporter = SILENT) -> Done:
+def train(settings: TrainSettings | Sequence[TrainSettings], reporter: Reporter = SILENT) -> TrainedRun:
     """Train what a run lacks, and score all clips of the store with it.
 
     Args:
@@ -154,7 +154,7 @@ def together(every: Sequence[Prepared]) -> Prepared:
     return first
 
 
-def finish(begun: Begun, reporter: Reporter = SILENT) -> Done:
+def finish(begun: Begun, reporter: Reporter = SILENT) -> TrainedRun:
     """Train the members that the run lacks, keeping each as it comes; score all clips."""
     run, prepared, settings = begun.run, begun.prepared, begun.settings
     validated = (
@@ -181,7 +181,7 @@ def finish(begun: Begun, reporter: Reporter = SILENT) -> Done:
     members = run.scores(prepared.corpus, setup.device)
     run.write_history()
     run.calibrate(members, [prepared.corpus.clips[place].key for place in begun.watched])
-    return Done(begun, members, run.write_scores(members))
+    return TrainedRun(begun, members, run.write_scores(members))
 
 
 def choose(begun: Begun, reporter: Reporter) -> None:

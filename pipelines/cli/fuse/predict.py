@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...fuse.notes import demo_note, unscored_note
-from ...fuse.settings import PredictSettings
+from ...fuse.settings import ScoringSettings
 from ..clip_options import PATTERN_HELP, dataset_options
 from ..console import Console, tell
 from ..framework import altered, command, group, json_result, keep_result, refuse_idle
@@ -49,7 +49,7 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
 
 
 @command("predict", epilog=EXAMPLES + PATTERN_HELP)
-@defaults_from(PredictSettings)
+@defaults_from(ScoringSettings)
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN... [STORE|CLIPS...]"
 )
@@ -139,7 +139,7 @@ def predict(**options: Any) -> int:
     as well. Where labels are known, the last line is accuracy and unweighted average recall over the labelled
     clips that no RUN was trained on.
     """
-    settings = PredictSettings(**{name: options.pop(name) for name in FIELDS}, dataset=options)
+    settings = ScoringSettings(**{name: options.pop(name) for name in FIELDS}, dataset=options)
     if (settings.window or settings.hop) and not (settings.overlay or settings.timeline):
         raise click.UsageError("--window and --hop need --overlay MP4 or --timeline CSV to write to")
     from ...fuse.predict import idle, predict
@@ -158,7 +158,7 @@ def predict(**options: Any) -> int:
     return 1 if done.incomplete else 0
 
 
-FIELDS = [each.name for each in fields(PredictSettings) if each.name != "dataset"]
+FIELDS = [each.name for each in fields(ScoringSettings) if each.name != "dataset"]
 
 
 def report(scores: Scores, trained: set[tuple[str, str]]) -> None:

@@ -18,7 +18,7 @@ from .options import FEATURES_HELP, asked_heads, defaults_from, out_option, trai
 
 if TYPE_CHECKING:
     from ....fusion.evaluation.metrics import Summary
-    from ...fuse.train import Done
+    from ...fuse.train import TrainedRun
 
 EXAMPLES = (
     """
@@ -81,7 +81,7 @@ def train(**options: Any) -> None:
     )
 
 
-def report(done: Done, split: str) -> None:
+def report(done: TrainedRun, split: str) -> None:
     """Print accuracy and unweighted average recall on the labelled clips of ``split``: of each member, or,
     where the run has a grid, the mean over the members of each of its points."""
     from ....fusion.evaluation.ensemble import average
