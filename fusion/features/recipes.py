@@ -263,7 +263,7 @@ RECIPES: Mapping[str, FeatureRecipe] = {
 AUTO = "auto"
 BEST = {
     VISUAL: ("f-meanstd", "f-meanstd-2", "markers", "basic"),
-    AUDIO: ("alexnet", "alexnet-logmel", "logmel-stats", "spectrogram-stats"),
+    AUDIO: ("alexnet", "alexnet-logmel", "functionals", "logmel-stats", "spectrogram-stats"),
 }
 
 
@@ -390,7 +390,9 @@ def recipe_of(name: str) -> FeatureRecipe:
     return RECIPES[name]
 
 
-def find(store: FeatureStore, modality: str, text: str, among: Sequence[str] = ()) -> Feature:
+def find(
+    store: FeatureStore, modality: str, text: str, among: Sequence[str] = (), parts: bool = False
+) -> Feature:
     """The feature that ``text`` names, as ``store`` can give it.
 
     Args:
@@ -398,6 +400,7 @@ def find(store: FeatureStore, modality: str, text: str, among: Sequence[str] = (
         modality: ``visual`` or ``audio``.
         text: ``NAME``, ``NAME:BACKBONE``, or ``auto``: the best that the store holds.
         among: names of those that can be read, best first; all of the modality if empty.
+        parts: whether clips will be cut into parts; ``auto`` then passes over one vector a clip.
 
     Raises:
         FusionError: no such feature, or the store cannot give it; the text says what would.
@@ -405,7 +408,7 @@ def find(store: FeatureStore, modality: str, text: str, among: Sequence[str] = (
     name, _, wanted = text.partition(":")
     counts = Counter(stream for row in store.rows for stream in row.entries if row.has(stream))
     if name == AUTO:
-        best = among or BEST[modality]
+        best = among or [each for each in BEST[modality] if not (parts and RECIPES[each].places is middle)]
         held = [each for each in best if _held(RECIPES[each], counts)]
         name = held[0] if held else best[-1]
     names = [recipe.name for recipe in RECIPES.values() if recipe.modality == modality]

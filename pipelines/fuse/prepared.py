@@ -97,22 +97,24 @@ def prepare(store: FeatureStore, settings: HeadTraining, labelled_only: bool = F
         StoreError: the store cannot be read.
         FusionError: there are no such features, heads or attentions, or no labelled clips.
     """
-    head = head_settings(settings)
-    kind = head_class(head.fusion)
-    streams = kind.streams
-    for stream in streams:
-        attention_class(head.attention(stream))
     rows = [row for row in store.rows if row.clip.label is not None or not labelled_only]
     if not any(row.clip.label is not None for row in rows):
         raise FusionError(
             f"{store.path} has {len(store.rows)} clips and none of them is labelled; put clips in class "
             "folders, or give avemo-extract a manifest with a label column"
         )
+    settings = settings.settled(sum(row.clip.label is not None for row in rows))
+    head = head_settings(settings)
+    kind = head_class(head.fusion)
+    streams = kind.streams
+    for stream in streams:
+        attention_class(head.attention(stream))
     wanted = {VISUAL: settings.visual, AUDIO: settings.audio}
     for stream, feature in ENCODED.items():
         if getattr(settings, f"{stream}_encoder") and wanted[stream] == "auto":
             wanted[stream] = feature
-    features = {s: find(store, s, wanted[s], kind.reads.get(s, ())) for s in streams}
+    parts = "trunks" in kind.options
+    features = {s: find(store, s, wanted[s], kind.reads.get(s, ()), parts) for s in streams}
     encoded, weights = encoders(settings, features)
     head = replace(head, visual_encoder=encoded.get(VISUAL), audio_encoder=encoded.get(AUDIO))
     keys = {name: key for feature in features.values() for name, key in feature.keys(store, rows).items()}
@@ -147,10 +149,26 @@ def describe(prepared: Prepared) -> list[tuple[str, str]]:
             if waiting:
                 lines.append(("", f"{waiting} clips are not in {name} yet: {remedy}"))
     lines.append(("fusion", head.fusion))
+    lines.append(("training", training_of(prepared)))
     if prepared.grid.axes:
         axes = ", ".join(f"{name} {len(values)}" for name, values in prepared.grid.axes.items())
         lines.append(("grid", f"{len(prepared.grid.points)} points: {axes}"))
     return lines
+
+
+def training_of(prepared: Prepared) -> str:
+    """How a member is trained, in words, but for what the grid gives."""
+    training, head, grid = prepared.setup.training, prepared.setup.head, prepared.grid.axes
+    values = {
+        "epochs": ("epochs", training.epochs),
+        "batch": ("batch", training.batch),
+        "learning_rate": ("learning rate", training.learning_rate),
+        "dropout": ("dropout", head.dropout),
+        "weight_decay": ("weight decay", training.weight_decay or None),
+        "halve_after": ("halved after", training.halve_after),
+    }
+    own = [pair for key, pair in values.items() if key not in grid]
+    return ", ".join(f"{words} {value:g}" for words, value in own if value is not None)
 
 
 def head_settings(settings: HeadTraining) -> HeadSettings:

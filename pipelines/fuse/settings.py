@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...fusion.heads.settings import HeadSettings
+from ...fusion.training.defaults import defaults_for
 from ...fusion.training.settings import SESSION, TrainingSettings
 
 Self = TypeVar("Self", bound="HeadTraining")
@@ -22,7 +22,8 @@ class HeadTraining:
     """Which head is trained on what, and how: what training and cross-validation share.
 
     ``head`` holds settings of the head by their keys (:data:`avemo.fusion.heads.settings.KEYS`); what is not
-    there is as in the head's paper.
+    there is as in the head's paper. What is None of ``dropout``, ``epochs`` and ``learning_rate`` is left to
+    the number of clips, see :meth:`settled`.
     """
 
     store: Path = Path("features")
@@ -34,12 +35,12 @@ class HeadTraining:
     audio_attention: str | None = None
     visual_encoder: str | None = None
     audio_encoder: str | None = None
-    dropout: float = HeadSettings.dropout
+    dropout: float | None = None
     head: Mapping[str, Any] = field(default_factory=dict)
-    members: int = 1
-    epochs: int = TrainingSettings.epochs
+    members: int = 5
+    epochs: int | None = None
     batch: int = TrainingSettings.batch
-    learning_rate: float = TrainingSettings.learning_rate
+    learning_rate: float | None = None
     weight_decay: float = TrainingSettings.weight_decay
     halve_after: int | None = TrainingSettings.halve_after
     seed: int = 0
@@ -58,9 +59,21 @@ class HeadTraining:
         rest = {name: value for name, value in values.items() if name in own}
         return replace(self, **{"head": {**self.head, **head}, **rest})
 
+    def settled(self: Self, clips: int) -> Self:
+        """These settings with what they leave open as it is good for so many labelled clips."""
+        found = defaults_for(self.fusion, clips, self.batch)
+        values = {
+            name: getattr(found, name)
+            for name in ("dropout", "epochs", "learning_rate")
+            if getattr(self, name) is None
+        }
+        if not (self.attention or self.visual_attention or self.visual_encoder):
+            values["visual_attention"] = found.visual_attention
+        return replace(self, **values)
+
     @property
     def training(self) -> TrainingSettings:
-        """How a member is trained."""
+        """How a member is trained, of :meth:`settled` settings."""
         return TrainingSettings(*(getattr(self, each.name) for each in fields(TrainingSettings)))
 
 

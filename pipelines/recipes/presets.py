@@ -48,6 +48,6 @@ def with_preset(settings: Settings, paper: str | None, given: Collection[str]) -
     if "attention" in fixed:  # which is about both streams
         fixed |= {"visual_attention", "audio_attention"}
     made = settings.changed(**{name: value for name, value in chosen.items() if name not in fixed})
-    if "halve_after" not in fixed and (made.halve_after or 0) >= made.epochs:
+    if "halve_after" not in fixed and made.epochs and (made.halve_after or 0) >= made.epochs:
         return made.changed(halve_after=None)  # a shorter training than the paper's does not come to it
     return made

@@ -162,6 +162,17 @@ def test_auto_takes_the_best_that_is_held(tmp_path: Path) -> None:
         assert find(store_with(tmp_path / name[:-5], a=streams), "visual", "auto").name == name
 
 
+def test_auto_takes_one_vector_a_clip_of_sound_but_where_clips_are_cut(tmp_path: Path) -> None:
+    sound = {"logmel": {"logmel": np.zeros((70, 3, 40), np.float32)}}
+    widths = {"f0": 1, "voice": 3, "level": 1, "loudness": 1, "spectrum": 4, "mfcc": 13}
+    described = {name: np.ones((70, width), np.float32) for name, width in widths.items()}
+    store = store_with(tmp_path / "both", a={**sound, "descriptors": described})
+    assert find(store, "audio", "auto").name == "functionals"
+    assert find(store, "audio", "auto", parts=True).name == "logmel-stats"
+    assert find(store, "audio", "functionals", parts=True).name == "functionals"
+    assert find(store_with(tmp_path / "old", a=sound), "audio", "auto").name == "logmel-stats"
+
+
 def test_basic_is_read_from_the_view_set_that_most_clips_have(tmp_path: Path) -> None:
     none, default = only(dlib__none=statistics(1)), only(dlib__default=statistics(1))
     store = store_with(tmp_path / "a", a={**none, **default}, b=none)

@@ -196,12 +196,24 @@ def test_a_second_run_trains_nothing_and_a_missing_member_alone(store: Path, tmp
     assert (run / "member-002.safetensors").exists()
 
 
+def test_what_is_not_said_is_chosen_told_and_kept(store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    bare = ("train", "--store", store, "--out", run, "--device", "cpu", "--workers", 1)
+    output = fuse(*bare).output
+    assert "training    epochs 180, batch 64, learning rate 0.001, dropout 0.6\n" in output
+    settings = json.loads((run / "run.json").read_text())["settings"]
+    assert (settings["training"]["epochs"], settings["training"]["learning_rate"]) == (180, 1e-3)
+    assert (settings["head"]["dropout"], settings["head"]["visual_attention"]) == (0.6, "conv")
+    said = ("--epochs", 180, "--lr", 1e-3, "--dropout", 0.6, "--visual-attention", "conv", "--members", 5)
+    assert "members: 5, 5 of them trained already" in fuse(*bare, *said).output
+
+
 def test_other_settings_need_another_folder_or_overwrite(store: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     trained(store, run)
-    again = ("train", "--store", store, "--out", run, *QUICK, "--attention", "relation")
+    again = ("train", "--store", store, "--out", run, "--members", 1, *QUICK, "--attention", "relation")
     text = refused(*again)
-    assert "visual_attention: transformer / relation" in text and "--overwrite" in text
+    assert "visual_attention: conv / relation" in text and "--overwrite" in text
     assert fuse(*again, "--overwrite").exit_code == 0
     assert not (run / "member-001.safetensors").exists()
     assert Run(run).setup.head.audio_attention == "relation"

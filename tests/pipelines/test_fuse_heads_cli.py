@@ -115,7 +115,7 @@ def test_encoders_are_trained_and_saved(store: Path, tmp_path: Path, encoder: st
     assert fuse("predict", run, store, "--out", tmp_path / "again.csv", "--device", "cpu").exit_code == 0
     ours, again = Scores.read(run / "scores-all.csv"), Scores.read(tmp_path / "again.csv")
     np.testing.assert_array_equal(ours.values, again.values)
-    assert "1 of them trained already" in train(store, run, *options)
+    assert "5 of them trained already" in train(store, run, *options)
     text = refused(store, run, "--fusion", "am-fbp", "--audio-encoder", encoder, "--set", "trunk_outputs=4")
     assert "head.audio_encoder.weights" in text
 
@@ -172,7 +172,7 @@ def test_a_run_of_before_goes_on_and_one_of_another_meaning_does_not(store: Path
     path.write_text(json.dumps(content))
     predict = ("predict", run, store, "--out", tmp_path / "s.csv", "--device", "cpu")
     assert fuse(*predict).exit_code == 0
-    assert "1 of them trained already" in train(store, run)
+    assert "5 of them trained already" in train(store, run)
     content["settings"]["head"]["version"] = 99
     path.write_text(json.dumps(content))
     result = fuse(*predict, "--overwrite")

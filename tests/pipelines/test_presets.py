@@ -130,8 +130,21 @@ def test_what_a_paper_has_not_is_refused(store: Path, tmp_path: Path) -> None:
     assert result.exit_code == 2 and "no recipe 'zhou2020'; did you mean zhou2021?" in result.output
 
 
-def test_zhou2019_is_the_default_network_with_alexnet() -> None:
-    assert of_paper("zhou2019") == DEFAULTS.changed(fusion="fbp", audio="alexnet")
+def test_zhou2019_is_the_papers_whatever_the_defaults_are(store: Path) -> None:
+    """Table 2 and fig. 2; of training, what zhou2021 §IV prints."""
+    made = of_paper("zhou2019").settled(100)
+    assert (made.fusion, made.audio) == ("fbp", "alexnet")
+    assert (made.visual_attention, made.audio_attention) == ("transformer", "transformer")
+    assert (made.dropout, made.learning_rate, made.epochs, made.batch) == (0.3, 1e-4, 200, 64)
+    assert (made.head["outputs"], made.head["factors"], made.members) == (128, 4, 1)
+    assert of_paper("zhou2019", fusion="faces").visual_attention == "transformer"
+
+
+@pytest.mark.parametrize("paper", ["zhou2019", "zhou2021"])
+def test_a_preset_leaves_no_number_to_the_clips(paper: str) -> None:
+    for fusion in load(paper).network[0].heads:
+        made = of_paper(paper, fusion=fusion)
+        assert made.settled(20) == made.settled(20_000) == made
 
 
 def test_every_run_of_a_papers_recipe_is_its_network() -> None:

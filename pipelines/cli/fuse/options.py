@@ -74,7 +74,7 @@ HEAD_OPTIONS = group(
         metavar="NAME",
         shell_complete=names(ATTENTIONS),
         help="Attention over both streams: self, relation, transformer or conv.  [default: "
-        "transformer; conv over faces in g-, ag-, m- and am-fbp]",
+        "transformer; conv over faces in fbp and its kind]",
     ),
     click.option(
         "--preset",
@@ -95,7 +95,11 @@ HEAD_OPTIONS = group(
         shell_complete=names(ATTENTIONS),
         help="Attention over sound, if it differs.",
     ),
-    dropout_option,
+    altered(
+        dropout_option,
+        help="Dropout rate: of the products in bilinear pooling, of the classifier's input in other heads, "
+        "and in self and relation attention.  [default: 0.6]",
+    ),
     click.option(
         "--audio-encoder",
         metavar="NAME[@WEIGHTS]",
@@ -165,9 +169,9 @@ training_options = together(
     group(
         "Training",
         members_option,
-        epochs_option,
+        altered(epochs_option, help="Number of epochs.  [default: 60; more with few clips, fewer with many]"),
         batch_option,
-        learning_rate_option,
+        altered(learning_rate_option, help="Learning rate of Adam.  [default: 0.001]"),
         seed_option,
         click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True,
                      metavar="SHARE", help="Decoupled weight decay, as in AdamW; helps with few clips."),
