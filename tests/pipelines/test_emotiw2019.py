@@ -69,6 +69,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             f"mobilefacenet@{folder}/rafdb.pt", "--audio-backbone", f"alexnet@{folder}/a.pth"]  # fmt: skip
 
 
+DESCRIPTORS = {"f0": 1, "voice": 3, "level": 1, "loudness": 1, "spectrum": 4, "mfcc": 13}
+
+
 def fill(store: Path, afew: Path, backbones: tuple[str, ...], audio: tuple[str, ...]) -> None:
     """Random features under the very keys that extraction would give them."""
     rng = np.random.default_rng(0)
@@ -85,6 +88,8 @@ def fill(store: Path, afew: Path, backbones: tuple[str, ...], audio: tuple[str, 
                     arrays = {name: rng.normal(centre, 1, (3, 8)) for name in ("basic", "mean", "std")}
                 elif stream == "faces":
                     info = {"frames": 3, "faces": 3}
+                elif stream == "descriptors":
+                    arrays = {name: rng.normal(centre, 1, (70, width)) for name, width in DESCRIPTORS.items()}
                 else:
                     name = "vectors" if "@" in stream else stream
                     arrays = {name: rng.normal(centre, 1, (70, 3, 40) if name == "logmel" else (5, 8))}
@@ -183,7 +188,7 @@ def test_one_backbone_makes_four_features(afew: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == sorted(FEATURES[:4])
     assert Run(tmp_path / "runs/f-mean").members == 2
     markdown = (tmp_path / "results.md").read_text()
-    assert "Used here, sound: logmel-stats." in markdown
+    assert "Used here, sound: functionals." in markdown
     assert "the training labels' counts" in markdown
     assert "65.50" not in markdown
 
