@@ -387,7 +387,7 @@ def test_a_run_stores_it_with_its_key(
         (row,) = store.rows
         arrays = store.read(row, "onnx@small/default")
         assert {name: values.shape for name, values in arrays.items()} == {
-            "basic": (3, FEATURES), "mean": (3, FEATURES), "std": (3, FEATURES)
+            "basic": (3, FEATURES), "mean": (3, FEATURES), "std": (3, FEATURES), "times": (3,)
         }  # fmt: skip
         assert row.entries["onnx@small/default"].key.settings["layer"] == "features"
         assert not Extraction([clip], plan, store, in_process=True).jobs
