@@ -19,7 +19,7 @@ _NEAREST = 3
 
 
 @dataclass(frozen=True)
-class Fit:
+class CheckpointMatch:
     """How well a checkpoint fits a network.
 
     Of the ``wanted`` tensors of the network ``architecture``, ``matching`` are there under the same name
@@ -47,7 +47,7 @@ class Fit:
         return f"{self.architecture} ({self.matching} of {self.wanted} tensors{extra})"
 
 
-def recognise(state: Mapping[str, Tensor]) -> list[Fit]:
+def recognise(state: Mapping[str, Tensor]) -> list[CheckpointMatch]:
     """The networks of the registry that share a tensor with ``state``, best first.
 
     Networks of the same layers that differ in their input only fit equally well; those come in the
@@ -69,13 +69,13 @@ def nearest(state: Mapping[str, Tensor]) -> str:
     return "No network here has tensors of these names and shapes"
 
 
-def _fit(name: str, given: Shapes, state: Mapping[str, Tensor]) -> Fit:
+def _fit(name: str, given: Shapes, state: Mapping[str, Tensor]) -> CheckpointMatch:
     spec = get(name).of_checkpoint(get(name), state)
     wanted = _shapes(name) if spec == get(name) else _shapes_of(spec)
     matching = sum(given.get(key) == shape for key, shape in wanted.items())
     above = (*get(name).classifier, CLASS_LAYER)
     extra = sum(key not in wanted and not key.startswith(above) for key in given)
-    return Fit(name, matching, len(wanted), extra)
+    return CheckpointMatch(name, matching, len(wanted), extra)
 
 
 @cache
