@@ -220,7 +220,7 @@ def test_a_plan_gives_the_keys_that_it_was_made_of(home: Path) -> None:
     keys = Run(home / "segments").keys
     weights = [f"mobilefacenet@{home / 'face.pt'}"]
     plan = plan_again(keys, backbones=weights, segment_audio=weights, device="cpu")
-    assert (plan.voice_activity, plan.audio) == ("none", ())
+    assert (plan.voice_activity, plan.audio_backbones) == ("none", ())
     assert {stream: keys_of(plan)[stream] for stream in keys} == keys
 
 
