@@ -245,11 +245,11 @@ class Import:
         array = array.reshape(-1, dimensions)
         times = self._frame_times(row)
         if self._frames == ONE and len(array) != 1:
-            raise StoreError(f"has {len(array)} vectors, and --frames one expects one a clip")
+            raise StoreError(f"has {len(array)} vectors, and --vectors one expects one a clip")
         if self._frames == SAME and times is not None and len(times) != len(array):
             raise StoreError(
                 f"has {len(array)} frames, and the store has {len(times)} of this clip; features made at "
-                "another rate go in with --frames any"
+                "another rate go in with --vectors any"
             )
         return array
 
@@ -311,7 +311,7 @@ class Import:
     def _dimensions_of(self, shape: tuple[int, ...]) -> int:
         """D of an array ``[T, D]``, or ``[D]`` where that will do."""
         if len(shape) not in ((1, 2) if self._frames == ONE else (2,)) or not shape[-1]:
-            hint = "; one vector [values] a clip goes in with --frames one" if len(shape) == 1 else ""
+            hint = "; one vector [values] a clip goes in with --vectors one" if len(shape) == 1 else ""
             raise StoreError(f"is {list(shape)}, and [frames, values] is expected{hint}")
         return shape[-1]
 

@@ -1,4 +1,4 @@
-"""One word, one thing: no two classes share a name, and an option takes the same kind of value in every command."""
+"""One word, one thing: no two classes share a name, and an option takes the same kind of value everywhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def test_an_option_takes_the_same_kind_of_value_everywhere() -> None:
     for name, command in commands(main, "avemo"):
         for option in command.params:
             if isinstance(option, click.Option) and option.opts[0] not in SAME_KIND:
-                kind = "" if isinstance(option.type, click.Choice) else type(option.type).__name__
+                text = isinstance(option.type, click.Choice) and option.metavar
+                kind = "StringParamType" if text else type(option.type).__name__
                 kinds[option.opts[0]].setdefault((kind, option.metavar or ""), name)
 
     assert len(kinds) > 50

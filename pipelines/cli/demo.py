@@ -35,7 +35,7 @@ Example:
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    metavar="N",
+    metavar="S",
     help="Another seed gives other actors.",
 )
 @altered(workers_option, help="Number of parallel processes.  [default: one per core]")

@@ -112,8 +112,9 @@ options = together(
         click.option(
             "--prior",
             type=click.Choice(PRIORS),
-            help="Class weights of the ensemble: the challenge's, or of the training labels.  [default: the "
-            "recipe's]",
+            metavar="SOURCE",
+            help="Class weights of the ensemble: emotiw2019 (the challenge's), train (of the "
+            "training labels) or none.  [default: the recipe's]",
         ),
         click.option("--zip", "team", metavar="TEAM", help="Also write TEAM.zip: a text file per test clip."),
         altered(overwrite_option, help="Replace results and runs with other settings in DIR."),

@@ -36,8 +36,8 @@ named as the split tells them apart, or --map does: a CSV with the columns file,
 Examples:
   avemo store import fgnet/ --name fgnet --note "FG-Net, 1024 values"
   avemo store import fgnet.h5 --store features --name fgnet --map clips.csv
-  avemo store import openface/ --name openface --frames any --fps 25
-  avemo store import videomae.npz --name videomae --frames one
+  avemo store import openface/ --name openface --vectors any --fps 25
+  avemo store import videomae.npz --name videomae --vectors one
   avemo store import fgnet/ --name fgnet --store bare --map labels.csv --add-clips
   avemo-fuse train --visual basic:fgnet
 
@@ -68,12 +68,13 @@ reason); 2 wrong arguments or input; 130 interrupted (the same command continues
     "Features",
     click.option("--name", required=True, metavar="NAME", help="Name for the features' backbone."),
     click.option(
-        "--frames",
+        "--vectors",
+        "frames",
         type=click.Choice(["same", "any", "one"]),
         default="same",
         show_default=True,
-        help="Vectors per clip: as many as the store has frames of it; any number, at another rate; or one, "
-        "which may be given as [values].",
+        help="How many a clip has: same (as many as the store has frames of it), any (at another rate), or "
+        "one, which may be given as [values].",
     ),
     click.option(
         "--fps",

@@ -84,7 +84,7 @@ network_options = group(
                  show_default=True, help="Input of fcn."),
     click.option("--pooling", type=click.Choice(["attention", "mean"]), default="attention",
                  show_default=True, help="Pooling over time, before the classifier."),
-    click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True,
+    click.option("--lambda", "temperature", type=click.FloatRange(min=0), default=1.0, show_default=True,
                  metavar="LAMBDA", help="Sharpness of attention pooling; 0 is the plain mean."),
     click.option("--no-lrn", is_flag=True, help="fcn without local response normalisation."),
 )  # fmt: skip

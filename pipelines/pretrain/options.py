@@ -40,7 +40,7 @@ recipe_options = together(
                      help="Peak learning rate, after the warm-up; then it falls along a cosine.  [default: "
                      "sgd 0.05, adamw 0.001; a tenth of it when starting from weights]"),
         click.option("--optimiser", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True),
-        altered(seed_option, type=click.INT),
+        seed_option,
         click.option("--balance", type=click.Choice(["none", "sampling", "weights"]), default="none",
                      show_default=True, help="Balance classes by sampling or by weights in the loss."),
         click.option("--patience", type=click.IntRange(min=0), default=0, metavar="EPOCHS",

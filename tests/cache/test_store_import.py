@@ -392,22 +392,22 @@ def test_a_row_of_nan_is_a_frame_without_a_vector(store: Path, tmp_path: Path) -
 def test_another_rate(store: Path, tmp_path: Path) -> None:
     arrays = {"000": vectors(CLIPS[0], 4), "001": vectors(CLIPS[1], FRAMES)}
     folder = as_folder(tmp_path / "f", arrays)
-    assert add(folder, "--store", store, "--name", "a", "--frames", "any").exit_code == 0
+    assert add(folder, "--store", store, "--name", "a", "--vectors", "any").exit_code == 0
     times = {name: found["times"] for name, found in stored(store, "a").items()}
     # from 0.5 to 1.6 s are four parts of 0.275 s, whose middles these are
     np.testing.assert_allclose(times["train/000"], [0.6375, 0.9125, 1.1875, 1.4625])
     np.testing.assert_allclose(times["train/001"], 0.5 + np.arange(FRAMES) / 10)
-    assert add(folder, "--store", store, "--name", "b", "--frames", "any", "--fps", 5).exit_code == 0
+    assert add(folder, "--store", store, "--name", "b", "--vectors", "any", "--fps", 5).exit_code == 0
     np.testing.assert_allclose(stored(store, "b")["train/000"]["times"], [0, 0.2, 0.4, 0.6])
-    result = add(folder, "--store", store, "--name", "b", "--frames", "any")
+    result = add(folder, "--store", store, "--name", "b", "--vectors", "any")
     assert (result.exit_code, "fps: 5.0 / None" in result.stderr) == (2, True)
 
 
 def test_one_vector_a_clip(store: Path, tmp_path: Path) -> None:
     arrays = {"000": vectors(CLIPS[0])[0], "001": vectors(CLIPS[1], 1), "002": vectors(CLIPS[2], 2)}
     folder = as_folder(tmp_path / "f", arrays)
-    result = add(folder, "--store", store, "--name", "a", "--frames", "one")
-    assert "train/002 (002): has 2 vectors, and --frames one expects one a clip" in result.stderr
+    result = add(folder, "--store", store, "--name", "a", "--vectors", "one")
+    assert "train/002 (002): has 2 vectors, and --vectors one expects one a clip" in result.stderr
     found = stored(store, "a")
     np.testing.assert_array_equal(found["train/000"]["basic"], arrays["000"][np.newaxis])
     np.testing.assert_allclose(found["train/001"]["times"], [1.05])

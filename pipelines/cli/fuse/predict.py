@@ -68,7 +68,7 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
     ),
     altered(
         backbones_option,
-        metavar="NAME@WEIGHTS",
+        metavar="NAME[@WEIGHTS]",
         help="For clips: weights of a face network that the runs use. Repeatable.",
     ),
     altered(
@@ -76,14 +76,14 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
     ),
     altered(
         segment_backbones_option,
-        metavar="NAME@WEIGHTS",
+        metavar="NAME[@WEIGHTS]",
         help="For clips: weights of an image network over MFCC images that the runs use. Repeatable.",
     ),
     altered(
         detector_option,
         default=None,
         show_default=False,
-        metavar="NAME@FILE",
+        metavar="NAME[@FILE]",
         help="For clips: the detector's file, if it has one.",
     ),
 )
