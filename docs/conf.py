@@ -65,12 +65,14 @@ OTHERS = (
     "lightning_fabric",
     "click",
     "concurrent",
+    "contextlib",
 )
 # Other projects' names have no page here, and nothing is fetched to find theirs.
 nitpick_ignore_regex = [
     ("py:class", rf"({'|'.join(OTHERS)})\..*"),
-    ("py:class", r"Tensor|Module|(dict|collections\.abc\.Mapping)\[.*"),
+    ("py:class", r"Tensor|Module|Precision|(dict|collections\.abc\.Mapping)\[.*"),
     ("py:(class|obj)", r"avemo\..*\.([A-Z]|_\w+)"),  # type variables, and what modules keep to themselves
+    ("py:(class|obj)", r"avemo\..*\.(StreamSource|Changes)"),  # type variables too
     ("py:exc", r"FFmpegError"),
     ("py:(data|attr|meth)", r".*"),  # constants and attributes that need no words of their own
 ]
@@ -153,7 +155,7 @@ def by_last_name(
         for name, entry in env.domains.python_domain.objects.items()
         if name.rpartition(".")[2] == last
     ]
-    room = ".".join(node.get("py:module", "").split(".")[:2])
+    room = ".".join((node.get("py:module") or "").split(".")[:2])
     if len(found) > 1:
         found = [(name, entry) for name, entry in found if name.startswith(f"{room}.")]
     if len(found) != 1:

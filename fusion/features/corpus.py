@@ -326,10 +326,13 @@ def _outcome(source: SequenceSource, given: Mapping[str, bool]) -> tuple[str, bo
 
 
 def end_of(times: np.ndarray) -> float:
-    """Where the last of rising ``times`` ends, if it lasts as long as they mostly do; 0 of none."""
+    """Where the last of rising ``times`` ends, if it lasts as long as they mostly do; 0 of none.
+
+    A single one is the middle of its clip, as that of functionals.
+    """
     if not len(times):
         return 0.0
-    return float(times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0.0))
+    return float(times[-1] + (np.median(np.diff(times)) if len(times) > 1 else times[0]))
 
 
 def spread(count: int, start: float = 0.0, end: float = 1.0) -> np.ndarray:

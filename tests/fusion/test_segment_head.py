@@ -436,7 +436,7 @@ QUICK = (*keys("lstm=6", "hidden=8"), "--epochs", 25, "--batch", 4, "--lr", 5e-3
 
 def test_cross_validation_with_segments(tmp_path: Path) -> None:
     store = fill(tmp_path / "features", clips=24, per_class=4, noise=0.7).path
-    command = ("cv", "--store", store, "--fusion", "segments", "--folds", "subject", *QUICK)
+    command = ("cv", "--store", store, "--fusion", "segments", "--folds", "subject", "--members", 1, *QUICK)
     done = fuse(*command, "--out", tmp_path / "cv")
     assert done.exit_code == 0, done.output
     assert "net, 5 values, LSTM of 6 over each segment" in done.output

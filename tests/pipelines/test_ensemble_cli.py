@@ -302,7 +302,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "Look after a store" in done.stdout
+    assert "merge and export feature stores" in done.stdout
 
 
 def test_tables_are_aligned() -> None:

@@ -15,9 +15,9 @@ import torch
 from click.testing import CliRunner
 from scipy.io import wavfile
 
-from avemo.extract import sound
 from avemo.extract.backbones import WeightsError, load_audio_backbone
 from avemo.extract.backbones.weights import load_state
+from avemo.extract.streams.spectrogram import spectrogram
 from avemo.fusion.heads.encoders import EncoderSettings, build_encoder
 from avemo.fusion.training.batches import Padded
 from avemo.pipelines.cli.main import main
@@ -313,7 +313,7 @@ class TestNetworks:
             inputs = network.plain(samples)[None]
             with torch.no_grad():
                 mine = encoder(Padded(inputs[..., :-1], inputs[..., -1] > 0, torch.zeros(inputs.shape[:2])))
-            theirs, _ = backbone(sound.spectrogram(samples).T)
+            theirs, _ = backbone(spectrogram(samples).T)
             assert torch.allclose(mine.values[0], theirs, atol=1e-4 * float(theirs.abs().max()))
 
     @pytest.mark.parametrize(("reads", "lrn"), [("spectrogram", True), ("logmel", False)])
