@@ -121,7 +121,7 @@ def extract(
 
 
 def open_store(path: str | Path = "features") -> FeatureStore:
-    """The feature store that ``avemo-extract`` or :func:`extract` made; usable in a ``with`` block.
+    """The feature store that ``avemo-extract`` or ``avemo.extract`` made; usable in a ``with`` block.
 
     Raises:
         avemo.cache.store.StoreError: there is none.
