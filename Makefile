@@ -4,6 +4,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 DEMO ?= demo
+FILMS ?= ../shared/data/media
 
 BIN := $(abspath $(VENV))/bin
 DEPENDENCIES := $(VENV)/.dependencies-$(shell cat requirements.txt setup.py | cksum | cut -d' ' -f1)
@@ -53,6 +54,8 @@ test: install
 torture: install
 	@echo "== stopping and failing each operation on a store at each point (minutes)"
 	$(BIN)/python -m tests.torture.crash
+	@echo "== extracting damaged copies of the films in $(FILMS)"
+	$(BIN)/python -m tests.torture.media $(FILMS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -73,10 +73,12 @@ class SoundDecoder:
                 mixer = self._mixer()
             mixed = mixer(frame) if mixer else frame
             if skipped:
-                mixed = mono_frame(channels_of(mixed)[0, skipped:], frame.sample_rate)
+                rest = channels_of(mixed)[0, skipped:]
+                if not len(rest):
+                    continue
+                mixed = mono_frame(rest, frame.sample_rate)
             silent = silent and not channels_of(mixed).any()
-            if mixed.samples:
-                yield from resampler(mixed)
+            yield from resampler(mixed)
         yield from resampler.rest()
         if timeline.end is None and (self._lost or self._broken):
             raise ClipError("has sound, but none of it can be decoded; replace the file")

@@ -165,7 +165,7 @@ class Media:
             if packet.stream_index != stream.index:
                 continue
             try:
-                frames = packet.decode()
+                frames = stream.decode(packet)  # the packet's own stream may be another, in a damaged file
             except FFmpegError:
                 self._lost += bool(packet.size)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,21 @@ def test_a_file_cut_short_gives_what_it_has_and_says_so(tmp_path: Path, make_cli
     media = Media(path)
     assert 0 < len(list(media.frames())) < 100
     assert media.warnings
+
+
+@pytest.mark.parametrize(("box", "damaged"), [(b"mdia", b"mdi!"), (b"mdhd", b"md\xe8d")])
+@pytest.mark.parametrize("track", [0, 1])
+def test_a_damaged_box_of_a_track_breaks_no_decoder(
+    box: bytes, damaged: bytes, track: int, tmp_path: Path, make_clip: MakeClip
+) -> None:
+    """Packets may then come as those of another stream (found by :mod:`tests.torture.media`)."""
+    path = make_clip(tmp_path / "a.mp4", 50)
+    parts = path.read_bytes().split(box)
+    assert len(parts) == 3
+    path.write_bytes(parts[0] + [damaged, box][track] + parts[1] + [box, damaged][track] + parts[2])
+    for stream in ("frames", "sound"):
+        with suppress(ClipError):
+            list(getattr(Media(path), stream)())
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,14 @@ def test_what_overlaps_is_heard_once(tmp_path: Path) -> None:
     assert "overlap" in media.notes[0] and "0.30 seconds" in media.notes[0]
 
 
+def test_frames_that_are_left_out_whole_may_come_before_any_sound(tmp_path: Path) -> None:
+    silence = np.zeros(RATE // 50, np.float32)
+    doubled = [(0.7 + 0.002 * n, silence) for n in range(30)]
+    media = Media(write_sound(tmp_path / "a.mkv", (0.0, np.zeros(round(0.7 * RATE), np.float32)), *doubled))
+    assert not np.concatenate(list(media.sound())).any()
+    assert any("silent throughout" in note for note in media.notes)
+
+
 def test_a_jump_of_hours_is_not_believed(tmp_path: Path) -> None:
     media = Media(write_sound(tmp_path / "a.mkv", (0.0, tone(1.0)), (50_000.0, tone(1.0)), pictures=50))
     assert sum(map(len, media.sound())) == pytest.approx(2 * SAMPLE_RATE, abs=5)
