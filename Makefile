@@ -54,8 +54,9 @@ test: install
 torture: install
 	@echo "== stopping and failing each operation on a store at each point (minutes)"
 	$(BIN)/python -m tests.torture.crash
-	@echo "== extracting damaged copies of the films in $(FILMS)"
-	$(BIN)/python -m tests.torture.media $(FILMS)
+	@echo "== extracting damaged copies of films"
+	@if [ -d $(FILMS) ]; then $(BIN)/python -m tests.torture.media $(FILMS); \
+	else echo "skipped: there is no folder $(FILMS); name one of films by FILMS=DIR"; fi
 
 lint: install
 	$(BIN)/ruff check .

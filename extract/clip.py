@@ -109,7 +109,7 @@ def extract_clip(
         streams = _streams(plan, job, media, spool, notes.append, _with_length(on_progress, media))
         result = ClipResult(job, source, streams, [*notes, *media.notes], media.warnings)
     except Exception as error:
-        result = failed(job, _reason(error), source)
+        result = failed(job, reason_of(error), source)
     _release_memory()
     result.seconds = time.perf_counter() - started
     return result
@@ -171,10 +171,10 @@ def _without(key: FeatureKey, error: Exception) -> Outcome:
     """The outcome of a stream that could not be made."""
     if isinstance(error, Absent):
         return Outcome(key, "absent", str(error))
-    return Outcome(key, "failed", _reason(error))
+    return Outcome(key, "failed", reason_of(error))
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """What to say of a clip, or of a part of it, that an error cost; a stranger's file may cause any.
 
     Raises :class:`DeviceError` if the device failed.

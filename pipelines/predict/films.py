@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
+from ...extract.clip import reason_of
 from ...extract.decode.media import Media
 from ...extract.detectors import load_detector
-from ...extract.device_errors import is_device_error
 from ...extract.errors import ClipError
 from ...fusion.files import as_file_name
 from ..cli.framework import InputError, keep_result
@@ -123,14 +123,10 @@ def _tried(film: Path, settings: PredictSettings, work: Work) -> FilmExpressions
     try:
         with _watched(film, work) as on_step:
             found = expressions_of(film, settings, on_step)
-    except (ClipError, OSError) as error:
-        return str(error)
     except MemoryError:
         return "out of memory"
-    except Exception as error:  # a stranger's file may break any library in any way: it costs one film
-        if is_device_error(error):
-            raise
-        return f"{type(error).__name__}: {error}"
+    except Exception as error:
+        return reason_of(error)
     work.video += found.seconds
     return found
 

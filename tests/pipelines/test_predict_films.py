@@ -347,3 +347,15 @@ def test_real_faces_are_named_alike_however_often_they_are_looked_for(shared: Pa
         assert both.mean() > 0.95
         differing = np.abs(often.probabilities - seldom.probabilities)[both].sum(axis=1) / 2
         assert differing.mean() < 0.05
+
+
+def test_a_device_that_fails_is_told_in_one_line(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> FilmExpressions:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore of it")
+
+    monkeypatch.setattr("avemo.pipelines.predict.films.expressions_of", broken)
+    result = call(film, "--out", tmp_path / "out", "--device", "cpu")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == "Error: CUDA error: an illegal memory access was encountered"

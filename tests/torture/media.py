@@ -19,6 +19,7 @@ from pathlib import Path
 
 import click
 
+from avemo.cache.rows import Row
 from avemo.cache.store import FeatureStore
 
 Change = Callable[[bytes, random.Random, Sequence[bytes]], bytes]
@@ -149,8 +150,8 @@ def main(clips: Path, count: int, seed: int, largest: int, minutes: int) -> None
     sys.exit(bool(without))
 
 
-def _outcome(row: object) -> str:
-    failures = {re.sub(r"[\d.]+", "N", reason)[:90] for reason in row.failures.values()}  # type: ignore[attr-defined]
+def _outcome(row: Row) -> str:
+    failures = {re.sub(r"[\d.]+", "N", reason)[:90] for reason in row.failures.values()}
     return "; ".join(sorted(failures)) or "ok"
 
 
