@@ -81,6 +81,7 @@ def extract(
     tta: str | Sequence[str] = "meanstd",
     backbones: str | Sequence[str] = (),
     detector: str = "dlib",
+    detect_every: int = 1,
     max_frames: int | None = None,
     device: str = "auto",
     workers: int = 0,
@@ -94,6 +95,7 @@ def extract(
         tta: views of each face, one or several of ``none``, ``meanstd`` and ``meanstd2``.
         backbones: one or several face networks, ``NAME`` or ``NAME@FILE``; empty for the default one.
         detector: ``NAME`` or ``NAME@FILE``.
+        detect_every: look for faces in every Nth frame; the face moves evenly between.
         max_frames: at most so many frames of a clip, evenly spaced; None for all.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         workers: parallel processes; 0 for one per core.
@@ -114,6 +116,7 @@ def extract(
         view_sets=tuple(VIEW_SETS.get(name, name) for name in _several(tta)),
         max_frames=max_frames,
         device=device,
+        detect_every=detect_every,
     )
     table = None if manifest is None else Path(manifest)
     folder = ClipFolder(Path(clips), dataset, pattern, table, labels)

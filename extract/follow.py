@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,71 @@ from .decode.media import Frame, Media
 from .detectors import Detector, Face
 from .errors import ClipError
 from .track import MIN_OVERLAP, Track, Tracker, area, overlap
+
+
+class FaceSearch:
+    """Looks for faces in every Nth frame of a clip, and in the last.
+
+    A face that is found in two examined frames that follow each other, in boxes that overlap as those of a
+    track do, moves evenly from one to the other. Any other frame is as the nearest one that was examined.
+
+    Args:
+        detector: finds faces.
+        every: N; 1 looks in every frame.
+
+    Attributes:
+        times: seconds of the frames that were read.
+        examined: which of them were looked at; the tracker knows them by their places in this list.
+        crowded: in how many of these more than one face was found.
+        tracker: has their faces.
+    """
+
+    def __init__(self, detector: Detector, every: int) -> None:
+        self.times: list[float] = []
+        self.examined: list[int] = []
+        self.crowded = 0
+        self.tracker = Tracker()
+        self._detector = detector
+        self._every = every
+
+    def frames(self, media: Media) -> Iterator[Frame]:
+        """Each frame of a clip, looked at if it is to be; the last one is when no more are asked for.
+
+        Raises:
+            ClipError: the clip cannot be read, or has no frame that can be decoded.
+        """
+        waiting: Frame | None = None
+        for frame in media.frames():
+            self.times.append(frame.time)
+            waiting = frame
+            if (len(self.times) - 1) % self._every == 0:
+                self._examine(frame)
+                waiting = None
+            yield frame
+        if not self.times:
+            raise ClipError("has a video stream, but no frame of it can be decoded; replace the file")
+        if waiting is not None:
+            self._examine(waiting)
+
+    @property
+    def times_examined(self) -> list[float]:
+        """Seconds of the frames that were looked at."""
+        return [self.times[number] for number in self.examined]
+
+    def between(self, faces: Mapping[int, Face]) -> dict[int, Face]:
+        """The main face by the number of the frame, from that by the places of :attr:`examined`."""
+        found, _ = _between(np.array(self.times), np.array(self.examined), _values(len(self.examined), faces))
+        return {
+            number: Face(row[:4], None if np.isnan(row[4]) else row[4:14].reshape(5, 2), float(row[14]))
+            for number, row in enumerate(found)
+            if not np.isnan(row[0])
+        }
+
+    def _examine(self, frame: Frame) -> None:
+        faces = self._detector(frame.image)
+        self.tracker.add(len(self.examined), frame.time, faces)
+        self.examined.append(len(self.times) - 1)
+        self.crowded += len(faces) > 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +122,9 @@ def follow(
     seconds: float,
     on_frame: Callable[[float], None],
 ) -> FollowedFace:
-    """Look for faces in every Nth frame of a film, and in the last, and follow the main one.
+    """Look for faces in a film as :class:`FaceSearch` does, and follow the main one.
 
-    One frame is in memory at a time. A face that is found in two examined frames, in boxes that overlap as
-    those of a track do, moves evenly from one to the other. Any other frame is as the nearest one that was
-    examined.
+    One frame is in memory at a time.
 
     Args:
         media: the film.
@@ -76,34 +139,23 @@ def follow(
     """
     if not media.has_video:
         raise ClipError("has no video stream; name a film")
-    tracker = Tracker()
-    times: list[float] = []
-    examined: list[int] = []
-    crowded = 0
-
-    def examine(frame: Frame) -> None:
-        nonlocal crowded
-        faces = detector(frame.image)
-        tracker.add(len(examined), frame.time, faces)
-        examined.append(len(times) - 1)
-        crowded += len(faces) > 1
-
-    waiting: Frame | None = None
-    for frame in media.frames():
-        times.append(frame.time)
-        waiting = frame
-        if (len(times) - 1) % every == 0:
-            examine(frame)
-            waiting = None
+    search = FaceSearch(detector, every)
+    for frame in search.frames(media):
         on_frame(frame.time)
-    if not times:
-        raise ClipError("has a video stream, but no frame of it can be decoded; replace the file")
-    if waiting is not None:
-        examine(waiting)
-    at = np.array(times)
-    numbers = np.array(examined)
-    main = _main(tracker.tracks, at[numbers], seconds)
-    return _filled(at, numbers, main, crowded, detector.layout)
+    main = _main(search.tracker.tracks, np.array(search.times_examined), seconds)
+    values = _values(len(search.examined), main)
+    times = np.array(search.times)
+    found, nearest = _between(times, np.array(search.examined), values)
+    found = found.astype(np.float32)
+    return FollowedFace(
+        times,
+        found[:, :4],
+        found[:, 4:14].reshape(-1, 5, 2),
+        _shots(values)[nearest],
+        len(search.examined),
+        search.crowded,
+        detector.layout,
+    )
 
 
 def _main(tracks: Iterable[Track], at: np.ndarray, seconds: float) -> dict[int, Face]:
@@ -129,15 +181,19 @@ def _main(tracks: Iterable[Track], at: np.ndarray, seconds: float) -> dict[int, 
     }
 
 
-def _filled(
-    times: np.ndarray, examined: np.ndarray, faces: Mapping[int, Face], crowded: int, layout: str
-) -> FollowedFace:
-    """The face in every frame from that in the ``examined`` ones (indices, rising)."""
-    values = np.full((len(examined), 14), np.nan)
+def _values(count: int, faces: Mapping[int, Face]) -> np.ndarray:
+    """``[count, 15]`` box, points and confidence by the number of the row, NaN where there is none."""
+    values = np.full((count, 15), np.nan)
     for number, face in faces.items():
         values[number, :4] = face.box
         if face.points is not None:
-            values[number, 4:] = face.points.reshape(-1)
+            values[number, 4:14] = face.points.reshape(-1)
+        values[number, 14] = face.confidence
+    return values
+
+
+def _between(times: np.ndarray, examined: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for all frames from those of the ``examined`` ones (indices, rising), and the nearest of these."""
     frames = np.arange(len(times))
     after = np.searchsorted(examined, frames)
     before = np.maximum(after - (examined[after] > frames), 0)
@@ -146,16 +202,7 @@ def _filled(
     same = np.array([*map(_same, values, values[1:]), True])[before]
     nearest = np.where(share < 0.5, before, after)
     moved = (1 - share)[:, None] * values[before] + share[:, None] * values[after]
-    found = np.where(same[:, None], moved, values[nearest]).astype(np.float32)
-    return FollowedFace(
-        times,
-        found[:, :4],
-        found[:, 4:].reshape(-1, 5, 2),
-        _shots(values)[nearest],
-        len(examined),
-        crowded,
-        layout,
-    )
+    return np.where(same[:, None], moved, values[nearest]), nearest
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

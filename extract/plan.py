@@ -29,6 +29,7 @@ class Plan:
         voice_activity: what finds speech, a name in :data:`.voice_activity.VOICE_ACTIVITY`.
         face_seconds: the main face is that of so many seconds around each frame; None: of the whole clip.
         labels: ``(NAME@FILE, LABEL)`` each, for networks that are not to be called after their files.
+        detect_every: look for faces in every Nth of the frames used; the face moves evenly between.
     """
 
     detector: str = "dlib"
@@ -45,3 +46,4 @@ class Plan:
     voice_activity: str = "energy"
     face_seconds: float | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    detect_every: int = 1

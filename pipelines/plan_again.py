@@ -67,6 +67,7 @@ def plan_again(
         segments=bool(spoken),
         segment_backbones=tuple(images.values()),
         voice_activity=next((str(settings["vad"]) for settings in spoken.values()), "energy"),
+        detect_every=int(common.get("detect_every", 1)),
         labels=tuple((text, label) for files in (faces, sounds, images) for label, text in files.items()),
     )
     _check(keys, keys_of(plan))

@@ -11,9 +11,9 @@ from ...cache.keys import FeatureKey
 from ...cache.writer import Outcome
 from ..decode.media import Frame, Media
 from ..detectors import load_detector
-from ..errors import ClipError
+from ..follow import FaceSearch
 from ..plan import Plan
-from ..track import SETTINGS, Tracker, face_arrays
+from ..track import SETTINGS, Track, face_arrays
 from .base import ClipPictures, OnFrame, PictureStream, Settings, unwatched
 
 FACES = "faces"
@@ -32,6 +32,8 @@ class FaceStream(PictureStream):
         }
         if plan.face_seconds is not None:
             found["track.seconds"] = plan.face_seconds
+        if plan.detect_every > 1:
+            found["detect_every"] = plan.detect_every
         return {FACES: found}
 
     def make(self, pictures: ClipPictures, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
@@ -53,14 +55,11 @@ def find_faces(
         ClipError: no frame can be decoded.
     """
     detector = load_detector(plan.detector)
-    tracker = Tracker()
-    times: list[float] = []
+    search = FaceSearch(detector, plan.detect_every)
     sizes: list[tuple[int, int]] = []
     kept: list[Frame] | None = []
     kept_bytes = 0
-    for number, frame in enumerate(media.frames()):
-        tracker.add(number, frame.time, detector(frame.image))
-        times.append(frame.time)
+    for frame in search.frames(media):
         sizes.append((frame.image.shape[0], frame.image.shape[1]))
         kept_bytes += frame.image.nbytes
         if kept_bytes > FRAME_BYTES:
@@ -68,11 +67,9 @@ def find_faces(
         if kept is not None:
             kept.append(frame)
         on_frame("faces", frame.time)
-    if not times:
-        raise ClipError("has a video stream, but no frame of it can be decoded; replace the file")
-    around = plan.face_seconds
-    track = tracker.main() if around is None else tracker.main_around(times, around)
-    faces = face_arrays(times, track, sizes, detector.layout)
+    around, tracker = plan.face_seconds, search.tracker
+    track = tracker.main() if around is None else tracker.main_around(search.times_examined, around)
+    faces = face_arrays(search.times, Track(search.between(track.faces)), sizes, detector.layout)
     return faces, media if kept is None else kept
 
 
@@ -81,7 +78,8 @@ def no_face(plan: Plan, media: Media, frames: int) -> str:
     detector = load_detector(plan.detector)
     side, smallest = getattr(detector, "max_side", 0), getattr(detector, "smallest", 0)
     shrunk = max(media.size) / side if side and smallest else 0.0
-    found = f"has no face in any of {frames} frames"
+    searched = len({*range(0, frames, plan.detect_every), frames - 1})
+    found = f"has no face in any of {searched} frames"
     if shrunk > 2:
         width, height = media.size
         found += (

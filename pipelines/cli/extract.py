@@ -19,6 +19,7 @@ from .framework import altered, command, group, json_result, keep_result, refuse
 from .options import (
     audio_backbones_option,
     backbones_option,
+    detect_every_option,
     detector_option,
     device_option,
     max_frames_option,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from ...cache.rows import Row
     from ..corpora.clips.find import FoundClips
 
-PICTURE_OPTIONS = ("tta", "backbones", "detector", "max_frames")
+PICTURE_OPTIONS = ("tta", "backbones", "detector", "detect_every", "max_frames")
 
 EXAMPLES = """
 \b
@@ -96,6 +97,7 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
     altered(backbones_option, default=(DEFAULT_BACKBONE,), show_default=True),
     audio_backbones_option,
     detector_option,
+    detect_every_option,
     click.option("--segments", is_flag=True, help="Also cut speech into MFCC images of 655 ms."),
     segment_backbones_option,
     vad_option,
@@ -155,6 +157,7 @@ def settings_of(
     backbones: tuple[str, ...],
     audio_backbones: tuple[str, ...],
     detector: str,
+    detect_every: int,
     segments: bool,
     segment_backbones: tuple[str, ...],
     vad: str,
@@ -183,6 +186,7 @@ def settings_of(
         segments=segments or bool(segment_backbones),
         segment_backbones=tuple(dict.fromkeys(segment_backbones)),
         voice_activity=vad,
+        detect_every=detect_every,
     )
     return ExtractSettings(ClipFolder(clips, **source), plan, store, workers, part, prune, replace)
 

@@ -25,6 +25,14 @@ max_frames_option = click.option(
     metavar="N",
     help="Use at most N frames of each clip, evenly spaced.  [default: all]",
 )
+detect_every_option = click.option(
+    "--detect-every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Look for faces in every Nth frame; the face moves evenly between.",
+)
 backbones_option = click.option(
     "--backbone",
     "backbones",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from .framework import command, group, is_given, json_result, refuse_idle
-from .options import detector_option, device_option, precision_option
+from .framework import altered, command, group, is_given, json_result, refuse_idle
+from .options import detect_every_option, detector_option, device_option, precision_option
 from .outputs import overwrite_option
 
 EXAMPLES = """
@@ -35,14 +35,7 @@ Exit code: 0 done; 1 done, but some films failed; 2 wrong arguments or input; 13
         show_default=True,
         help="Views of each face that are averaged: 1, 2 (mirrored too), 18 close ones or 18 wide ones.",
     ),
-    click.option(
-        "--detect-every",
-        type=click.IntRange(min=1),
-        default=5,
-        show_default=True,
-        metavar="N",
-        help="Look for faces in every Nth frame; the face moves evenly between.",
-    ),
+    altered(detect_every_option, default=5),
     click.option(
         "--smooth",
         type=click.FloatRange(min=0),

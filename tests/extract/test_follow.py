@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from avemo.extract.decode.media import Frame, Media
-from avemo.extract.detectors import Detector, Face, load_detector
+from avemo.extract.detectors import DETECTORS, Detector, Face, load_detector
 from avemo.extract.errors import ClipError
 from avemo.extract.follow import FollowedFace, follow
 from avemo.extract.plan import Plan
-from avemo.extract.track import overlap
+from avemo.extract.streams.faces import find_faces, no_face
+from avemo.extract.streams.registry import keys_of
+from avemo.extract.track import Tracker, face_arrays, overlap
+from avemo.pipelines.plan_again import plan_again
 
 MakeClip = Callable[..., Path]
 SIDE, WIDTH, HEIGHT = 40, 320, 120
@@ -69,9 +73,90 @@ def test_a_face_that_moves_evenly_is_found_between(make_clip: MakeClip, tmp_path
     assert face.examined == len({*range(0, 24, every), 23})
 
 
-def test_with_every_frame_examined_it_is_the_track_of_stage_one(shared: Path) -> None:
-    from avemo.extract.streams.faces import find_faces
+def test_with_every_frame_examined_stage_one_gives_what_the_tracker_gives(shared: Path) -> None:
+    media, tracker = Media(shared / "data/media/single_face.mp4", max_frames=6), Tracker()
+    frames = list(media.frames())
+    for number, frame in enumerate(frames):
+        tracker.add(number, frame.time, load_detector("dlib")(frame.image))
+    sizes = [frame.image.shape[:2] for frame in frames]
+    plain = face_arrays([frame.time for frame in frames], tracker.main(), sizes, "dlib-5")
+    faces, _ = find_faces(Plan(), media)
+    assert list(faces) == list(plain)
+    for name, values in plain.items():
+        np.testing.assert_array_equal(faces[name], values, strict=True)
 
+
+@pytest.mark.parametrize("every", [2, 5])
+def test_between_examined_frames_stage_one_gives_what_is_followed(shared: Path, every: int) -> None:
+    media = Media(shared / "data/media/single_face.mp4", max_frames=9)
+    faces, _ = find_faces(Plan(detect_every=every, face_seconds=3.0), media)
+    face = followed(media, every, load_detector("dlib"))
+    np.testing.assert_array_equal(face.boxes, faces["box"])
+    np.testing.assert_array_equal(face.points, faces["points"])
+    np.testing.assert_array_equal(face.has_face, faces["has_face"])
+    np.testing.assert_array_equal(faces["confidence"] > 0, faces["has_face"])
+    for number in np.flatnonzero(face.has_face):
+        np.testing.assert_allclose(face.transform(number), faces["transform"][number], atol=1e-4)
+
+
+def test_only_in_every_nth_frame_a_face_is_looked_for_by_stage_one(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A face comes and goes between two frames that are looked at: the nearer of these tells."""
+    monkeypatch.setitem(DETECTORS, "squares", lambda file: Squares())
+    media = film(make_clip, tmp_path / "film.mp4", [[10]] * 6 + [[]] * 9 + [[10]] * 7)
+    plan = Plan("squares", detect_every=5)
+    looks: list[int] = []
+    monkeypatch.setattr(Squares, "__call__", counted_calls(Squares.__call__, looks))
+    faces, frames = find_faces(plan, media)
+    assert len(looks) == len({*range(0, 22, 5), 21})
+    assert faces["has_face"].tolist() == [True] * 8 + [False] * 5 + [True] * 9
+    assert np.isnan(faces["box"][~faces["has_face"]]).all() and not faces["confidence"][8:13].any()
+    assert len(faces["times"]) == len(list(frames)) == 22
+    empty = film(make_clip, tmp_path / "empty.mp4", [[]] * 22)
+    assert "none of 6 frames" in no_face(plan, empty, 22).replace("no face in any", "none")
+    assert find_faces(plan, empty)[0]["has_face"].sum() == 0
+
+
+def test_a_detector_of_boxes_alone_is_followed_too(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Boxes(Squares):
+        layout = ""
+
+        def __call__(self, image: np.ndarray) -> list[Face]:
+            return [Face(face.box, None, face.confidence) for face in super().__call__(image)]
+
+    monkeypatch.setitem(DETECTORS, "boxes", lambda file: Boxes())
+    media = film(make_clip, tmp_path / "film.mp4", [[10 + 2 * n] for n in range(11)])
+    faces, _ = find_faces(Plan("boxes", detect_every=5), media)
+    np.testing.assert_allclose(faces["box"][:, 0], 10 + 2 * np.arange(11), atol=1.5)
+    assert faces["has_face"].all() and np.isnan(faces["points"]).all()
+
+
+def test_how_often_faces_are_looked_for_is_in_the_key_where_it_changes_values() -> None:
+    def of(plan: Plan) -> dict[str, object]:
+        return dict(keys_of(replace(plan, backbones=("ferplusnet",)))["ferplusnet/default"].settings)
+
+    often = of(Plan())
+    assert "detect_every" not in often and of(Plan(detect_every=1)) == often
+    assert of(Plan(detect_every=3)) == {**often, "detect_every": 3}
+    sound = [key for name, key in keys_of(Plan(detect_every=3)).items() if name == "spectrogram"]
+    assert sound == [keys_of(Plan())["spectrogram"]]
+    keys = keys_of(Plan(detect_every=3, device="cpu"))
+    wanted = {name: key for name, key in keys.items() if "/" in name}
+    assert plan_again(wanted, device="cpu").detect_every == 3
+
+
+def counted_calls(call: Callable[..., list[Face]], looks: list[int]) -> Callable[..., list[Face]]:
+    def counted(self: Squares, image: np.ndarray) -> list[Face]:
+        looks.append(1)
+        return call(self, image)
+
+    return counted
+
+
+def test_with_every_frame_examined_it_is_the_track_of_stage_one(shared: Path) -> None:
     media = Media(shared / "data/media/single_face.mp4", max_frames=6)
     faces, _ = find_faces(Plan(face_seconds=3.0), media)
     face = followed(media, 1, load_detector("dlib"))

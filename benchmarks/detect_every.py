@@ -1,0 +1,164 @@
+"""What ``--detect-every N`` costs and changes: time, boxes, features, and what a linear SVM makes of them.
+
+Each detector looks at every frame of each clip once, in one thread, timed in processor time. For each N its
+faces are then taken from the frames that ``--detect-every N`` would look at, and followed between them as
+stage 1 does (extract/follow.py). Features are those of every seventh frame, which lie evenly between the
+frames looked at. Accuracy: faces only, leave one subject out, with the SVM of faces.py.
+
+    python benchmarks/detect_every.py CLIPS --detector dlib --detector yunet@FILE.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import cv2
+import joblib
+import numpy as np
+import torch
+from faces import by_subject, mcnemar, right
+from machine import describe
+
+from avemo.cache.clips import Clip
+from avemo.extract import DEFAULT_BACKBONE
+from avemo.extract.align import CHIP_SIZE, compose, window_transform
+from avemo.extract.decode.media import Frame, Media
+from avemo.extract.detectors import Face, load_detector
+from avemo.extract.follow import FaceSearch
+from avemo.extract.networks import face_networks
+from avemo.extract.plan import Plan
+from avemo.extract.track import Track, face_arrays, overlap
+from avemo.extract.warp import warp
+from avemo.pipelines.cli.table import aligned
+from avemo.pipelines.corpora.clips.find import find_clips
+
+EVERY = (1, 2, 3, 5)
+STRIDE = 7  # of the frames whose features are compared
+
+
+@dataclass
+class Replayed:
+    """A clip's frames and the faces that a detector finds in each; it is the film and the detector."""
+
+    kept: list[Frame]
+    found: dict[int, list[Face]]
+    layout: str
+
+    def frames(self) -> Iterator[Frame]:
+        yield from self.kept
+
+    def settings(self) -> dict[str, object]:
+        return {}
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        return self.found[id(image)]
+
+
+@dataclass
+class Outcome:
+    """Of one clip by one detector: processor seconds a look, and for each N what was found."""
+
+    seconds: np.ndarray
+    looks: dict[int, int] = field(default_factory=dict)
+    boxes: dict[int, np.ndarray] = field(default_factory=dict)
+    features: dict[int, np.ndarray] = field(default_factory=dict)
+
+
+def looked(clip: Clip, detectors: Sequence[str], backbone: str) -> dict[str, Outcome]:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    frames = list(Media(clip.path).frames())
+    network = face_networks(Plan(backbones=(backbone,)))[0]
+    framed = window_transform(network.spec.window, CHIP_SIZE, network.spec.input_size)
+    outcomes = {}
+    for name in detectors:
+        detector, found, seconds = load_detector(name), {}, []
+        for frame in frames:
+            start = time.process_time()
+            found[id(frame.image)] = detector(frame.image)
+            seconds.append(time.process_time() - start)
+        film = Replayed(frames, found, detector.layout)
+        outcome = outcomes[name] = Outcome(np.array(seconds))
+        for every in EVERY:
+            search = FaceSearch(film, every)
+            sizes = [frame.image.shape[:2] for frame in search.frames(cast(Media, film))]
+            track = Track(search.between(search.tracker.main().faces))
+            faces = face_arrays(search.times, track, sizes, detector.layout)
+            outcome.looks[every], outcome.boxes[every] = len(search.examined), faces["box"]
+            views = [
+                warp(frame.image, compose(framed[None], transform), network.spec.input_size, network.device)
+                for frame, transform in list(zip(frames, faces["transform"], strict=True))[3::STRIDE]
+            ]
+            outcome.features[every] = network(torch.cat(views)).float().numpy()
+    return outcomes
+
+
+def rows_of(outcomes: Sequence[Outcome], labels: np.ndarray, subjects: np.ndarray) -> Iterator[list[str]]:
+    first: list[np.ndarray] = []
+    whole = [outcome.features[1].mean(0) for outcome in outcomes]
+    count = sum(len(outcome.seconds) for outcome in outcomes)
+    for every in EVERY:
+        spent = sum(outcome.seconds.mean() * outcome.looks[every] for outcome in outcomes) / count
+        pairs = [
+            (one, other)
+            for outcome in outcomes
+            for one, other in zip(outcome.boxes[1], outcome.boxes[every], strict=True)
+        ]
+        seen = [[not np.isnan(box[0]) for box in pair] for pair in pairs]
+        overlaps = [overlap(*pair) for pair, both in zip(pairs, seen, strict=True) if all(both)]
+        means = [outcome.features[every].mean(0) for outcome in outcomes]
+        cosines = [
+            one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+            for one, other in zip(whole, means, strict=True)
+        ]
+        row = [
+            str(every),
+            f"{1e3 * spent:.1f}",
+            f"{np.mean(overlaps):.3f}",
+            f"{np.quantile(overlaps, 0.01):.2f}",
+        ]
+        row += [f"{np.mean([one != other for one, other in seen]):.1%}"]
+        row += [f"{np.mean(cosines):.5f}", f"{min(cosines):.3f}"]
+        values = np.stack(
+            [
+                np.concatenate([part.mean(0), part.std(0), part.max(0)])
+                for part in (outcome.features[every] for outcome in outcomes)
+            ]
+        )
+        hits = [right(each, labels, subjects) for each in (values, by_subject(values, subjects))]
+        first = first or hits
+        for own, theirs in zip(hits, first, strict=True):
+            row += [f"{own.mean():.3f}", f"{mcnemar(own, theirs):.2f}"]
+        yield row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("--detector", action="append", help="repeatable; default: dlib")
+    parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
+    parser.add_argument("--jobs", type=int, default=joblib.cpu_count())
+    parser.add_argument("--step", type=int, default=1, help="only every Nth clip")
+    arguments = parser.parse_args()
+    detectors = arguments.detector or ["dlib"]
+    clips = [clip for clip in find_clips(arguments.clips).clips if clip.label][:: arguments.step]
+    work = (joblib.delayed(looked)(clip, detectors, arguments.backbone) for clip in clips)
+    done = joblib.Parallel(n_jobs=arguments.jobs, verbose=1)(work)
+    labels, subjects = (np.array([getattr(clip, name) for clip in clips]) for name in ("label", "subject"))
+    header = ["detector", "N", "ms a frame", "IoU", "1 %", "flag differs", "cosine", "least"]
+    header += ["SVM", "p", "by subject", "p"]
+    table = [
+        [name.partition("@")[0], *row]
+        for name in detectors
+        for row in rows_of([each[name] for each in done], labels, subjects)
+    ]
+    print(f"{describe()}\n{len(clips)} clips, {arguments.backbone}\n{aligned(header, table)}")
+
+
+if __name__ == "__main__":
+    main()
