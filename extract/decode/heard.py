@@ -5,7 +5,8 @@ Gaps are filled with silence, what comes twice is left out, packets that cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import av
 import numpy as np
@@ -27,6 +28,8 @@ DRIFT = (
 LONGEST_GAP = 3600.0  # seconds; a longer one is a broken time stamp
 LOUDEST = 8.0  # lossy sound overshoots full scale a little, never by 18 dB
 BLOCK = 10 * SAMPLE_RATE
+AHEAD = 32 << 20  # bytes of decoded sound that may wait until all of it was heard: 87 s of stereo at 48 kHz
+FRAME = 1 << 10  # bytes of a frame beside its samples, at most
 
 Tell = Callable[[str], None]
 
@@ -63,15 +66,11 @@ class SoundDecoder:
         timeline = _Timeline()
         resampler = _Resampler()
         silent = True
-        mixer: Mixer | None = None
-        for frame in self._frames():
+        for frame, mixed in self._mixed():
             silence, skipped = timeline.place(self._clock.seconds(frame), frame)
             if silence:
                 yield from resampler.rest()
                 yield from _silence(silence)
-            if mixer is None and not is_mono(frame):
-                mixer = self._mixer()
-            mixed = mixer(frame) if mixer else frame
             if skipped:
                 rest = channels_of(mixed)[0, skipped:]
                 if not len(rest):
@@ -85,6 +84,23 @@ class SoundDecoder:
         self._tell(timeline)
         if silent and timeline.end:
             self._note("has sound that is silent throughout")
+
+    def _mixed(self) -> Iterator[tuple[av.AudioFrame, av.AudioFrame]]:
+        """Each frame, and the same as one channel.
+
+        How channels are mixed is known once all of them were heard. They wait as long as they fit into
+        :data:`AHEAD`; for the mixing of a longer sound all of it is decoded once more.
+        """
+        frames = self._frames()
+        for frame in frames:
+            if is_mono(frame):
+                yield frame, frame
+                continue
+            held, whole = _held(chain([frame], frames))
+            again = SoundDecoder(self._opened, self._clock, self._warn, self._note)
+            mixer = self._mixer(held if whole else again._frames())
+            for each in chain(held, frames):
+                yield each, mixer(each)
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         """Every frame that can be decoded; what cannot is skipped and counted."""
@@ -110,9 +126,9 @@ class SoundDecoder:
             self._lost += bool(packet.size)
             return []
 
-    def _mixer(self) -> Mixer:
-        """How the channels are mixed, for which all of the sound is decoded once more."""
-        mixer = Mixer(SoundDecoder(self._opened, self._clock, self._warn, self._note)._frames())
+    def _mixer(self, frames: Iterable[av.AudioFrame]) -> Mixer:
+        """How the channels of these frames are mixed."""
+        mixer = Mixer(frames)
         if mixer.cancelled:
             self._note(
                 "has channels of sound that cancel out (opposite phase); the loudest one is used alone"
@@ -132,6 +148,17 @@ class SoundDecoder:
             self._note(f"has {_counted(timeline.gaps, 'gap')} in its sound, filled with silence")
         if timeline.overlaps:
             self._note(f"has {_counted(timeline.overlaps, 'overlap')} in its sound, heard once")
+
+
+def _held(frames: Iterable[av.AudioFrame]) -> tuple[list[av.AudioFrame], bool]:
+    """The first frames, as many as may wait, and whether they are all."""
+    held, size = [], 0
+    for frame in frames:
+        held.append(frame)
+        size += FRAME + sum(plane.buffer_size for plane in frame.planes)
+        if size > AHEAD:
+            return held, False
+    return held, True
 
 
 class _Timeline:

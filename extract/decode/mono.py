@@ -30,7 +30,9 @@ class Mixer:
         for frame in frames:
             if not is_mono(frame):
                 name = frame.layout.name
-                self._layouts.setdefault(name, _Layout(frame)).add(channels_of(frame))
+                if name not in self._layouts:
+                    self._layouts[name] = _Layout(frame)
+                self._layouts[name].add(channels_of(frame))
 
     @property
     def cancelled(self) -> bool:

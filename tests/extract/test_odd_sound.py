@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import pytest
 
 from avemo.cache.clips import Clip
 from avemo.extract.clip import ClipJob, ClipResult, extract_clip
-from avemo.extract.decode.heard import SAMPLE_RATE
+from avemo.extract.decode import heard as heard_module
+from avemo.extract.decode.heard import SAMPLE_RATE, SoundDecoder
 from avemo.extract.decode.media import Media
 from avemo.extract.errors import ClipError
 from avemo.extract.plan import Plan
@@ -227,6 +228,38 @@ def test_six_channels_without_names_are_taken_for_5_1(tmp_path: Path) -> None:
         write_sound(tmp_path / f"a.{suffix}", (0.0, sounds), layout="5.1") for suffix in ("wav", "mkv")
     )
     np.testing.assert_allclose(heard(unnamed), heard(named), atol=1e-6)
+
+
+@pytest.mark.parametrize("opposite", [False, True])
+@pytest.mark.parametrize("bytes_ahead, decodings", [(heard_module.AHEAD, 1), (50_000, 2), (0, 2)])
+def test_channels_are_decoded_once_if_they_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opposite: bool, bytes_ahead: int, decodings: int
+) -> None:
+    """Mono, then stereo: what waits in memory and what is decoded again give the same samples."""
+    mono = write_sound(tmp_path / "mono.ts", (0, tone(0.5)), codec="mp2")
+    left, right = tone(1.0, 300), tone(1.0, 300 if opposite else 500) * (-0.9 if opposite else 1)
+    stereo = write_sound(tmp_path / "stereo.ts", (0, np.stack([left, right])), codec="mp2", layout="stereo")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(mono.read_bytes() + stereo.read_bytes())
+    once = heard(joined)
+    frames, begun = SoundDecoder._frames, []
+
+    def counted(self: SoundDecoder) -> Iterator[av.AudioFrame]:
+        begun.append(1)
+        yield from frames(self)
+
+    monkeypatch.setattr(heard_module, "AHEAD", bytes_ahead)
+    monkeypatch.setattr(SoundDecoder, "_frames", counted)
+    np.testing.assert_array_equal(heard(joined), once, strict=True)
+    assert len(begun) == decodings
+    assert np.abs(once[-SAMPLE_RATE // 2 :]).max() > 0.2
+    assert any("opposite phase" in note for note in noted(joined)) == opposite
+
+
+def noted(path: Path) -> list[str]:
+    media = Media(path)
+    assert sum(map(len, media.sound()))
+    return media.notes
 
 
 def test_channels_in_opposite_phase_are_not_silence(tmp_path: Path) -> None:
