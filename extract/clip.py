@@ -24,6 +24,7 @@ from .digest import sha256_of
 from .errors import ClipError, DeviceError
 from .plan import Plan
 from .spool import discard, gathered
+from .stopwatch import SOUND, Spent, Stopwatch, stage
 from .streams.base import (
     Absent,
     ClipPictures,
@@ -58,7 +59,10 @@ class ClipJob:
 
 @dataclass
 class ClipResult:
-    """All that became of a job, ``notes`` being what the user should know of a clip that did not fail."""
+    """All that became of a job, ``notes`` being what the user should know of a clip that did not fail.
+
+    ``seconds`` is how long it took, and ``stages`` where they went (:mod:`.stopwatch`).
+    """
 
     job: ClipJob
     source: Source | None = None
@@ -66,6 +70,7 @@ class ClipResult:
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
     seconds: float = 0.0
+    stages: Mapping[str, Spent] = field(default_factory=dict)
 
     @property
     def failure(self) -> str:
@@ -101,17 +106,19 @@ def extract_clip(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     started = time.perf_counter()
-    source = None
+    source, watch = None, Stopwatch()
     try:
-        media = Media(job.clip.path, plan.max_frames)
-        source = read_source(media.path)
-        notes: list[str] = []
-        streams = _streams(plan, job, media, spool, notes.append, _with_length(on_progress, media))
+        with watch.running():
+            media = Media(job.clip.path, plan.max_frames)
+            source = read_source(media.path)
+            notes: list[str] = []
+            streams = _streams(plan, job, media, spool, notes.append, _with_length(on_progress, media))
         result = ClipResult(job, source, streams, [*notes, *media.notes], media.warnings)
     except Exception as error:
         result = failed(job, reason_of(error), source)
     _release_memory()
     result.seconds = time.perf_counter() - started
+    result.stages = watch.spent
     return result
 
 
@@ -132,10 +139,9 @@ def _streams(
     wanted = [(stream, keys) for stream, keys in wanted if keys]
     seen = [(stream, keys) for stream, keys in wanted if isinstance(stream, PictureStream)]
     heard = [(stream, keys) for stream, keys in wanted if isinstance(stream, SoundStream)]
-    return {
-        **_made(seen, lambda: _pictures(plan, job, media, spool, note, on_frame)),
-        **_made(heard, lambda: _sound(media, spool, note)),
-    }
+    made = _made(seen, lambda: _pictures(plan, job, media, spool, note, on_frame))
+    with stage(SOUND):
+        return {**made, **_made(heard, lambda: _sound(media, spool, note))}
 
 
 def _made(

@@ -20,6 +20,7 @@ from .errors import DeviceError, ExtractError
 from .plan import Plan
 from .processes import ProcessDied, Processes
 from .spool import OnDisk, spool_folder
+from .stopwatch import WRITE, Stopwatch
 from .streams.faces import FACES
 from .streams.registry import keys_of
 
@@ -58,6 +59,7 @@ class Extraction:
         replaced: stored clips whose files are others now, each with the clip that it is now.
         gone: stored clips whose files are not there; what is stored of them is kept.
         on_progress: may be set; with one worker, a thread calls it as the work on a clip goes on.
+        watch: knows how long writing took.
         changes: why streams that are stored must be made again: ``stream: setting: old / new``.
     """
 
@@ -75,6 +77,7 @@ class Extraction:
         self.on_progress: OnProgress | None = None
         self.keys = keys_of(plan)
         self._store = store
+        self.watch = Stopwatch()
         self._in_process = in_process
         self._device_errors = 0
         self.jobs: list[ClipJob] = []
@@ -109,8 +112,11 @@ class Extraction:
             for clip in dict.fromkeys((*self.renewed, *self._touched)):
                 writer.add(clip, self._touched.get(clip), {})
             for result in self._results(spool):
-                self._store_result(writer, result)
+                with self.watch.stage(WRITE):
+                    self._store_result(writer, result)
                 yield result
+            with self.watch.stage(WRITE):
+                writer.flush()
 
     def _former(self, clips: Sequence[Clip]) -> dict[str, list[Row]]:
         """By path, what is stored of the files of ``clips`` under ids that none of ``clips`` has.

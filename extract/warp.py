@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from .align import compose, resize_transform
+from .stopwatch import WARP, clocked
 
 
+@clocked(WARP)
 def warp(frame: np.ndarray, matrices: np.ndarray, size: int, device: torch.device) -> torch.Tensor:
     """All views of one frame, ``[V, size, size, 3]`` uint8 on ``device``; outside the frame is black.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..digest import sha256_of
 from ..errors import ExtractError
 from ..precision import exact_fp32, prepare
+from ..stopwatch import NETWORK, clocked
 from .spec import IMAGENET_MEAN, IMAGENET_STD
 from .torchvision_nets import ALEXNET
 from .weights import CLASS_LAYER, load_into, load_state
@@ -67,6 +68,7 @@ class AudioBackbone:
         del self._loaded
         return trunk
 
+    @clocked(NETWORK)
     @torch.inference_mode()
     def __call__(
         self, spectrogram: Tensor | np.ndarray, hop: float = 0.01, first: float | None = None

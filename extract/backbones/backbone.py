@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..device_errors import InBatches
 from ..digest import sha256_of
 from ..precision import DTYPES, Precision, exact_fp32, prepare, resolve_precision
+from ..stopwatch import NETWORK, clocked
 from . import onnx_net
 from .recognise import nearest
 from .registry import get
@@ -49,6 +50,7 @@ class Backbone:
         self._loaded = module
         self._in_batches = InBatches()
 
+    @clocked(NETWORK)
     @torch.inference_mode()
     def __call__(self, views: Tensor | np.ndarray) -> Tensor:
         """Raises :class:`ValueError` where ``views`` is not uint8 ``[N, S, S, 3]``."""

@@ -17,6 +17,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from ..errors import ClipError
+from ..stopwatch import DECODE, clocked
 from .clock import Clock, start_of
 from .deinterlace import Timed, deinterlaced
 from .heard import SoundDecoder, sound_stream
@@ -80,6 +81,7 @@ class Media:
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()
 
+    @clocked(DECODE)
     def frames(self) -> Iterator[Frame]:
         """The frames in order of time, as a player shows them (:mod:`.pictures`).
 

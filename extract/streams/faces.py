@@ -13,6 +13,7 @@ from ..decode.media import Frame, Media
 from ..detectors import load_detector
 from ..follow import FaceSearch
 from ..plan import Plan
+from ..stopwatch import DETECT, clocked
 from ..track import SETTINGS, Track, face_arrays
 from .base import ClipPictures, OnFrame, PictureStream, Settings, unwatched
 
@@ -44,6 +45,7 @@ class FaceStream(PictureStream):
         yield Outcome(wanted[FACES], info=info, arrays=faces)
 
 
+@clocked(DETECT)
 def find_faces(
     plan: Plan, media: Media, on_frame: OnFrame = unwatched
 ) -> tuple[dict[str, np.ndarray], Iterable[Frame]]:
