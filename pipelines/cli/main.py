@@ -29,6 +29,7 @@ COMMANDS = {
     ),
     "weights": ("weights:weights", "Find, fetch and check the weights of face networks."),
     "doctor": ("doctor:doctor", "Test this machine, and say how to get what is missing."),
+    "bench": ("bench:bench", "Time each stage of avemo-extract here, and say how long a corpus takes."),
     "demo": ("demo:demo", "Make sample clips."),
 }
 

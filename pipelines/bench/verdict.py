@@ -1,0 +1,169 @@
+"""What the times of the stages mean: the wall, what to change, and how long a corpus takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...extract import DEFAULT_BACKBONE
+from ...extract.devices import torch_device
+from ...extract.networks import face_networks
+from ...extract.plan import Plan
+from ...extract.precision import has_fast_bf16
+from ...extract.run import usable_cores
+from ...extract.stopwatch import DECODE, DETECT, NETWORK, REST, SOUND, WARP, WRITE
+from ...extract.views import VIEW_SETS
+from .measure import Measured, TimedRun
+
+STAGES = (DECODE, DETECT, WARP, NETWORK, SOUND, WRITE, REST)
+OF_FRAMES = (DETECT, WARP, NETWORK)  # whose time grows with the frames taken; that of others with the film
+FEWER = 3  # for --detect-every, as an example
+FEW_FRAMES = 16  # for --max-frames
+LARGE = 0.25  # share of a stage for which changes are told
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """What a stage takes with nothing beside it.
+
+    Attributes:
+        seconds: of processor time a clip; of the network on a GPU, on the clock.
+        ms_a_frame: of the same; None where no frame was read.
+        share: of the sum of all stages.
+    """
+
+    stage: str
+    seconds: float
+    ms_a_frame: float | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """What would make it faster; ``saves`` is the share of the time that it would save, if that is known."""
+
+    option: str
+    effect: str
+    saves: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found.
+
+    Attributes:
+        stages: all that take any time, as they follow each other.
+        wall: the stage that takes longest.
+        slowest: ``cores`` or ``device``: which is busy longest.
+        bound: seconds that this would take if it never waited.
+        ratio: seconds of the whole run, its start apart, over these.
+        changes: what would make it faster.
+        clip_seconds, clip_frames: means of the clips before they were cut short.
+        seconds_a_clip: how long one of these takes in a long run.
+        corpus_seconds: how long all clips of the folder take, the start included.
+        thousand_seconds: the same of 1,000 clips.
+        own: the share of these times that would be left if no other work ran here; 1 on a GPU, where it is
+            not known.
+    """
+
+    stages: Sequence[StageTime]
+    wall: str
+    slowest: str
+    bound: float
+    ratio: float
+    changes: Sequence[Change]
+    clip_seconds: float
+    clip_frames: float
+    seconds_a_clip: float
+    corpus_seconds: float
+    thousand_seconds: float
+    own: float
+
+
+def judge(measured: Measured, plan: Plan) -> Verdict:
+    """Judge what was measured."""
+    alone, whole = measured.alone, measured.whole
+    on_device = torch_device(plan.device) != "cpu"
+    costs = {
+        stage: spent.wall if on_device and stage == NETWORK else spent.busy
+        for stage, spent in sorted(alone.spent.items(), key=lambda item: STAGES.index(item[0]))
+    }
+    total = sum(costs.values())
+    shares = {stage: cost / total for stage, cost in costs.items()}
+    wall = max((stage for stage in costs if stage != REST), key=lambda stage: costs[stage])
+    device = costs.get(NETWORK, 0.0) if on_device else 0.0
+    busy = {"cores": (total - device) / usable_cores(), "device": device}
+    slowest = max(busy, key=lambda name: busy[name])
+    per_second = whole.wall / total * (1 / measured.film)
+    per_frame = whole.wall / total * (1 / alone.frames if alone.frames else 0.0)
+    clip_seconds = float(np.mean([length.seconds for length in measured.lengths]))
+    clip_frames = float(np.mean([length.frames for length in measured.lengths]))
+    of_frames = sum(costs.get(stage, 0.0) for stage in OF_FRAMES) if alone.frames else 0.0
+    clip = of_frames * per_frame * clip_frames + (total - of_frames) * per_second * clip_seconds
+    return Verdict(
+        [
+            StageTime(stage, cost / alone.clips, _ms(cost, alone), shares[stage])
+            for stage, cost in costs.items()
+        ],
+        wall,
+        slowest,
+        busy[slowest],
+        whole.wall / busy[slowest],
+        changes(plan, shares, clip_frames, whole.workers),
+        clip_seconds,
+        clip_frames,
+        clip,
+        whole.start + clip * measured.corpus,
+        whole.start + clip * 1000,
+        1.0 if on_device else min(1.0, _busy(whole) / usable_cores() / whole.wall),
+    )
+
+
+def _ms(cost: float, run: TimedRun) -> float | None:
+    return 1000 * cost / run.frames if run.frames else None
+
+
+def _busy(run: TimedRun) -> float:
+    return sum(spent.busy for spent in run.spent.values())
+
+
+def changes(plan: Plan, shares: dict[str, float], clip_frames: float, workers: int) -> list[Change]:
+    """What would make stage 1 faster, the stage with the largest of ``shares`` first."""
+    large = sorted((stage for stage in shares if shares[stage] >= LARGE), key=lambda stage: -shares[stage])
+    found = [change for stage in large for change in _of_stage(plan, stage, shares)]
+    if plan.max_frames is None and clip_frames > FEW_FRAMES:
+        saves = sum(shares.get(stage, 0.0) for stage in OF_FRAMES) * (1 - FEW_FRAMES / clip_frames)
+        what = f"{FEW_FRAMES} frames of each clip, spread evenly, in place of {clip_frames:.0f}"
+        found.append(Change(f"--max-frames {FEW_FRAMES}", what, saves))
+    if workers < usable_cores() and torch_device(plan.device) == "cpu":
+        found.append(Change("--workers 0", f"a process for each of {usable_cores()} cores"))
+    found.append(Change("--part I/N", "several machines, each with a part of the clips"))
+    return found
+
+
+def _of_stage(plan: Plan, stage: str, shares: dict[str, float]) -> list[Change]:
+    share, device, found = shares[stage], torch_device(plan.device), []
+    if stage == DETECT:
+        if plan.detect_every < FEWER:
+            saves = share * (1 - plan.detect_every / FEWER)
+            found.append(Change(f"--detect-every {FEWER}", f"look for faces in every {FEWER}rd frame", saves))
+        if plan.detector.partition("@")[0] == "dlib":
+            found.append(Change("--detector yunet@FILE", "a small network looks for faces"))
+    elif stage == NETWORK:
+        if has_fast_bf16(device) and any(net.precision == "fp32" for net in face_networks(plan)):
+            found.append(Change("--precision bf16", "this machine computes in it; features change a little"))
+        if any(name.partition("@")[0] != DEFAULT_BACKBONE for name in plan.backbones):
+            found.append(Change(f"--backbone {DEFAULT_BACKBONE}", "a small network"))
+        views = max((len(VIEW_SETS[name]) for name in plan.view_sets), default=1)
+        if views > 1:
+            saves = (share + shares.get(WARP, 0.0)) * (1 - 1 / views)
+            found.append(Change("--tta none", f"one view of each face in place of {views}", saves))
+        if device == "cpu":
+            found.append(Change("--device cuda", "a GPU for the network"))
+    elif stage == DECODE:
+        found.append(Change("smaller clips", "a clip of fewer pixels is decoded sooner"))
+    elif stage == WRITE:
+        found.append(Change("--store DIR", "a folder on a faster disk"))
+    return found
