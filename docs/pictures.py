@@ -95,7 +95,7 @@ def curve(card: Path, out: Path) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--rows", default=5, show_default=True)
 @click.option("--columns", default=8, show_default=True)
-@click.option("--backbone", default="ferresnet", show_default=True)
+@click.option("--backbone", default="ferplusnet", show_default=True)
 @click.option("--skip", default=0, show_default=True, help="Clips of each class passed over.")
 def chips(clips: Path, out: Path, rows: int, columns: int, backbone: str, skip: int) -> None:
     """Chips of a clip of each of ROWS classes, each with what the network says of it alone."""

@@ -1,4 +1,4 @@
 """Stage 1: clips to face tracks, views, backbone features and spectrograms."""
 
-DEFAULT_BACKBONE = "ferresnet"
+DEFAULT_BACKBONE = "ferplusnet"
 """The face network that is used where none is named; its weights are in the package."""

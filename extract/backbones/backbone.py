@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ..digest import sha256_of
 from ..precision import DTYPES, Precision, exact_fp32, prepare, resolve_precision
 from ..stopwatch import NETWORK, clocked
 from . import onnx_net
-from .recognise import nearest
+from .recognise import nearest, recognise
 from .registry import get
 from .spec import BackboneSpec
 from .weights import CLASS_LAYER, WeightsError, load_into
@@ -138,8 +139,18 @@ def load_backbone(text: str, device: torch.device | str = "cpu", precision: str 
     try:
         load_into(module, state, spec.name, path, (*spec.classifier, CLASS_LAYER))
     except WeightsError as error:
-        raise WeightsError(f"{error}. {nearest(state)}") from error
+        raise WeightsError(_other_network(spec.name, path, state) or f"{error}. {nearest(state)}") from error
     return Backbone(spec, module, label, sha256_of(path), device, precision)
+
+
+def _other_network(name: str, path: Path, state: Mapping[str, Tensor]) -> str:
+    """What is said of weights of another network here; nothing where they are of none."""
+    fits = [fit.architecture for fit in recognise(state) if fit.complete]
+    if not fits:
+        return ""
+    return (
+        f"{path}: not weights of {name!r}, but of {' or '.join(fits)}; name its own, as in {fits[0]}@{path}"
+    )
 
 
 def _load_onnx(path: Path, label: str, device: torch.device | str, precision: str) -> Backbone:

@@ -59,11 +59,8 @@ def recognise(state: Mapping[str, Tensor]) -> list[CheckpointMatch]:
 
 
 def nearest(state: Mapping[str, Tensor]) -> str:
-    """A sentence, for an error, that names the networks which ``state`` fits or comes close to."""
+    """A sentence, for an error, that names the networks which ``state`` comes close to."""
     fits = recognise(state)
-    complete = [fit.architecture for fit in fits if fit.complete]
-    if complete:
-        return f"It fits {' and '.join(complete)}"
     if fits:
         return f"The nearest networks are {', '.join(map(str, fits[:_NEAREST]))}"
     return "No network here has tensors of these names and shapes"

@@ -22,8 +22,8 @@ from .timm_nets import timm_spec
 _SPECS: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
-        ferresnet.SPEC,
         ferplusnet.SPEC,
+        ferresnet.SPEC,
         dlib_resnet.SPEC,
         mobilefacenet.SPEC,
         *irnet.SPECS,

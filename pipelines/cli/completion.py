@@ -34,8 +34,8 @@ AUDIO = (
     "spectrogram-stats",
 )
 BACKBONES = (
-    "ferresnet",
     "ferplusnet",
+    "ferresnet",
     "dlib",
     "mobilefacenet",
     "ir50",

@@ -78,7 +78,7 @@ options = together(
         altered(
             backbones_option,
             help="Face network; repeat it where the paper has a second. If DATA is a store: its name there.  "
-            "[default: the recipe's, else ferresnet]",
+            "[default: the recipe's, else ferplusnet]",
         ),
         audio_backbones_option,
         segment_backbones_option,

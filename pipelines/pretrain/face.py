@@ -47,7 +47,7 @@ Examples:
   avemo pretrain face --data ferplus/ --votes soft --head-only --backbone mobilefacenet@mobilefacenet.pt
   avemo pretrain face --evaluate --data test/
   avemo pretrain face --evaluate --weights mine.safetensors --data fer2013.csv --tta wide
-  avemo-extract clips/ --backbone ferresnet@mine.safetensors
+  avemo-extract clips/ --backbone ferplusnet@mine.safetensors
 
 \b
 Exit code: 0 done; 1 done, but some pictures could not be read, each named with its reason;

@@ -59,20 +59,20 @@ def test_a_store_holds_every_stream(clips: list[Clip], tmp_path: Path) -> None:
     assert store.streams == [
         "descriptors",
         "faces",
-        "ferresnet/default",
-        "ferresnet/none",
-        "ferresnet/wide",
+        "ferplusnet/default",
+        "ferplusnet/none",
+        "ferplusnet/wide",
         "logmel",
         "spectrogram",
     ]
     row = store.rows[0]
-    statistics = store.read(row, "ferresnet/default")
+    statistics = store.read(row, "ferplusnet/default")
     assert {name: array.shape for name, array in statistics.items()} == {
         **dict.fromkeys(("basic", "mean", "std"), (3, 512)),
         "times": (3,),
     }
-    assert list(store.read(row, "ferresnet/none")) == ["basic", "times"]
-    basic = [store.read(row, f"ferresnet/{name}")["basic"] for name in ("default", "wide", "none")]
+    assert list(store.read(row, "ferplusnet/none")) == ["basic", "times"]
+    basic = [store.read(row, f"ferplusnet/{name}")["basic"] for name in ("default", "wide", "none")]
     np.testing.assert_array_equal(basic[0], basic[1])
     np.testing.assert_allclose(basic[0], basic[2], atol=1e-4)
     assert store.read(row, "spectrogram")["spectrogram"].shape[1:] == (200,)
@@ -95,7 +95,7 @@ def test_a_second_run_does_nothing(clips: list[Clip], tmp_path: Path) -> None:
 def test_only_what_is_missing_is_made(clips: list[Clip], tmp_path: Path) -> None:
     store = extract(clips, tmp_path / "s")
     run = Extraction(clips, BOTH, store)
-    assert {tuple(job.keys) for job in run.jobs} == {("ferresnet/default",)}
+    assert {tuple(job.keys) for job in run.jobs} == {("ferplusnet/default",)}
     assert all(job.faces is not None for job in run.jobs)  # faces are not searched again
     list(run)
     store.refresh()
@@ -107,7 +107,7 @@ def test_other_settings_are_named(clips: list[Clip], tmp_path: Path) -> None:
     run = Extraction(clips, Plan(view_sets=("none",), max_frames=2), store)
     assert run.changes["faces"] == ["max_frames: None / 2"]
     assert len(run.jobs) == len(clips)
-    assert {"faces", "ferresnet/none"} == set(run.jobs[0].keys)
+    assert {"faces", "ferplusnet/none"} == set(run.jobs[0].keys)
 
 
 def test_a_new_label_is_taken_over(clips: list[Clip], tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_new_label_is_taken_over(clips: list[Clip], tmp_path: Path) -> None:
     list(run)
     store.refresh()
     assert {(row.clip.label, row.clip.subject) for row in store.rows} == {("Sad", "anna")}
-    assert store.rows[0].has("ferresnet/none")
+    assert store.rows[0].has("ferplusnet/none")
 
 
 def test_ids_of_before_are_renamed_and_nothing_is_made_again(clips: list[Clip], tmp_path: Path) -> None:
@@ -132,9 +132,9 @@ def test_ids_of_before_are_renamed_and_nothing_is_made_again(clips: list[Clip], 
     with FeatureStore(tmp_path / "s") as reopened:
         assert [row.clip for row in reopened.rows] == now
         assert all(row.source for row in reopened.rows)
-        renamed = {row.clip.path: reopened.read(row, "ferresnet/none")["basic"] for row in reopened.rows}
+        renamed = {row.clip.path: reopened.read(row, "ferplusnet/none")["basic"] for row in reopened.rows}
     for row in extract(clips, tmp_path / "fresh").rows:
-        assert row.has("ferresnet/none") and row.clip.path in renamed
+        assert row.has("ferplusnet/none") and row.clip.path in renamed
     assert not Extraction(now, QUICK, FeatureStore(tmp_path / "s"), rename=True).renamed
 
 
@@ -189,10 +189,10 @@ def test_bad_clips_cost_themselves_only(make_clip: MakeClip, tmp_path: Path) -> 
     store.refresh()
     rows = {row.clip.id: row for row in store.rows}
     assert len(rows) == len(names)
-    assert rows["silent"].has("ferresnet/none")
+    assert rows["silent"].has("ferplusnet/none")
     assert not rows["silent"].has("spectrogram")
     assert rows["blind"].has("spectrogram")
-    assert not rows["blind"].has("ferresnet/none")
+    assert not rows["blind"].has("ferplusnet/none")
     assert rows["one frame"].entries["faces"].info["frames"] == 1
     assert good.exists()
     again = {job.clip.id for job in Extraction(clips, QUICK, store).jobs}
@@ -248,7 +248,7 @@ def test_a_killer_clip_costs_itself_alone_on_every_resume(make_clip: MakeClip, t
             store.refresh()
             rows = {row.clip.id: row for row in store.rows}
             assert sorted(rows) == names and rows["killer"].failures
-            assert rows["good"].has("spectrogram") and rows["other"].has("ferresnet/none")
+            assert rows["good"].has("spectrogram") and rows["other"].has("ferplusnet/none")
     finally:
         ended.set()
         watcher.join()

@@ -10,14 +10,17 @@ from avemo.extract.streams.registry import keys_of
 SOUND = {"spectrogram": "766b1034e76a6966", "logmel": "8d2f7fa16951b8ff", "descriptors": "9ce9ee225461916d"}
 SPEECH = {"segments": "dabe3c7c365f4c1e", "segments/ferresnet": "cf8d65200192e181"}
 FACES = {"faces": "31d96b4405d2686a"}
+OLD = ("ferresnet",)
+"""The default network of the stores that were made before 2026-11-28."""
 BEFORE = [
-    (Plan(precision="fp32"), {**FACES, "ferresnet/default": "46c72340229b9017", **SOUND}),
+    (Plan(precision="fp32"), {**FACES, "ferplusnet/default": "272bf7e517aebd1c", **SOUND}),
+    (Plan(precision="fp32", backbones=OLD), {**FACES, "ferresnet/default": "46c72340229b9017", **SOUND}),
     (
-        Plan(precision="fp32", view_sets=("none",), max_frames=8, face_seconds=4.0),
+        Plan(precision="fp32", backbones=OLD, view_sets=("none",), max_frames=8, face_seconds=4.0),
         {"faces": "c6cdfdffecd56a1f", "ferresnet/none": "03c065fd33442fea", **SOUND},
     ),
     (
-        Plan(precision="fp32", view_sets=("default", "wide", "none"), segment_backbones=("ferresnet",)),
+        Plan(precision="fp32", backbones=OLD, view_sets=("default", "wide", "none"), segment_backbones=OLD),
         {
             **FACES,
             "ferresnet/default": "46c72340229b9017",
@@ -27,7 +30,7 @@ BEFORE = [
             **SPEECH,
         },
     ),
-    (Plan(precision="fp32", pictures=False, segment_backbones=("ferresnet",)), {**SOUND, **SPEECH}),
+    (Plan(precision="fp32", pictures=False, segment_backbones=OLD), {**SOUND, **SPEECH}),
     (
         Plan(precision="fp32", backbones=(), segments=True, voice_activity="none"),
         {**FACES, **SOUND, "segments": "72735546dd7a255c"},
@@ -36,8 +39,11 @@ BEFORE = [
 
 
 @pytest.mark.parametrize(
-    ("plan", "before"), BEFORE, ids=["default", "few-frames", "all", "sound-alone", "no-network"]
+    ("plan", "before"),
+    BEFORE,
+    ids=["default", "old-network", "few-frames", "all", "sound-alone", "no-network"],
 )
 def test_a_plans_keys_are_those_of_stores_made_before(plan: Plan, before: dict[str, str]) -> None:
-    """The digests, and the order in which streams are made, were printed by commit 2583991."""
+    """The digests, and the order in which streams are made, were printed by commit 2583991; the digest of
+    ``ferplusnet`` when it became the default."""
     assert [(stream, key.digest) for stream, key in keys_of(plan).items()] == list(before.items())

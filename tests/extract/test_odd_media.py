@@ -450,10 +450,10 @@ def test_an_old_face_track_is_not_laid_over_pictures_that_are_read_otherwise(tmp
     plan = Plan(view_sets=("none",))
     keys = keys_of(plan)
     faces = extract_clip(FACES_ALONE, job_of(path), tmp_path).streams["faces"].arrays
-    missing = {"ferresnet/none": keys["ferresnet/none"]}
+    missing = {"ferplusnet/none": keys["ferplusnet/none"]}
     for changes, status in (((), "failed"), (["stretched from pixels of 4/3"], "ok")):
         job = ClipJob(Clip("wide", "train", str(path)), missing, faces, changes)
-        assert extract_clip(plan, job, tmp_path).streams["ferresnet/none"].status == status
+        assert extract_clip(plan, job, tmp_path).streams["ferplusnet/none"].status == status
 
 
 def test_what_was_done_to_pictures_is_stored(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from avemo.extract.streams.registry import keys_of
 MakeClip = Callable[..., Path]
 RATE = 48_000
 SOUND = {"spectrogram", "logmel", "descriptors"}
-SEEN = {"faces", "ferresnet/none"}
+SEEN = {"faces", "ferplusnet/none"}
 
 
 def tone(seconds: float, hertz: float = 440.0, height: float = 0.5, rate: int = RATE) -> np.ndarray:

@@ -330,4 +330,4 @@ def test_the_command(clip: Clip, tmp_path: Path) -> None:
     assert "no voice activity 'webrtc'" in str(said)
     code, said = run("--segment-backbone", "ferresnet")
     assert code == 0, said
-    assert {"ferresnet/none", "segments", "segments/ferresnet"} < set(FeatureStore(tmp_path / "s").streams)
+    assert {"ferplusnet/none", "segments", "segments/ferresnet"} < set(FeatureStore(tmp_path / "s").streams)

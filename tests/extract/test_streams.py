@@ -30,7 +30,7 @@ from avemo.fusion.features.times import sound_seconds
 MakeClip = Callable[..., Path]
 PLAN = Plan(view_sets=("default", "none"), segments=True, precision="fp32", voice_activity="none")
 FRAMES, RATE = 25, 25.0
-WITHOUT_TIMES = ("ferresnet/default", "ferresnet/none", "spectrogram", "logmel", "descriptors")
+WITHOUT_TIMES = ("ferplusnet/default", "ferplusnet/none", "spectrogram", "logmel", "descriptors")
 """What the first version stored without the times of its rows."""
 SEEN = ("basic", "f-mean", "f-meanstd", "f-normfft")
 FEATURES = (*SEEN, "logmel", "logmel-stats", "spectrogram", "spectrogram-stats", "functionals", "mfcc-stats")
@@ -86,7 +86,7 @@ def test_every_stream_has_the_times_of_its_rows(new: FeatureStore) -> None:
         assert (np.diff(times.reshape(len(times), -1)[:, 0]) > 0).all()
         assert times.min() >= 0 and times.max() < FRAMES / RATE + 0.7  # a segment may end behind the clip
     times = {stream: new.read(row, stream, ["times"])["times"] for stream in row.entries}
-    for stream in ("faces", "ferresnet/default", "ferresnet/none"):
+    for stream in ("faces", "ferplusnet/default", "ferplusnet/none"):
         np.testing.assert_allclose(times[stream], np.arange(FRAMES) / RATE, atol=1e-9)
     for stream, window in (("spectrogram", 0.04), ("logmel", 0.025), ("descriptors", 0.025)):
         np.testing.assert_allclose(

@@ -157,7 +157,7 @@ def test_a_network_that_is_none_of_ours_is_near_to_some() -> None:
 def test_weights_of_another_network_are_told_what_they_fit(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     safetensors.torch.save_file(random_state("mobilefacenet"), path)
-    with pytest.raises(WeightsError, match=r"not weights of 'ir50': .* It fits mobilefacenet$"):
+    with pytest.raises(WeightsError, match="not weights of 'ir50', but of mobilefacenet"):
         load_backbone(f"ir50@{path}")
 
 

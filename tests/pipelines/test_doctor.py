@@ -24,7 +24,7 @@ def test_this_machine_works() -> None:
     assert told["works"]
     assert [*dict.fromkeys(finding["name"] for finding in told["findings"])] == [*CHECKS]
     (backbone,) = (finding for finding in told["findings"] if finding["name"] == "backbone")
-    assert backbone["found"].startswith("ferresnet, 512 features, ")
+    assert backbone["found"].startswith("ferplusnet, 512 features, ")
 
 
 def test_what_is_broken_is_told_and_the_rest_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

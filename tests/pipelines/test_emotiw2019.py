@@ -209,7 +209,7 @@ def test_wrong_input_is_told(afew: Path, tmp_path: Path) -> None:
         assert result.exit_code == 2, result.output
         return " ".join(result.output.split())
 
-    three = [word for name in ("dlib", "ferresnet", "ferplusnet") for word in ("--backbone", name)]
+    three = [word for name in ("dlib", "ferplusnet", "ferresnet") for word in ("--backbone", name)]
     assert "3 backbones given" in refused(afew, "--out", tmp_path / "out", *three)
     assert "--folds would do nothing" in refused(afew, "--out", tmp_path / "out", "--folds", "subject")
     assert "--segment-backbone would do nothing" in refused(

@@ -19,6 +19,8 @@ from safetensors.torch import save_file
 
 from avemo.cache.clips import Clip
 from avemo.cache.store import VERSION, FeatureStore
+from avemo.extract import DEFAULT_BACKBONE
+from avemo.extract.backbones import get
 from avemo.extract.clip import ClipJob, ClipResult
 from avemo.pipelines.cli.extract import main
 from avemo.pipelines.cli.extraction import Notes
@@ -345,6 +347,13 @@ def test_a_checkpoint_of_another_network(folder: Path) -> None:
         for option in ("--backbone=resnet18", "--audio-backbone=alexnet"):
             result = extract(folder, f"{option}@{path}")
             assert_refused(result, path, "missing", "backbone.stem.weight", "Give the checkpoint that fits")
+
+
+def test_a_checkpoint_of_the_old_default_network_under_the_new_name(folder: Path) -> None:
+    path = folder / "old.safetensors"
+    save_file(get("ferresnet").build().state_dict(), path)
+    result = extract(folder, "--backbone", f"{DEFAULT_BACKBONE}@{path}")
+    assert_refused(result, f"not weights of '{DEFAULT_BACKBONE}', but of ferresnet", f"ferresnet@{path}")
 
 
 def test_a_checkpoint_that_would_run_code(folder: Path) -> None:

@@ -102,7 +102,7 @@ def test_both_protocols_end_in_their_figures(done: tuple[Path, Result]) -> None:
     card = json.loads((out / BY_SUBJECT / "run.json").read_text())["settings"]
     assert card["head"]["fusion"] == "segments" and card["head"]["segments"]["lstm"] == 6
     assert [card["features"][stream]["name"] for stream in ("visual", "audio")] == [
-        "basic:ferresnet",
+        "basic:ferplusnet",
         "mfcc-stats",
     ]
     assert card["training"]["batch"] == 8
@@ -121,7 +121,7 @@ def test_the_papers_figures_stand_beside(done: tuple[Path, Result]) -> None:
         "| % | Angry | Happy | Sad |",
     ):
         assert line in page
-    assert all(part in result.stdout for part in ("98.70", "faces: basic:ferresnet", "results.csv"))
+    assert all(part in result.stdout for part in ("98.70", "faces: basic:ferplusnet", "results.csv"))
     with (out / "results.csv").open(newline="") as file:
         assert len([*csv.DictReader(file)]) == 14
     with (out / "confusion-leave-one-subject-out.csv").open(newline="") as file:

@@ -98,7 +98,7 @@ def test_weights_without_a_card_have_no_temperature(tmp_path: Path) -> None:
 def test_the_old_network_under_the_new_name_is_refused(film: Path, tmp_path: Path) -> None:
     result = call(film, "--backbone", f"ferplusnet@{embedded('ferresnet')}", "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "not weights of 'ferplusnet'" in result.stderr and "It fits ferresnet" in result.stderr
+    assert "not weights of 'ferplusnet', but of ferresnet; name its own, as in ferresnet@" in result.stderr
     assert not (tmp_path / "out").exists()
 
 

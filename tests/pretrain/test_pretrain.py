@@ -18,6 +18,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from avemo.extract import DEFAULT_BACKBONE
 from avemo.extract.align import compose, window_transform
 from avemo.extract.backbones import WeightsError, get, load_backbone, random_backbone
 from avemo.extract.backbones.ferresnet import SPEC, FerResNet
@@ -544,7 +545,7 @@ class TestCommand:
         *_, last = text.strip().splitlines()
         assert last.startswith("accuracy 0.") and "  UAR 0." in last
         views = np.zeros((1, 48, 48, 3), np.uint8)
-        assert load_backbone(f"ferresnet@{out}")(views).shape == (1, 512)
+        assert load_backbone(f"{DEFAULT_BACKBONE}@{out}")(views).shape == (1, 512)
 
     @pytest.mark.skipif(
         torch.cuda.is_available() or torch.backends.mps.is_available(), reason="here is a GPU"
@@ -563,7 +564,7 @@ class TestCommand:
     def test_head_only_keeps_the_trunk(self, folders: Path, tmp_path: Path) -> None:
         first, head = tmp_path / "first.safetensors", tmp_path / "head.safetensors"
         assert self.run("--data", folders, "--out", first, *self.QUICK)[0] == 0
-        words = ("--backbone", f"ferresnet@{first}", "--head-only", "--out", head, *self.QUICK)
+        words = ("--backbone", f"{DEFAULT_BACKBONE}@{first}", "--head-only", "--out", head, *self.QUICK)
         code, text = self.run("--data", folders, *words)
         assert code == 0, text
         one, two = (read_classifier(path)[0].state_dict() for path in (first, head))
