@@ -35,7 +35,7 @@ def predict(
     tta: str = "none",
     detect_every: int = 5,
     smooth: float = 0.2,
-    detector: str = "dlib",
+    detector: str = "auto",
     backbone: str = "ferplusnet",
     device: str = "auto",
 ) -> FilmExpressions:
@@ -48,7 +48,7 @@ def predict(
         tta: views of each face that are averaged: ``none`` (1), ``flip`` (2), ``default`` or ``wide`` (18).
         detect_every: look for faces in every Nth frame.
         smooth: standard deviation in seconds of the Gaussian that smooths over time; 0 for none.
-        detector: ``NAME`` or ``NAME@FILE``.
+        detector: ``NAME`` or ``NAME@FILE``; ``auto``: YuNet if its weights are here, else dlib.
         backbone: a face network that ``avemo pretrain face`` trained, ``NAME`` or ``NAME@FILE``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
@@ -80,7 +80,7 @@ def extract(
     labels: str = "",
     tta: str | Sequence[str] = "meanstd",
     backbones: str | Sequence[str] = (),
-    detector: str = "dlib",
+    detector: str = "auto",
     detect_every: int = 1,
     max_frames: int | None = None,
     device: str = "auto",
@@ -94,7 +94,8 @@ def extract(
         dataset, pattern, manifest, labels: what the clips are, as with ``avemo-extract``.
         tta: views of each face, one or several of ``none``, ``meanstd`` and ``meanstd2``.
         backbones: one or several face networks, ``NAME`` or ``NAME@FILE``; empty for the default one.
-        detector: ``NAME`` or ``NAME@FILE``.
+        detector: ``NAME`` or ``NAME@FILE``; ``auto``: that of the store, in a new one YuNet if its weights
+            are here, else dlib.
         detect_every: look for faces in every Nth frame; the face moves evenly between.
         max_frames: at most so many frames of a clip, evenly spaced; None for all.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.

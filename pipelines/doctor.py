@@ -143,10 +143,13 @@ def detectors(name: str) -> Iterator[Finding]:
     import numpy as np
 
     from ..extract.detectors import DETECTORS, load_detector
+    from .detector_choice import AUTO, choose_detector
 
-    load_detector("dlib")(np.zeros((96, 96, 3), np.uint8))
+    choice = choose_detector(AUTO)
+    for text in dict.fromkeys(("dlib", choice.text)):
+        load_detector(text)(np.zeros((96, 96, 3), np.uint8))
     others = ", ".join(f"{each}@FILE" for each in DETECTORS if each != "dlib")
-    yield Finding(name, OK, f"dlib; with a file of yours: {others}")
+    yield Finding(name, OK, f"auto is {choice.text} ({choice.why}); with a file of yours: {others}")
 
 
 def backbone(name: str) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .corpora.clips.find import find_clips
 from .corpora.clips.labels import read_labels
+from .detector_choice import DetectorChoice, choose_detector
 
 if TYPE_CHECKING:
     from ..cache.clips import Clip
@@ -111,6 +112,9 @@ class ExtractionReporter:
     def found(self, root: Path, found: FoundClips) -> None:
         """Which clips there are, before anything is done."""
 
+    def detected(self, choice: DetectorChoice) -> None:
+        """Which face detector was chosen, as none was named."""
+
     def planned(self, plan: Plan, run: Extraction, store: FeatureStore, total: int) -> None:
         """What is about to be done on how many clips."""
 
@@ -173,8 +177,11 @@ def into_store(
     from ..extract.streams.registry import keys_of
 
     reporter = reporter or ExtractionReporter()
-    keys_of(plan)  # what cannot be used is told before there is a store
+    if not (path / "store.json").exists():
+        plan = _with_detector(plan, None, reporter)
+        keys_of(plan)  # what cannot be used is told before there is a store
     with FeatureStore(path, create=True) as store:
+        plan = _with_detector(plan, store, reporter)
         run = Extraction(found.clips, plan, store, workers, rename=not found.one_by_one, replace=replace)
         reporter.planned(plan, run, store, len(found.clips))
         failures = _troubled(reporter.watched(run, len(found.clips)))
@@ -183,6 +190,14 @@ def into_store(
             markers = MarkerRun(found.clips, found.markers, store)
             failures += _troubled(reporter.watched(markers, len(found.markers)))
     return failures
+
+
+def _with_detector(plan: Plan, store: FeatureStore | None, reporter: ExtractionReporter) -> Plan:
+    """The plan with a detector that has a name."""
+    choice = choose_detector(plan.detector, store) if plan.pictures else DetectorChoice("dlib")
+    if choice.why:
+        reporter.detected(choice)
+    return replace(plan, detector=choice.text)
 
 
 def _troubled(results: Iterator[ClipResult]) -> int:

@@ -121,6 +121,11 @@ def doubt(text: str) -> str:
     )
 
 
+def kept() -> tuple[str, ...]:
+    """What the weights in :func:`folder` may be of: networks by their names, and detectors."""
+    return (*names(), ONNX, *zoo.detectors())
+
+
 def how_to_get(entry: zoo.WeightSet) -> str:
     """What to do to have these weights here."""
     if entry.url:
@@ -176,7 +181,7 @@ def _only(architecture: str, twin: str) -> tuple[Path, str]:
             f"there are several weights of {architecture!r} in {folder()}: "
             f"say which, {' or '.join(f'{architecture}@{weights.tag}' for weights in here)}"
         )
-    raise WeightsError(f"the backbone {architecture!r} needs a weights file: {_choice(architecture, twin)}")
+    raise WeightsError(f"{architecture} needs a weights file: {_choice(architecture, twin)}")
 
 
 def _choice(architecture: str, twin: str) -> str:
@@ -200,7 +205,7 @@ def _name_of(path: Path) -> str | None:
     if entry is not None:
         return entry.name
     architecture, _, tag = path.stem.partition("@")
-    if path.suffix in _SUFFIXES and _TAG.fullmatch(tag) and architecture in (*names(), ONNX):
+    if path.suffix in _SUFFIXES and _TAG.fullmatch(tag) and architecture in kept():
         return path.stem
     return None
 

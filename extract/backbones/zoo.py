@@ -76,6 +76,11 @@ def of_architecture(architecture: str) -> list[WeightSet]:
     return [entry for entry in TABLE if entry.architecture == architecture]
 
 
+def detectors() -> list[str]:
+    """The face detectors whose weights are known."""
+    return [entry.architecture for entry in TABLE if entry.kind == "face detector"]
+
+
 def of_file(name: str) -> WeightSet | None:
     """The weights that people have under the file name ``name``."""
     return next((entry for entry in TABLE if name in entry.files), None)
@@ -208,9 +213,10 @@ TABLE: tuple[WeightSet, ...] = (
         licence="MIT",
         page="https://github.com/opencv/opencv_zoo",
         paper="Wu et al. 2023, Machine Intelligence Research 20",
-        url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/"
+        url="https://github.com/opencv/opencv_zoo/raw/main/models/"
         "face_detection_yunet/face_detection_yunet_2026may.onnx",
         checksum="sha256:ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
+        note="229,738 bytes; `--detector auto` takes it once it is here",
         kind="face detector",
     ),
     WeightSet(

@@ -52,7 +52,7 @@ def register(name: str) -> Callable[[Callable[[Path | None], Detector]], Callabl
 
 @cache
 def load_detector(text: str) -> Detector:
-    """The detector that ``NAME`` or ``NAME@FILE`` asks for.
+    """The detector that ``NAME`` or ``NAME@FILE`` asks for; of one in the zoo also ``NAME@TAG``.
 
     Raises:
         ExtractError: there is none of this name, or its file is missing or of another kind.

@@ -14,25 +14,30 @@ from .base import Face, register
 
 @register("yunet")
 class YuNetDetector:
-    """YuNet through OpenCV; the user names its ONNX file: ``yunet@face_detection_yunet.onnx``."""
+    """YuNet through OpenCV: ``yunet@FILE.onnx``, or ``yunet`` for the weights in the folder of weights."""
 
     layout = "eyes-nose-mouth"
     threshold = 0.6
     max_side = 640
 
     def __init__(self, file: Path | None = None) -> None:
-        if file is None:
-            raise ExtractError(
-                "detector yunet needs its ONNX file: --detector yunet@face_detection_yunet_2023mar.onnx"
-            )
+        from ..backbones.weights_folder import find  # it needs this package, to know of dlib's files
+
+        file, _ = find("yunet", str(file or ""))
         if not file.is_file():
             raise ExtractError(f"{file}: no such file; expected the ONNX file of YuNet")
+        network = np.frombuffer(file.read_bytes(), np.uint8)  # from a file OpenCV goes by the suffix
+        nothing = np.empty(0, np.uint8)
+        log = cv2.utils.logging
+        level = log.setLogLevel(log.LOG_LEVEL_ERROR)  # it warns of its own doings
         try:
-            self._net = cv2.FaceDetectorYN.create(str(file), "", (320, 320), self.threshold)
+            self._net = cv2.FaceDetectorYN.create("onnx", network, nothing, (320, 320), self.threshold)
         except cv2.error as error:
             raise ExtractError(
                 f"{file} is not a YuNet network that OpenCV reads; if it was downloaded, fetch it again"
             ) from error
+        finally:
+            log.setLogLevel(level)
         self._sha256 = sha256_of(file)
 
     def settings(self) -> dict[str, object]:

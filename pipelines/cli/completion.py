@@ -54,7 +54,7 @@ BACKBONES = (
     "timm:",
 )
 AUDIO_NETWORKS = ("alexnet@", "alexnet-logmel@")
-DETECTORS = ("dlib", "yunet@", "ssd@")
+DETECTORS = ("auto", "dlib", "yunet", "yunet@", "ssd@")
 
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 

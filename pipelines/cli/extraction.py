@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ...extract.plan import Plan
     from ...extract.run import Extraction
     from ..corpora.clips.found import FoundClips
+    from ..detector_choice import DetectorChoice
 
 SHOWN = 20  # of the files that are left out
 NAMED = 3  # clips of which the same is noted, or that are no longer there
@@ -50,6 +51,9 @@ class Printed(ExtractionReporter):
             click.echo(f"left out: {item.path}: {item.why}", err=True)
         if len(found.problems) > SHOWN:
             click.echo(f"left out: {len(found.problems) - SHOWN} more", err=True)
+
+    def detected(self, choice: DetectorChoice) -> None:
+        click.echo(f"faces are found by {choice.text} ({choice.why})")
 
     def planned(self, plan: Plan, run: Extraction, store: FeatureStore, total: int) -> None:
         from ...extract.backbones.weights_folder import doubt

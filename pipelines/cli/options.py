@@ -12,12 +12,12 @@ from .completion import AUDIO_NETWORKS, BACKBONES, DETECTORS, names
 
 detector_option = click.option(
     "--detector",
-    default="dlib",
+    default="auto",
     show_default=True,
     metavar="NAME[@FILE]",
     shell_complete=names(DETECTORS),
-    help="Face detector: dlib, yunet@FILE.onnx, or ssd@FILE (OpenCV's SSD, whose boxes are cropped as they "
-    "are).",
+    help="Face detector: auto (that of the store; in a new one yunet if its weights are here, else dlib), "
+    "dlib, yunet[@FILE.onnx], or ssd@FILE (OpenCV's SSD, whose boxes are cropped as they are).",
 )
 max_frames_option = click.option(
     "--max-frames",

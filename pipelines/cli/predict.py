@@ -44,7 +44,11 @@ Exit code: 0 done; 1 done, but some films failed; 2 wrong arguments or input; 13
         metavar="S",
         help="Smooth over time by a Gaussian with this standard deviation in seconds; 0 for none.",
     ),
-    detector_option,
+    altered(
+        detector_option,
+        help="Face detector: auto (yunet if its weights are here, else dlib), dlib, yunet[@FILE.onnx], or "
+        "ssd@FILE; with --run, the run's own, whose file may be named.",
+    ),
     click.option(
         "--backbone",
         default="ferplusnet",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ continues.
         "avemo-extract does by default.",
     ),
 )
-@group("Features", altered(detector_option, help="For CLIPS: dlib, yunet@FILE.onnx, or ssd@FILE."))
+@group("Features", altered(detector_option, help="For CLIPS: auto, dlib, yunet[@FILE.onnx], or ssd@FILE."))
 @group(
     "Where it runs", altered(workers_option, help="Number of parallel processes.  [default: one per core]")
 )
@@ -169,12 +170,13 @@ def _extract(
     from ...extract.plan import Plan
     from ...extract.streams.faces import FACES
     from ...extract.streams.registry import keys_of
+    from ..detector_choice import choose_detector
 
     Printed().found(paths[0], found)
     plan = Plan(detector, backbones=(), max_frames=max_frames, pictures=not found.markers)
     if plan.pictures and (path / "store.json").exists():
-        key = keys_of(plan)[FACES]
         with FeatureStore(path) as store:
+            key = keys_of(replace(plan, detector=choose_detector(detector, store).text))[FACES]
             stored = [row.entries[FACES].key for row in map(store.row, found.clips) if row and row.has(FACES)]
         differing = next((other.differences(key) for other in stored if other != key), None)
         if differing:

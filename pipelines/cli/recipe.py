@@ -82,7 +82,7 @@ options = together(
         ),
         audio_backbones_option,
         segment_backbones_option,
-        detector_option,
+        altered(detector_option, default="dlib", help="Face detector: dlib, yunet[@FILE.onnx], or ssd@FILE."),
     ),
     group(
         "Training",

@@ -127,19 +127,21 @@ def verify(files: tuple[str, ...]) -> int:
 @click.option("--as", "name", metavar="NAME", help="ARCHITECTURE or ARCHITECTURE@TAG, as in ir50@affectnet.")
 @click.option("--licence", metavar="TEXT", help="Licence of the weights, for the card.")
 def add(file: Path, name: str | None, licence: str | None) -> None:
-    """Add a weights file of yours, so that --backbone finds it by name.
+    """Add a weights file of yours, so that --backbone or --detector finds it by name.
 
     FILE is recognised by its tensors and kept as .safetensors, with a card that records its origin. No code
     in it is run.
     """
     from ..weights.add import add as put
+    from ..weights.report import weight_records
 
     stored = put(file, name, licence)
-    click.echo(f"added {stored.path}; use it as --backbone {stored.name}")
+    use = next(record["use"] for record in weight_records() if record["name"] == stored.name)
+    click.echo(f"added {stored.path}; use it as {use}")
 
 
 def _records(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Of the weights with these names, which may have ``*`` and ``?``."""
+    """Of the weights with these names, which may have ``*`` and ``?``, or lack the only tag that there is."""
     import difflib
 
     from ...extract.backbones.zoo import matches
@@ -149,6 +151,8 @@ def _records(names: Sequence[str]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name in names:
         fitting = [name] if name in known else [n for n in known if "*" in name and matches(n, name)]
+        of_it = [n for n in known if n.partition("@")[0] == name]
+        fitting = fitting or (of_it if len(of_it) == 1 else [])
         if not fitting:
             near = difflib.get_close_matches(name, known, cutoff=0.3)
             hint = f"did you mean {' or '.join(near)}? " if near else ""
@@ -210,6 +214,7 @@ Examples:
   avemo weights list ferplus
   avemo weights show irse50@ms1m
   avemo weights fetch irse50@ms1m
+  avemo weights fetch yunet                          (a face detector)
   avemo weights add ir50_affectnet.pth --as ir50@affectnet --licence "research only"
   avemo-extract clips/ --backbone irse50@ms1m --backbone ir50@affectnet
   avemo weights verify
@@ -218,8 +223,8 @@ Examples:
 weights = click.Group(
     "weights",
     commands=[list_, show, fetch, verify, add],
-    help="Find, fetch and check the weights of face networks.\n\nThey are kept in the folder $AVEMO_WEIGHTS, "
-    "or else in avemo/weights of your cache folder.",
+    help="Find, fetch and check the weights of face networks and detectors.\n\nThey are kept in the folder "
+    "$AVEMO_WEIGHTS, or else in avemo/weights of your cache folder.",
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -18,6 +18,7 @@ from ...extract.follow import FollowedFace, follow
 from ...extract.views import VIEW_SETS
 from ...fusion.features.corpus import end_of
 from ...fusion.features.windows import window_spans
+from ..detector_choice import choose_detector
 from .classifier import FaceClassifier
 from .smoothing import smoothed
 
@@ -46,7 +47,7 @@ class PredictSettings:
         detect_every: look for faces in every Nth frame.
         smooth: standard deviation in seconds of the Gaussian that smooths; 0 for none.
         face_seconds: the main face is that of so many seconds around each frame.
-        detector, backbone: ``NAME`` or ``NAME@FILE`` each.
+        detector, backbone: ``NAME`` or ``NAME@FILE`` each; ``auto``: see :func:`.choose_detector`.
         device, precision: as elsewhere; they change speed, and values only by rounding.
     """
 
@@ -54,7 +55,7 @@ class PredictSettings:
     detect_every: int = 5
     smooth: float = 0.2
     face_seconds: float = 3.0
-    detector: str = "dlib"
+    detector: str = "auto"
     backbone: str = "ferplusnet"
     device: str = "auto"
     precision: str = "auto"
@@ -210,7 +211,7 @@ def expressions_of(
     settings = settings or PredictSettings()
     classifier = classifier_of(settings)
     media = Media(film)
-    detector = load_detector(settings.detector)
+    detector = load_detector(choose_detector(settings.detector).text)
     face = follow(
         media,
         detector,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from ...extract.decode.media import Media
 from ...extract.detectors import load_detector
 from ...extract.errors import ClipError
 from ...fusion.files import as_file_name
+from ..cli.extraction import Printed
 from ..cli.framework import InputError, keep_result
 from ..cli.outputs import refuse_existing
 from ..cli.progress import seconds_bar
 from ..cli.table import aligned
 from ..corpora.clips.scan import VIDEO_SUFFIXES, scan
+from ..detector_choice import choose_detector
 from ..pages.overlay.windows import Work
 from .expressions import (
     FACES,
@@ -88,7 +90,11 @@ def predict_films(films: Sequence[Path], settings: PredictSettings, outputs: Out
     """
     targets = _targets(films, outputs)
     classifier_of(settings)  # what cannot be used is told before any work
-    load_detector(settings.detector)
+    choice = choose_detector(settings.detector)
+    if choice.why:
+        Printed().detected(choice)
+    load_detector(choice.text)
+    settings = replace(settings, detector=choice.text)
     work, rows, results, failures = Work(), [], {}, 0
     for film in films:
         found = _tried(film, settings, work)

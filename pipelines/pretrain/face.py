@@ -68,7 +68,7 @@ data_options = group(
     click.option("--faces", type=click.Choice(["auto", "whole", "box", "detect"]), default="auto",
                  show_default=True, help="Where the face is: the whole picture, the data set's own box, or "
                  "detected and aligned as in clips."),
-    altered(detector_option, help="Face detector for --faces detect."),
+    altered(detector_option, default="dlib", help="Face detector for --faces detect."),
     click.option("--margin", type=float, metavar="SHARE",
                  help="Margin around a box, relative to its longer side.  [default: 0.15]"),
     click.option("--cache", type=click.Path(path_type=Path), metavar="DIR",

@@ -9,10 +9,10 @@ from pathlib import Path
 import safetensors.torch
 
 from ...cache import durable
-from ...extract.backbones import names, zoo
+from ...extract.backbones import zoo
 from ...extract.backbones.onnx_net import NAME as ONNX
 from ...extract.backbones.weights import WeightsError, file_kind, load_state
-from ...extract.backbones.weights_folder import StoredWeights, folder, name_of, read_card
+from ...extract.backbones.weights_folder import StoredWeights, folder, kept, name_of, read_card
 from ...extract.digest import sha256_of
 from .check import WeightsVerdict, check
 
@@ -65,11 +65,10 @@ def _identity(
     """The architecture and the tag."""
     architecture, _, tag = (wanted or "").partition("@")
     fits = verdict.architectures
-    backbones = (*names(), ONNX)
-    if known is None and not set(fits) & set(backbones):
+    if known is None and not set(fits) & set(kept()):
         raise WeightsError(f"{source}: {verdict.what}, and no backbone: it is used where it lies")
-    if architecture and architecture not in backbones:
-        raise WeightsError(f"no backbone is called {architecture!r}: expected one of {', '.join(backbones)}")
+    if architecture and architecture not in kept():
+        raise WeightsError(f"no backbone is called {architecture!r}: expected one of {', '.join(kept())}")
     if architecture and architecture not in fits:
         raise WeightsError(f"{source}: not weights of {architecture}, but of {' or '.join(fits)}")
     if not architecture and len(fits) != 1:

@@ -89,6 +89,8 @@ def _look(path: Path, likely: zoo.WeightSet | None) -> tuple[str, tuple[str, ...
     """What the file is, in words, and the architectures that it loads into; it has been loaded then."""
     if likely is not None and likely.kind == "face points":
         return _face_points(path), (likely.architecture,)
+    if likely is not None and likely.kind == "face detector":
+        return _yunet(path), (likely.architecture,)
     graph = _graph_of_data(path)
     if graph is not None:
         return f"weights of {graph.name}, which loads with them", ()
@@ -159,15 +161,12 @@ def _onnx(path: Path) -> tuple[str, tuple[str, ...]]:
 def _yunet(path: Path) -> str:
     import cv2
 
-    from ...extract.detectors import load_detector
+    from ...extract.detectors.yunet import YuNetDetector
 
-    log = cv2.utils.logging
-    level = log.getLogLevel()
-    log.setLogLevel(log.LOG_LEVEL_ERROR)  # it warns of its own doings
     try:
-        load_detector(f"yunet@{path}")(np.zeros((240, 320, 3), np.uint8))
-    finally:
-        log.setLogLevel(level)
+        YuNetDetector(path)(np.zeros((240, 320, 3), np.uint8))
+    except cv2.error as error:
+        raise WeightsError(f"{path}: an ONNX file that OpenCV reads, but not YuNet") from error
     return "face detector yunet"
 
 

@@ -75,14 +75,15 @@ def weights_text(record: Record) -> str:
 
 def _record(name: str, entry: zoo.WeightSet | None, here: StoredWeights | None) -> Record:
     architecture = name.partition("@")[0]
+    kind = entry.kind if entry else "face detector" if architecture in zoo.detectors() else "face network"
     card = _card(here)
     return {
         "name": name,
         "architecture": architecture,
-        "kind": entry.kind if entry else "face network",
+        "kind": kind,
         "trained_on": entry.trained_on if entry else f"your own: {card.get('source', '')}".rstrip(": "),
         "classes": list(entry.classes if entry and entry.classes else card.get("classes", ())),
-        **_network(architecture, entry, here),
+        **_network(architecture, kind, entry, here),
         "licence": entry.licence if entry and entry.licence else card.get("licence") or _of_data(card),
         "paper": entry.paper if entry else None,
         "page": entry.page if entry else None,
@@ -90,7 +91,7 @@ def _record(name: str, entry: zoo.WeightSet | None, here: StoredWeights | None) 
         "files": list(entry.files) if entry else [],
         "checksum": entry.checksum if entry else None,
         "note": entry.note if entry else "",
-        "use": _use(name, architecture, entry, here),
+        "use": how_to_use(name, kind),
         "how_to_get": how_to_get(entry) if entry and not here else None,
         "place": here.place if here else MISSING,
         "path": str(here.path) if here else None,
@@ -104,10 +105,12 @@ def _of_data(card: Mapping[str, Any]) -> str | None:
     return f"of the data: {licence}" if licence else None
 
 
-def _network(architecture: str, entry: zoo.WeightSet | None, here: StoredWeights | None) -> Record:
+def _network(
+    architecture: str, kind: zoo.Kind, entry: zoo.WeightSet | None, here: StoredWeights | None
+) -> Record:
     """What goes in and comes out, as its network's spec says."""
     unknown: Record = dict.fromkeys(("input_size", "colour", "preprocessing", "features", "layer", "network"))
-    if entry is not None and entry.kind != "face network":
+    if kind != "face network":
         return unknown
     if architecture == ONNX:
         # Its size and features are in the file alone, which need not be here.
@@ -138,12 +141,10 @@ def _card(here: StoredWeights | None) -> dict[str, Any]:
         return {}
 
 
-def _use(name: str, architecture: str, entry: zoo.WeightSet | None, here: StoredWeights | None) -> str | None:
-    if entry is None or entry.kind == "face network":
-        return f"--backbone {name}"
-    if entry.kind == "face detector":
-        return f"--detector {architecture}@{here.path if here else entry.files[0]}"
-    return None
+def how_to_use(name: str, kind: zoo.Kind) -> str | None:
+    """The option that takes the weights called ``name``, where there is one."""
+    option = {"face network": "--backbone", "face detector": "--detector"}.get(kind)
+    return option and f"{option} {name}"
 
 
 def _way(record: Record) -> str | None:

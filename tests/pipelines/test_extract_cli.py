@@ -365,7 +365,7 @@ def test_a_checkpoint_that_would_run_code(folder: Path) -> None:
 def test_a_network_without_its_file(folder: Path) -> None:
     assert_refused(extract(folder, "--backbone", "resnet18"), "resnet18@FILE")
     assert_refused(extract(folder, "--audio-backbone", "alexnet"), "alexnet@FILE")
-    assert_refused(extract(folder, "--detector", "yunet"), "--detector yunet@")
+    assert_refused(extract(folder, "--detector", "yunet"), "yunet@FILE", "avemo weights fetch")
     gone = folder / "gone.pt"
     for option in ("--backbone=resnet18", "--backbone=dlib", "--audio-backbone=alexnet", "--detector=yunet"):
         assert_refused(extract(folder, f"{option}@{gone}"), gone, "no such file")

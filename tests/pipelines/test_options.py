@@ -77,7 +77,7 @@ def test_the_shell_completes_names() -> None:
     assert completed("fuse", "train", "--audio", "spec") == ["spectrogram", "spectrogram-stats"]
     assert completed("extract", "clips", "--backbone", "ir") == ["ir50", "irse50"]
     assert completed("pretrain", "face", "--backbone", "vgg") == ["vggface", "vgg19", "vgg19-227"]
-    assert completed("extract", "clips", "--detector", "y") == ["yunet@"]
+    assert completed("extract", "clips", "--detector", "y") == ["yunet", "yunet@"]
     assert {*completed("extract", "clips", "--dataset", "")} == {*DATASETS}
     assert completed("preview", "--dataset", "rav") == ["ravdess"]
 

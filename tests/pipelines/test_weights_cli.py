@@ -23,12 +23,16 @@ from torch import Tensor
 
 from avemo.extract.backbones import get, load_backbone
 from avemo.extract.backbones.weights import load_state
+from avemo.extract.detectors.yunet import YuNetDetector
 from avemo.extract.digest import sha256_of
 from avemo.pipelines.cli.main import main
+from avemo.pipelines.detector_choice import choose_detector
 from avemo.pipelines.weights import download as downloads
 from avemo.pipelines.weights.check import check
 from avemo.pipelines.weights.download import DownloadError, download
 
+YUNET = "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0"
+"""Other projects record this sum, 229,738 bytes and OpenCV's model zoo for the file."""
 MOBILEFACENET = "90a00ba1d8b0b688af3deb731ed53dca582e6106805d1bc3cfdef55f570493f4"
 
 
@@ -347,6 +351,50 @@ def test_fetch_gets_checks_and_makes_usable(server: Server, weights: Path, mobil
     assert again.exit_code == 0 and "is here" in again.stdout and len(server.requests) == 1
     assert run("fetch", "mobilefacenet@ms1m", "--again", "--url", server.url).exit_code == 0
     assert len(server.requests) == 2
+
+
+def test_fetch_of_the_detector_by_its_name_alone(
+    server: Server, weights: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)  # it is checked also without this package
+    whole = (shared / "weights/face_detection_yunet_2026may.onnx").read_bytes()
+    for other in (whole[:-1000], whole[:-1] + bytes([whole[-1] ^ 1]), b"<html>Sign in</html>"):
+        server.content = other
+        refused = run("fetch", "yunet", "--url", server.url)
+        assert refused.exit_code == 2 and not list(weights.glob("*.onnx")), refused.output
+    assert choose_detector("auto").text == "dlib"
+    server.content = whole
+    result = run("fetch", "yunet", "--url", server.url)
+    assert result.exit_code == 0, result.output
+    target = weights / "face_detection_yunet_2026may.onnx"
+    assert f"fetched {target}; licence: MIT" in result.stdout and sha256_of(target) == YUNET
+    assert choose_detector("auto").text == "yunet@2026may"
+    assert YuNetDetector().settings() == YuNetDetector(target).settings()
+    assert "ok" in run("verify", "yunet@2026may").stdout
+    text = run("show", "yunet").stdout
+    assert "MIT" in text and "229,738 bytes" in text and "--detector yunet@2026may" in text
+    assert "did you mean facenet@" in run("fetch", "facenet").stderr  # there are two
+
+
+def test_add_of_a_detector(weights: Path, shared: Path, tmp_path: Path) -> None:
+    whole = shared / "weights/face_detection_yunet_2026may.onnx"
+    added = run("add", whole)
+    assert added.exit_code == 0 and "use it as --detector yunet@2026may" in added.stdout, added.output
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(whole)
+    model.doc_string = "another file"
+    onnx.save(model, tmp_path / "face_detection_yunet_2023mar.onnx")
+    mine = run("add", tmp_path / "face_detection_yunet_2023mar.onnx", "--as", "yunet@mine")
+    assert mine.exit_code == 0 and "use it as --detector yunet@mine" in mine.stdout, mine.output
+    assert json.loads(run("show", "yunet@mine", "--json").stdout)[0]["kind"] == "face detector"
+    assert {row.split()[0] for row in run("list", "yunet").stdout.splitlines()[1:]} == {
+        "yunet@2026may",
+        "yunet@mine",
+    }
+    assert choose_detector("auto").text == "yunet@2026may"
+    (weights / whole.name).unlink()
+    assert choose_detector("auto").text == "yunet@mine"
+    assert YuNetDetector().settings()["detector.weights"] == sha256_of(weights / "yunet@mine.onnx")
 
 
 def test_fetch_refuses_a_wrong_sum(server: Server, weights: Path, tmp_path: Path) -> None:

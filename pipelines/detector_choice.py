@@ -1,0 +1,90 @@
+"""Which face detector ``--detector auto`` is: one rule for all commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ..cache.keys import FeatureKey
+    from ..cache.store import FeatureStore
+
+AUTO = "auto"
+YUNET = "yunet"
+
+
+class DetectorChoice(NamedTuple):
+    """``NAME`` or ``NAME@FILE``, and why it was chosen; ``why`` is empty where the user named it."""
+
+    text: str
+    why: str = ""
+
+
+def choose_detector(text: str, store: FeatureStore | None = None) -> DetectorChoice:
+    """What ``auto`` is here; any other text stays as it is.
+
+    It is the detector of the store's faces, so that a file that is fetched later changes no store. Without
+    any, it is YuNet if its weights are in the folder of weights, else dlib.
+
+    Raises:
+        ExtractError: the store's faces were found by several detectors, or by one whose file is not known.
+    """
+    if text != AUTO:
+        return DetectorChoice(text)
+    used = _used(store) if store is not None else []
+    if store is None or not used:
+        return _by_weights()
+    if len(used) > 1:
+        from ..extract.errors import ExtractError
+
+        names = " and by ".join(str(settings["detector"]) for settings in used)
+        raise ExtractError(f"faces in {store.path} were found by {names}: say which to use by --detector")
+    return DetectorChoice(_again(store, used[0]), f"as in {store.path}")
+
+
+def _by_weights() -> DetectorChoice:
+    from ..extract.backbones import zoo
+    from ..extract.backbones.weights_folder import stored
+
+    here = [weights.name for weights in stored() if weights.architecture == YUNET]
+    published = [name for name in here if zoo.of_name(name)]
+    for name in (*published, *here):
+        return DetectorChoice(name, "its weights are here; --detector dlib does without")
+    return DetectorChoice("dlib", f"`avemo weights fetch {YUNET}` gets a faster one")
+
+
+def _used(store: FeatureStore) -> list[dict[str, Any]]:
+    """By which detectors the store's faces were found, each as its settings in the keys."""
+    from ..extract.streams.faces import FACES
+
+    used = _distinct(key for key in store.keys.values() if key.stream == FACES)
+    if len(used) > 1:  # perhaps one of them only before the clips were extracted again
+        used = _distinct(row.entries[FACES].key for row in store.rows if row.has(FACES))
+    return used
+
+
+def _distinct(keys: Iterable[FeatureKey]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for key in keys:
+        own = {name: key.settings.get(name) for name in ("detector", "detector.weights")}
+        if own["detector"] and own not in found:
+            found.append(own)
+    return found
+
+
+def _again(store: FeatureStore, used: dict[str, Any]) -> str:
+    """The detector with these settings, by a text for :func:`.load_detector`."""
+    from ..extract.backbones.weights_folder import stored
+    from ..extract.digest import sha256_of
+    from ..extract.errors import ExtractError
+
+    name, wanted = str(used["detector"]), used["detector.weights"]
+    if wanted is None:
+        return name
+    for weights in stored():
+        if weights.architecture == name and sha256_of(weights.path) == wanted:
+            return weights.name
+    raise ExtractError(
+        f"faces in {store.path} were found by {name} with a file of SHA-256 {wanted}, which is not in the "
+        f"folder of weights: name it by --detector {name}@FILE, or choose another --store"
+    )
