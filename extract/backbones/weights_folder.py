@@ -181,7 +181,7 @@ def _only(architecture: str, twin: str) -> tuple[Path, str]:
             f"there are several weights of {architecture!r} in {folder()}: "
             f"say which, {' or '.join(f'{architecture}@{weights.tag}' for weights in here)}"
         )
-    raise WeightsError(f"{architecture} needs a weights file: {_choice(architecture, twin)}")
+    raise WeightsError(f"{architecture!r} needs a weights file: {_choice(architecture, twin)}")
 
 
 def _choice(architecture: str, twin: str) -> str:
