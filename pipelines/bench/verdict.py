@@ -150,7 +150,7 @@ def _of_stage(plan: Plan, stage: str, shares: dict[str, float]) -> list[Change]:
             saves = share * (1 - plan.detect_every / FEWER)
             found.append(Change(f"--detect-every {FEWER}", f"look for faces in every {FEWER}rd frame", saves))
         if plan.detector.partition("@")[0] == "dlib":
-            found.append(Change("--detector yunet@FILE", "a small network looks for faces"))
+            found.append(Change("--detector yunet", "a small network; `avemo weights fetch yunet` gets it"))
     elif stage == NETWORK:
         if has_fast_bf16(device) and any(net.precision == "fp32" for net in face_networks(plan)):
             found.append(Change("--precision bf16", "this machine computes in it; features change a little"))

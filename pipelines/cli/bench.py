@@ -14,6 +14,7 @@ import click
 
 from ... import __version__
 from ..corpora.clips.found import count_of
+from ..detector_choice import choose_detector
 from ..stage_one import ClipFolder
 from .clip_options import DATASET_OPTIONS
 from .extract import main as avemo_extract
@@ -103,6 +104,7 @@ def bench(clips: Path | None, count: int, seconds: float, **options: Any) -> int
 
 def _found(folder: ClipFolder, plan: Plan) -> tuple[list[Clip], Plan]:
     found = folder.find()
+    plan = replace(plan, detector=choose_detector(plan.detector).text)
     return list(found.clips), replace(plan, pictures=False, backbones=()) if found.markers else plan
 
 
