@@ -1,5 +1,5 @@
 # make demo: the main job, end to end, on clips made on the spot.   make test: the tests.   make docs: the site.
-# make torture: the long tests of the store.
+# make torture: the long tests: of the store, of films, of all other files.
 # All install what they need into $(VENV); a second run finds it there.
 VENV ?= .venv
 PYTHON ?= python3
@@ -57,6 +57,8 @@ torture: install
 	@echo "== extracting damaged copies of films"
 	@if [ -d $(FILMS) ]; then $(BIN)/python -m tests.torture.media $(FILMS); \
 	else echo "skipped: there is no folder $(FILMS); name one of films by FILMS=DIR"; fi
+	@echo "== reading changed files of every other kind (minutes)"
+	$(BIN)/python -W ignore -m tests.torture.files
 
 lint: install
 	$(BIN)/ruff check .

@@ -16,8 +16,9 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import xxhash
 
@@ -25,8 +26,10 @@ from . import durable
 
 Record = dict[str, Any]
 OPENING = "writer"
-_SUM = re.compile(rb',"sum":"([0-9a-f]{16})"\}\r?\n?\Z')
 """The kind of the record that a journal begins with."""
+LONGEST_LINE = 64 << 20
+"""Bytes. A clip takes some hundred a stream; a longer line is cut, and its parts make no sense."""
+_SUM = re.compile(rb',"sum":"([0-9a-f]{16})"\}\r?\n?\Z')
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,13 @@ class Senseless:
 
 def opening(folder: Path) -> Record:
     """What a new journal in ``folder`` begins with."""
-    seen = {path.name: path.read_bytes().count(b"\n") for path in sorted(folder.glob("*.jsonl"))}
+    seen = {path.name: _count_lines(path) for path in sorted(folder.glob("*.jsonl"))}
     return {"time": time.time_ns(), "kind": OPENING, "seen": seen}
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(part.count(b"\n") for part in iter(partial(file.read, 1 << 20), b""))
 
 
 def seen_at(opening: Record) -> dict[str, int] | None:
@@ -106,27 +114,39 @@ def read_all(folder: Path) -> tuple[list[tuple[Stamp, Record]], list[Senseless]]
 
 def _read(path: Path) -> Iterator[tuple[int, Record | str]]:
     """Each line's number and record, or what is wrong with it."""
+    summed = False
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(_lines(file), start=1):
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError) as error:
-                if line.endswith(b"\n"):  # else torn: its shard was never promised
+                if (
+                    line.endswith(b"\n") or len(line) == LONGEST_LINE
+                ):  # else torn: its shard was never promised
                     yield number, str(error)
                 continue
-            yield number, _checked(record, line)
+            found = _SUM.search(line)
+            yield number, _checked(record, line, found, summed)
+            summed = summed or found is not None
 
 
-def _checked(record: object, line: bytes) -> Record | str:
-    """A line's record, or what is wrong with it. Lines written before there were checksums have none."""
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file; of one that is too long, the beginning."""
+    while line := file.readline(LONGEST_LINE):
+        yield line
+        while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            line = file.readline(LONGEST_LINE)
+
+
+def _checked(record: object, line: bytes, found: re.Match[bytes] | None, summed: bool) -> Record | str:
+    """A line's record, or what is wrong with it. Journals written before there were checksums have none."""
     if not isinstance(record, dict):
         return "not an object"
-    found = _SUM.search(line)
     if found:
         del record["sum"]
         if xxhash.xxh3_64_hexdigest(line[: found.start()] + b"}") != found[1].decode():
             return "its checksum differs"
-    elif "sum" in record:
+    elif summed or "sum" in record:
         return "its checksum is damaged"
     return record
 

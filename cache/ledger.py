@@ -147,10 +147,10 @@ def _source(told: Any) -> Source:
     return Source(_text(told["sha256"]), _number(told["size"]), _number(told["mtime_ns"]))
 
 
-def _reference(shard: Any, dataset: Any, start: Any, stop: Any, checksum: Any) -> ArrayRef:
+def _reference(shard: Any, dataset: Any, start: Any, stop: Any, checksum: Any, kind: Any = "") -> ArrayRef:
     if not 0 <= _number(start) <= _number(stop):
         raise ValueError(f"no rows are {start}-{stop}")
-    return ArrayRef(_text(shard), _text(dataset), start, stop, _text(checksum))
+    return ArrayRef(_text(shard), _text(dataset), start, stop, _text(checksum), _text(kind))
 
 
 def _text(value: Any) -> str:

@@ -28,13 +28,17 @@ BLOCK_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class ArrayRef:
-    """Where one clip's array lies: rows ``start:stop`` of a shard's data set, and its XXH3 checksum."""
+    """Where one clip's array lies: rows ``start:stop`` of a shard's data set, and its XXH3 checksum.
+
+    ``kind`` is what :func:`kind_of` said of it; empty in stores of before there was that.
+    """
 
     shard: str
     dataset: str
     start: int
     stop: int
     checksum: str
+    kind: str = ""
 
     def __post_init__(self) -> None:
         if os.path.basename(self.shard) != self.shard:  # noqa: PTH119  a journal may be a stranger's
@@ -58,6 +62,11 @@ def checksum(array: np.ndarray) -> str:
     for block in blocks(array):
         digest.update(block.data.cast("B") if block.size else b"")
     return digest.hexdigest()
+
+
+def kind_of(array: Any) -> str:
+    """The type and the shape of a row, ``<f4[200]``: the same bytes of another kind are other values."""
+    return f"{array.dtype.str}{list(array.shape[1:])}".replace(" ", "")
 
 
 class Shard:
@@ -89,7 +98,7 @@ class Shard:
         parts.append(array)
         self._rows[dataset] = stop
         self.nbytes += array.nbytes
-        return ArrayRef(self.path.name, dataset, start, stop, checksum(array))
+        return ArrayRef(self.path.name, dataset, start, stop, checksum(array), kind_of(array))
 
     def write(self) -> None:
         """Put the shard in place; after this returns it survives a power cut.
@@ -139,10 +148,12 @@ class ShardReader:
             StoreError: the shard is gone or damaged.
         """
         try:
-            array = self._dataset(ref)[ref.start : ref.stop]
+            dataset = self._dataset(ref)
+            damaged = bool(ref.kind) and kind_of(dataset) != ref.kind
+            array = dataset[ref.start : ref.stop]
         except READING as error:
-            raise StoreError(f"{ref.shard} cannot be read ({error}); {_REMEDY}") from error
-        if checksum(array) != ref.checksum:
+            raise StoreError(f"{ref.shard} cannot be read ({_line(error)}); {_REMEDY}") from error
+        if damaged or not array.dtype.isnative or checksum(array) != ref.checksum:
             raise StoreError(
                 f"{ref.shard} is damaged at {ref.dataset}, rows {ref.start}-{ref.stop}; {_REMEDY}"
             )
@@ -157,7 +168,7 @@ class ShardReader:
         try:
             dataset = self._dataset(ref)
         except READING as error:
-            raise StoreError(f"{ref.shard} cannot be read ({error}); {_REMEDY}") from error
+            raise StoreError(f"{ref.shard} cannot be read ({_line(error)}); {_REMEDY}") from error
         return (ref.stop - ref.start) * dataset.dtype.itemsize * prod(dataset.shape[1:])
 
     def close(self) -> None:
@@ -173,7 +184,12 @@ class ShardReader:
         file, datasets = self._open[ref.shard]
         if ref.dataset not in datasets:
             datasets[ref.dataset] = own_dataset(file, ref.dataset)
-        return datasets[ref.dataset]
+        dataset = datasets[ref.dataset]
+        wanted = (ref.stop - ref.start) * dataset.dtype.itemsize * prod(dataset.shape[1:])
+        held = (self._folder / ref.shard).stat().st_size
+        if wanted > held:  # before any memory is taken
+            raise ValueError(f"{ref.dataset} declares {wanted} bytes for a clip, and the file has {held}")
+        return dataset
 
 
 def own_dataset(file: Any, name: str) -> Any:
@@ -181,7 +197,7 @@ def own_dataset(file: Any, name: str) -> Any:
 
     Raises:
         KeyError: there is none.
-        ValueError: it is a link, or its values are in other files or are no plain values.
+        ValueError: it is a link, or its values are in other files, compressed, or no plain values.
     """
     group = file
     for part in name.split("/"):
@@ -193,7 +209,13 @@ def own_dataset(file: Any, name: str) -> Any:
         raise ValueError(f"{name} is no array of plain values")
     if group.is_virtual or group.external:
         raise ValueError(f"{name} has its values in other files, and a shard's arrays are its own")
+    if not group.ndim or group.chunks:
+        raise ValueError(f"{name} is a scalar or in chunks, and a shard's arrays lie in one piece")
     return group
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 READING = (OSError, RuntimeError, KeyError, ValueError, TypeError)

@@ -25,6 +25,7 @@ from .errors import MixedKeysError, StoreError
 from .keys import FeatureKey
 from .ledger import Ledger
 from .order import natural
+from .reading import read_json
 from .rows import Row
 from .shards import ShardReader
 from .writer import StoreWriter
@@ -152,7 +153,7 @@ class FeatureStore:
         if create and not card.exists():
             self._create(card)
         try:
-            found = json.loads(card.read_text())
+            found = read_json(card)
         except FileNotFoundError:
             raise StoreError(
                 f"{self.path} is no feature store (it has no store.json); `avemo-extract CLIPS --store "
@@ -164,8 +165,8 @@ class FeatureStore:
             raise StoreError(f"{card} does not describe a feature store")
         if found.get("version") != VERSION:
             raise StoreError(
-                f"{self.path} is a store of version {found.get('version')}, and this avemo reads version "
-                f"{VERSION}; use the avemo that wrote it, or extract into a new folder"
+                f"{self.path} is a store of version {found.get('version')!r:.40}, and this avemo reads "
+                f"version {VERSION}; use the avemo that wrote it, or extract into a new folder"
             )
 
     def _create(self, card: Path) -> None:

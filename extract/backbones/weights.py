@@ -132,7 +132,12 @@ def load_into(
             f"{path}: not weights of {network!r}: {'; '.join(filter(None, differences))}. "
             "Give the checkpoint that fits, or name the network that it was made for"
         )
-    module.load_state_dict(given, assign=True)
+    try:
+        module.load_state_dict(given, assign=True)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path}: not weights of {network!r} ({' '.join(str(error).split())[:300]})"
+        ) from error
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -155,7 +160,9 @@ def _read_torch(path: Path) -> Any:
                 f"{path}: holds pickled Python objects, perhaps a whole model; loading these would run "
                 f"code from the file, so it is refused. {_HOW_TO_SAVE}"
             ) from error
-        raise WeightsError(f"{path}: a damaged or truncated checkpoint; fetch it again") from error
+        raise WeightsError(
+            f"{path}: a damaged or truncated checkpoint, or one that is compressed; fetch it again"
+        ) from error
     raise WeightsError(f"{path}: a TorchScript program, which carries code. {_HOW_TO_SAVE}")
 
 
@@ -163,15 +170,19 @@ def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        members = archive.infolist()
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise ValueError("torch.save compresses nothing, so this archive is a bomb")
+    return any(member.filename.endswith("/constants.pkl") for member in members)
 
 
 def _read_safetensors(path: Path) -> State:
     try:
         return safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:300]
         raise WeightsError(
-            f"{path}: a damaged or truncated safetensors file ({error}); fetch it again"
+            f"{path}: a damaged or truncated safetensors file ({why}); fetch it again"
         ) from error
 
 
@@ -183,13 +194,25 @@ def _tensors(path: Path, content: Any) -> Mapping[str, Tensor]:
         raise WeightsError(
             f"{path}: holds a {type(content).__name__}, expected tensors by name (a state_dict)"
         )
-    strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    strangers = [str(key)[:80] for key, value in content.items() if not _is_plain(value)]
     if strangers:
         raise WeightsError(
-            f"{path}: {_summary('entries that are no tensors', strangers)}; expected tensors by name, "
+            f"{path}: {_summary('entries that are no tensors', strangers)}; expected plain tensors by name, "
             f"alone or under one of {', '.join(_WRAPPERS)}"
         )
     return content
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor whose every value is in the file: none that is sparse, quantised, or one value
+    said to stand in a billion places."""
+    return (
+        isinstance(value, Tensor)
+        and value.device.type == "cpu"
+        and value.layout == torch.strided
+        and not value.is_quantized
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
 
 
 def _plain_name(key: object) -> str:
@@ -211,5 +234,5 @@ def _misshapen(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> lis
 def _summary(what: str, keys: list[str]) -> str:
     if not keys:
         return ""
-    shown = ", ".join(keys[:_SHOWN_KEYS])
+    shown = ", ".join(key if key.isprintable() else repr(key) for key in keys[:_SHOWN_KEYS])
     return f"{len(keys)} {what} ({shown}{', …' if len(keys) > _SHOWN_KEYS else ''})"

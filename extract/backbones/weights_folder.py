@@ -7,7 +7,6 @@ zoo knows it, or as ``ARCHITECTURE@TAG.safetensors`` beside its card, ``ARCHITEC
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import platformdirs
 
 from ...cache.order import natural
+from ...cache.reading import read_json
 from ..detectors.dlib import face_models
 from ..errors import ExtractError
 from . import zoo
@@ -156,8 +156,8 @@ def read_card(path: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _LARGEST_CARD:
             raise ValueError("it is far too large")
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        card = read_json(file)
+    except (OSError, ValueError) as error:
         raise WeightsError(f"{file}: no card of weights, expected one JSON object ({error})") from error
     return card if isinstance(card, dict) and isinstance(card.get("sha256"), str) else {}
 

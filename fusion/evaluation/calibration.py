@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from ...cache.reading import read_json
 from ..errors import FusionError
 from ..files import write_json
 from .scores import Scores, joined
@@ -162,9 +162,9 @@ class Calibration:
             FusionError: the file cannot be read, or makes no sense.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             found = cls(float(content["temperature"]), int(content["clips"]), str(content["split"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise FusionError(f"{path} cannot be read ({error!r}); delete it and train again") from error
         if not COLDEST / 2 <= found.temperature <= HOTTEST * 2:
             raise FusionError(

@@ -7,7 +7,6 @@ frequent each class is among the very clips that are scored.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,12 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import chi2
 
+from ...cache.reading import read_json
 from ..errors import FusionError
 from .scores import Scores, check_same_classes
 from .tables import number, read_table
+
+LARGEST = 1e100  # weight: the sum of some is finite
 
 
 @dataclass(frozen=True)
@@ -178,12 +180,14 @@ def _roots(counts: Mapping[str, float]) -> dict[str, float]:
 
 def _from_json(path: Path) -> dict[str, float]:
     try:
-        weights = json.loads(path.read_text(encoding="utf-8"))
+        weights = read_json(path)
     except (OSError, ValueError) as error:
         raise FusionError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(weights, dict) or not all(type(weight) in (int, float) for weight in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        type(weight) in (int, float) and not weight > LARGEST for weight in weights.values()
+    ):
         raise FusionError(f'{path} is no JSON object of class weights; {{"Happy": 0.2, "Sad": 0.1}} expected')
-    return weights
+    return {name: float(weight) for name, weight in weights.items()}
 
 
 def _from_csv(path: Path) -> dict[str, float]:

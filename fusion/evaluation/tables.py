@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import FusionError
+from ..files import of_cell
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def read_table(path: Path, columns: Sequence[str], example: str) -> Table:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *lines = [*csv.reader(file, strict=True)] or [[]]
+            lines = ([of_cell(cell) for cell in cells] for cells in csv.reader(file, strict=True))
+            header, *below = [*lines] or [[]]
     except (OSError, ValueError, csv.Error) as error:
         raise FusionError(f"{path} cannot be read as a CSV table in UTF-8: {error}") from error
     for name in columns:
@@ -50,7 +52,7 @@ def read_table(path: Path, columns: Sequence[str], example: str) -> Table:
     for name in header:
         if header.count(name) > 1:
             raise FusionError(f"{path}, row 1: column {name!r} is there twice; remove or rename one")
-    rows = tuple(_row(path, number, header, cells) for number, cells in enumerate(lines, start=2) if cells)
+    rows = tuple(_row(path, number, header, cells) for number, cells in enumerate(below, start=2) if cells)
     if not rows:
         raise FusionError(f"{path} holds a header and nothing below it; one row or more expected")
     return Table(tuple(header), rows)

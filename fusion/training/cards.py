@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.keys import FeatureKey
+from ...cache.reading import read_json
 from ...cache.rows import Row
 from ..errors import FusionError
 from ..features.corpus import Corpus
@@ -102,7 +103,7 @@ def read(folder: Path) -> Card:
     """
     path = folder / NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise FusionError(
             f"{folder} is no run (it has no {NAME}); `avemo-fuse train --out {folder}` makes one"
@@ -113,11 +114,11 @@ def read(folder: Path) -> Card:
         raise FusionError(f"{path} does not describe a run of avemo")
     if content.get("version") != VERSION:
         raise FusionError(
-            f"{path} is of version {content.get('version')}, and this avemo reads version {VERSION}; use the "
-            "avemo that wrote it, or train again"
+            f"{path} is of version {content.get('version')!r:.40}, and this avemo reads version {VERSION}; "
+            "use the avemo that wrote it, or train again"
         )
     try:
-        return Card(content.pop("kind"), dict(content.pop("settings")), content)
+        return Card(str(content.pop("kind")), dict(content.pop("settings")), content)
     except (KeyError, TypeError, ValueError) as error:
         raise FusionError(f"{path} is incomplete ({error!r}); train again with --overwrite") from error
 

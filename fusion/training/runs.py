@@ -20,7 +20,9 @@ from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import xxhash
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -34,8 +36,10 @@ from ..evaluation.ensemble import average
 from ..evaluation.scores import Scores
 from ..features.corpus import Corpus, load
 from ..features.recipes import Feature
-from ..files import as_file_name, replacing, write_csv
+from ..files import as_file_name, replacing, shortened, write_csv
+from ..heads.base import Head
 from ..heads.registry import build_head, settings_of_run
+from ..heads.settings import HeadSettings
 from . import cards
 from .batches import Standardisation
 from .cards import Card
@@ -78,7 +82,7 @@ class Run:
             raise FusionError(f"{path} holds a {card.kind} run, which keeps no models; name one of `train`")
         try:
             self._take(card)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
             raise FusionError(
                 f"{path / cards.NAME} makes no sense here ({error!r}); train again with --overwrite"
             ) from error
@@ -125,8 +129,9 @@ class Run:
             for name, values in asdict(standard).items():
                 tensors[f"standardisation.{stream}.{name}"] = torch.from_numpy(values)
         history = json.dumps([astuple(epoch) for epoch in trained.history])
+        about = {"history": history, "sum": _sum(history, tensors)}
         with replacing(self._file(number)) as temporary:
-            save_file(tensors, temporary, {"history": history})
+            save_file(tensors, temporary, about)
 
     def load(self, number: int) -> Member:
         """A trained member.
@@ -136,12 +141,20 @@ class Run:
         """
         path = self._file(number)
         _, tensors = self._read(number)
-        head = build_head(self.setup_of(number).head, self.dimensions, len(self.setup.classes))
+        settings = self.setup_of(number).head, self.dimensions, len(self.setup.classes)
+        try:
+            head = _without_memory(*settings)
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+            raise FusionError(
+                f"{self.path / cards.NAME} describes a head that cannot be built ({shortened(repr(error))}); "
+                "train again with --overwrite"
+            ) from error
         expected = {f"head.{name}": tuple(tensor.shape) for name, tensor in head.state_dict().items()}
         for stream in head.streams:
             for field in fields(Standardisation):
                 expected[f"standardisation.{stream}.{field.name}"] = (self.dimensions[stream],)
         _check_tensors(path, expected, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        head = build_head(*settings)
         head.load_state_dict({name: tensors[f"head.{name}"] for name in head.state_dict()})
         standardisations = {
             stream: Standardisation(
@@ -157,7 +170,12 @@ class Run:
     def history(self, number: int) -> list[Epoch]:
         """A member's epochs."""
         metadata, _ = self._read(number)
-        return [Epoch(*values) for values in json.loads(metadata["history"])]
+        try:
+            return [Epoch(*values) for values in json.loads(metadata["history"])]
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise FusionError(
+                f"{self._file(number)} has no history ({error!r:.100}); delete it and train again"
+            ) from error
 
     def read(self, store: FeatureStore, rows: Sequence[Row]) -> Corpus:
         """The clips ``rows`` as this run's members read them.
@@ -244,6 +262,11 @@ class Run:
         self.chooses = bool(settings.get("selection"))
         self._choose()
         described: Mapping[str, Any] = settings["features"]
+        if not all(isinstance(name, str) for name in self.setup.classes):
+            raise TypeError("classes that are no names")
+        parts = [part["streams"] for part in described.values()]
+        if not all(own and all(isinstance(each, Mapping) for each in own.values()) for own in parts):
+            raise TypeError("a feature of no streams, or of streams without settings")
         self.features = {s: Feature(part["name"], tuple(part["streams"])) for s, part in described.items()}
         self.dimensions = {stream: int(part["dimensions"]) for stream, part in described.items()}
         self.keys = {
@@ -274,9 +297,34 @@ class Run:
             )
         try:
             with safe_open(path, framework="pt") as file:
-                return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise FusionError(f"{path} cannot be read ({error}); delete it and train again") from error
+                about = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+            why = shortened(" ".join(str(error).split()))
+            raise FusionError(f"{path} cannot be read ({why}); delete it and train again") from error
+        # members of before there was a sum have none, and nothing but their history
+        if about.keys() - {"history"} and about.get("sum") != _sum(about.get("history", ""), tensors):
+            raise FusionError(f"{path} is damaged: its checksum differs; delete it and train again")
+        return about, tensors
+
+
+def _without_memory(head: HeadSettings, dimensions: Mapping[str, int], classes: int) -> Head:
+    """A head without values, to see its tensors before any memory is taken; a plugin may need its values."""
+    try:
+        with torch.device("meta"):
+            return build_head(head, dimensions, classes)
+    except NotImplementedError:
+        return build_head(head, dimensions, classes)
+
+
+def _sum(history: str, tensors: Mapping[str, Tensor]) -> str:
+    """A checksum of all that a member's file holds."""
+    digest = xxhash.xxh3_64(history.encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name].numpy())
+        digest.update(f"{name} {array.dtype.str}{list(array.shape)}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def predict(runs: Sequence[Run], store: FeatureStore, rows: Sequence[Row], device: str = "cpu") -> Scores:

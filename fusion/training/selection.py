@@ -6,7 +6,6 @@ judged on that one, in turn; what does best on average is then trained on the wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...cache.reading import read_json
 from ..errors import FusionError
 from ..evaluation.metrics import accuracy, unweighted_average_recall
 from ..features.corpus import Corpus
@@ -95,7 +95,7 @@ class Choice:
             FusionError: it cannot be read.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             figures = content["figures"] and InnerFigures(**content["figures"])
             return cls(content["candidate"], content["epochs"], content["weight"], figures)
         except (OSError, ValueError, KeyError, TypeError) as error:

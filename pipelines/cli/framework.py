@@ -151,6 +151,22 @@ class InputError(click.ClickException):
     exit_code = WRONG_INPUT
 
 
+LONGEST_MESSAGE = 2000
+
+
+def as_message(text: str) -> str:
+    """An error's text as it is printed: values of strangers in it reach no terminal as commands, and end."""
+    text = "".join(c if c == "\n" or c.isprintable() else repr(c)[1:-1] for c in text)
+    if len(text) > LONGEST_MESSAGE:
+        text = f"{text[: LONGEST_MESSAGE // 2]} … {text[-LONGEST_MESSAGE // 2 :]}"
+    return text
+
+
+def is_told(error: Exception) -> bool:
+    """Whether an error's text is for the user; any other error is a bug."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == PACKAGE
+
+
 class Command(click.Command):
     """A command whose function may return an exit code, and whose errors are told in one line.
 
@@ -182,13 +198,13 @@ class Command(click.Command):
         except click.UsageError:
             raise
         except (click.ClickException, click.FileError) as error:
-            raise InputError(error.format_message()) from error
+            raise InputError(as_message(error.format_message())) from error
         except BrokenPipeError:
             raise
         except Exception as error:
-            if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] != PACKAGE:
+            if not is_told(error):
                 raise
-            raise InputError(str(error)) from error
+            raise InputError(as_message(str(error))) from error
         ctx.exit(code or 0)
 
 

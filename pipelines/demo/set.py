@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cache import durable
+from ...cache.reading import read_json
 from ..corpora.clips.folders import AFEW_CLASSES
 
 KIND, VERSION, MARKER = "avemo-demo", 1, "avemo-demo.json"
@@ -138,7 +139,7 @@ def make(folder: Path, shots: list[Shot], workers: int) -> Iterator[None]:
 
 def _read_marker(folder: Path) -> dict[str, Any] | None:
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        marker = read_json(folder / MARKER)
     except (OSError, ValueError):
         return None
     return marker if isinstance(marker, dict) and marker.get("kind") == KIND else None

@@ -14,7 +14,6 @@ from .expressions import MEANING, FilmExpressions, FilmWindows, named
 
 DIGITS = 6
 BOX = ("x0", "y0", "x1", "y1")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_frames(found: FilmExpressions, path: Path) -> None:
@@ -24,7 +23,7 @@ def write_frames(found: FilmExpressions, path: Path) -> None:
         FusionError: the file cannot be written.
     """
     rows = ([time, *_cells(box), best, *_cells(values)] for time, box, best, values in _frames(found))
-    write_csv(path, ["time", *BOX, "class", *map(_plain, found.classes)], rows)
+    write_csv(path, ["time", *BOX, "class", *found.classes], rows)
 
 
 def write_windows(found: FilmExpressions, windows: FilmWindows, path: Path) -> None:
@@ -34,7 +33,7 @@ def write_windows(found: FilmExpressions, windows: FilmWindows, path: Path) -> N
         FusionError: the file cannot be written.
     """
     rows = ([*span, best, *_cells(values), faces] for span, best, values, faces in _windows(found, windows))
-    write_csv(path, ["start", "end", "class", *map(_plain, found.classes), "faces"], rows)
+    write_csv(path, ["start", "end", "class", *found.classes, "faces"], rows)
 
 
 def write_json(found: FilmExpressions, windows: FilmWindows, path: Path) -> None:
@@ -100,8 +99,3 @@ def _cells(values: np.ndarray) -> list[float | None]:
 
 def _listed(values: np.ndarray) -> list[float] | None:
     return None if np.isnan(values[0]) else values.tolist()
-
-
-def _plain(name: str) -> str:
-    """A class's name that no spreadsheet takes for a formula."""
-    return f"'{name}" if name.startswith(FORMULA) else name

@@ -163,3 +163,35 @@ def test_load_into_leaves_a_module_alone_on_error(state: dict[str, torch.Tensor]
     with pytest.raises(WeightsError):
         load_into(net, {**state, "extra": torch.zeros(1)}, "small", "f.pth")
     assert_same(net.state_dict(), before)
+
+
+def test_refuses_an_archive_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1 << 20)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for member in plain.namelist():
+            bomb.writestr(member, plain.read(member))
+    with pytest.raises(WeightsError, match="compressed; fetch it again"):
+        load_state(tmp_path / "bomb.pth")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1, dtype=torch.float16).expand(1 << 20, 1 << 14),
+        torch.empty(2, 2, device="meta"),
+        torch.zeros(2, 2).to_sparse(),
+    ],
+)
+def test_refuses_tensors_whose_values_are_not_in_the_file(tmp_path: Path, tensor: torch.Tensor) -> None:
+    torch.save({"weight": tensor}, tmp_path / "strange.pth")
+    with pytest.raises(WeightsError, match="expected plain tensors by name"):
+        load_state(tmp_path / "strange.pth")
+
+
+def test_refuses_whole_numbers_in_the_place_of_weights(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="not weights of 'linear'"):
+        load_into(nn.Linear(3, 4), {"weight": torch.zeros(4, 3, dtype=torch.bool), "bias": torch.zeros(4)},
+                  "linear", tmp_path)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from avemo.fusion.errors import FusionError
 from avemo.fusion.evaluation.scores import Scores, joined
-from avemo.fusion.files import replacing
+from avemo.fusion.files import as_cell, replacing
 
 CLASSES = ("Angry", "Happy", "Sad")
 
@@ -151,3 +152,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [found.name for found in tmp_path.iterdir()] == ["scores.csv"]
     with pytest.raises(FusionError, match="cannot write"):
         some().write(path / "below.csv")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+A1", "-x", "@SUM(A1)", "\tx", "'=1", "''=1", "＝1", "\n=1"])
+def test_no_spreadsheet_runs_a_cell_and_all_read_back(text: str, tmp_path: Path) -> None:
+    scores = Scores((("val", text), ("val", "'")), (text, "b"), np.array([[0.5, 0.5], [1, 0]]), (text, None))
+    scores.write(tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert f"'{text}" in cells
+    assert not any(cell.lstrip().startswith(("=", "+", "-", "@", "＝")) for cell in cells)
+    again = Scores.read(tmp_path / "scores.csv")
+    assert (again.clips, again.classes, again.truth) == (scores.clips, scores.classes, scores.truth)
+
+
+@pytest.mark.parametrize("value", [-0.5, "-0.5", "+1.5e-3", "-", "12 %", "a=b", "", None, True])
+def test_numbers_and_plain_texts_are_written_as_they_are(value: object) -> None:
+    assert as_cell(value) == value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ....cache.reading import read_json
 from ..tables import csv_rows
 from .folders import AFEW_CLASSES
 from .found import DatasetError, FoundClips, count_of
@@ -86,7 +86,7 @@ def _from_file(file: Path) -> list[tuple[str, str]]:
             raise DatasetError(f"labels '{file}': '{','.join(wrong)}' is not a name and a class")
         return [(name, label) for name, label in rows]
     try:
-        table = json.loads(file.read_text(encoding="utf-8-sig"))
+        table = read_json(file)
     except OSError as error:
         raise DatasetError(f"labels '{file}' cannot be read: {error.strerror}") from error
     except ValueError as error:

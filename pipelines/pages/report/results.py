@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ....cache.reading import read_json
 from ...cli.progress import progress_bar
 from ...fuse.ensemble import ENSEMBLE, read_member
 from ..html import percent
@@ -254,7 +254,7 @@ def _ensemble(path: Path) -> RunResults:
 
     scores = read_member(path).scores
     try:
-        told = json.loads((path / ENSEMBLE).read_text(encoding="utf-8"))
+        told = read_json(path / ENSEMBLE)
         members, fitted, prior = told["members"], {*told["trained_on"]}, told["prior"]
         facts = {"members": len(members), "demo": told["demo"], "marks": scores.marks}
         finish: dict[str, object] = {"members": ", ".join(map(str, members))}

@@ -1,0 +1,36 @@
+"""Reads JSON that others may have written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+LARGEST_JSON = 256 << 20
+"""Bytes of a JSON file; avemo's own are thousands of times smaller."""
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON in UTF-8 says.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, is too large or nested too deep, or says something twice.
+    """
+    with path.open("rb") as file:
+        content = file.read(LARGEST_JSON + 1)
+    if len(content) > LARGEST_JSON:
+        raise ValueError(f"it has more than {LARGEST_JSON >> 20} MiB")
+    try:
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands there twice")
+    return found
