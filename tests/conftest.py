@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import pytest
-from playwright.sync_api import Browser
 
-from .browsing import headless_browser
+if TYPE_CHECKING:  # a bare machine with a GPU has no browser
+    from playwright.sync_api import Browser
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -27,6 +28,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless Chromium; the test skips where there is none."""
+    from .browsing import headless_browser
+
     with headless_browser() as started:
         yield started
 
