@@ -9,6 +9,7 @@ from typing import Any
 from ..cache.keys import FeatureKey
 from ..extract.errors import ExtractError
 from ..extract.plan import Plan
+from .detector_choice import AUTO
 
 
 def plan_again(
@@ -57,7 +58,7 @@ def plan_again(
     sounds = _files("--audio-backbone", networks, audio)
     images = _files("--segment-backbone", listened, segment_audio)
     plan = Plan(
-        detector=detector or str(common.get("detector", "dlib")),
+        detector=str(common.get("detector", "dlib")) if detector in (None, AUTO) else detector,
         backbones=tuple(faces.values()),
         view_sets=tuple(dict.fromkeys(stream.rpartition("/")[2] for stream in visual)),
         audio_backbones=tuple(sounds.values()),

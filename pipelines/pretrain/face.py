@@ -17,6 +17,7 @@ from ..cli.framework import InputError, altered, command, group, json_result
 from ..cli.options import backbone_option, detector_option
 from ..cli.settings_file import config_options
 from ..corpora.clips.found import counts_of
+from ..detector_choice import choose_detector
 from .options import (
     augment_option,
     augmentation_help,
@@ -163,7 +164,7 @@ def _task(
     if classes:
         pictures = pictures.in_classes_of(classes, weights)
     margin = MARGIN if options["margin"] is None else options["margin"]
-    faces = faces_named(pictures.faces, options["detector"], margin)
+    faces = faces_named(pictures.faces, choose_detector(options["detector"]).text, margin)
     cache = options["cache"] or (Path("pictures") if faces.costly else None)
     with Terminal().counting("reading", "picture", len(pictures.pictures)) as advance:
         packed = pack(

@@ -145,7 +145,9 @@ def test_how_often_faces_are_looked_for_is_in_the_key_where_it_changes_values() 
     assert sound == [keys_of(Plan())["spectrogram"]]
     keys = keys_of(Plan(detect_every=3, device="cpu"))
     wanted = {name: key for name, key in keys.items() if "/" in name}
-    assert plan_again(wanted, device="cpu").detect_every == 3
+    for detector in (None, "auto"):
+        plan = plan_again(wanted, detector, device="cpu")
+        assert (plan.detect_every, plan.detector) == (3, "dlib")
 
 
 def counted_calls(call: Callable[..., list[Face]], looks: list[int]) -> Callable[..., list[Face]]:
