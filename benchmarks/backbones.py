@@ -32,7 +32,7 @@ from tqdm import tqdm
 from avemo.extract.backbones import Backbone, get, load_backbone, names, random_backbone
 from avemo.extract.networks import views_at_once
 from avemo.extract.plan import Plan
-from avemo.extract.precision import DTYPES, Precision
+from avemo.extract.precision import Precision, dtype_of
 from avemo.extract.run import KEEP_MEMORY
 from avemo.pipelines.cli.table import aligned
 
@@ -61,7 +61,7 @@ def cost(text: str, precision: Precision, device: str, batch: int, rounds: int) 
     spec = backbone.spec
     views = torch.randint(256, (batch, spec.input_size, spec.input_size, 3), dtype=torch.uint8, device=device)
     count = None if text.startswith(ONNX) else multiply_adds(text)
-    matrices = [torch.rand(2, size, size, device=device).to(DTYPES[precision]) for size in PRODUCTS]
+    matrices = [torch.rand(2, size, size, device=device).to(dtype_of(precision)) for size in PRODUCTS]
     backbone(views)
     seconds, in_products = [], []  # of one view, and the multiply-adds that products do in that time
     for _ in range(rounds):

@@ -18,7 +18,7 @@ import torch
 from machine import environment
 
 from avemo.extract.backbones import get
-from avemo.extract.precision import DTYPES, Precision, prepare
+from avemo.extract.precision import Precision, dtype_of, prepare
 
 BATCHES = (18, 36, 72, 144)
 TRIAL_SECONDS = 1.5
@@ -131,7 +131,7 @@ def _hold_network(name: str, precision: Precision, threads: int, batches: Iterab
     spec = get(name)
     _held["network"] = prepare(spec.build(), "cpu", precision)
     for batch in batches:
-        views = torch.rand(batch, 3, spec.input_size, spec.input_size).to(DTYPES[precision])
+        views = torch.rand(batch, 3, spec.input_size, spec.input_size).to(dtype_of(precision))
         _held[f"views {batch}"] = views.to(memory_format=torch.channels_last)
         _forward((batch, 1))
 

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from ..cache.clips import Clip
 from ..cache.keys import FeatureKey
@@ -21,7 +21,7 @@ from ..cache.writer import Outcome
 from .decode.media import Media
 from .device_errors import is_device_error
 from .digest import sha256_of
-from .errors import ClipError, DeviceError
+from .errors import ClipError, DeviceError, ExtractError
 from .plan import Plan
 from .spool import discard, gathered
 from .stopwatch import SOUND, Spent, Stopwatch, stage
@@ -37,7 +37,7 @@ from .streams.base import (
     unwatched,
 )
 from .streams.faces import find_faces, no_face
-from .streams.registry import planned
+from .streams.registry import keys_of, planned
 
 OnProgress = Callable[[str, float, float], None]
 """As :data:`.streams.base.OnFrame`, and is told the clip's length in seconds, too."""
@@ -94,7 +94,8 @@ def extract_clip(
 ) -> ClipResult:
     """Make every stream that ``job`` asks for; a clip that cannot be used gives a reason, never an error.
 
-    Raises :class:`DeviceError` if the device fails, which may spoil it for this process.
+    Raises :class:`DeviceError` if the device fails, which may spoil it for this process, and
+    :class:`ExtractError` if the plan's networks or detector cannot be used.
 
     Args:
         plan: settings, the same for all clips of a run.
@@ -103,8 +104,12 @@ def extract_clip(
         threads: of this process, for the networks.
         on_progress: called as the work goes on.
     """
+    import torch
+
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+    ready(plan)
+    _require_same_keys(plan, job)
     started = time.perf_counter()
     source, watch = None, Stopwatch()
     try:
@@ -120,6 +125,27 @@ def extract_clip(
     result.seconds = time.perf_counter() - started
     result.stages = watch.spent
     return result
+
+
+@cache
+def ready(plan: Plan) -> None:
+    """Load what the plan names, once a process: its keys alone do not tell whether it can be used.
+
+    Raises :class:`ExtractError` if it cannot.
+    """
+    for stream, _ in planned(plan):
+        stream.load()
+
+
+def _require_same_keys(plan: Plan, job: ClipJob) -> None:
+    """Another process made the keys, perhaps hours ago; what is made here must be what they say."""
+    here = keys_of(plan)
+    for name, key in job.keys.items():
+        if name in here and here[name] != key:
+            raise ExtractError(
+                f"{name} would not be made as when the run began ({'; '.join(key.differences(here[name]))}: "
+                "then / now); keep the files of weights as they are, and run the same command again"
+            )
 
 
 def read_source(path: Path) -> Source:

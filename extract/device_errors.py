@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # torch raises RuntimeError for most of these; only newer versions have classes of their own.
 _DEVICE = re.compile(
@@ -31,6 +32,8 @@ def is_device_error(error: BaseException | None) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the device's memory, not the machine's, was too small."""
+    import torch
+
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "MPS backend out of memory" in str(error)
@@ -47,6 +50,8 @@ class InBatches:
 
     def __call__(self, compute: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """``compute(rows)``, where each row of the result depends on the same row alone."""
+        import torch
+
         parts: list[Tensor] = []
         done = 0
         while done < len(rows):
@@ -58,6 +63,8 @@ class InBatches:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _try(self, compute: Callable[[Tensor], Tensor], part: Tensor) -> Tensor | None:
+        import torch
+
         try:
             return compute(part)
         except RuntimeError as error:

@@ -1,12 +1,23 @@
-"""Which device networks run on."""
+"""Which device networks run on, and what it computes in.
+
+torch is imported where only it can tell: not for a machine without a GPU, whose keys are then known at once.
+"""
 
 from __future__ import annotations
 
+import sys
 from functools import cache
-
-import torch
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import ExtractError
+
+if TYPE_CHECKING:
+    import torch
+
+# What drivers of NVIDIA (also of Jetson, and under Windows' Linux) and AMD bring.
+_GPU_FILES = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 
 
 def torch_device(device: str) -> str:
@@ -15,18 +26,60 @@ def torch_device(device: str) -> str:
     Raises:
         ExtractError: there is no such device here.
     """
+    if device == "cpu":
+        return device
     return best_device() if device == "auto" else _present(device)
 
 
 def best_device() -> str:
     """``cuda`` or ``mps`` where there is one, else ``cpu``."""
+    if "torch" not in sys.modules and _surely_no_gpu():
+        return "cpu"
+    import torch
+
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def cpu_has_bf16() -> bool:
+    """Whether torch finds instructions for bf16 in the processor."""
+    known = None if "torch" in sys.modules else _bf16_by_flags()
+    if known is not None:
+        return known
+    import torch
+
+    # torch has no public question for this; a version that lacks one of these answers no.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def _surely_no_gpu() -> bool:
+    """Whether there is no driver for any; only Linux shows it."""
+    return sys.platform == "linux" and not any(any(Path("/dev").glob(name)) for name in _GPU_FILES)
+
+
+@cache
+def _bf16_by_flags() -> bool | None:
+    """:func:`cpu_has_bf16` by Linux' list of an x86 processor's instructions; None where that cannot be told.
+
+    The flags are those that torch's questions are of, if it is a version that has them.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        release = tuple(int(part) for part in version("torch").split(".")[:2])
+    except (OSError, ValueError, ImportError):
+        return None
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), None)
+    if flags is None or release < (2, 7):
+        return None
+    return "avx512_bf16" in flags or "amx_tile" in flags
+
+
 @cache
 def _present(device: str) -> str:
+    import torch
+
     try:
         if torch.device(device).type == "cuda" and torch.cuda.is_available():
             _counted(torch.device(device))  # a tensor there would cost this process some 300 MB of its memory
@@ -40,6 +93,8 @@ def _present(device: str) -> str:
 
 
 def _counted(device: torch.device) -> None:
+    import torch
+
     count = torch.cuda.device_count()
     if (device.index or 0) >= count:
         raise RuntimeError(f"there are {count}, counted from 0")

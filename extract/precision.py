@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
-import torch
-from torch import nn
-from torch.fx.experimental import optimization
-
+from .devices import cpu_has_bf16
 from .errors import ExtractError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 Precision = Literal["fp32", "bf16"]
 
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+def dtype_of(precision: Precision) -> torch.dtype:
+    """torch's name of it."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
 def resolve_precision(precision: str, device: torch.device | str, bf16_suits: bool = True) -> Precision:
@@ -32,21 +38,19 @@ def resolve_precision(precision: str, device: torch.device | str, bf16_suits: bo
 
 def has_fast_bf16(device: torch.device | str) -> bool:
     """Whether ``device`` has bf16 instructions: elsewhere bf16 is emulated, slower than fp32."""
-    device = torch.device(device)
-    if device.type == "cuda":
+    kind = str(device).partition(":")[0]
+    if kind == "cuda":
+        import torch
+
         return torch.cuda.get_device_capability(device)[0] >= 8
-    return device.type == "cpu" and _cpu_has_bf16()
-
-
-def _cpu_has_bf16() -> bool:
-    # torch has no public question for this; a version that lacks one of these answers no.
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+    return kind == "cpu" and cpu_has_bf16()
 
 
 @contextmanager
 def exact_fp32() -> Iterator[None]:
     """Compute fp32 as fp32. By default, cuDNN's convolutions round it to TF32, which has 10 bits."""
+    import torch
+
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
@@ -59,8 +63,10 @@ def exact_fp32() -> Iterator[None]:
 
 def prepare(module: nn.Module, device: torch.device | str, precision: Precision) -> nn.Module:
     """``module`` for inference: frozen, batch norms folded, channels last, cast, on ``device``."""
+    import torch
+
     module = _fold_batch_norms(module.eval().requires_grad_(False))
-    return module.to(device, DTYPES[precision]).to(memory_format=torch.channels_last)
+    return module.to(device, dtype_of(precision)).to(memory_format=torch.channels_last)
 
 
 def _fold_batch_norms(module: nn.Module) -> nn.Module:
@@ -68,6 +74,9 @@ def _fold_batch_norms(module: nn.Module) -> nn.Module:
 
     A network that torch.fx cannot trace, as its path depends on its input, stays as it is.
     """
+    from torch import nn
+    from torch.fx.experimental import optimization
+
     if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
         return module
     try:

@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from threading import Lock
 from typing import Any, Generic, TypeVar
-
-from joblib.externals.loky.backend import get_context
 
 from .errors import ExtractError
 
@@ -41,7 +40,11 @@ class Processes(Generic[T]):
     def __init__(
         self, function: Callable[..., T], count: int, environment: Mapping[str, str] | None = None
     ) -> None:
-        self._children = [_Child(function, environment or {}) for _ in range(count)]
+        # Imported here, as it takes a while, and not by several threads at once, which joblib does not bear.
+        from joblib.externals.loky.backend import get_context
+
+        context = get_context("loky")  # fresh interpreters that do not run the user's script again
+        self._children = [_Child(context, function, environment or {}) for _ in range(count)]
         self._idle: SimpleQueue[_Child] = SimpleQueue()
         for child in self._children:
             self._idle.put(child)
@@ -79,8 +82,10 @@ class Processes(Generic[T]):
 class _Child:
     """One process, started at its first task and again after each that ended or spoilt it."""
 
-    def __init__(self, function: Callable[..., Any], environment: Mapping[str, str]) -> None:
-        self._function, self._environment = function, dict(environment)
+    def __init__(
+        self, context: BaseContext, function: Callable[..., Any], environment: Mapping[str, str]
+    ) -> None:
+        self._context, self._function, self._environment = context, function, dict(environment)
         self._process: BaseProcess | None = None
         self._pipe: Connection
         self._lock = Lock()
@@ -116,9 +121,8 @@ class _Child:
                 raise ProcessDied
             if self._process is not None:
                 return
-            context = get_context("loky")  # a fresh interpreter that does not run the user's script again
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(
+            self._pipe, theirs = self._context.Pipe()
+            self._process = self._context.Process(  # type: ignore[attr-defined]
                 target=_serve, args=(theirs, self._function), daemon=True, env=self._environment
             )
             self._process.start()

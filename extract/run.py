@@ -99,6 +99,11 @@ class Extraction:
         self.workers = max(1, min(workers, len(self.jobs)))
         self.threads = max(1, usable_cores() // self.workers)
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do, and nothing to write either."""
+        return not (self.jobs or self.renamed or self.twice or self.renewed or self._touched)
+
     def __iter__(self) -> Iterator[ClipResult]:
         """Work, yielding each clip's result when it is in the store's hands.
 
@@ -181,6 +186,8 @@ class Extraction:
         if self._in_process:
             for job in self.jobs:
                 yield extract_clip(self.plan, job, spool, self.threads, self.on_progress)
+            return
+        if not self.jobs:
             return
         unlucky: list[ClipJob] = []
         yield from self._side_by_side(spool, unlucky)

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import librosa
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 
 from .errors import ExtractError
 from .sound import Doubles, Floats, ShortTimeSettings, checked, framed
@@ -168,6 +167,8 @@ class EnergyShare:
         active = share >= s.threshold
         if not active.any():
             return active
+        from scipy.ndimage import median_filter
+
         active &= level >= level[active].max() + s.within_db
         smooth = median_filter(active.astype(np.uint8), size=s.median, mode="constant")
         return np.asarray(smooth, bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,15 +134,13 @@ def extract(settings: ExtractSettings, reporter: ExtractionReporter | None = Non
         DatasetError: there are no clips, or what they are is told wrongly.
         ExtractError, StoreError: see :func:`into_store`.
     """
-    from ..cache.store import FeatureStore
-
     reporter = reporter or ExtractionReporter()
     whole = settings.clips.find()
     found = whole.part(*settings.part) if settings.part else whole
     reporter.found(settings.clips.root, found)
     plan = replace(settings.plan, pictures=False, backbones=()) if found.markers else settings.plan
-    failures = into_store(found, plan, settings.store, settings.workers, settings.replace, reporter)
-    with FeatureStore(settings.store) as store:
+    filled = _filled(found, plan, settings.store, settings.workers, settings.replace, reporter)
+    with filled as (store, failures):
         gone = stale(store, whole, settings.clips.root)
         if gone and settings.prune:
             with store.writer() as writer:
@@ -171,12 +170,25 @@ def into_store(
             with other labels; ``replace`` lets them.
         StoreError: ``path`` is no store and cannot become one.
     """
+    with _filled(found, plan, path, workers, replace, reporter or ExtractionReporter()) as (_, failures):
+        return failures
+
+
+@contextmanager
+def _filled(
+    found: FoundClips,
+    plan: Plan,
+    path: Path,
+    workers: int,
+    replace: bool,
+    reporter: ExtractionReporter,
+) -> Iterator[tuple[FeatureStore, int]]:
+    """The store with what :func:`into_store` puts into it, and what that returns."""
     from ..cache.store import FeatureStore
     from ..extract.marker_run import MarkerRun
     from ..extract.run import Extraction
     from ..extract.streams.registry import keys_of
 
-    reporter = reporter or ExtractionReporter()
     if not (path / "store.json").exists():
         plan = _with_detector(plan, None, reporter)
         keys_of(plan)  # what cannot be used is told before there is a store
@@ -185,11 +197,14 @@ def into_store(
         run = Extraction(found.clips, plan, store, workers, rename=not found.one_by_one, replace=replace)
         reporter.planned(plan, run, store, len(found.clips))
         failures = _troubled(reporter.watched(run, len(found.clips)))
-        if found.markers:
+        if not run.idle:
             store.refresh()
+        if found.markers:
             markers = MarkerRun(found.clips, found.markers, store)
             failures += _troubled(reporter.watched(markers, len(found.markers)))
-    return failures
+            if markers.jobs:
+                store.refresh()
+        yield store, failures
 
 
 def _with_detector(plan: Plan, store: FeatureStore | None, reporter: ExtractionReporter) -> Plan:

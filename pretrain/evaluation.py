@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..extract.precision import DTYPES, Precision
+from ..extract.precision import Precision, dtype_of
 from ..extract.views import ViewSet
 from ..fusion.evaluation.metrics import Summary, summary
 from .calibration import CalibrationReport, calibration, scores_of
@@ -76,7 +76,7 @@ def outputs(
     found = []
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
-        with torch.autocast(place.type, DTYPES[computing.precision], enabled=computing.precision != "fp32"):
+        with torch.autocast(place.type, dtype_of(computing.precision), enabled=computing.precision != "fp32"):
             looks = [network(samples.view(part, matrix, place)).float().cpu() for matrix in matrices]
         found.append(torch.stack(looks, dim=1).numpy())
         on_pictures(len(part))
@@ -97,7 +97,7 @@ def plain_probabilities(
     found = []
     for start in range(0, len(rows), samples.at_once):
         part = rows[start : start + samples.at_once]
-        with torch.autocast(place.type, DTYPES[computing.precision], enabled=computing.precision != "fp32"):
+        with torch.autocast(place.type, dtype_of(computing.precision), enabled=computing.precision != "fp32"):
             logits = classifier(samples.plain(part, samples.full_size, place))
         found.append(logits.double().softmax(-1).cpu().numpy())
         on_samples(len(part))

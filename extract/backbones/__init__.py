@@ -1,10 +1,19 @@
-"""Face and audio networks: which there are, their weights, and running them."""
+"""Face and audio networks: which there are, their weights, and running them.
 
-from .audio import AudioBackbone, audio_names, load_audio_backbone
-from .backbone import Backbone, load_backbone, random_backbone
+What needs torch is imported when it is asked for: to know of a network does not load one.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .audio_spec import audio_names
 from .registry import get, names
 from .spec import BackboneSpec
 from .weights import WeightsError
+
+if TYPE_CHECKING:
+    from .audio import AudioBackbone, load_audio_backbone
+    from .backbone import Backbone, load_backbone, random_backbone
 
 __all__ = [
     "AudioBackbone",
@@ -18,3 +27,17 @@ __all__ = [
     "names",
     "random_backbone",
 ]
+
+_LATER = {
+    "AudioBackbone": ".audio",
+    "load_audio_backbone": ".audio",
+    "Backbone": ".backbone",
+    "load_backbone": ".backbone",
+    "random_backbone": ".backbone",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name], __name__), name)

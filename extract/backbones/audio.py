@@ -15,20 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..digest import sha256_of
-from ..errors import ExtractError
 from ..precision import exact_fp32, prepare
 from ..stopwatch import NETWORK, clocked
+from .audio_spec import DYNAMIC_RANGE_DB, MIN_FRAMES, OF_LOG_MEL, OF_SPECTROGRAM, ROWS, AudioSpec, find_audio
 from .spec import IMAGENET_MEAN, IMAGENET_STD
-from .torchvision_nets import ALEXNET
 from .weights import CLASS_LAYER, load_into, load_state
-from .weights_folder import find
 
-# The trunk halves the spectrogram five times. Through its kernels and paddings a vector sees frames
-# around 32 j + 31, and one of fewer frames than 63 has no vector.
-_STRIDE, _FIRST_CENTRE, MIN_FRAMES = 32, 31, 63
-_DYNAMIC_RANGE_DB = 80.0
+# Through the trunk's kernels and paddings a vector sees frames around 32 j + 31.
+_STRIDE, _FIRST_CENTRE = 32, 31
 _DB_PER_NEPER = 10 / float(np.log(10))  # of power
-_ROWS = 200  # of a log-Mel picture: the spectrogram's, so that both have as many vectors
 
 
 class AudioBackbone:
@@ -42,14 +37,10 @@ class AudioBackbone:
     sides. The network runs in fp32.
 
     Attributes:
-        name: of the network.
-        reads: the stream that it reads.
-        first: the centre of that stream's first frame, in seconds.
+        spec: its name, and what it reads.
     """
 
-    name: ClassVar[str] = ALEXNET.name
-    reads: ClassVar[str] = "spectrogram"
-    first: ClassVar[float] = 0.02
+    spec: ClassVar[AudioSpec] = OF_SPECTROGRAM
     features = 256
 
     def __init__(
@@ -89,7 +80,7 @@ class AudioBackbone:
         _, depth, height, width = maps.shape
         vectors = maps.permute(0, 3, 2, 1).reshape(width * height, depth)
         frames = torch.arange(width, dtype=torch.float64) * _STRIDE + _FIRST_CENTRE - left
-        start = self.first if first is None else first
+        start = self.spec.first if first is None else first
         return vectors.cpu(), (start + hop * frames).repeat_interleave(height)
 
     def _picture(self, values: Tensor) -> tuple[Tensor, int]:
@@ -99,16 +90,7 @@ class AudioBackbone:
 
     def settings(self) -> dict[str, Any]:
         """All that decides the vectors' values, for their provenance."""
-        return {
-            "name": self.name,
-            "weights_sha256": self.weights_sha256,
-            "layer": "last pooling",
-            "dynamic_range_db": _DYNAMIC_RANGE_DB,
-            "min_frames": MIN_FRAMES,
-            "mean": list(IMAGENET_MEAN),
-            "std": list(IMAGENET_STD),
-            "precision": "fp32",
-        }
+        return self.spec.settings(self.weights_sha256)
 
 
 class LogMelBackbone(AudioBackbone):
@@ -121,9 +103,7 @@ class LogMelBackbone(AudioBackbone):
     Clips under 63 frames are padded with what is no sound, without slope.
     """
 
-    name = "alexnet-logmel"
-    reads = "logmel"
-    first = 0.0125
+    spec = OF_LOG_MEL
 
     def _picture(self, values: Tensor) -> tuple[Tensor, int]:
         if values.ndim != 3 or len(values) != 3 or not values.shape[1] or not values.shape[2]:
@@ -134,19 +114,11 @@ class LogMelBackbone(AudioBackbone):
         steepest = slopes.abs().amax((-2, -1), keepdim=True)
         slopes = 0.5 + slopes / (2 * (steepest + (steepest == 0)))
         picture = torch.cat([_brightness(decibels)[None], slopes])
-        size = (_ROWS, picture.shape[2])
+        size = (ROWS, picture.shape[2])
         return _normalised(F.interpolate(picture[None], size, mode="bilinear", align_corners=False)[0]), left
 
-    def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "rows": _ROWS, "colours": "static, delta, delta-delta"}
 
-
-AUDIO_BACKBONES = {kind.name: kind for kind in (AudioBackbone, LogMelBackbone)}
-
-
-def audio_names() -> tuple[str, ...]:
-    """The names of all audio networks."""
-    return tuple(AUDIO_BACKBONES)
+AUDIO_BACKBONES = {kind.spec.name: kind for kind in (AudioBackbone, LogMelBackbone)}
 
 
 def load_audio_backbone(text: str, device: torch.device | str = "cpu") -> AudioBackbone:
@@ -155,12 +127,7 @@ def load_audio_backbone(text: str, device: torch.device | str = "cpu") -> AudioB
     Raises :class:`ExtractError` on an unknown name, and :class:`WeightsError` where no file is given or
     found, or it is no checkpoint of torchvision's AlexNet, nor of ``avemo pretrain audio``.
     """
-    name, _, wanted = text.partition("@")
-    if name not in audio_names():
-        raise ExtractError(
-            f"no audio backbone is called {name!r}: expected one of {', '.join(audio_names())}"
-        )
-    path, label = find(name, wanted, twin=ALEXNET.name if name != ALEXNET.name else "")
+    name, path, label = find_audio(text)
     from torchvision.models import alexnet
 
     with torch.device("meta"):
@@ -196,7 +163,7 @@ def as_picture(decibels: Tensor) -> Tensor:
 def _brightness(decibels: Tensor) -> Tensor:
     """``[..., F, T]`` dB → 0 to 1."""
     loudest = decibels.amax((-2, -1), keepdim=True)
-    return ((decibels - loudest) / _DYNAMIC_RANGE_DB + 1).clamp(min=0)
+    return ((decibels - loudest) / DYNAMIC_RANGE_DB + 1).clamp(min=0)
 
 
 def _normalised(image: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,11 @@ from torch import Tensor, nn
 
 from ..device_errors import InBatches
 from ..digest import sha256_of
-from ..precision import DTYPES, Precision, exact_fp32, prepare, resolve_precision
+from ..precision import Precision, dtype_of, exact_fp32, prepare, resolve_precision
 from ..stopwatch import NETWORK, clocked
-from . import onnx_net
 from .recognise import nearest, recognise
 from .registry import get
-from .spec import BackboneSpec
+from .spec import ONNX, BackboneSpec
 from .weights import CLASS_LAYER, WeightsError, load_into
 from .weights_folder import find
 
@@ -61,19 +61,9 @@ class Backbone:
         with exact_fp32():
             return self._in_batches(self._features, views)
 
-    def settings(self) -> dict[str, str | int | float | list[float]]:
+    def settings(self) -> dict[str, Any]:
         """All that decides the features' values, for their provenance."""
-        return {
-            "name": self.spec.name,
-            "weights_sha256": self.weights_sha256,
-            "layer": self.spec.layer,
-            "input_size": self.spec.input_size,
-            "window": list(self.spec.window),
-            "colour": self.spec.colour,
-            "mean": list(self.spec.mean),
-            "std": list(self.spec.std),
-            "precision": self.precision,
-        }
+        return self.spec.settings(self.weights_sha256, self.precision)
 
     @cached_property
     def _module(self) -> nn.Module:
@@ -116,7 +106,7 @@ class Backbone:
             values = (values @ luma)[..., None]
         values = values.sub_(mean).div_(std)
         # [N, H, W, 3] seen as [N, 3, H, W] is the channels-last layout already.
-        return values.to(DTYPES[self.precision]).permute(0, 3, 1, 2)
+        return values.to(dtype_of(self.precision)).permute(0, 3, 1, 2)
 
 
 def load_backbone(text: str, device: torch.device | str = "cpu", precision: str = "auto") -> Backbone:
@@ -128,7 +118,7 @@ def load_backbone(text: str, device: torch.device | str = "cpu", precision: str 
     network needs a file and none is given or found, or the file is not a checkpoint of it.
     """
     name, _, wanted = text.partition("@")
-    if name == onnx_net.NAME and wanted:
+    if name == ONNX and wanted:
         return _load_onnx(*find(name, wanted), device, precision)
     spec = get(name)
     path, label = find(name, wanted, spec.default_weights, spec.twin)
@@ -154,6 +144,8 @@ def _other_network(name: str, path: Path, state: Mapping[str, Tensor]) -> str:
 
 
 def _load_onnx(path: Path, label: str, device: torch.device | str, precision: str) -> Backbone:
+    from . import onnx_net
+
     resolve_precision(precision, device)  # a wrong word is an error here too
     spec, network, sha256 = onnx_net.open_onnx(path)
     return Backbone(spec, network, label, sha256, device, "fp32")

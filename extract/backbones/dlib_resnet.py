@@ -5,7 +5,6 @@ The weights come with the package ``face_recognition_models``; no other download
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import torch
@@ -13,13 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dlib_file import DlibLayer, DlibNetwork, read_dlib_network
-from .spec import BackboneSpec
+from .specs import DLIB, DLIB_FILE
 from .weights import State, WeightsError
 
 # channels, blocks, whether the first block halves the map
 _LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
-_MEAN = (122.782, 117.001, 104.298)
-_WEIGHTS_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 
 
 class DlibResNet(nn.Module):
@@ -75,20 +72,6 @@ def _pad_to(maps: Tensor, shape: list[int]) -> Tensor:
     return F.pad(maps, (0, width, 0, height, 0, channels))
 
 
-def dlib_weights() -> Path:
-    """The file of the network in the package ``face_recognition_models``, or a :class:`WeightsError`."""
-    # The package itself cannot be imported where setuptools no longer has pkg_resources.
-    package = importlib.util.find_spec("face_recognition_models")
-    for folder in (package and package.submodule_search_locations) or ():
-        path = Path(folder) / "models" / _WEIGHTS_FILE
-        if path.is_file():
-            return path
-    raise WeightsError(
-        f"{_WEIGHTS_FILE} was not found: install the package face-recognition-models, "
-        "or give the file as dlib@FILE"
-    )
-
-
 def read_dlib_resnet(path: str | Path) -> State:
     """The state of a :class:`DlibResNet` from dlib's ``.dat`` file."""
     network = read_dlib_network(path)
@@ -98,7 +81,7 @@ def read_dlib_resnet(path: str | Path) -> State:
     if (len(convolutions), len(affines), len(full)) != (len(names), len(names), 1):
         raise WeightsError(
             f"{path}: a dlib network of {len(convolutions)} convolutions and {len(full)} fully connected "
-            f"layers, expected the {len(names)} and 1 of {_WEIGHTS_FILE}"
+            f"layers, expected the {len(names)} and 1 of {DLIB_FILE}"
         )
     state: State = {"fc.weight": _full_weight(full[0])}
     for name, convolution, affine in zip(names, convolutions, affines, strict=True):
@@ -107,11 +90,11 @@ def read_dlib_resnet(path: str | Path) -> State:
 
 
 def _check_input(path: str | Path, network: DlibNetwork) -> None:
-    same_mean = all(abs(a - b) < 1e-3 for a, b in zip(network.mean, _MEAN, strict=True))
-    if not same_mean or network.size != (SPEC.input_size, SPEC.input_size):
+    same_mean = all(abs(a - b) < 1e-3 for a, b in zip(network.mean, DLIB.mean, strict=True))
+    if not same_mean or network.size != (DLIB.input_size, DLIB.input_size):
         raise WeightsError(
             f"{path}: a dlib network for {network.size} images of mean {network.mean}, expected "
-            f"{SPEC.input_size}×{SPEC.input_size} and {_MEAN}"
+            f"{DLIB.input_size}×{DLIB.input_size} and {DLIB.mean}"
         )
 
 
@@ -133,17 +116,3 @@ def _fold(convolution: DlibLayer, affine: DlibLayer) -> tuple[Tensor, Tensor]:
     weight, bias = values[:-outputs].reshape(shape), values[-outputs:]
     gamma, beta = affine.fields[0].flatten().chunk(2)
     return weight * gamma[:, None, None, None], bias * gamma + beta
-
-
-SPEC = BackboneSpec(
-    name="dlib",
-    features=128,
-    input_size=150,
-    mean=_MEAN,
-    std=(256.0, 256.0, 256.0),
-    layer="fc",
-    build=DlibResNet,
-    source="King 2009, JMLR 10; dlib-models, CC0",
-    read=read_dlib_resnet,
-    default_weights=dlib_weights,
-)

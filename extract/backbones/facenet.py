@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .spec import BackboneSpec
-
 # The epsilon of TensorFlow, where the weights were trained.
 _EPSILON = 1e-3
 _FLAT, _TALL = (1, 7), (7, 1)
@@ -142,16 +140,3 @@ def _block8(scale: float, relu: bool) -> Residual:
         scale=scale,
         relu=relu,
     )
-
-
-SPEC = BackboneSpec(
-    name="facenet",
-    features=512,
-    input_size=160,
-    mean=(127.5, 127.5, 127.5),
-    std=(128.0, 128.0, 128.0),
-    layer="last_bn, L2-normalised",
-    build=InceptionResNetV1,
-    source="Szegedy et al. 2017, arXiv:1602.07261; facenet-pytorch, MIT",
-    classifier=("logits.",),
-)

@@ -9,15 +9,11 @@ and pale recordings look alike to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from .spec import BackboneSpec
-
 FEATURES = 512
-INPUT_SIZE = 48
 
 _STAGES = ((64, 2), (128, 3), (256, 3))
 # In values of 0-1: a face of less contrast than about one grey level is left as flat as it is.
@@ -79,22 +75,3 @@ def _standardised(faces: Tensor) -> Tensor:
     values = faces.float()
     deviation, mean = torch.std_mean(values, dim=(1, 2, 3), keepdim=True, correction=0)
     return ((values - mean) / deviation.clamp(min=_LEAST_DEVIATION)).to(faces.dtype)
-
-
-# FER2013 frames faces by an upright box around eyes, nose and mouth. On 1092 of its pictures dlib's
-# points put the middle of a chip 0.585 of the way down, and the box of dlib's mean face at 0.68 of the side.
-WINDOW = (0.04, -0.037, 0.92)
-
-SPEC = BackboneSpec(
-    name="ferresnet",
-    features=FEATURES,
-    input_size=INPUT_SIZE,
-    mean=(0.0,),
-    std=(255.0,),
-    layer="mean of top",
-    build=FerResNet,
-    source="He et al. 2016, arXiv:1512.03385; trained from random weights on FER2013, for research",
-    colour="grey",
-    default_weights=lambda: Path(__file__).parent / "data" / "ferresnet.safetensors",
-    window=WINDOW,
-)

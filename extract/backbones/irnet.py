@@ -5,14 +5,8 @@ The first as face.evoLVe publishes it, the second as InsightFace_Pytorch does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
-
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from .spec import BackboneSpec
 
 # channels, blocks; the first block of each stage halves the map
 _STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))
@@ -95,36 +89,3 @@ class ChannelAttention(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         means = maps.mean((2, 3), keepdim=True)
         return maps * self.fc2(self.fc1(means).relu()).sigmoid()
-
-
-def _of_checkpoint(spec: BackboneSpec, state: Mapping[str, Tensor]) -> BackboneSpec:
-    """face.evoLVe trains for faces of 224 pixels, too; only the last layer of the checkpoint tells."""
-    last = state.get("output_layer.3.weight")
-    if last is None or tuple(last.shape) != (512, 512 * (224 // _REDUCTION) ** 2):
-        return spec
-    network = IRSE50 if spec.name == "irse50" else IR50
-    return replace(spec, input_size=224, build=partial(network, size=224))
-
-
-IR_50 = BackboneSpec(
-    name="ir50",
-    features=512,
-    input_size=112,
-    mean=(127.5, 127.5, 127.5),
-    std=(127.5, 127.5, 127.5),
-    layer="output_layer.4 (embedding, not L2-normalised)",
-    build=IR50,
-    of_checkpoint=_of_checkpoint,
-    source="Deng et al. 2019, arXiv:1801.07698; face.evoLVe, MIT",
-)
-
-IR_SE_50 = replace(
-    IR_50,
-    name="irse50",
-    layer="output_layer.4, L2-normalised",
-    build=IRSE50,
-    source="Deng et al. 2019, arXiv:1801.07698; InsightFace_Pytorch, MIT",
-    colour="bgr",
-)
-
-SPECS = (IR_50, IR_SE_50)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec
-
 # expansion, channels, blocks, stride of the first block: table 1 of the paper
 _STAGES = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
 
@@ -94,17 +92,3 @@ def _conv_bn_relu(
         nn.BatchNorm2d(out_channels),
         nn.ReLU6(inplace=True),
     )
-
-
-SPEC = BackboneSpec(
-    name="mobilefacenet",
-    features=128,
-    input_size=112,
-    mean=IMAGENET_MEAN,
-    std=IMAGENET_STD,
-    layer="bn (embedding, not L2-normalised)",
-    build=MobileFaceNet,
-    source="Chen et al. 2018, arXiv:1804.07573; ArcFace on MS-Celeb-1M; Apache-2.0",
-    # On real faces bf16 moves these features by 2.5 % of their norm (dlib's: 0.7 %), to save 1 ms a view.
-    bf16=False,
-)

@@ -40,10 +40,9 @@ import torch
 from torch import Tensor, nn
 
 from ..digest import sha256_of
-from .spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, Colour
+from .spec import IMAGENET_MEAN, IMAGENET_STD, ONNX, BackboneSpec, Colour
 from .weights import WeightsError
 
-NAME = "onnx"
 BELOW_CLASSIFIER = "below-classifier"
 
 Window = tuple[float, float, float]
@@ -147,7 +146,7 @@ def open_onnx(path: Path) -> tuple[BackboneSpec, OnnxNetwork, str]:
             f"{path}: cannot be run on faces of {size}×{size} pixels ({_first_line(error)})"
         ) from error
     spec = BackboneSpec(
-        name=NAME,
+        name=ONNX,
         features=features,
         input_size=size,
         mean=card.mean,

@@ -3,36 +3,10 @@
 from __future__ import annotations
 
 from ..errors import ExtractError
-from . import (
-    dlib_resnet,
-    facenet,
-    ferplusnet,
-    ferresnet,
-    irnet,
-    mobilefacenet,
-    torchvision_nets,
-    vggface,
-    vggface2,
-)
-from .onnx_net import NAME as ONNX
-from .spec import BackboneSpec
-from .timm_nets import PREFIX as TIMM
-from .timm_nets import timm_spec
+from .spec import ONNX, TIMM, BackboneSpec
+from .specs import SPECS
 
-_SPECS: dict[str, BackboneSpec] = {
-    spec.name: spec
-    for spec in (
-        ferplusnet.SPEC,
-        ferresnet.SPEC,
-        dlib_resnet.SPEC,
-        mobilefacenet.SPEC,
-        *irnet.SPECS,
-        vggface.SPEC,
-        *vggface2.SPECS,
-        facenet.SPEC,
-        *torchvision_nets.SPECS,
-    )
-}
+_SPECS: dict[str, BackboneSpec] = {spec.name: spec for spec in SPECS}
 
 
 def names() -> tuple[str, ...]:
@@ -47,6 +21,8 @@ def get(name: str) -> BackboneSpec:
     it is read.
     """
     if name.startswith(TIMM):
+        from .timm_nets import timm_spec
+
         return timm_spec(name.removeprefix(TIMM))
     if name == ONNX:
         raise ExtractError(f"the backbone {ONNX!r} is a file: give it as {ONNX}@FILE.onnx")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .weights import State, load_state
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ONNX = "onnx"
+"""The name under which ONNX files are face networks."""
+
+TIMM = "timm:"
+"""How the names of timm's networks begin."""
 
 Colour = Literal["rgb", "bgr", "grey"]
 
@@ -17,7 +24,15 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-def _as_it_is(spec: BackboneSpec, state: Mapping[str, Tensor]) -> BackboneSpec:
+class Shaped(Protocol):
+    """A tensor, as far as it has a shape."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+
+def as_it_is(spec: BackboneSpec, state: Mapping[str, Shaped]) -> BackboneSpec:
+    """The network of a name whatever the checkpoint."""
     return spec
 
 
@@ -52,7 +67,21 @@ class BackboneSpec:
     classifier: tuple[str, ...] = ()
     read: Callable[[Path], State] = load_state
     default_weights: Callable[[], Path] | None = None
-    of_checkpoint: Callable[[BackboneSpec, Mapping[str, Tensor]], BackboneSpec] = _as_it_is
+    of_checkpoint: Callable[[BackboneSpec, Mapping[str, Shaped]], BackboneSpec] = as_it_is
     twin: str = ""
     bf16: bool = True
     window: tuple[float, float, float] = (0.0, 0.0, 1.0)
+
+    def settings(self, weights_sha256: str, precision: str) -> dict[str, Any]:
+        """All that decides the features' values, for their provenance."""
+        return {
+            "name": self.name,
+            "weights_sha256": weights_sha256,
+            "layer": self.layer,
+            "input_size": self.input_size,
+            "window": list(self.window),
+            "colour": self.colour,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "precision": precision,
+        }

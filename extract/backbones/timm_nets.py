@@ -21,10 +21,8 @@ import torch
 from torch import nn
 
 from ..errors import ExtractError
-from .spec import BackboneSpec
+from .spec import TIMM, BackboneSpec
 from .weights import State, WeightsError, load_state
-
-PREFIX = "timm:"
 
 _HUB_FILE = "model.safetensors"
 
@@ -43,7 +41,7 @@ def timm_spec(name: str) -> BackboneSpec:
     with torch.device("meta"):
         whole = timm.create_model(name, num_classes=2).state_dict()
     return BackboneSpec(
-        name=f"{PREFIX}{full_name}",
+        name=f"{TIMM}{full_name}",
         features=features,
         input_size=config.input_size[1],
         mean=tuple(255 * value for value in config.mean),
@@ -53,7 +51,7 @@ def timm_spec(name: str) -> BackboneSpec:
         source=f"timm; licence of the weights: {config.license or 'see their model card'}",
         classifier=tuple(whole.keys() - network.state_dict().keys()),
         read=partial(_read, network),
-        default_weights=partial(_from_hub, f"{PREFIX}{name}", config.hf_hub_id),
+        default_weights=partial(_from_hub, f"{TIMM}{name}", config.hf_hub_id),
         bf16=False,  # nobody has measured what it does to each of them
     )
 
@@ -87,12 +85,10 @@ def _measured(timm: Any, name: str, input_size: tuple[int, int, int]) -> tuple[n
             network = timm.create_model(name, num_classes=0).eval()
             shape = tuple(network(torch.empty(1, *input_size)).shape)
     except Exception as error:  # a network of anything but images may fail in any way
-        raise ExtractError(
-            f"{PREFIX}{name} cannot be used here: {str(error).partition(chr(10))[0]}"
-        ) from error
+        raise ExtractError(f"{TIMM}{name} cannot be used here: {str(error).partition(chr(10))[0]}") from error
     if channels != 3 or height != width or len(shape) != 2:
         raise ExtractError(
-            f"{PREFIX}{name} makes {list(shape)} of an image of {channels} × {height} × {width}; expected "
+            f"{TIMM}{name} makes {list(shape)} of an image of {channels} × {height} × {width}; expected "
             "a network of one square colour image in and one vector out"
         )
     return network, shape[1]

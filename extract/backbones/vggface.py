@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .spec import BackboneSpec
-
 # channels of the convolutions of each stage; a 2×2 max pooling ends a stage
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -37,16 +35,3 @@ class VGGFace(nn.Module):
                 maps = self.relu(self.get_submodule(name)(maps))
             maps = self.pool(maps)
         return self.relu(self.fc7(self.relu(self.fc6(maps.flatten(1)))))
-
-
-SPEC = BackboneSpec(
-    name="vggface",
-    features=4096,
-    input_size=224,
-    mean=(129.1863, 104.7624, 93.5940),
-    std=(1.0, 1.0, 1.0),
-    layer="fc7 after ReLU",
-    build=VGGFace,
-    source="Parkhi et al. 2015, BMVC; weights CC BY-NC 4.0",
-    classifier=("fc8.",),
-)

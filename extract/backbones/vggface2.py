@@ -5,12 +5,7 @@ They tell 8631 people apart; fine-tuned on FER+ the same networks tell emotions 
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
-
 from torch import Tensor, nn
-
-from .spec import BackboneSpec
 
 # inner channels, units: stages 2 to 5; the first unit of all but the first stage halves the map
 _STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
@@ -76,24 +71,3 @@ class VGGFace2Net(nn.Module):
 
     def _normed(self, name: str, maps: Tensor) -> Tensor:
         return self.get_submodule(f"{name}_bn")(self.get_submodule(name)(maps))
-
-
-RESNET50 = BackboneSpec(
-    name="resnet50",
-    features=2048,
-    input_size=224,
-    mean=(131.0912, 103.8827, 91.4953),
-    std=(1.0, 1.0, 1.0),
-    layer="pool5_7x7_s1",
-    build=VGGFace2Net,
-    source="Cao et al. 2018, arXiv:1710.08092; VGG group",
-    classifier=("classifier.",),
-)
-
-SENET50 = replace(
-    RESNET50,
-    name="senet50",
-    build=partial(VGGFace2Net, attention=True),
-)
-
-SPECS = (RESNET50, SENET50)

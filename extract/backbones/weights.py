@@ -5,16 +5,14 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..errors import ExtractError
 
-State = dict[str, Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+State: TypeAlias = "dict[str, Tensor]"
 
 CLASS_LAYER = "emotion."
 """How the keys begin of the layer of classes that pre-training puts on top of any network."""
@@ -117,6 +115,8 @@ def load_into(
     which inference does not use, may be absent. Any other difference raises :class:`WeightsError`,
     which counts and names the missing, extra and misshapen keys, of the ``network`` in the file ``path``.
     """
+    import torch
+
     wanted = module.state_dict()
     given = {key: value for key, value in state.items() if not key.startswith(ignored)}
     for key in wanted:
@@ -151,6 +151,8 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _read_torch(path: Path) -> Any:
+    import torch
+
     try:
         if not _is_torchscript(path):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -177,6 +179,8 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _read_safetensors(path: Path) -> State:
+    import safetensors.torch
+
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
@@ -187,6 +191,7 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _tensors(path: Path, content: Any) -> Mapping[str, Tensor]:
+
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -206,8 +211,10 @@ def _tensors(path: Path, content: Any) -> Mapping[str, Tensor]:
 def _is_plain(value: object) -> bool:
     """Whether it is a tensor whose every value is in the file: none that is sparse, quantised, or one value
     said to stand in a billion places."""
+    import torch
+
     return (
-        isinstance(value, Tensor)
+        isinstance(value, torch.Tensor)
         and value.device.type == "cpu"
         and value.layout == torch.strided
         and not value.is_quantized

@@ -22,8 +22,8 @@ from ...cache.reading import read_json
 from ..detectors.dlib import face_models
 from ..errors import ExtractError
 from . import zoo
-from .onnx_net import NAME as ONNX
 from .registry import get, names
+from .spec import ONNX
 from .weights import WeightsError
 
 VARIABLE = "AVEMO_WEIGHTS"

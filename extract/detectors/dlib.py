@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,14 +29,17 @@ class DlibDetector:
     smallest = 40
 
     def __init__(self, file: Path | None = None) -> None:
-        import dlib
-
         if file is not None:
             raise ExtractError(f"detector dlib takes no file, but got {file}; leave '@{file}' away")
-        path = face_models() / "shape_predictor_5_face_landmarks.dat"
-        self._detector = dlib.get_frontal_face_detector()
-        self._predictor = dlib.shape_predictor(str(path))
-        self._sha256 = sha256_of(path)
+        self._path = face_models() / "shape_predictor_5_face_landmarks.dat"
+        self._sha256 = sha256_of(self._path)
+
+    @cached_property
+    def _models(self) -> tuple[Any, Any]:
+        """Detector and predictor, from the first frame on: the settings need neither."""
+        import dlib
+
+        return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(self._path))
 
     def settings(self) -> dict[str, object]:
         return {
@@ -49,10 +54,11 @@ class DlibDetector:
         shrink = min(1.0, self.max_side / max(grey.shape))
         if shrink < 1:
             grey = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-        boxes, scores, _ = self._detector.run(grey, self.upsample, 0.0)
+        detector, predictor = self._models
+        boxes, scores, _ = detector.run(grey, self.upsample, 0.0)
         faces = []
         for box, score in zip(boxes, scores, strict=True):
-            points = self._predictor(grey, box)
+            points = predictor(grey, box)
             corners = np.array([box.left(), box.top(), box.right() + 1, box.bottom() + 1])
             spots = np.array([(point.x, point.y) for point in points.parts()])
             faces.append(Face(corners / shrink, spots / shrink, float(score)))

@@ -8,8 +8,8 @@ import numpy as np
 
 from ...cache.keys import FeatureKey
 from ...cache.writer import Outcome
-from ..backbones.audio import AudioBackbone
-from ..networks import audio_networks
+from ..backbones.planned import PlannedNetwork
+from ..networks import audio_networks, planned_audio_networks
 from ..plan import Plan
 from .base import ClipSound, Settings, SoundStream
 from .logmel import LOG_MEL, log_mel_blocks
@@ -24,19 +24,24 @@ SPECTRA: Mapping[str, Callable[..., Iterator[np.ndarray]]] = {
 class AudioNetworkStream(SoundStream):
     """``vectors`` ``[n, D]`` of one network, in the order of time; several share a moment."""
 
-    def __init__(self, plan: Plan, network: AudioBackbone) -> None:
+    def __init__(self, plan: Plan, network: PlannedNetwork) -> None:
         super().__init__(plan)
         self._network = network
 
     @classmethod
     def planned(cls, plan: Plan) -> Sequence[SoundStream]:
-        return [cls(plan, network) for network in audio_networks(plan)]
+        return [cls(plan, network) for network in planned_audio_networks(plan)]
 
     def settings(self, others: Settings) -> Settings:
-        return {self._network.label: {**others[self._network.reads], **self._network.settings()}}
+        return {self._network.label: {**others[self._network.reads], **self._network.settings}}
+
+    def load(self) -> None:
+        audio_networks(self.plan)
 
     def make(self, sound: ClipSound, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
         spectrum = np.concatenate(list(SPECTRA[self._network.reads](sound.blocks())))
-        vectors, times = self._network(np.moveaxis(spectrum, 0, -1))
+        label = self._network.label
+        (network,) = (network for network in audio_networks(self.plan) if network.label == label)
+        vectors, times = network(np.moveaxis(spectrum, 0, -1))
         arrays = {"vectors": vectors.numpy(), "times": times.numpy()}
-        yield Outcome(wanted[self._network.label], arrays=arrays)
+        yield Outcome(wanted[label], arrays=arrays)

@@ -132,6 +132,13 @@ class Stream(ABC, Generic[StreamSource]):
             ExtractError: the plan names what cannot be used.
         """
 
+    def load(self) -> None:
+        """Load what :meth:`make` needs, to know before the first clip whether it can be used. Here: nothing.
+
+        Raises:
+            ExtractError: it cannot.
+        """
+
     @abstractmethod
     def make(self, source: StreamSource, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
         """The outcomes of the streams in ``wanted``, which are some or all of those that it gives.

@@ -37,6 +37,9 @@ class FaceStream(PictureStream):
             found["detect_every"] = plan.detect_every
         return {FACES: found}
 
+    def load(self) -> None:
+        load_detector(self.plan.detector)(np.zeros((96, 96, 3), np.uint8))
+
     def make(self, pictures: ClipPictures, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
         faces, changes = pictures.faces, pictures.media.changes
         info: dict[str, Any] = {"frames": len(faces["times"]), "faces": int(faces["has_face"].sum())}

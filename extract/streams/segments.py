@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from ...cache.keys import FeatureKey
 from ...cache.writer import Outcome
-from ..backbones import Backbone
 from ..mfcc_image import MFCC_IMAGE_SETTINGS, mfcc_blocks, segment_images, segment_starts, segment_times
-from ..networks import segment_networks, views_at_once
+from ..networks import planned_segment_networks, segment_networks, views_at_once
 from ..plan import Plan
 from ..sound import Doubles, Floats
 from ..spool import discard, gathered
 from ..voice_activity import Span, VoiceActivity, load_voice_activity, speech_span
 from .base import ClipSound, Settings, SoundStream
+
+if TYPE_CHECKING:
+    from ..backbones import Backbone
 
 SEGMENTS = "segments"
 
@@ -89,9 +91,9 @@ def resized(images: np.ndarray, size: int) -> np.ndarray:
     return np.stack([cv2.resize(image, (size, size), interpolation=interpolation) for image in images])
 
 
-def vector_settings(network: Backbone, voice: VoiceActivity) -> dict[str, Any]:
-    """What changes the vectors, for their key."""
-    of_network = {name: value for name, value in network.settings().items() if name != "window"}
+def vector_settings(network: Mapping[str, Any], voice: VoiceActivity) -> dict[str, Any]:
+    """What changes the vectors of a ``network`` of these settings, for their key."""
+    of_network = {name: value for name, value in network.items() if name != "window"}
     return {**segment_settings(voice), **of_network}
 
 
@@ -106,11 +108,14 @@ class SegmentStream(SoundStream):
 
     def settings(self, others: Settings) -> Settings:
         voice = load_voice_activity(self.plan.voice_activity)
-        networks = segment_networks(self.plan)
+        networks = planned_segment_networks(self.plan)
         return {
             SEGMENTS: segment_settings(voice),
-            **{_name(network): vector_settings(network, voice) for network in networks},
+            **{_name(network.label): vector_settings(network.settings, voice) for network in networks},
         }
+
+    def load(self) -> None:
+        segment_networks(self.plan)
 
     def make(self, sound: ClipSound, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
         voice = load_voice_activity(self.plan.voice_activity)
@@ -121,11 +126,11 @@ class SegmentStream(SoundStream):
             info = {"segments": len(cut.times), "speech": None if cut.speech is None else list(cut.speech)}
             yield Outcome(wanted[SEGMENTS], info=info, arrays={"image": cut.images, "times": cut.times})
         for network in segment_networks(self.plan):
-            if _name(network) in wanted:
+            if _name(network.label) in wanted:
                 vectors = segment_vectors(network, cut.images, views_at_once(self.plan))
                 arrays = {"vectors": gathered(vectors, sound.spool), "times": cut.times}
-                yield Outcome(wanted[_name(network)], arrays=arrays)
+                yield Outcome(wanted[_name(network.label)], arrays=arrays)
 
 
-def _name(network: Backbone) -> str:
-    return f"{SEGMENTS}/{network.label}"
+def _name(label: str) -> str:
+    return f"{SEGMENTS}/{label}"

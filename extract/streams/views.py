@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ...cache.keys import FeatureKey
 from ...cache.writer import Outcome
 from ..align import CHIP_SIZE, compose, window_transform
-from ..backbones import Backbone
 from ..errors import ExtractError
-from ..networks import face_networks, views_at_once
+from ..networks import face_networks, planned_face_networks, views_at_once
 from ..spool import Spool
 from ..views import VIEW_SETS
-from ..warp import warp
 from .base import ClipPictures, PictureStream, Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..backbones import Backbone
 
 
 class ViewStream(PictureStream):
@@ -30,15 +33,18 @@ class ViewStream(PictureStream):
         if unknown:
             raise ExtractError(f"there is no view set {unknown[0]!r}; there are {', '.join(VIEW_SETS)}")
         return {
-            _name(network, views): {**VIEW_SETS[views].settings(), **network.settings()}
-            for network in face_networks(self.plan)
+            _name(network.label, views): {**VIEW_SETS[views].settings(), **network.settings}
+            for network in planned_face_networks(self.plan)
             for views in self.plan.view_sets
         }
+
+    def load(self) -> None:
+        face_networks(self.plan)
 
     def make(self, pictures: ClipPictures, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
         networks = []
         for network in face_networks(self.plan):
-            sets = [views for views in self.plan.view_sets if _name(network, views) in wanted]
+            sets = [views for views in self.plan.view_sets if _name(network.label, views) in wanted]
             if sets:
                 networks.append(_ViewStatistics(network, sets, views_at_once(self.plan), pictures))
         for frame, transform in pictures.frames():
@@ -50,8 +56,8 @@ class ViewStream(PictureStream):
                 yield Outcome(wanted[name], arrays={**arrays, "times": pictures.faces["times"]})
 
 
-def _name(network: Backbone, views: str) -> str:
-    return f"{network.label}/{views}"
+def _name(label: str, views: str) -> str:
+    return f"{label}/{views}"
 
 
 class _ViewStatistics:
@@ -75,6 +81,8 @@ class _ViewStatistics:
         }
 
     def add(self, image: np.ndarray, transform: np.ndarray) -> None:
+        from ..warp import warp
+
         self._views.append(warp(image, compose(self._matrices, transform), self._size, self._device))
         if len(self._views) * len(self._matrices) >= self._batch:
             self._run()
@@ -84,11 +92,13 @@ class _ViewStatistics:
         if self._views:
             self._run()
         return {
-            _name(self._network, views): {key: spool.finish() for key, spool in spools.items()}
+            _name(self._network.label, views): {key: spool.finish() for key, spool in spools.items()}
             for views, spools in self._spools.items()
         }
 
     def _run(self) -> None:
+        import torch
+
         features = self._network(torch.cat(self._views))
         features = features.reshape(len(self._views), len(self._matrices), -1)
         self._views = []

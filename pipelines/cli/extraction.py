@@ -58,7 +58,7 @@ class Printed(ExtractionReporter):
     def planned(self, plan: Plan, run: Extraction, store: FeatureStore, total: int) -> None:
         from ...extract.backbones.weights_folder import doubt
         from ...extract.devices import torch_device
-        from ...extract.networks import face_networks
+        from ...extract.networks import planned_face_networks
 
         say_damage(store)
         stored = [(row.clip, clip) for clip in run.renewed for row in [store.row(clip)] if row]
@@ -89,7 +89,9 @@ class Printed(ExtractionReporter):
         for text in dict.fromkeys((*plan.backbones, *plan.audio_backbones, *plan.segment_backbones)):
             if why := doubt(text):
                 click.echo(f"note: {why}", err=True)
-        networks = ", ".join(f"{network.label} ({network.precision})" for network in face_networks(plan))
+        networks = ", ".join(
+            f"{network.label} ({network.settings['precision']})" for network in planned_face_networks(plan)
+        )
         sets = " and ".join(
             "faces as they are" if name == "none" else f"{name} views" for name in plan.view_sets
         )

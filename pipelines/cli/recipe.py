@@ -346,12 +346,12 @@ def _extraction(recipe: Recipe, data: Path, out: Path, asked: Mapping[str, Any])
 
 def _labels(recipe: Recipe, extraction: ExtractSettings) -> list[str]:
     """What the backbones are called, where the recipe names them."""
-    from ...extract.networks import face_networks
+    from ...extract.networks import planned_face_networks
 
     wanted, backbones = letters(recipe), extraction.plan.backbones
     if wanted and len(backbones) > wanted:
         raise click.UsageError(f"{len(backbones)} backbones given; {recipe.name} reads {wanted} at most")
-    return [network.label for network in face_networks(extraction.plan)] if wanted else []
+    return [network.label for network in planned_face_networks(extraction.plan)] if wanted else []
 
 
 def _foreseen(extraction: ExtractSettings, planned: Planned) -> str:

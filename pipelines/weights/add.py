@@ -10,7 +10,7 @@ import safetensors.torch
 
 from ...cache import durable
 from ...extract.backbones import zoo
-from ...extract.backbones.onnx_net import NAME as ONNX
+from ...extract.backbones.spec import ONNX
 from ...extract.backbones.weights import WeightsError, file_kind, load_state
 from ...extract.backbones.weights_folder import StoredWeights, folder, kept, name_of, read_card
 from ...extract.digest import sha256_of

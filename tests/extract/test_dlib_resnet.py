@@ -12,7 +12,8 @@ import torch
 
 from avemo.extract.backbones import WeightsError, load_backbone
 from avemo.extract.backbones.dlib_file import _Reader, read_dlib_network
-from avemo.extract.backbones.dlib_resnet import _add_padded, dlib_weights, read_dlib_resnet
+from avemo.extract.backbones.dlib_resnet import _add_padded, read_dlib_resnet
+from avemo.extract.backbones.specs import dlib_weights
 
 TOLERANCE = 1e-4
 

@@ -10,8 +10,8 @@ import click
 import pytest
 from click.shell_completion import ShellComplete
 
+from avemo.extract.backbones import audio_names
 from avemo.extract.backbones import registry as backbones
-from avemo.extract.backbones.audio import audio_names
 from avemo.fusion.features.recipes import RECIPES
 from avemo.fusion.heads.attention import ATTENTIONS
 from avemo.fusion.heads.encoders import ENCODERS

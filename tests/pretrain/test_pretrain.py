@@ -21,7 +21,8 @@ from torch import nn
 from avemo.extract import DEFAULT_BACKBONE
 from avemo.extract.align import compose, window_transform
 from avemo.extract.backbones import WeightsError, get, load_backbone, random_backbone
-from avemo.extract.backbones.ferresnet import SPEC, FerResNet
+from avemo.extract.backbones.ferresnet import FerResNet
+from avemo.extract.backbones.specs import FERRESNET as SPEC
 from avemo.extract.digest import sha256_of
 from avemo.extract.views import VIEW_SETS
 from avemo.fusion.evaluation import calibration as clips

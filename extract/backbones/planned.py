@@ -1,0 +1,68 @@
+"""Networks as a plan names them, known without torch: what they are called, and what their keys tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..digest import sha256_of
+from ..precision import resolve_precision
+from .audio_spec import audio_spec, find_audio
+from .registry import get
+from .spec import ONNX, TIMM, as_it_is
+from .weights import WeightsError, file_kind
+from .weights_folder import find
+
+
+@dataclass(frozen=True)
+class PlannedNetwork:
+    """A network that need not be loaded yet.
+
+    Attributes:
+        text: what the user named it by.
+        label: how its streams are called.
+        settings: all that decides its values.
+        reads: the stream that an audio network reads.
+    """
+
+    text: str
+    label: str
+    settings: Mapping[str, Any]
+    reads: str = ""
+
+
+def planned_backbone(text: str, device: str, precision: str) -> PlannedNetwork:
+    """What :func:`.backbone.load_backbone` would load; whether the file fits the network is not looked at.
+
+    A network of which only its file tells all (ONNX, timm, IR-50) is loaded to know it.
+
+    Raises:
+        ExtractError: an unknown name or precision, or there is no such file.
+    """
+    name, _, wanted = text.partition("@")
+    if name == ONNX or name.startswith(TIMM) or get(name).of_checkpoint is not as_it_is:
+        from .backbone import load_backbone
+
+        network = load_backbone(text, device, precision)
+        return PlannedNetwork(text, network.label, network.settings())
+    spec = get(name)
+    path, label = find(name, wanted, spec.default_weights, spec.twin)
+    resolved = resolve_precision(precision, device, spec.bf16)
+    return PlannedNetwork(text, label, spec.settings(_sha256(path), resolved))
+
+
+def planned_audio_backbone(text: str) -> PlannedNetwork:
+    """What :func:`.audio.load_audio_backbone` would load; see :func:`planned_backbone`."""
+    name, path, label = find_audio(text)
+    spec = audio_spec(name)
+    return PlannedNetwork(text, label, spec.settings(_sha256(path)), spec.reads)
+
+
+def _sha256(path: Path) -> str:
+    file_kind(path)  # what cannot be weights is told at once
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: the weights file cannot be read ({error.strerror})") from error
