@@ -32,6 +32,7 @@ from .writer import StoreWriter
 
 FORMAT = "avemo feature store"
 VERSION = 1
+_CARD = json.dumps({"format": FORMAT, "version": VERSION})
 
 
 class FeatureStore:
@@ -160,7 +161,9 @@ class FeatureStore:
                 f"{self.path}` makes one"
             ) from None
         except (OSError, ValueError) as error:
-            raise StoreError(f"{card} cannot be read: {error}") from error
+            raise StoreError(
+                f"{card} cannot be read: {error}; expected {_CARD}, without which the store cannot be opened"
+            ) from error
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise StoreError(f"{card} does not describe a feature store")
         if found.get("version") != VERSION:
@@ -183,7 +186,7 @@ class FeatureStore:
             for folder in folders:
                 durable.make_folder(folder)
             with durable.replacing(card) as temporary:
-                temporary.write_text(json.dumps({"format": FORMAT, "version": VERSION}) + "\n")
+                temporary.write_text(_CARD + "\n")
         except OSError as error:
             raise StoreError(
                 f"cannot make a store at {self.path}: {error}; name a folder that can be written"

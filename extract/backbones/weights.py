@@ -156,15 +156,15 @@ def _read_torch(path: Path) -> Any:
     try:
         if not _is_torchscript(path):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except Exception as error:  # a malformed archive or pickle fails in any way at all
         if "GLOBAL" in str(error):
             raise WeightsError(
                 f"{path}: holds pickled Python objects, perhaps a whole model; loading these would run "
                 f"code from the file, so it is refused. {_HOW_TO_SAVE}"
             ) from error
-        raise WeightsError(
-            f"{path}: a damaged or truncated checkpoint, or one that is compressed; fetch it again"
-        ) from error
+        raise WeightsError(f"{path}: a damaged or truncated checkpoint; fetch it again") from error
     raise WeightsError(f"{path}: a TorchScript program, which carries code. {_HOW_TO_SAVE}")
 
 
@@ -174,7 +174,10 @@ def _is_torchscript(path: Path) -> bool:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     if sum(member.file_size for member in members) > path.stat().st_size:
-        raise ValueError("torch.save compresses nothing, so this archive is a bomb")
+        raise WeightsError(
+            f"{path}: unpacks to more than it is, and torch.save compresses nothing, so it is refused; "
+            "where you trust it, save its tensors anew"
+        )
     return any(member.filename.endswith("/constants.pkl") for member in members)
 
 

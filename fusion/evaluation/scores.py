@@ -204,9 +204,7 @@ class Scores:
             if not clip[1]:
                 raise _RowError(index, f"column {CLIP!r} is empty; each row needs the id of its clip")
             if clip in seen:
-                raise _RowError(
-                    index, f"clip {'/'.join(clip)} stands here a second time; keep one of its rows"
-                )
+                raise _RowError(index, f"clip {_name(clip)} stands here a second time; keep one of its rows")
             if truth is not None and truth not in self.classes:
                 raise _RowError(
                     index,
@@ -222,14 +220,14 @@ class Scores:
         for index, column in np.argwhere(bad)[:1]:
             raise _RowError(
                 index,
-                f"column {self.classes[column]!r}, clip {'/'.join(self.clips[index])}: "
+                f"column {self.classes[column]!r}, clip {_name(self.clips[index])}: "
                 f"{self.values[index, column]} is no probability; 0 to 1 expected",
             )
         sums = self.values.sum(axis=1)
         for index in np.flatnonzero(~empty & ~(np.abs(sums - 1) <= SUM_TOLERANCE))[:1]:
             raise _RowError(
                 index,
-                f"the classes of clip {'/'.join(self.clips[index])} add up to {sums[index]:g}, not to 1; "
+                f"the classes of clip {_name(self.clips[index])} add up to {sums[index]:g}, not to 1; "
                 "divide each row by its sum (logits: take their softmax)",
             )
 
@@ -260,6 +258,10 @@ def joined_status(words: Iterable[str]) -> str:
         if not lacking and word in said:
             return word
     return ", ".join(lacking)
+
+
+def _name(clip: tuple[str, str]) -> str:
+    return "/".join(filter(None, clip))
 
 
 def _numbers(path: Path, row: TableRow, classes: Sequence[str]) -> list[float]:

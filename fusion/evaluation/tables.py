@@ -43,7 +43,9 @@ def read_table(path: Path, columns: Sequence[str], example: str) -> Table:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = ([of_cell(cell) for cell in cells] for cells in csv.reader(file, strict=True))
             header, *below = [*lines] or [[]]
-    except (OSError, ValueError, csv.Error) as error:
+    except OSError as error:
+        raise FusionError(f"{path} cannot be read: {error.strerror}; name a CSV table") from error
+    except (ValueError, csv.Error) as error:
         raise FusionError(f"{path} cannot be read as a CSV table in UTF-8: {error}") from error
     for name in columns:
         if name not in header:

@@ -109,7 +109,7 @@ def read(folder: Path) -> Card:
             f"{folder} is no run (it has no {NAME}); `avemo-fuse train --out {folder}` makes one"
         ) from None
     except (OSError, ValueError) as error:
-        raise FusionError(f"{path} cannot be read: {error}") from error
+        raise FusionError(f"{path} cannot be read: {error}; train again with --overwrite") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise FusionError(f"{path} does not describe a run of avemo")
     if content.get("version") != VERSION:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
@@ -19,6 +20,7 @@ PACKAGE = __name__.partition(".")[0]
 RESULT = f"{PACKAGE}.result"
 SILENT = f"{PACKAGE}.silent"
 DUMP = f"{PACKAGE}.dump"
+DEBUG = f"{PACKAGE}.debug"
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -152,6 +154,19 @@ class InputError(click.ClickException):
 
 
 LONGEST_MESSAGE = 2000
+DEBUG_OPTION = click.Option(
+    ["--debug"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, wanted: context.meta.update({DEBUG: wanted}),
+    help="Show where in the program an error came from.",
+)
+
+
+def _show_traceback(context: click.Context) -> None:
+    if context.meta.get(DEBUG):
+        click.echo(traceback.format_exc(), err=True)
 
 
 def as_message(text: str) -> str:
@@ -171,8 +186,11 @@ class Command(click.Command):
     """A command whose function may return an exit code, and whose errors are told in one line.
 
     Exceptions of this package's own classes carry texts for the user; so do those of the file system.
-    Any other is a bug, and keeps its traceback.
+    Any other is a bug, and keeps its traceback, which ``--debug`` shows of all.
     """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), DEBUG_OPTION]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for name, options in by_group(self.get_params(ctx)).items():
@@ -198,12 +216,14 @@ class Command(click.Command):
         except click.UsageError:
             raise
         except (click.ClickException, click.FileError) as error:
+            _show_traceback(ctx)
             raise InputError(as_message(error.format_message())) from error
         except BrokenPipeError:
             raise
         except Exception as error:
             if not is_told(error):
                 raise
+            _show_traceback(ctx)
             raise InputError(as_message(str(error))) from error
         ctx.exit(code or 0)
 

@@ -47,7 +47,7 @@ def test_help_shows_each_option_once_in_the_order_of_the_groups(name: str) -> No
     shown = re.findall(r"^  (?:-h, )?(--[a-z-]+)", text, re.MULTILINE)
     options = [each for each in COMMANDS[name].params if isinstance(each, click.Option)]
     assert sorted(shown) == sorted(
-        [*(option.opts[0] for option in options), *["--help"] * ("--help" in shown)]
+        [*(option.opts[0] for option in options), *["--debug", "--help"] * ("--help" in shown)]
     )
     headings = re.findall(r"^(\w[\w ]+):$", text, re.MULTILINE)
     if name in MANY:
