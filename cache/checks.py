@@ -20,7 +20,7 @@ from .store import FeatureStore
 
 def damaged(store: FeatureStore) -> Iterator[tuple[Row, str, str]]:
     """Read every array once; yield ``(row, stream, what is wrong)`` for each that is not as written."""
-    for row in store.rows:
+    for row in store:
         for stream in row.entries:
             if row.has(stream):
                 try:
@@ -49,7 +49,7 @@ class Findings:
 
 def inspect(store: FeatureStore) -> Findings:
     """Read everything in ``store`` once."""
-    return Findings(list(damaged(store)), list(store.senseless), unused(store))
+    return Findings(list(damaged(store)), store.senseless, unused(store))
 
 
 def repair(store: FeatureStore, findings: Findings) -> None:
@@ -72,18 +72,25 @@ def repair(store: FeatureStore, findings: Findings) -> None:
             raise cannot_write(path, error) from error
 
 
+_SHARD = rb'"(' + re.escape(durable.HOST).encode() + rb'-\d+-[0-9a-f]+-\d+\.h5)"'
+"""A shard of this machine, as journals name it."""
+
+
 def unused(store: FeatureStore) -> list[str]:
     """Shards of no use: no journal mentions them, and the process that wrote them has ended.
 
     A process that is killed between a shard and its line in the journal leaves one.
     """
-    journals = b"".join(path.read_bytes() for path in (store.path / "journal").glob("*.jsonl"))
-    found = []
-    for path in sorted((store.path / "shards").glob(f"{durable.HOST}-*.h5")):
+    found = set()
+    for path in (store.path / "shards").glob(f"{durable.HOST}-*.h5"):
         process = re.fullmatch(rf"{durable.HOST}-(\d+)-[0-9a-f]+-\d+\.h5", path.name)
-        if process and not durable.is_running(int(process[1])) and path.name.encode() not in journals:
-            found.append(path.name)
-    return found
+        if process and not durable.is_running(int(process[1])):
+            found.add(path.name)
+    for journal in (store.path / "journal").glob("*.jsonl") if found else ():
+        with journal.open("rb") as lines:  # also those that count no more: a reader may have opened before
+            for line in lines:
+                found.difference_update(map(bytes.decode, re.findall(_SHARD, line)))
+    return sorted(found)
 
 
 def export(store: FeatureStore, path: Path) -> int:
@@ -96,18 +103,19 @@ def export(store: FeatureStore, path: Path) -> int:
     Raises:
         StoreError: the store is empty or damaged, or the file cannot be written.
     """
-    if not store.rows:
+    rows = store.rows
+    if not rows:
         raise StoreError(f"{store.path} holds no clips yet, so there is nothing to export")
     try:
         with durable.replacing(path) as temporary, h5py.File(temporary, "w") as file:
             keys = file.create_group("keys")
             for digest, key in store.keys.items():
                 keys.attrs[digest] = json.dumps({"stream": key.stream, "settings": dict(key.settings)})
-            for row in store.rows:
+            for row in rows:
                 _export_row(store, row, file.create_group(f"clips/{row.clip.split}/{row.clip.id}"))
     except (OSError, RuntimeError, ValueError) as error:  # on a full disk h5py raises any of these
         raise StoreError(f"cannot write {path}: {reason(error)}") from error
-    return len(store.rows)
+    return len(rows)
 
 
 def _export_row(store: FeatureStore, row: Row, group: h5py.Group) -> None:

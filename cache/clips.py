@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ClipKey = tuple[str, str]
+"""``(split, id)``, unique in a store."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -22,8 +25,8 @@ class Clip:
     session: str | None = None
 
     @property
-    def key(self) -> tuple[str, str]:
-        """``(split, id)``, unique in a store."""
+    def key(self) -> ClipKey:
+        """``(split, id)``."""
         return (self.split, self.id)
 
     def __str__(self) -> str:

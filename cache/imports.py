@@ -183,10 +183,10 @@ class Import:
         self.stream = f"{name}/none"
         self._check_free(name)
         self.key = self._key(name, note)
-        held = [row for row in store.rows if self.stream in row.entries]
+        held = [row for row in store if self.stream in row.entries]
         self.dropped = [row.clip for row in held if row.entries[self.stream].key != self.key]
         given = {clip.key for clip in matched.clips.values()}
-        self.lacking = [row.clip for row in store.rows if row.clip.key not in given]
+        self.lacking = [row.clip for row in store if row.clip.key not in given]
 
     @property
     def dimensions(self) -> int:
@@ -266,7 +266,7 @@ class Import:
         return self._store.read(row, "faces", ["times"])["times"] if row.has("faces") else None
 
     def _check_free(self, name: str) -> None:
-        for row in self._store.rows:
+        for row in self._store:
             for stream, entry in row.entries.items():
                 if stream.rpartition("/")[0] == name and not entry.key.settings.get("imported"):
                     raise StoreError(
@@ -316,7 +316,7 @@ class Import:
         return shape[-1]
 
     def _entries(self) -> list[Entry]:
-        return [row.entries[self.stream] for row in self._store.rows if self.stream in row.entries]
+        return [row.entries[self.stream] for row in self._store if self.stream in row.entries]
 
 
 def _is_same(entry: Entry, outcome: Outcome) -> bool:

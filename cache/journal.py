@@ -18,18 +18,28 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import xxhash
 
 from . import durable
+from .clips import ClipKey
 
 Record = dict[str, Any]
 OPENING = "writer"
 """The kind of the record that a journal begins with."""
+
 LONGEST_LINE = 64 << 20
 """Bytes. A clip takes some hundred a stream; a longer line is cut, and its parts make no sense."""
+
 _SUM = re.compile(rb',"sum":"([0-9a-f]{16})"\}\r?\n?\Z')
+_TEXT = rb'"([^"\\]*)"'
+_OF_CLIP = re.compile(
+    rb'\{"time":(\d{1,19}),"kind":"(?:'
+    rb'clip","clip":\{"id":' + _TEXT + rb',"split":' + _TEXT + rb"|"
+    rb'(?:drop|remove)","split":' + _TEXT + rb',"id":' + _TEXT + rb")"
+)
+"""How :func:`append` begins a record of a clip."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +66,6 @@ class Stamp:
             return other.seen is None and self.order > other.order
         return other.line <= self.seen.get(other.journal, 0)
 
-    def __str__(self) -> str:
-        return f"{self.journal}, line {self.line}"
-
 
 @dataclass(frozen=True)
 class Senseless:
@@ -72,6 +79,76 @@ class Senseless:
         return f"{self.journal}, line {self.line} makes no sense ({self.why})"
 
 
+class Journal:
+    """One journal, read up to some line.
+
+    Attributes:
+        path: the file.
+        lines: how many whole lines were read.
+        end: where the next begins, in bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines = 0
+        self.end = 0
+        self._summed: int | None = None
+        self._seen: dict[str, int] | None = None
+        self._before = 0
+        self._latest: list[float] = []
+
+    def new(self) -> Iterator[tuple[int, int, bytes]]:
+        """Lines that were not read yet: number, where it begins, and its bytes.
+
+        A last line without an end may be torn, or still being written, and comes again the next time.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self.end)
+            while line := file.readline(LONGEST_LINE):
+                if self._summed is None and _SUM.search(line):
+                    self._summed = self.lines + 1
+                yield self.lines + 1, self.end, line
+                while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                    line = file.readline(LONGEST_LINE)
+                if line.endswith(b"\n"):
+                    self.lines += 1
+                    self.end = file.tell()
+
+    def record(self, line: int, content: bytes) -> Record:
+        """The record of a line. Only journals that were begun before there were checksums have lines without.
+
+        Raises:
+            ValueError: it is none, or damaged.
+        """
+        return parse(content, self._summed is not None and self._summed < line)
+
+    def open_with(self, record: Record) -> None:
+        """Take in what the journal begins with.
+
+        Raises:
+            ValueError: it makes no sense.
+        """
+        seen = record.get("seen")
+        if not isinstance(seen, dict) or not all(isinstance(count, int) for count in seen.values()):
+            raise ValueError(f"{seen!r} does not count lines of journals")
+        if self._seen is None:
+            # Who found a line found all that its writer had found too, and so more lines in all than it.
+            self._seen, self._before, self._latest = seen, sum(seen.values()), []
+
+    def note_time(self, line: int, at: object) -> None:
+        """Note the time of a record; it counts only in a journal without a beginning."""
+        if self._seen is None:
+            latest = self._latest[-1] if self._latest else 0.0
+            latest = max(latest, at) if isinstance(at, (int, float)) else latest  # clocks step back
+            self._latest[line - 1 :] = [latest]
+
+    def stamp(self, line: int) -> Stamp:
+        """The stamp of a line that was read."""
+        if self._seen is None:
+            return Stamp(self.path.name, line, None, (0, self._latest[line - 1], self.path.name, line))
+        return Stamp(self.path.name, line, self._seen, (1, self._before + line, self.path.name, line))
+
+
 def opening(folder: Path) -> Record:
     """What a new journal in ``folder`` begins with."""
     seen = {path.name: _count_lines(path) for path in sorted(folder.glob("*.jsonl"))}
@@ -81,12 +158,6 @@ def opening(folder: Path) -> Record:
 def _count_lines(path: Path) -> int:
     with path.open("rb") as file:
         return sum(part.count(b"\n") for part in iter(partial(file.read, 1 << 20), b""))
-
-
-def seen_at(opening: Record) -> dict[str, int] | None:
-    """Journal → number of lines in what a journal begins with; None where that makes no sense."""
-    seen = opening.get("seen")
-    return seen if isinstance(seen, dict) and all(isinstance(n, int) for n in seen.values()) else None
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
@@ -100,68 +171,36 @@ def _line(record: Record) -> bytes:
     return content[:-1] + b',"sum":"%s"}\n' % xxhash.xxh3_64_hexdigest(content).encode()
 
 
-def read_all(folder: Path) -> tuple[list[tuple[Stamp, Record]], list[Senseless]]:
-    """All records of all journals in ``folder``, ordered, and the lines that are none."""
-    records: list[tuple[Stamp, Record]] = []
-    senseless: list[Senseless] = []
-    for path in sorted(folder.glob("*.jsonl")):
-        found = list(_read(path))
-        lines = [(number, line) for number, line in found if isinstance(line, dict)]
-        senseless += [Senseless(path.name, number, line) for number, line in found if isinstance(line, str)]
-        records += _stamped(path.name, lines)
-    return sorted(records, key=lambda pair: pair[0].order), senseless
+def clip_of(line: bytes) -> tuple[int, ClipKey] | None:
+    """Time and clip of a line, by a glance at its beginning; None where that does not tell them."""
+    found = _OF_CLIP.match(line)
+    if not found:
+        return None
+    at, first_id, first_split, second_split, second_id = found.groups()
+    split, name = (first_split, first_id) if second_id is None else (second_split, second_id)
+    try:
+        return int(at), (split.decode(errors="surrogatepass"), name.decode(errors="surrogatepass"))
+    except UnicodeDecodeError:
+        return None
 
 
-def _read(path: Path) -> Iterator[tuple[int, Record | str]]:
-    """Each line's number and record, or what is wrong with it."""
-    summed = False
-    with path.open("rb") as file:
-        for number, line in enumerate(_lines(file), start=1):
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                if (
-                    line.endswith(b"\n") or len(line) == LONGEST_LINE
-                ):  # else torn: its shard was never promised
-                    yield number, str(error)
-                continue
-            found = _SUM.search(line)
-            yield number, _checked(record, line, found, summed)
-            summed = summed or found is not None
+def parse(line: bytes, summed: bool = True) -> Record:
+    """A line's record; ``summed`` says whether it must have a checksum.
 
-
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file; of one that is too long, the beginning."""
-    while line := file.readline(LONGEST_LINE):
-        yield line
-        while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-            line = file.readline(LONGEST_LINE)
-
-
-def _checked(record: object, line: bytes, found: re.Match[bytes] | None, summed: bool) -> Record | str:
-    """A line's record, or what is wrong with it. Journals written before there were checksums have none."""
+    Raises:
+        ValueError: it is none, or damaged.
+    """
+    try:
+        record = json.loads(line)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
     if not isinstance(record, dict):
-        return "not an object"
+        raise ValueError("not an object")
+    found = _SUM.search(line)
     if found:
         del record["sum"]
         if xxhash.xxh3_64_hexdigest(line[: found.start()] + b"}") != found[1].decode():
-            return "its checksum differs"
+            raise ValueError("its checksum differs")
     elif summed or "sum" in record:
-        return "its checksum is damaged"
+        raise ValueError("its checksum is damaged")
     return record
-
-
-def _stamped(journal: str, lines: list[tuple[int, Record]]) -> Iterator[tuple[Stamp, Record]]:
-    openings = (seen_at(record) for _, record in lines if record.get("kind") == OPENING)
-    seen = next((seen for seen in openings if seen is not None), None)
-    if seen is None:
-        latest = 0.0
-        for number, record in lines:
-            at = record.get("time")
-            latest = max(latest, at) if isinstance(at, (int, float)) else latest  # clocks step back
-            yield Stamp(journal, number, None, (0, latest, journal, number)), record
-        return
-    # Who found a line found all that its writer had found too, and so more lines in all than that one.
-    before = sum(seen.values())
-    for number, record in lines:
-        yield Stamp(journal, number, seen, (1, before + number, journal, number)), record

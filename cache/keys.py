@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 
@@ -21,7 +22,7 @@ class FeatureKey:
     stream: str
     settings: Mapping[str, Any] = field(hash=False)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The first 16 hex digits of the SHA-256 of the canonical JSON form."""
         text = json.dumps([self.stream, self.settings], sort_keys=True, separators=(",", ":"))

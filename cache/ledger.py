@@ -1,19 +1,30 @@
-"""Combines the journals of a store into its keys and its clips with their outcomes."""
+"""Combines the journals of a store into its keys and its clips with their outcomes.
+
+Opening a store only finds where each clip is spoken of. Its records are read when the clip is asked for, so a
+store of a million clips opens in seconds, and takes a few hundred bytes of memory for each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
 
-from .clips import Clip
-from .journal import OPENING, Record, Senseless, Stamp, seen_at
+from .clips import Clip, ClipKey
+from .journal import LONGEST_LINE, OPENING, Journal, Record, Senseless, Stamp, clip_of
 from .keys import FeatureKey
 from .rows import RANK, Entry, Row, Source
 from .shards import ArrayRef
 
-ClipKey = tuple[str, str]
 Rivals = list[tuple[Stamp, Entry]]
 """Outcomes of one stream of a clip of which none follows another."""
+
+KEEP_OPEN = 64
+_OFFSET, _LINE = 44, 32  # bits
+INVALID = (KeyError, TypeError, ValueError, AttributeError)
+"""What a record raises that makes no sense."""
 
 
 class Ledger:
@@ -24,95 +35,154 @@ class Ledger:
     is skipped; it affects no other.
 
     Args:
-        records: ordered.
-        senseless: lines known to be none.
+        folder: with the journals.
 
     Attributes:
         keys: by digest.
-        rows: by :attr:`.Clip.key`.
-        senseless: lines that make no sense, but for those that are known and passed over.
     """
 
-    def __init__(self, records: Iterable[tuple[Stamp, Record]], senseless: Iterable[Senseless] = ()) -> None:
-        self.keys: dict[str, FeatureKey] = {}
-        self.rows: dict[ClipKey, Row] = {}
-        self._tellings: dict[ClipKey, list[Stamp]] = {}
-        self._rivals: dict[ClipKey, dict[str, Rivals]] = {}
-        self._passed: set[tuple[object, object]] = set()
-        found = list(senseless)
-        records = list(records)
-        for takers in ({"key": self._take_key}, self._others()):  # keys first: others speak of them
-            for stamp, record in records:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: OrderedDict[int, IO[bytes]] = OrderedDict()
+        self._forget()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what the journals have got since."""
+        paths = {path.name: path for path in sorted(self._folder.glob("*.jsonl"))}
+        known = {journal.path.name: journal for journal in self._journals}
+        if any(name not in paths or paths[name].stat().st_size < known[name].end for name in known):
+            self._forget()  # which nobody does to a store; its journals only grow
+            known = {}
+        for name, path in paths.items():
+            if name not in known:
+                self._journals.append(Journal(path))
+        for number in range(len(self._journals)):
+            self._scan(number)
+
+    def close(self) -> None:
+        """Close the journals that are open."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def row(self, key: ClipKey) -> Row | None:
+        """A clip with all that is stored of it, or None."""
+        found = self._places.get(key)
+        if found is None:
+            return None
+        history = History()
+        for stamp, record in self._records(key, [found] if isinstance(found, int) else found):
+            with suppress(*INVALID):
+                self._tell(history, stamp, record)
+        return history.row
+
+    def __iter__(self) -> Iterator[ClipKey]:
+        """The clips that are spoken of, also those of which nothing is stored any more."""
+        return iter(self._places)
+
+    def senseless(self) -> list[Senseless]:
+        """Lines that make no sense, but for those that are known and passed over. Reads every line."""
+        found = []
+        for path in [journal.path for journal in self._journals]:
+            journal = Journal(path)
+            for number, _, line in journal.new():
                 try:
-                    take = takers.get(_text(record["kind"]))
-                    if take:
-                        take(stamp, record)
-                except (KeyError, TypeError, ValueError, AttributeError) as error:
-                    found.append(Senseless(stamp.journal, stamp.line, f"{type(error).__name__}: {error}"))
-        found = [line for line in dict.fromkeys(found) if (line.journal, line.line) not in self._passed]
-        self.senseless = sorted(found, key=lambda line: (line.journal, line.line))
+                    self._check(journal.record(number, line))
+                except INVALID as error:
+                    whole = (
+                        line.endswith(b"\n") or len(line) == LONGEST_LINE
+                    )  # else torn: it promised nothing
+                    if whole and (journal.path.name, number) not in self._passed:
+                        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+                        found.append(Senseless(journal.path.name, number, f"{kind}{error}"))
+        return found
 
-    def _others(self) -> dict[str, Callable[[Stamp, Record], None]]:
-        return {
-            OPENING: self._take_opening,
-            "clip": self._take_clip,
-            "drop": self._take_drop,
-            "remove": self._take_remove,
-            "pass": self._take_pass,
-        }
+    def _forget(self) -> None:
+        self.close()
+        self.keys: dict[str, FeatureKey] = {}
+        self._journals: list[Journal] = []
+        self._places: dict[ClipKey, int | list[int]] = {}
+        self._passed: set[tuple[object, object]] = set()
 
-    def _take_opening(self, stamp: Stamp, record: Record) -> None:
-        if seen_at(record) is None:
-            raise ValueError(f"{record.get('seen')!r} does not count lines of journals")
+    def _scan(self, number: int) -> None:
+        """Find what is new in a journal."""
+        journal = self._journals[number]
+        for line, offset, content in journal.new():
+            told: tuple[object, ClipKey | None] | None = clip_of(content)
+            if told is None:
+                with suppress(*INVALID):
+                    told = self._take(journal, journal.record(line, content))
+            at, key = told or (None, None)
+            journal.note_time(line, at)
+            if key is not None:
+                self._place(key, (number << _LINE | line) << _OFFSET | offset)
 
-    def _take_key(self, stamp: Stamp, record: Record) -> None:
-        key = FeatureKey(_text(record["stream"]), {**record["settings"]})
-        self.keys[_text(record["digest"])] = key
+    def _take(self, journal: Journal, record: Record) -> tuple[object, ClipKey | None]:
+        """Take in a record; its time, and the clip of which it is."""
+        kind, clip = record["kind"], None
+        if kind == OPENING:
+            journal.open_with(record)
+        elif kind == "key":
+            key = FeatureKey(_text(record["stream"]), {**record["settings"]})
+            self.keys[_text(record["digest"])] = key
+        elif kind == "pass":
+            self._passed.add((_text(record["journal"]), _number(record["line"])))
+        elif kind in ("clip", "drop", "remove"):
+            clip = _key_of(record)
+        return record.get("time"), clip
 
-    def _take_clip(self, stamp: Stamp, record: Record) -> None:
-        clip = _clip(record["clip"])
+    def _place(self, key: ClipKey, place: int) -> None:
+        found = self._places.setdefault(key, place)
+        if isinstance(found, list):
+            if place not in found:  # the last line of before comes twice
+                found.append(place)
+        elif found != place:
+            self._places[key] = [found, place]
+
+    def _records(self, key: ClipKey, places: list[int]) -> Iterator[tuple[Stamp, Record]]:
+        """A clip's records in their order, invalid ones left out."""
+        found = []
+        for place in places:
+            journal, line = self._journals[place >> _LINE + _OFFSET], place >> _OFFSET & (1 << _LINE) - 1
+            found.append((journal.stamp(line), journal, place))
+        for stamp, journal, place in sorted(found, key=lambda each: each[0].order):
+            file = self._file(place >> _LINE + _OFFSET)
+            file.seek(place & (1 << _OFFSET) - 1)
+            with suppress(*INVALID):
+                record = journal.record(stamp.line, file.readline(LONGEST_LINE))
+                if _key_of(record) == key:
+                    yield stamp, record
+
+    def _file(self, number: int) -> IO[bytes]:
+        if number not in self._open:
+            if len(self._open) >= KEEP_OPEN:
+                self._open.popitem(last=False)[1].close()
+            self._open[number] = self._journals[number].path.open("rb")
+        self._open.move_to_end(number)
+        return self._open[number]
+
+    def _tell(self, history: History, stamp: Stamp, record: Record) -> None:
+        kind = record["kind"]
+        if kind == "clip":
+            history.tell(stamp, *self._told(record))
+        elif kind == "drop":
+            history.drop(stamp, _streams(record))
+        elif kind == "remove":
+            history.remove(stamp)
+
+    def _told(self, record: Record) -> tuple[Clip, Source | None, dict[str, Entry]]:
+        """What a record tells of a clip; it counts as a whole or not at all."""
         source = _source(record["source"]) if record["source"] else None
         entries = {_text(stream): self._entry(entry) for stream, entry in record["streams"].items()}
-        # From here on nothing fails: a record counts as a whole or not at all.
-        row = self.rows.setdefault(clip.key, Row(clip))
-        rivals = self._rivals.setdefault(clip.key, {})
-        row.clip = clip
-        if row.source and source and row.source.sha256 != source.sha256:
-            row.entries.clear()  # the file is another one now
-            rivals.clear()
-        row.source = source or row.source
-        self._tellings[clip.key] = [*_not_followed(stamp, self._tellings.get(clip.key, [])), stamp]
-        for stream, entry in entries.items():
-            self._settle(row, stream, [*_unseen(stamp, rivals.get(stream, [])), (stamp, entry)])
+        return _clip(record["clip"]), source, entries
 
-    def _take_drop(self, stamp: Stamp, record: Record) -> None:
-        key = _text(record["split"]), _text(record["id"])
-        streams = [_text(stream) for stream in record["streams"]]
-        if key in self.rows:
-            for stream in streams:
-                self._settle(self.rows[key], stream, _unseen(stamp, self._rivals[key].get(stream, [])))
-
-    def _take_remove(self, stamp: Stamp, record: Record) -> None:
-        key = _text(record["split"]), _text(record["id"])
-        if key not in self.rows:
-            return
-        self._tellings[key] = _not_followed(stamp, self._tellings[key])
-        if not self._tellings[key]:
-            del self.rows[key], self._tellings[key], self._rivals[key]
-            return
-        for stream, rivals in list(self._rivals[key].items()):
-            self._settle(self.rows[key], stream, _unseen(stamp, rivals))
-
-    def _take_pass(self, stamp: Stamp, record: Record) -> None:
-        self._passed.add((_text(record["journal"]), _number(record["line"])))
-
-    def _settle(self, row: Row, stream: str, rivals: Rivals) -> None:
-        self._rivals[row.clip.key][stream] = rivals
-        if rivals:
-            # the last of the best
-            row.entries[stream] = min(reversed(rivals), key=lambda rival: RANK[rival[1].status])[1]
-        else:
-            row.entries.pop(stream, None)
+    def _check(self, record: Record) -> None:
+        kind = _text(record["kind"])
+        if kind == "clip":
+            self._told(record)
+        elif kind == "drop":
+            _streams(record)
+        self._take(Journal(Path()), record)
 
     def _entry(self, entry: Any) -> Entry:
         if entry["status"] not in RANK:
@@ -126,12 +196,64 @@ class Ledger:
         )
 
 
-def _not_followed(stamp: Stamp, others: Iterable[Stamp]) -> list[Stamp]:
-    return [other for other in others if not stamp.follows(other)]
+class History:
+    """What becomes of one clip, told record by record in their order.
+
+    Attributes:
+        row: what is stored of it now; None if nothing is.
+    """
+
+    def __init__(self) -> None:
+        self.row: Row | None = None
+        self._tellings: list[Stamp] = []
+        self._rivals: dict[str, Rivals] = {}
+
+    def tell(self, stamp: Stamp, clip: Clip, source: Source | None, entries: dict[str, Entry]) -> None:
+        """Take in a clip's outcomes."""
+        row = self.row = self.row or Row(clip)
+        row.clip = clip
+        if row.source and source and row.source.sha256 != source.sha256:
+            row.entries.clear()  # the file is another one now
+            self._rivals.clear()
+        row.source = source or row.source
+        self._tellings = [*(other for other in self._tellings if not stamp.follows(other)), stamp]
+        for stream, entry in entries.items():
+            self._settle(row, stream, [*_unseen(stamp, self._rivals.get(stream, [])), (stamp, entry)])
+
+    def drop(self, stamp: Stamp, streams: Iterable[str]) -> None:
+        """Forget streams, as far as their writer was known."""
+        if self.row:
+            for stream in streams:
+                self._settle(self.row, stream, _unseen(stamp, self._rivals.get(stream, [])))
+
+    def remove(self, stamp: Stamp) -> None:
+        """Forget the clip, as far as its writers were known."""
+        self._tellings = [other for other in self._tellings if not stamp.follows(other)]
+        if self._tellings:
+            self.drop(stamp, list(self._rivals))
+        else:
+            self.row, self._rivals = None, {}
+
+    def _settle(self, row: Row, stream: str, rivals: Rivals) -> None:
+        self._rivals[stream] = rivals
+        if rivals:
+            # the last of the best
+            row.entries[stream] = min(reversed(rivals), key=lambda rival: RANK[rival[1].status])[1]
+        else:
+            row.entries.pop(stream, None)
 
 
 def _unseen(stamp: Stamp, rivals: Rivals) -> Rivals:
     return [(other, entry) for other, entry in rivals if not stamp.follows(other)]
+
+
+def _key_of(record: Record) -> ClipKey:
+    told = record["clip"] if record["kind"] == "clip" else record
+    return _text(told["split"]), _text(told["id"])
+
+
+def _streams(record: Record) -> list[str]:
+    return [_text(stream) for stream in record["streams"]]
 
 
 def _clip(told: Any) -> Clip:

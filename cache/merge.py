@@ -9,16 +9,16 @@ from __future__ import annotations
 import errno
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .clips import Clip
+from .clips import Clip, ClipKey
 from .durable import copy, discard, put, temporary
 from .errors import MixedKeysError, StoreError
 from .keys import FeatureKey
-from .rows import RANK, Entry, Row
+from .rows import RANK, Row
 from .shards import ShardReader, cannot_write
 from .store import FeatureStore
 from .writer import Outcome, StoreWriter
@@ -26,19 +26,26 @@ from .writer import Outcome, StoreWriter
 WORTH_COPYING = 0.5
 """Of a shard's bytes; where less is wanted, those arrays are written anew instead."""
 
-Wanted = Sequence[tuple[Row, Sequence[str]]]
-"""Rows of the source, their clips as the target will have them, with the streams wanted of them."""
+AT_ONCE = 10_000
+"""Clips without arrays, whose records are written in one go."""
+
+Wanted = Sequence[tuple[ClipKey, Sequence[str]]]
+"""Clips, with the streams wanted of them. Rows are read when they are needed, as there may be a million."""
 
 
-def contradictions(stores: Iterable[FeatureStore]) -> Iterator[str]:
+def contradictions(stores: Sequence[FeatureStore]) -> Iterator[str]:
     """What keeps stores from being one: a line for each thing that two of them tell differently of a clip."""
-    told: dict[tuple[object, ...], tuple[FeatureStore, object]] = {}
-    for store in stores:
-        for row in store.rows:
+    for number, store in enumerate(stores):
+        for row in store:
+            told: dict[str, tuple[FeatureStore, object]] = {}
+            for earlier in stores[:number]:
+                other = earlier.row(row.clip)
+                for what, value in _tellings(other) if other else ():
+                    told.setdefault(what, (earlier, value))
             for what, value in _tellings(row):
-                first, other = told.setdefault((row.clip.key, what), (store, value))
-                if other != value:
-                    yield f"{row.clip}, {what}: {_difference(other, value)} ({first.path} / {store.path})"
+                first, before = told.get(what, (store, value))
+                if before != value:
+                    yield f"{row.clip}, {what}: {_difference(before, value)} ({first.path} / {store.path})"
 
 
 def mixtures(store: FeatureStore) -> Iterator[str]:
@@ -67,6 +74,7 @@ class Merge:
         target: added to.
 
     Attributes:
+        found: how many clips the source has.
         clips: how many clips the target gets, or gets something of.
         nbytes: of the shards in which that is.
         damaged: what could not be taken.
@@ -74,9 +82,10 @@ class Merge:
 
     def __init__(self, source: FeatureStore, target: FeatureStore) -> None:
         self._source, self._target = source, target
-        self._bare: list[tuple[Row, dict[str, Entry]]] = []
-        self._shards: dict[str, list[tuple[Row, list[str]]]] = defaultdict(list)
-        self.clips = sum(map(self._consider, source.rows))
+        self._bare: list[tuple[ClipKey, list[str]]] = []
+        self._shards: dict[str, list[tuple[ClipKey, list[str]]]] = defaultdict(list)
+        considered = [self._consider(row) for row in source]
+        self.found, self.clips = len(considered), sum(considered)
         self._sizes = {shard: _size(source, shard) for shard in self._shards}
         self.nbytes = sum(self._sizes.values())
         self.damaged: list[Damage] = []
@@ -89,32 +98,44 @@ class Merge:
         """
         self._need_room()
         with self._target.writer() as writer:
-            for row, entries in self._bare:
-                writer.adopt(row.clip, row.source, entries)
+            for number, (row, streams) in enumerate(self._rows(self._bare), start=1):
+                writer.adopt(row.clip, row.source, {stream: row.entries[stream] for stream in streams})
+                if number % AT_ONCE == 0:
+                    writer.flush()
             for shard, wanted in self._shards.items():
                 self._take(writer, shard, wanted)
                 yield self._sizes[shard]
 
     def _consider(self, theirs: Row) -> bool:
         """Note what the target lacks of a row; whether that is anything."""
-        ours = self._target.row(theirs.clip) or Row(theirs.clip)
-        row = Row(_united(ours.clip, theirs.clip), ours.source or theirs.source, theirs.entries)
+        row, ours = self._united(theirs)
         lacking = [
             stream
             for stream, entry in theirs.entries.items()
             if stream not in ours.entries or RANK[entry.status] < RANK[ours.entries[stream].status]
         ]
-        bare = {stream: row.entries[stream] for stream in lacking if not row.entries[stream].arrays}
+        bare = [stream for stream in lacking if not row.entries[stream].arrays]
         new = self._target.row(theirs.clip) is None or (row.clip, row.source) != (ours.clip, ours.source)
         if bare or new:
-            self._bare.append((row, bare))
+            self._bare.append((theirs.clip.key, bare))
         shards: dict[str, list[str]] = defaultdict(list)
         for stream in lacking:
             for ref in list(row.entries[stream].arrays.values())[:1]:  # one outcome's arrays lie together
                 shards[ref.shard].append(stream)
         for shard, streams in shards.items():
-            self._shards[shard].append((row, streams))
+            self._shards[shard].append((theirs.clip.key, streams))
         return bool(lacking) or new
+
+    def _united(self, theirs: Row) -> tuple[Row, Row]:
+        """A row of the source, its clip as the target will have it; and that of the target."""
+        ours = self._target.row(theirs.clip) or Row(theirs.clip)
+        return Row(_united(ours.clip, theirs.clip), ours.source or theirs.source, theirs.entries), ours
+
+    def _rows(self, wanted: Wanted) -> Iterator[tuple[Row, Sequence[str]]]:
+        for (split, name), streams in wanted:
+            theirs = self._source.row(Clip(name, split))
+            if theirs:
+                yield self._united(theirs)[0], streams
 
     def _need_room(self) -> None:
         needed = sum(size for shard, size in self._sizes.items() if not self._place(shard).exists())
@@ -127,7 +148,7 @@ class Merge:
 
     def _take(self, writer: StoreWriter, shard: str, wanted: Wanted) -> None:
         whole = self._copied(shard, wanted)
-        for row, streams in wanted:
+        for row, streams in self._rows(wanted):
             good = {stream: row.entries[stream] for stream in streams if (row.clip, stream) in whole}
             if good:
                 writer.adopt(row.clip, row.source, good)
@@ -170,7 +191,9 @@ class Merge:
 
     def _worth_copying(self, shard: str, wanted: Wanted) -> bool:
         try:
-            used = sum(self._source.nbytes(row, stream) for row, streams in wanted for stream in streams)
+            used = sum(
+                self._source.nbytes(row, stream) for row, streams in self._rows(wanted) for stream in streams
+            )
         except StoreError:
             return False
         return used >= WORTH_COPYING * self._sizes[shard]
@@ -179,7 +202,7 @@ class Merge:
         """Which of ``wanted`` are as they were written, in a file among the target's shards."""
         found = set()
         with closing(ShardReader(self._target.path / "shards")) as reader:
-            for row, streams in wanted:
+            for row, streams in self._rows(wanted):
                 for stream in streams:
                     try:
                         for ref in row.entries[stream].arrays.values():

@@ -7,4 +7,4 @@ import re
 
 def natural(text: str) -> list[str | int]:
     """A sorting key that counts the numbers in ``text`` as numbers: ``actor2`` before ``actor10``."""
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", text))]
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d{1,18})", text))]

@@ -14,7 +14,7 @@ RANK = {"ok": 0, "absent": 1, "failed": 2}
 """The statuses of an outcome, the most useful first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """The file of a clip: its checksum, and its size and time to detect changes cheaply."""
 
@@ -23,7 +23,7 @@ class Source:
     mtime_ns: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """The outcome of one stream for one clip.
 

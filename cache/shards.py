@@ -26,7 +26,7 @@ from .errors import StoreError
 BLOCK_BYTES = 8 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ArrayRef:
     """Where one clip's array lies: rows ``start:stop`` of a shard's data set, and its XXH3 checksum.
 

@@ -13,15 +13,17 @@ Every stored array has time (or another running index) as its first axis.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from . import durable, journal
+from . import durable
 from .clips import Clip
 from .errors import MixedKeysError, StoreError
+from .journal import Senseless
 from .keys import FeatureKey
 from .ledger import Ledger
 from .order import natural
@@ -45,9 +47,7 @@ class FeatureStore:
     Raises:
         StoreError: there is no store, or one of another version.
 
-    Attributes:
-        keys: the keys of all streams, by digest.
-        senseless: invalid lines of the journals; what they recorded is not in the store.
+    Iterating gives each clip's row, read when its turn comes, in the order in which clips were first stored.
 
     Example:
         >>> store = FeatureStore("features")                          # doctest: +SKIP
@@ -59,7 +59,9 @@ class FeatureStore:
         self.path = Path(path)
         self._check_format(create)
         self._reader = ShardReader(self.path / "shards")
-        self.refresh()
+        self._ledger = Ledger(self.path / "journal")
+        self._rows: list[Row] | None = None
+        self._counts: Mapping[str, Mapping[str, int]] | None = None
 
     def __enter__(self) -> FeatureStore:
         return self
@@ -70,22 +72,55 @@ class FeatureStore:
         self.close()
 
     def close(self) -> None:
-        """Close the shards that are open."""
+        """Close the files that are open."""
         self._reader.close()
+        self._ledger.close()
+
+    def __iter__(self) -> Iterator[Row]:
+        yield from filter(None, map(self._ledger.row, self._ledger))
+
+    @property
+    def count(self) -> int:
+        """How many clips there are."""
+        return sum(1 for _ in self)
 
     @property
     def rows(self) -> list[Row]:
-        """All clips, ordered by split and id, numbers in ids counted as numbers."""
-        return sorted(self._rows.values(), key=lambda row: [natural(part) for part in row.clip.key])
+        """All clips, ordered by split and id, numbers in ids counted as numbers; all are kept in memory."""
+        if self._rows is None:
+            self._rows = sorted(self, key=lambda row: [natural(part) for part in row.clip.key])
+        return list(self._rows)
 
     def row(self, clip: Clip) -> Row | None:
         """What is stored of ``clip``, or None."""
-        return self._rows.get(clip.key)
+        return self._ledger.row(clip.key)
+
+    @property
+    def keys(self) -> Mapping[str, FeatureKey]:
+        """The keys of all streams, by digest."""
+        return self._ledger.keys
 
     @property
     def streams(self) -> list[str]:
         """Names of all streams that some clip has."""
-        return sorted({name for row in self._rows.values() for name in row.entries})
+        return sorted(self.counts())
+
+    @property
+    def senseless(self) -> list[Senseless]:
+        """Invalid lines of the journals; what they recorded is not in the store. Reads every line."""
+        return self._ledger.senseless()
+
+    def counts(self, rows: Iterable[Row] | None = None) -> Mapping[str, Mapping[str, int]]:
+        """Stream → digest of a key → how many of ``rows`` (default: of all clips) have it with that key."""
+        if rows is None:
+            if self._counts is None:
+                self._counts = self.counts(self)
+            return self._counts
+        counts: dict[str, dict[str, int]] = defaultdict(Counter)
+        for row in rows:
+            for stream, entry in row.entries.items():
+                counts[stream][entry.key.digest] += 1
+        return counts
 
     def key(self, stream: str, rows: Iterable[Row] | None = None) -> FeatureKey:
         """The one key with which ``stream`` was extracted for ``rows`` (default: all clips).
@@ -94,11 +129,7 @@ class FeatureStore:
             StoreError: no clip has the stream.
             MixedKeysError: clips were extracted with different settings.
         """
-        counts: dict[str, int] = {}
-        for row in self._rows.values() if rows is None else rows:
-            if stream in row.entries:
-                digest = row.entries[stream].key.digest
-                counts[digest] = counts.get(digest, 0) + 1
+        counts = self.counts(rows).get(stream, {})
         if not counts:
             have = ", ".join(self.streams) or "nothing"
             raise StoreError(f"{self.path} holds no {stream!r}; it holds {have}")
@@ -143,9 +174,9 @@ class FeatureStore:
         return StoreWriter(self.path, **limits)
 
     def refresh(self) -> None:
-        """Read the journals again."""
-        ledger = Ledger(*journal.read_all(self.path / "journal"))
-        self.keys, self._rows, self.senseless = ledger.keys, ledger.rows, ledger.senseless
+        """Take in what the journals have got since."""
+        self._ledger.refresh()
+        self._rows, self._counts = None, None
 
     def _check_format(self, create: bool) -> None:
         if self.path.exists() and not self.path.is_dir():

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -93,7 +93,7 @@ class StoreWriter:
                 "status": entry.status,
                 "reason": entry.reason,
                 "info": dict(entry.info),
-                "arrays": {name: list(vars(ref).values()) for name, ref in entry.arrays.items()},
+                "arrays": {name: list(astuple(ref)) for name, ref in entry.arrays.items()},
             }
         self._record(
             kind="clip", clip=asdict(clip), source=asdict(source) if source else None, streams=streams

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
 import h5py
 
 from ..cache.keys import FeatureKey
+from ..cache.order import natural
 from ..cache.rows import Entry, Row
 from ..cache.shards import READING, own_dataset
 from ..cache.store import FeatureStore
@@ -23,20 +24,81 @@ Record = dict[str, Any]
 
 def store_status(store: FeatureStore) -> Record:
     """Counts of clips, labels, frames with faces, streams and failures, as JSON values."""
-    splits: dict[str, list[Row]] = defaultdict(list)
-    for row in store.rows:
-        splits[row.clip.split].append(row)
+    splits: dict[str, SplitCounts] = defaultdict(SplitCounts)
+    streams: dict[tuple[str, str], StreamCounts] = {}
+    failures = []
+    for row in store:
+        splits[row.clip.split].take(row)
+        for name, entry in row.entries.items():
+            streams.setdefault((name, entry.key.digest), StreamCounts(entry.key)).take(entry)
+        failures += [(row.clip, stream, reason) for stream, reason in row.failures.items()]
+    sizes = _row_bytes(store, streams.values())
     return {
         "store": str(store.path),
-        "clips": len(store.rows),
-        "splits": {name: _split(rows) for name, rows in splits.items()},
-        "streams": _streams(store),
+        "clips": sum(split.clips for split in splits.values()),
+        "splits": {name: splits[name].record() for name in sorted(splits, key=natural)},
+        "streams": [stream.record(sizes) for _, stream in sorted(streams.items())],
         "failures": [
-            {"split": row.clip.split, "clip": row.clip.id, "stream": stream, "reason": reason}
-            for row in store.rows
-            for stream, reason in row.failures.items()
+            {"split": clip.split, "clip": clip.id, "stream": stream, "reason": reason}
+            for clip, stream, reason in sorted(failures, key=lambda each: [*map(natural, each[0].key)])
         ],
     }
+
+
+class SplitCounts:
+    """What is counted of the clips of a split."""
+
+    def __init__(self) -> None:
+        self.clips = self.unlabelled = self.frames = self.with_face = self.without_any = 0
+        self.labels: Counter[str] = Counter()
+
+    def take(self, row: Row) -> None:
+        """Count a clip."""
+        self.clips += 1
+        self.unlabelled += not row.clip.label
+        if row.clip.label:
+            self.labels[row.clip.label] += 1
+        if row.has("faces"):
+            info = row.entries["faces"].info
+            self.frames += info.get("frames", 0)
+            self.with_face += info.get("faces", 0)
+            self.without_any += not row.has_face
+
+    def record(self) -> Record:
+        """The counts, as JSON values."""
+        return {
+            "clips": self.clips,
+            "labels": dict(sorted(self.labels.items())),
+            "unlabelled": self.unlabelled,
+            "frames": self.frames,
+            "frames_with_face": self.with_face,
+            "clips_without_face": self.without_any,
+        }
+
+
+class StreamCounts:
+    """What is counted of a stream with one key: clips of each status, and rows of their arrays."""
+
+    def __init__(self, key: FeatureKey) -> None:
+        self.key = key
+        self.statuses: Counter[str] = Counter()
+        self.rows: Counter[tuple[str, str]] = Counter()
+
+    def take(self, entry: Entry) -> None:
+        """Count a clip's outcome."""
+        self.statuses[entry.status] += 1
+        for ref in entry.arrays.values():
+            self.rows[ref.shard, ref.dataset] += ref.stop - ref.start
+
+    def record(self, sizes: Mapping[tuple[str, str], int]) -> Record:
+        """The counts, as JSON values; ``sizes`` are the bytes of a row of each data set."""
+        return {
+            "stream": self.key.stream,
+            "key": self.key.digest,
+            **{status: self.statuses[status] for status in STATUSES},
+            "bytes": sum(rows * sizes.get(place, 0) for place, rows in self.rows.items()),
+            **_import(self.key),
+        }
 
 
 def status_text(found: Record) -> str:
@@ -53,49 +115,17 @@ def status_text(found: Record) -> str:
     return "\n\n".join(parts)
 
 
-def _split(rows: Sequence[Row]) -> Record:
-    faces = [row.entries["faces"].info for row in rows if row.has("faces")]
-    return {
-        "clips": len(rows),
-        "labels": dict(sorted(Counter(row.clip.label for row in rows if row.clip.label).items())),
-        "unlabelled": sum(not row.clip.label for row in rows),
-        "frames": sum(info.get("frames", 0) for info in faces),
-        "frames_with_face": sum(info.get("faces", 0) for info in faces),
-        "clips_without_face": sum(row.has("faces") and not row.has_face for row in rows),
-    }
-
-
-def _streams(store: FeatureStore) -> list[Record]:
-    """For each stream and key: clips of each status, and bytes of their arrays."""
-    groups: dict[tuple[str, str], list[Entry]] = defaultdict(list)
-    for row in store.rows:
-        for stream, entry in row.entries.items():
-            groups[stream, entry.key.digest].append(entry)
-    sizes = _row_bytes(store)
-    return [
-        {
-            "stream": stream,
-            "key": digest,
-            **{status: sum(entry.status == status for entry in entries) for status in STATUSES},
-            "bytes": sum(_bytes(entry, sizes) for entry in entries),
-            **_import(entries[0].key),
-        }
-        for (stream, digest), entries in sorted(groups.items())
-    ]
-
-
 def _import(key: FeatureKey) -> Record:
     """What is known of features that were made elsewhere."""
     known = {name: key.settings.get(name) for name in ("dimensions", "fps", "note")}
     return {"imported": known} if key.settings.get("imported") else {}
 
 
-def _row_bytes(store: FeatureStore) -> dict[tuple[str, str], int]:
+def _row_bytes(store: FeatureStore, streams: Iterable[StreamCounts]) -> dict[tuple[str, str], int]:
     """Bytes of one row of each (shard, data set) in use; those that cannot be opened are left out."""
     used: dict[str, set[str]] = defaultdict(set)
-    for entry in (entry for row in store.rows for entry in row.entries.values()):
-        for ref in entry.arrays.values():
-            used[ref.shard].add(ref.dataset)
+    for shard, dataset in (place for stream in streams for place in stream.rows):
+        used[shard].add(dataset)
     sizes = {}
     for shard, names in used.items():
         try:
@@ -106,12 +136,6 @@ def _row_bytes(store: FeatureStore) -> dict[tuple[str, str], int]:
         except READING:  # `verify` tells of these
             continue
     return sizes
-
-
-def _bytes(entry: Entry, sizes: Mapping[tuple[str, str], int]) -> int:
-    return sum(
-        (ref.stop - ref.start) * sizes.get((ref.shard, ref.dataset), 0) for ref in entry.arrays.values()
-    )
 
 
 def _split_table(splits: Record) -> str:

@@ -406,7 +406,7 @@ def find(
         FusionError: no such feature, or the store cannot give it; the text says what would.
     """
     name, _, wanted = text.partition(":")
-    counts = Counter(stream for row in store.rows for stream in row.entries if row.has(stream))
+    counts = Counter(stream for row in store for stream in row.entries if row.has(stream))
     if name == AUTO:
         best = among or [each for each in BEST[modality] if not (parts and RECIPES[each].places is middle)]
         held = [each for each in best if _held(RECIPES[each], counts)]

@@ -20,7 +20,7 @@ from .store_import import import_
 if TYPE_CHECKING:
     from ...cache.checks import Findings
     from ...cache.clips import Clip
-    from ...cache.merge import Merge
+    from ...cache.merge import Damage, Merge
     from ...cache.store import FeatureStore
 
 DEFAULT = Path("features")
@@ -74,7 +74,7 @@ def verify(path: Path, repair: bool) -> int:
         click.echo(f"{line}", err=True)
     for shard in found.unused:
         click.echo(f"{shard}: mentioned in no journal; a process was killed before it was", err=True)
-    show_result(_verified(store, found, repair), lambda _: _verdict(path, len(store.rows), found, repair))
+    show_result(_verified(store, found, repair), lambda _: _verdict(path, store.count, found, repair))
     return 1 if found else 0
 
 
@@ -92,7 +92,7 @@ def _verdict(path: Path, clips: int, found: Findings, repaired: bool) -> str:
 def _verified(store: FeatureStore, found: Findings, repaired: bool) -> dict[str, Any]:
     return {
         "store": str(store.path),
-        "clips": len(store.rows),
+        "clips": store.count,
         "whole": not found,
         "damaged": [
             {"split": row.clip.split, "clip": row.clip.id, "stream": stream, "problem": problem}
@@ -211,12 +211,11 @@ def merge(out: Path, stores: tuple[Path, ...]) -> int:
     damaged = []
     for source in sources:
         work = Merge(source, target)
-        click.echo(f"{source.path}: {len(source.rows)} clips, {work.clips} of them with something new")
+        click.echo(f"{source.path}: {work.found} clips, {work.clips} of them with something new")
         _run(work)
         damaged += work.damaged
         target.refresh()
-    held = {(row.clip.key, stream) for row in target.rows for stream in row.entries if row.has(stream)}
-    lost = [damage for damage in damaged if (damage.clip.key, damage.stream) not in held]
+    lost = [damage for damage in damaged if not _has(target, damage)]
     for damage in lost:
         click.echo(f"left out: {damage.clip}, {damage.stream}: {damage.reason}", err=True)
     senseless = [(source.path, line) for source in sources for line in source.senseless]
@@ -225,8 +224,13 @@ def merge(out: Path, stores: tuple[Path, ...]) -> int:
     for text in mixtures(target):
         click.echo(f"note: {text}", err=True)
     left_out = f"; {len(lost)} damaged streams left out" if lost else ""
-    click.echo(f"{out}: {len(target.rows)} clips{left_out}; next: avemo store status {out}")
+    click.echo(f"{out}: {target.count} clips{left_out}; next: avemo store status {out}")
     return 1 if lost or senseless else 0
+
+
+def _has(target: FeatureStore, damage: Damage) -> bool:
+    row = target.row(damage.clip)
+    return row is not None and row.has(damage.stream)
 
 
 def _refuse(problems: Sequence[str]) -> None:
