@@ -83,7 +83,7 @@ class Bench:
         import torch
 
         from avemo.extract.backbones import get
-        from avemo.extract.precision import DTYPES, prepare
+        from avemo.extract.precision import dtype_of, prepare
 
         def ready(precision: Any) -> Any:
             torch.manual_seed(0)
@@ -94,7 +94,7 @@ class Bench:
         for name in ("bf16", "fp32", "tf32"):
             precision = "bf16" if name == "bf16" else "fp32"
             module = ready(precision)
-            dtype = DTYPES[precision]  # type: ignore[index]
+            dtype = dtype_of(precision)  # type: ignore[index]
             torch.backends.cudnn.allow_tf32 = name == "tf32"
             torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
             self.bare[name] = {}

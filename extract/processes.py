@@ -35,20 +35,29 @@ class Processes(Generic[T]):
         function: the work. The function, its arguments, and what it returns or raises must be picklable.
         count: tasks side by side.
         environment: variables that the children get beside this process's own.
+        prepare: called by each child as it starts; what it raises, the child's first task raises.
     """
 
     def __init__(
-        self, function: Callable[..., T], count: int, environment: Mapping[str, str] | None = None
+        self,
+        function: Callable[..., T],
+        count: int,
+        environment: Mapping[str, str] | None = None,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         # Imported here, as it takes a while, and not by several threads at once, which joblib does not bear.
         from joblib.externals.loky.backend import get_context
 
         context = get_context("loky")  # fresh interpreters that do not run the user's script again
-        self._children = [_Child(context, function, environment or {}) for _ in range(count)]
+        self._children = [_Child(context, function, environment or {}, prepare) for _ in range(count)]
         self._idle: SimpleQueue[_Child] = SimpleQueue()
         for child in self._children:
             self._idle.put(child)
         self._threads = ThreadPoolExecutor(count)  # one a child, to wait for it
+
+    def start(self) -> list[Future[None]]:
+        """Start all children at once, before there is a task; each future ends when one is prepared."""
+        return [self._threads.submit(self._start) for _ in self._children]
 
     def submit(self, *arguments: Any, listener: Listener | None = None) -> Future[T]:
         """Call the function in a child.
@@ -70,6 +79,13 @@ class Processes(Generic[T]):
             child.close()
         self._threads.shutdown()
 
+    def _start(self) -> None:
+        child = self._idle.get()
+        try:
+            child.start()
+        finally:
+            self._idle.put(child)
+
     def _call(self, arguments: tuple[Any, ...], listener: Listener | None) -> T:
         child = self._idle.get()
         try:
@@ -83,8 +99,13 @@ class _Child:
     """One process, started at its first task and again after each that ended or spoilt it."""
 
     def __init__(
-        self, context: BaseContext, function: Callable[..., Any], environment: Mapping[str, str]
+        self,
+        context: BaseContext,
+        function: Callable[..., Any],
+        environment: Mapping[str, str],
+        prepare: Callable[[], object] | None,
     ) -> None:
+        self._prepare = prepare
         self._context, self._function, self._environment = context, function, dict(environment)
         self._process: BaseProcess | None = None
         self._pipe: Connection
@@ -92,7 +113,7 @@ class _Child:
         self._closed = False
 
     def call(self, arguments: tuple[Any, ...], listener: Listener | None) -> Any:
-        self._start()
+        self.start()
         try:
             self._pipe.send((arguments, listener is not None))
             while True:
@@ -115,7 +136,7 @@ class _Child:
         self._closed = True
         self._stop()
 
-    def _start(self) -> None:
+    def start(self) -> None:
         with self._lock:
             if self._closed:
                 raise ProcessDied
@@ -123,12 +144,15 @@ class _Child:
                 return
             self._pipe, theirs = self._context.Pipe()
             self._process = self._context.Process(  # type: ignore[attr-defined]
-                target=_serve, args=(theirs, self._function), daemon=True, env=self._environment
+                target=_serve,
+                args=(theirs, self._function, self._prepare),
+                daemon=True,
+                env=self._environment,
             )
             self._process.start()
             theirs.close()  # so that the pipe ends when the child does
         try:
-            self._pipe.recv()
+            failure = self._pipe.recv()
         except (EOFError, ConnectionError) as error:
             process = self._process
             if process is not None:
@@ -140,6 +164,9 @@ class _Child:
                 f"a process for the work ended as it started (exit code {process and process.exitcode}): "
                 "free memory or use fewer --workers, then run the same command again"
             ) from error
+        if failure is not None:
+            self._stop()
+            raise failure
 
     def _stop(self) -> None:
         with self._lock:
@@ -152,10 +179,19 @@ class _Child:
             self._process = None
 
 
-def _serve(pipe: Connection, function: Callable[..., Any]) -> None:
+def _failure_of(prepare: Callable[[], object] | None) -> Exception | None:
+    try:
+        if prepare is not None:
+            prepare()
+    except Exception as error:
+        return error
+    return None
+
+
+def _serve(pipe: Connection, function: Callable[..., Any], prepare: Callable[[], object] | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the main process ends this one
     with suppress(EOFError, ConnectionError):  # the main process is gone
-        pipe.send("ready")
+        pipe.send(_failure_of(prepare))
         while True:
             arguments, told = pipe.recv()
             if told:

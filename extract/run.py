@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import closing
+from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
+from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 
 from ..cache.clips import Clip
@@ -14,7 +15,7 @@ from ..cache.keys import FeatureKey
 from ..cache.rows import Row, Source
 from ..cache.store import FeatureStore
 from ..cache.writer import StoreWriter
-from .clip import ClipJob, ClipResult, OnProgress, extract_clip, failed, read_source
+from .clip import ClipJob, ClipResult, OnProgress, extract_clip, failed, read_source, ready
 from .devices import torch_device
 from .errors import DeviceError, ExtractError
 from .plan import Plan
@@ -44,6 +45,7 @@ class Extraction:
         workers: processes side by side; 0 for one a core (on a GPU at most four).
         in_process: work in this process, one clip after another. A clip that crashes its decoder then takes
             this process down, so it is for debugging and for clips that one made oneself.
+        processes: of :func:`start_processes`, for as many clips; without, they start when they are needed.
         rename: keep what is stored of a file under another id or split, under the one that it has now.
         replace: let other files with other labels take the place of stored clips of the same id.
 
@@ -72,6 +74,7 @@ class Extraction:
         rename: bool = False,
         replace: bool = False,
         in_process: bool = False,
+        processes: Processes[ClipResult] | None = None,
     ) -> None:
         self.plan = plan
         self.on_progress: OnProgress | None = None
@@ -79,6 +82,7 @@ class Extraction:
         self._store = store
         self.watch = Stopwatch()
         self._in_process = in_process
+        self._started = processes
         self._device_errors = 0
         self.jobs: list[ClipJob] = []
         self.renewed: list[Clip] = []
@@ -95,9 +99,8 @@ class Extraction:
         if not replace:
             self._refuse_others()
         self.jobs.sort(key=lambda job: _size(job.clip.path), reverse=True)  # no long clip at the very end
-        workers = 1 if in_process else workers or _default_workers(plan)
-        self.workers = max(1, min(workers, len(self.jobs)))
-        self.threads = max(1, usable_cores() // self.workers)
+        self.workers = 1 if in_process else _worker_count(plan, workers, len(self.jobs))
+        self.threads = _threads(self.workers)
 
     @property
     def idle(self) -> bool:
@@ -198,7 +201,7 @@ class Extraction:
         """Work through the jobs; those whose process or device failed become ``unlucky``."""
         waiting = deque(self.jobs)
         flying: dict[Future[ClipResult], ClipJob] = {}
-        with self._processes(self.workers) as processes:
+        with nullcontext(self._started) if self._started else self._processes(self.workers) as processes:
             while waiting or flying:
                 while waiting and len(flying) <= self.workers:  # results must not pile up in memory
                     job = waiting.popleft()
@@ -245,9 +248,7 @@ class Extraction:
         return processes.submit(self.plan, job, spool, self.threads, listener=listener)
 
     def _processes(self, count: int) -> closing[Processes[ClipResult]]:
-        libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        environment = {**dict.fromkeys(libraries, str(self.threads)), **KEEP_MEMORY}
-        return closing(Processes(extract_clip, count, environment))
+        return closing(_processes(self.plan, count, self.threads))
 
     def _store_result(self, writer: StoreWriter, result: ClipResult) -> None:
         if FACES in result.streams and result.warnings:
@@ -261,6 +262,28 @@ class Extraction:
             writer.flush()
         for file in files:
             file.unlink(missing_ok=True)
+
+
+def start_processes(plan: Plan, workers: int, clips: int) -> Processes[ClipResult]:
+    """The processes for a run over so many clips, of which one is ready and the others are about to be.
+
+    Raises:
+        ExtractError: a network, its weights or the detector cannot be used.
+    """
+    count = _worker_count(plan, workers, clips)
+    processes = _processes(plan, count, _threads(count))
+    try:
+        next(as_completed(processes.start())).result()
+    except BaseException:
+        processes.close()
+        raise
+    return processes
+
+
+def _processes(plan: Plan, count: int, threads: int) -> Processes[ClipResult]:
+    libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    environment = {**dict.fromkeys(libraries, str(threads)), **KEEP_MEMORY}
+    return Processes(extract_clip, count, environment, partial(ready, plan))
 
 
 def _done(row: Row, stream: str, key: FeatureKey) -> bool:
@@ -295,6 +318,15 @@ def _size(path: str) -> int:
 def usable_cores() -> int:
     """Of the processor, by this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _worker_count(plan: Plan, workers: int, jobs: int) -> int:
+    return max(1, min(workers or _default_workers(plan), jobs))
+
+
+def _threads(workers: int) -> int:
+    """Of each process."""
+    return max(1, usable_cores() // workers)
 
 
 def _default_workers(plan: Plan) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -186,15 +186,20 @@ def _filled(
     """The store with what :func:`into_store` puts into it, and what that returns."""
     from ..cache.store import FeatureStore
     from ..extract.marker_run import MarkerRun
-    from ..extract.run import Extraction
+    from ..extract.run import Extraction, start_processes
     from ..extract.streams.registry import keys_of
 
-    if not (path / "store.json").exists():
-        plan = _with_detector(plan, None, reporter)
-        keys_of(plan)  # what cannot be used is told before there is a store
-    with FeatureStore(path, create=True) as store:
+    with ExitStack() as opened:
+        processes = None
+        if not (path / "store.json").exists():  # what cannot be used is told before there is a store
+            plan = _with_detector(plan, None, reporter)
+            keys_of(plan)
+            processes = opened.enter_context(closing(start_processes(plan, workers, len(found.clips))))
+        store = opened.enter_context(FeatureStore(path, create=True))
         plan = _with_detector(plan, store, reporter)
-        run = Extraction(found.clips, plan, store, workers, rename=not found.one_by_one, replace=replace)
+        run = Extraction(
+            found.clips, plan, store, workers, not found.one_by_one, replace, processes=processes
+        )
         reporter.planned(plan, run, store, len(found.clips))
         failures = _troubled(reporter.watched(run, len(found.clips)))
         if not run.idle:

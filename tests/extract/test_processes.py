@@ -29,6 +29,14 @@ def work(what: str, tell: Callable[..., None] | None = None) -> tuple[str, int, 
     return what, os.getpid(), os.environ.get("AVEMO_TEST")
 
 
+def prepared() -> None:
+    os.environ["AVEMO_TEST"] = "prepared"
+
+
+def unprepared() -> None:
+    raise ExtractError("no weights")
+
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -87,6 +95,28 @@ def test_closing_ends_what_is_at_work() -> None:
     assert isinstance(future.exception(1), ProcessDied)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_children_that_are_started_early_prepare_before_their_first_task() -> None:
+    processes = Processes(work, 2, prepare=prepared)
+    try:
+        for future in processes.start():
+            future.result(60)
+        results = [processes.submit("a").result(60) for _ in range(4)]
+        assert {value for _, _, value in results} == {"prepared"}
+    finally:
+        processes.close()
+
+
+def test_what_a_child_cannot_prepare_is_told_at_the_start_and_by_its_task() -> None:
+    processes = Processes(work, 1, prepare=unprepared)
+    try:
+        with pytest.raises(ExtractError, match="no weights"):
+            processes.start()[0].result(60)
+        with pytest.raises(ExtractError, match="no weights"):
+            processes.submit("a").result(60)
+    finally:
+        processes.close()
 
 
 class Unstartable:

@@ -354,6 +354,7 @@ def test_a_checkpoint_of_the_old_default_network_under_the_new_name(folder: Path
     save_file(get("ferresnet").build().state_dict(), path)
     result = extract(folder, "--backbone", f"{DEFAULT_BACKBONE}@{path}")
     assert_refused(result, f"not weights of '{DEFAULT_BACKBONE}', but of ferresnet", f"ferresnet@{path}")
+    assert not (folder / "store").exists()  # it is told before there is one
 
 
 def test_a_checkpoint_that_would_run_code(folder: Path) -> None:
