@@ -1,16 +1,18 @@
 # make demo: the main job, end to end, on clips made on the spot.   make test: the tests.   make docs: the site.
 # make torture: the long tests: of the store, of films, of all other files.
+# make cluster: extraction on a real Slurm and a real Ray cluster on this machine.
 # All install what they need into $(VENV); a second run finds it there.
 VENV ?= .venv
 PYTHON ?= python3
 DEMO ?= demo
+CLIPS ?= ../shared/data/java_sed/clips
 FILMS ?= ../shared/data/media
 
 BIN := $(abspath $(VENV))/bin
 DEPENDENCIES := $(VENV)/.dependencies-$(shell cat requirements.txt setup.py | cksum | cut -d' ' -f1)
 EDITABLE := $(VENV)/.editable-$(shell (pwd; cat setup.py) | cksum | cut -d' ' -f1)
 
-.PHONY: install demo docs test torture lint clean
+.PHONY: install demo docs test torture cluster lint clean
 
 install: $(EDITABLE)
 
@@ -59,6 +61,13 @@ torture: install
 	else echo "skipped: there is no folder $(FILMS); name one of films by FILMS=DIR"; fi
 	@echo "== reading changed files of every other kind (minutes)"
 	$(BIN)/python -W ignore -m tests.torture.files
+
+cluster: install
+	@echo "== Slurm: needs root, and apt-get install slurm-wlm munge"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[slurm,ray]'
+	$(BIN)/python -m tests.cluster.real slurm $(CLIPS)
+	@echo "== Ray"
+	$(BIN)/python -m tests.cluster.real ray $(CLIPS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -29,6 +29,8 @@ PRETRAIN = ["lightning-fabric>=2.2"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.18"]
 VAD = ["silero-vad>=6.2.1", "onnxruntime>=1.18"]
 TIMM = ["timm>=1.0"]
+SLURM = ["submitit>=1.5"]
+RAY = ["ray>=2.9"]
 DOCS = [*DEMO, "sphinx>=7.4", "furo>=2024.8", "myst-nb>=1.1", "sphinx-click>=6", "matplotlib>=3.7"]
 
 setup(
@@ -58,6 +60,8 @@ setup(
         "onnx": ONNX,
         "vad": VAD,
         "timm": TIMM,
+        "slurm": SLURM,
+        "ray": RAY,
         "docs": DOCS,
         "dev": [
             *DEMO,

@@ -48,6 +48,7 @@ class Extraction:
         processes: of :func:`start_processes`, for as many clips; without, they start when they are needed.
         rename: keep what is stored of a file under another id or split, under the one that it has now.
         replace: let other files with other labels take the place of stored clips of the same id.
+        cores: of the processor, to be used; 0 for all that this process may use.
 
     Raises:
         ExtractError: the plan asks for something that there is not, or an id that is stored now names
@@ -75,6 +76,7 @@ class Extraction:
         replace: bool = False,
         in_process: bool = False,
         processes: Processes[ClipResult] | None = None,
+        cores: int = 0,
     ) -> None:
         self.plan = plan
         self.on_progress: OnProgress | None = None
@@ -99,8 +101,9 @@ class Extraction:
         if not replace:
             self._refuse_others()
         self.jobs.sort(key=lambda job: _size(job.clip.path), reverse=True)  # no long clip at the very end
-        self.workers = 1 if in_process else _worker_count(plan, workers, len(self.jobs))
-        self.threads = _threads(self.workers)
+        cores = cores or usable_cores()
+        self.workers = 1 if in_process else _worker_count(plan, workers, len(self.jobs), cores)
+        self.threads = max(1, cores // self.workers)
 
     @property
     def idle(self) -> bool:
@@ -113,18 +116,26 @@ class Extraction:
         Leaving early, by an error or Ctrl-C too, keeps every result that was yielded.
         """
         with spool_folder(self._store.path) as spool, self._store.writer() as writer:
-            for row, clip in self.renamed:
-                writer.rename(row, clip)
-            for clip in self.twice:
-                writer.remove(clip)
-            for clip in dict.fromkeys((*self.renewed, *self._touched)):
-                writer.add(clip, self._touched.get(clip), {})
+            self._settle(writer)
             for result in self._results(spool):
                 with self.watch.stage(WRITE):
                     self._store_result(writer, result)
                 yield result
             with self.watch.stage(WRITE):
                 writer.flush()
+
+    def settle(self) -> None:
+        """Only enter what was renamed or relabelled; others do the jobs."""
+        with self._store.writer() as writer:
+            self._settle(writer)
+
+    def _settle(self, writer: StoreWriter) -> None:
+        for row, clip in self.renamed:
+            writer.rename(row, clip)
+        for clip in self.twice:
+            writer.remove(clip)
+        for clip in dict.fromkeys((*self.renewed, *self._touched)):
+            writer.add(clip, self._touched.get(clip), {})
 
     def _former(self, clips: Sequence[Clip]) -> dict[str, list[Row]]:
         """By path, what is stored of the files of ``clips`` under ids that none of ``clips`` has.
@@ -160,7 +171,7 @@ class Extraction:
         missing = {
             stream: key
             for stream, key in self.keys.items()
-            if not _done(row, stream, key) and not (now is None and _useful(row, stream))
+            if not is_done(row, stream, key) and not (now is None and _useful(row, stream))
         }
         for stream, key in missing.items():
             entry = row.entries.get(stream)
@@ -270,8 +281,9 @@ def start_processes(plan: Plan, workers: int, clips: int) -> Processes[ClipResul
     Raises:
         ExtractError: a network, its weights or the detector cannot be used.
     """
-    count = _worker_count(plan, workers, clips)
-    processes = _processes(plan, count, _threads(count))
+    cores = usable_cores()
+    count = _worker_count(plan, workers, clips, cores)
+    processes = _processes(plan, count, max(1, cores // count))
     try:
         next(as_completed(processes.start())).result()
     except BaseException:
@@ -286,7 +298,8 @@ def _processes(plan: Plan, count: int, threads: int) -> Processes[ClipResult]:
     return Processes(extract_clip, count, environment, partial(ready, plan))
 
 
-def _done(row: Row, stream: str, key: FeatureKey) -> bool:
+def is_done(row: Row, stream: str, key: FeatureKey) -> bool:
+    """Whether a stream of a clip need not be made again."""
     entry = row.entries.get(stream)
     return entry is not None and entry.key == key and entry.status != "failed"
 
@@ -320,15 +333,9 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _worker_count(plan: Plan, workers: int, jobs: int) -> int:
-    return max(1, min(workers or _default_workers(plan), jobs))
+def _worker_count(plan: Plan, workers: int, jobs: int, cores: int) -> int:
+    return max(1, min(workers or _default_workers(plan, cores), jobs))
 
 
-def _threads(workers: int) -> int:
-    """Of each process."""
-    return max(1, usable_cores() // workers)
-
-
-def _default_workers(plan: Plan) -> int:
-    cores = usable_cores()
+def _default_workers(plan: Plan, cores: int) -> int:
     return cores if torch_device(plan.device) == "cpu" else min(cores, 4)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .cluster.engine import ClusterSettings
 from .corpora.clips.find import find_clips
 from .corpora.clips.labels import read_labels
 from .detector_choice import DetectorChoice, choose_detector
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..extract.marker_run import MarkerRun
     from ..extract.plan import Plan
     from ..extract.run import Extraction
+    from .cluster.extraction import SpreadExtraction
     from .corpora.clips.found import FoundClips
 
 VIEW_SETS = {"none": "none", "meanstd": "default", "meanstd2": "wide"}
@@ -74,6 +76,7 @@ class ExtractSettings:
         part: ``(I, N)``: only every N-th clip from the I-th on.
         prune: remove stored clips that are no longer in the folder.
         replace: replace stored clips whose file or label differs.
+        cluster: where the work is done.
     """
 
     clips: ClipFolder
@@ -83,6 +86,7 @@ class ExtractSettings:
     part: tuple[int, int] | None = None
     prune: bool = False
     replace: bool = False
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,13 @@ class ExtractionReporter:
     def planned(self, plan: Plan, run: Extraction, store: FeatureStore, total: int) -> None:
         """What is about to be done on how many clips."""
 
-    def watched(self, work: Extraction | MarkerRun, total: int) -> Iterator[ClipResult]:
+    def handed_out(self, text: str) -> None:
+        """What an engine does with work that it was given."""
+
+    def trouble(self, text: str) -> None:
+        """A worker of an engine failed; its clips are given to others."""
+
+    def watched(self, work: Extraction | MarkerRun | SpreadExtraction, total: int) -> Iterator[ClipResult]:
         """Each result as it comes; iterating does the work."""
         yield from work
 
@@ -139,7 +149,9 @@ def extract(settings: ExtractSettings, reporter: ExtractionReporter | None = Non
     found = whole.part(*settings.part) if settings.part else whole
     reporter.found(settings.clips.root, found)
     plan = replace(settings.plan, pictures=False, backbones=()) if found.markers else settings.plan
-    filled = _filled(found, plan, settings.store, settings.workers, settings.replace, reporter)
+    filled = _filled(
+        found, plan, settings.store, settings.workers, settings.replace, reporter, settings.cluster
+    )
     with filled as (store, failures):
         gone = stale(store, whole, settings.clips.root)
         if gone and settings.prune:
@@ -159,6 +171,7 @@ def into_store(
     workers: int = 0,
     replace: bool = False,
     reporter: ExtractionReporter | None = None,
+    cluster: ClusterSettings | None = None,
 ) -> int:
     """Extract ``found`` into the store at ``path``; then its facial markers, if it has any.
 
@@ -169,8 +182,10 @@ def into_store(
         ExtractError: the plan asks for something that there is not, or clips would take the place of others
             with other labels; ``replace`` lets them.
         StoreError: ``path`` is no store and cannot become one.
+        ClusterError: the engine of ``cluster`` is not there, or its workers fail.
     """
-    with _filled(found, plan, path, workers, replace, reporter or ExtractionReporter()) as (_, failures):
+    reporter, cluster = reporter or ExtractionReporter(), cluster or ClusterSettings()
+    with _filled(found, plan, path, workers, replace, reporter, cluster) as (_, failures):
         return failures
 
 
@@ -182,6 +197,7 @@ def _filled(
     workers: int,
     replace: bool,
     reporter: ExtractionReporter,
+    cluster: ClusterSettings,
 ) -> Iterator[tuple[FeatureStore, int]]:
     """The store with what :func:`into_store` puts into it, and what that returns."""
     from ..cache.store import FeatureStore
@@ -194,14 +210,15 @@ def _filled(
         if not (path / "store.json").exists():  # what cannot be used is told before there is a store
             plan = _with_detector(plan, None, reporter)
             keys_of(plan)
-            processes = opened.enter_context(closing(start_processes(plan, workers, len(found.clips))))
+            if cluster.on == "local":
+                processes = opened.enter_context(closing(start_processes(plan, workers, len(found.clips))))
         store = opened.enter_context(FeatureStore(path, create=True))
         plan = _with_detector(plan, store, reporter)
         run = Extraction(
             found.clips, plan, store, workers, not found.one_by_one, replace, processes=processes
         )
         reporter.planned(plan, run, store, len(found.clips))
-        failures = _troubled(reporter.watched(run, len(found.clips)))
+        failures = _troubled(_done(run, store, workers, reporter, cluster, len(found.clips)))
         if not run.idle:
             store.refresh()
         if found.markers:
@@ -218,6 +235,26 @@ def _with_detector(plan: Plan, store: FeatureStore | None, reporter: ExtractionR
     if choice.why:
         reporter.detected(choice)
     return replace(plan, detector=choice.text)
+
+
+def _done(
+    run: Extraction,
+    store: FeatureStore,
+    workers: int,
+    reporter: ExtractionReporter,
+    cluster: ClusterSettings,
+    total: int,
+) -> Iterator[ClipResult]:
+    """The results of a run that is done here, or where ``cluster`` says."""
+    if cluster.on == "local" or not run.jobs:
+        yield from reporter.watched(run, total)
+        return
+    from .cluster.extraction import SpreadExtraction
+
+    gpu = run.plan.device.startswith("cuda")
+    with cluster.engine(store.path, workers, gpu, reporter.handed_out) as engine:
+        work = SpreadExtraction(run, store, engine, workers, reporter.trouble)
+        yield from reporter.watched(work, total)
 
 
 def _troubled(results: Iterator[ClipResult]) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -99,6 +100,21 @@ class StreamCounts:
             "bytes": sum(rows * sizes.get(place, 0) for place, rows in self.rows.items()),
             **_import(self.key),
         }
+
+
+def watched(store: FeatureStore, clips: int) -> Iterator[tuple[int, int]]:
+    """How many clips the store holds and how many of them failed, again and again until it holds ``clips``.
+
+    The journals are read for at most a tenth of the time.
+    """
+    while True:
+        began = time.monotonic()
+        store.refresh()
+        failures = [bool(row.failures) for row in store]
+        yield len(failures), sum(failures)
+        if len(failures) >= clips:
+            return
+        time.sleep(max(2.0, 9 * (time.monotonic() - began)))
 
 
 def status_text(found: Record) -> str:

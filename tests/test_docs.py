@@ -45,7 +45,7 @@ OTHERS = ("text", "json")
 NOT_RUN, FILE = re.compile(r"<!-- not run: (.+?) -->"), re.compile(r"<!-- file: (\S+) -->")
 
 PROGRAMS = {"avemo": avemo, "avemo-extract": avemo_extract, "avemo-fuse": avemo_fuse}
-OTHER_PROGRAMS = {"awk", "cat", "export", "head", "test"}
+OTHER_PROGRAMS = {"awk", "cat", "export", "head", "test", "ray"}
 KEYWORDS = {"do", "then"}
 LOOPS = {"for", "done"}
 END = re.compile(r"[;|&]+")

@@ -11,9 +11,11 @@ import click
 
 from ... import __version__
 from ...extract import DEFAULT_BACKBONE
+from ..cluster.engine import ClusterSettings
 from ..corpora.clips.found import count_of
 from ..stage_one import VIEW_SETS, ClipFolder, Extracted, ExtractSettings, extract
 from .clip_options import PATTERN_HELP, dataset_options
+from .cluster_options import cluster_of, cluster_options
 from .extraction import Printed
 from .framework import altered, command, group, json_result, keep_result, refuse_idle
 from .options import (
@@ -51,6 +53,7 @@ Examples:
                 --segment-backbone vgg19@vgg19-dcbb9e9d.pth
   avemo-extract IEMOCAP_full_release/ --store iemocap
   avemo-extract clips/ --prune                       (after deleting files)
+  avemo-extract MELD/ --on slurm --jobs 16 --workers 8 --slurm partition=cpu
   avemo-extract MELD/ --part 3/16 --store part-3     (one of 16 jobs)
 
 \b
@@ -122,6 +125,7 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
         help="Extract only every N-th clip from the I-th on, as one of N cluster jobs; avemo store merge "
         "joins their stores.",
     ),
+    cluster_options,
 )
 @group(
     "Output",
@@ -142,8 +146,9 @@ def main(**options: Any) -> int:
     """
     if not (options["segments"] or options["segment_backbones"]):
         refuse_idle({"vad": "it finds the speech for segments; add --segments"})
-    settings = settings_of(**options)
-    done = extract(settings, _Watched())
+    cluster = cluster_of(options)
+    settings = settings_of(**options, cluster=cluster)
+    done = extract(settings, _Watched("" if cluster.on == "local" else f"on {cluster.on.capitalize()}"))
     _summarise(settings.store, done)
     keep_result(no_longer_there=[str(clip) for clip in done.gone], pruned=settings.prune)
     return 0 if done.whole else 1
@@ -169,6 +174,7 @@ def settings_of(
     batch: int | None,
     prune: bool,
     replace: bool,
+    cluster: ClusterSettings | None = None,
     **source: Any,
 ) -> ExtractSettings:
     """What the options ask for."""
@@ -188,7 +194,8 @@ def settings_of(
         voice_activity=vad,
         detect_every=detect_every,
     )
-    return ExtractSettings(ClipFolder(clips, **source), plan, store, workers, part, prune, replace)
+    folder = ClipFolder(clips, **source)
+    return ExtractSettings(folder, plan, store, workers, part, prune, replace, cluster or ClusterSettings())
 
 
 class _Watched(Printed):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ...extract.marker_run import MarkerRun
     from ...extract.plan import Plan
     from ...extract.run import Extraction
+    from ..cluster.extraction import SpreadExtraction
     from ..corpora.clips.found import FoundClips
     from ..detector_choice import DetectorChoice
 
@@ -33,7 +34,14 @@ LONG = 20.0  # seconds of a clip that has bars of its own
 
 
 class Printed(ExtractionReporter):
-    """Prints it."""
+    """Prints it.
+
+    Args:
+        where: what is said of where work is done, if not in so many processes here.
+    """
+
+    def __init__(self, where: str = "") -> None:
+        self.where = where
 
     def found(self, root: Path, found: FoundClips) -> None:
         splits = Counter(clip.split for clip in found.clips)
@@ -98,12 +106,19 @@ class Printed(ExtractionReporter):
         views = f"{networks} over {sets}" if networks else "face tracks and sound"
         views = views if plan.pictures else "sound alone"
         click.echo(
-            f"{views} on {torch_device(plan.device)}; {len(run.jobs)} of {total} clips to do in "
-            f"{run.workers} process{'es' if run.workers > 1 else ''}"
+            f"{views} on {torch_device(plan.device)}; {len(run.jobs)} of {total} clips to do "
+            + (self.where or f"in {run.workers} process{'es' if run.workers > 1 else ''}")
         )
 
-    def watched(self, work: Extraction | MarkerRun, total: int) -> Iterator[ClipResult]:
+    def handed_out(self, text: str) -> None:
+        _write(text)
+
+    def trouble(self, text: str) -> None:
+        _write(f"worker failed: {text}")
+
+    def watched(self, work: Extraction | MarkerRun | SpreadExtraction, total: int) -> Iterator[ClipResult]:
         from ...extract.marker_run import MarkerRun
+        from ...extract.run import Extraction
 
         if isinstance(work, MarkerRun):
             click.echo(f"facial markers; {len(work.jobs)} of {total} clips to do")
@@ -112,7 +127,7 @@ class Printed(ExtractionReporter):
         done = total - len(work.jobs)
         with (
             progress_bar(total=total, initial=done, unit="clip", smoothing=0.1, disable=not work.jobs) as bar,
-            nullcontext() if isinstance(work, MarkerRun) else _within(work),
+            _within(work) if isinstance(work, Extraction) else nullcontext(),
         ):
             bar.set_postfix(failed=0, refresh=False)
             for result in work:
@@ -155,6 +170,13 @@ def _within(run: Extraction) -> Iterator[None]:
 
         run.on_progress = on_progress
         yield
+
+
+def _write(line: str) -> None:
+    """Above a progress bar, if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
 
 
 def _more(items: Sequence[object]) -> str:

@@ -30,15 +30,28 @@ store_argument = click.argument("path", metavar="[STORE]", default=DEFAULT, type
 
 @command("status")
 @store_argument
+@click.option(
+    "--watch",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="First show how extraction advances, on whatever machines, until the store holds N clips.",
+)
 @json_result
-def status(path: Path) -> None:
+def status(path: Path, watch: int | None) -> None:
     """Show what a store holds.
 
     Clips, labels, faces, streams and failures of STORE (default: features).
     """
-    from ..store_status import status_text, store_status
+    from ..store_status import status_text, store_status, watched
 
     with open_store(path) as store:
+        if watch:
+            with progress_bar(
+                total=watch, initial=min(store.count, watch), unit="clip", smoothing=0.1
+            ) as bar:
+                for clips, failed in watched(store, watch):
+                    bar.set_postfix(failed=failed, refresh=False)
+                    bar.update(clips - bar.n)
         found = store_status(store)
     show_result(found, status_text)
 

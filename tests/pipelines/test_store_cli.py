@@ -15,6 +15,7 @@ from avemo.cache.keys import FeatureKey
 from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
 from avemo.pipelines.cli.main import main
+from avemo.pipelines.store_status import watched
 
 FACES = FeatureKey("faces", {"detector": "dlib"})
 NET = FeatureKey("net/default", {"backbone": "net"})
@@ -66,6 +67,18 @@ def test_status_as_json(store: Path) -> None:
         ("c5", "faces"),
         ("c5", "net/default"),
     ]
+
+
+def test_watching_ends_when_the_store_holds_so_many(store: Path) -> None:
+    """Two clips come from another writer while it is watched."""
+    with FeatureStore(store) as opened:
+        looks = watched(opened, 10)
+        assert next(looks) == (8, 1)
+        with FeatureStore(store).writer() as writer:
+            for name in ("late", "later"):
+                writer.add(Clip(name, "train"), None, {"faces": Outcome(FACES, "absent", "no face")})
+        assert list(looks) == [(10, 1)]
+    assert run("status", store, "--watch", "10").exit_code == 0
 
 
 def test_status_as_tables(store: Path) -> None:

@@ -1,0 +1,196 @@
+"""Slurm, through submitit: each map is an array of tasks."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import xxhash
+
+from .engine import Call, ClusterError, Ended, Function
+
+JOBS = 8
+MINUTES = 60
+"""Default limit of a task. One that reaches it goes on in a new one, so a short limit costs little."""
+TIMEOUTS = 100
+LOOK = 2.0  # seconds
+GONE = 3
+"""So many looks without a sign of a task until it is taken for lost: shared disks show files late."""
+LISTS = ("setup", "teardown", "srun_args")
+OURS = ("job_name", "array_parallelism", "additional_parameters", "use_srun", "stderr_to_stdout", "nodes")
+
+
+class Slurm:
+    """An array of Slurm tasks for each map.
+
+    A task that is preempted or reaches its limit is requeued by submitit, and one whose node fails by Slurm.
+    One that ends in any other way is told of as lost.
+
+    Args:
+        folder: on the shared disk; ``slurm/`` in it holds scripts, pickles and logs until all is done.
+        parameters: of sbatch, as submitit names them.
+        jobs: tasks side by side; 0 for eight.
+        cores, gpu: of a task, unless ``parameters`` say so.
+        cancel: whether leaving early cancels the tasks; otherwise they go on.
+        told: hears the array's number.
+
+    Raises:
+        ClusterError: there is no submitit or no Slurm, or a parameter is unknown.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        parameters: Mapping[str, str],
+        jobs: int,
+        cores: int,
+        gpu: bool,
+        cancel: bool,
+        told: Callable[[str], None],
+    ) -> None:
+        try:
+            import submitit
+        except ImportError:
+            raise ClusterError("Slurm needs submitit: pip install 'avemo[slurm]'") from None
+        if shutil.which("sbatch") is None:
+            raise ClusterError(
+                "there is no Slurm on this machine (no sbatch): use a login node of a cluster, or --on local"
+            )
+        self.tasks = jobs or JOBS
+        self._folder = folder.absolute() / "slurm"
+        self._name = "avemo-" + xxhash.xxh3_64_hexdigest(str(folder.resolve()).encode())[:8]
+        self._answered = False
+        self._cancel, self._told = cancel, told
+        self._executor = submitit.SlurmExecutor(self._folder, max_num_timeout=TIMEOUTS)
+        known = self._known()
+        asked = {key: _value(key, text, known) for key, text in parameters.items()}
+        cpus = asked.get("cpus_per_task", cores or 1)
+        self.cores = int(cpus)
+        values: dict[str, Any] = {"time": MINUTES, "cpus_per_task": cpus, **asked}
+        if gpu and not any("gpu" in key or key == "gres" for key in asked):
+            values["gpus_per_node"] = 1
+        # since Slurm 22.05, srun does not take the number of processors from sbatch
+        values["srun_args"] = [f"--cpus-per-task={cpus}", *values.get("srun_args", [])]
+        self._executor.update_parameters(
+            job_name=self._name,
+            array_parallelism=self.tasks,
+            additional_parameters={"requeue": True},
+            **values,
+        )
+
+    def __enter__(self) -> Slurm:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass  # tasks go on without us, or map cancelled them
+
+    def map(self, function: Function, items: Sequence[Any]) -> Iterator[Ended | None]:
+        """See :meth:`.Engine.map`."""
+        from submitit.core.utils import FailedJobError
+
+        call = _Requeued(function, str(Path.cwd()))
+        try:
+            jobs = dict(enumerate(self._executor.map_array(call, items)))
+        except FailedJobError as error:
+            raise ClusterError(f"sbatch refused the tasks: {_last_line(error)}") from error
+        number = jobs[0].job_id.partition("_")[0]
+        self._told(
+            f"Slurm job {number}: {len(jobs)} tasks, at most {self.tasks} at once; logs in {self._folder}; "
+            f"`scancel {number}` ends them"
+        )
+        unseen = dict.fromkeys(jobs, 0)
+        try:
+            while jobs:
+                live = self._live()
+                for place, job in list(jobs.items()):
+                    end = self._end(place, job)
+                    unseen[place] = 0 if job.job_id in live else unseen[place] + 1
+                    if end is None and unseen[place] >= GONE:
+                        node = f"task {job.job_id} was lost (killed, or its node failed)"
+                        end = Ended(place, trouble=f"{node}; its log is {job.paths.stderr}")
+                    if end is not None:
+                        del jobs[place]
+                        yield end
+                yield None
+                if jobs:
+                    time.sleep(LOOK)
+        finally:
+            if jobs and self._cancel:
+                subprocess.run(["scancel", number], check=False)
+
+    def busy(self) -> bool:
+        """See :meth:`.Engine.busy`."""
+        return bool(self._live())
+
+    def close(self) -> None:
+        """Remove what the tasks had in the folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _live(self) -> set[str]:
+        """Tasks of this folder that wait or run. Asked of squeue: not every cluster has sacct."""
+        command = ["squeue", "--noheader", "--array", f"--name={self._name}", "--format=%i %F_%K %T"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        if found.returncode and not self._answered:
+            raise ClusterError(f"Slurm does not answer: {_last_line(found.stderr)}")
+        self._answered = True
+        while found.returncode:  # the controller restarts, or is busy: that is no news of our tasks
+            time.sleep(5 * LOOK)
+            found = subprocess.run(command, capture_output=True, text=True, check=False)
+        ids = set()
+        for line in found.stdout.splitlines():
+            plain, task, state = line.split()
+            if state != "COMPLETING":
+                ids |= {plain, task}
+        return ids
+
+    def _end(self, place: int, job: Any) -> Ended | None:
+        if not job.paths.result_pickle.exists():
+            return None
+        error = job.exception()
+        if error is not None:
+            return Ended(place, trouble=f"task {job.job_id}: {_last_line(error)}")
+        end = job.result()
+        return Ended(place, end.value, end.trouble)
+
+    def _known(self) -> set[str]:
+        try:
+            self._executor.update_parameters(**{"": ""})
+        except ValueError as error:  # it lists them
+            return set(re.findall(r"- (\w+) \(default", str(error))) - {*OURS}
+        return set()
+
+
+class _Requeued(Call):
+    """A call that submitit starts again, with the same item, in a task that was preempted."""
+
+    def checkpoint(self, item: Any) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, item)
+
+
+def _value(key: str, text: str, known: set[str]) -> Any:
+    if key not in known:
+        near = get_close_matches(key, known, 1)
+        meant = f"; {near[0]} is meant?" if near else f": {', '.join(sorted(known))} expected"
+        raise ClusterError(f"--slurm {key}={text}: {key} is no parameter of submitit for Slurm{meant}")
+    if key == "time" and not text.isdecimal():
+        raise ClusterError(f"--slurm time={text}: a number of minutes expected")
+    if key in LISTS:
+        return [text]
+    return {"true": True, "false": None}.get(text, int(text) if text.isdecimal() else text)
+
+
+def _last_line(error: object) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if "error:" in line]
+    return (told or lines or [repr(error)])[-1]

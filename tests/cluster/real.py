@@ -1,0 +1,229 @@
+"""Extraction on a real cluster of two nodes, which is started on this machine; run by ``make cluster``.
+
+    python -m tests.cluster.real slurm|ray CLIPS [FOLDER]
+
+A task is cancelled (Slurm) and a node killed in the middle. The store must equal that of one machine, array
+by array. Slurm needs ``apt-get install slurm-wlm munge``, and root.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from avemo.cache.store import FeatureStore
+
+EXTRACT = str(Path(sys.executable).with_name("avemo-extract"))
+SETTINGS = ["--tta", "none", "--max-frames", "8", "--precision", "fp32"]
+NODES = ("n1", "n2")
+CONF = """\
+ClusterName=avemo
+SlurmctldHost={host}(127.0.0.1)
+AuthType=auth/munge
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/%n.pid
+SlurmctldPort=26817
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SlurmdTimeout=15
+ReturnToService=2
+SlurmdParameters=config_overrides
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port=26821 CPUs=1
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port=26822 CPUs=1
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=60 State=UP
+"""
+
+
+def main() -> None:
+    engine, clips = sys.argv[1], Path(sys.argv[2]).resolve()
+    folder = Path(sys.argv[3] if len(sys.argv) > 3 else tempfile.mkdtemp()).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
+    began = time.monotonic()
+    subprocess.run([EXTRACT, str(clips), "--store", "single", "--workers", "1", *SETTINGS], check=True)
+    alone, began = time.monotonic() - began, time.monotonic()
+    told = {"slurm": on_slurm, "ray": on_ray}[engine](clips, folder)
+    spread = time.monotonic() - began
+    count, arrays, different = compare(Path("single"), Path("spread"))
+    print(f"{engine}: {count} clips, {arrays} arrays; {told}; {alone:.0f} s alone, {spread:.0f} s so")
+    print(f"differences: {different}")
+    sys.exit(bool(different))
+
+
+def compare(one: Path, other: Path) -> tuple[int, int, int]:
+    """Clips, arrays, and what differs between two stores."""
+    with FeatureStore(one) as first, FeatureStore(other) as second:
+        rows = {row.clip: row for row in second.rows}
+        arrays = different = abs(len(first.rows) - len(rows))
+        for row in first.rows:
+            twin = rows.get(row.clip)
+            if twin is None or twin.source != row.source or twin.entries.keys() != row.entries.keys():
+                different += 1
+                continue
+            for stream, entry in row.entries.items():
+                same = twin.entries[stream]
+                different += (entry.key, entry.status) != (same.key, same.status)
+                if entry.status == "ok":
+                    here, there = first.read(row, stream), second.read(twin, stream)
+                    different += here.keys() != there.keys()
+                    different += sum(here[name].tobytes() != there[name].tobytes() for name in here)
+                    arrays += len(here)
+        return len(first.rows), arrays, different
+
+
+def head(clips: Path, *more: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([EXTRACT, str(clips), "--store", "spread", "--jobs", "2", *SETTINGS, *more])
+
+
+def on_slurm(clips: Path, folder: Path) -> str:
+    """Extract by an array; cancel a task, kill a node, bring it back."""
+    with slurm(folder) as start:
+        command = head(clips, "--on", "slurm", "--slurm", "partition=main")
+        wait(command, lambda: stored() >= 2)
+        cancelled = squeue("%i %N", "--states=RUNNING")[0].split()[0]
+        print(f"== cancelling task {cancelled}", flush=True)
+        subprocess.run(["scancel", cancelled], check=True)
+        before = stored()
+        wait(
+            command,
+            lambda: stored() >= before + 2 and bool(squeue("%i", "--nodelist=n2", "--states=RUNNING")),
+        )
+        lost = squeue("%i", "--nodelist=n2", "--states=RUNNING")[0]
+        print(f"== killing node n2, which runs task {lost}", flush=True)
+        kill_node(folder, "n2")
+        wait(command, lambda: any(line.startswith("n2 down") for line in sinfo()))
+        print("== Slurm has found n2 dead; it comes back", flush=True)
+        start("n2")
+        if command.wait(900):
+            raise SystemExit(f"the command ended with {command.returncode}")
+    return f"2 nodes; task {cancelled} cancelled, node n2 killed under task {lost} and requeued"
+
+
+@contextmanager
+def slurm(folder: Path) -> Iterator[Callable[[str], None]]:
+    """A controller and two node daemons."""
+    conf = folder / "slurm.conf"
+    conf.write_text(CONF.format(host=socket.gethostname(), folder=folder))
+    os.environ["SLURM_CONF"] = str(conf)
+    for name in ("state", *(f"spool-{node}" for node in NODES)):
+        (folder / name).mkdir(exist_ok=True)
+    if subprocess.run(["munge", "-n"], capture_output=True, check=False).returncode:
+        Path("/run/munge").mkdir(exist_ok=True)
+        shutil.chown("/run/munge", "munge")
+        subprocess.run(["su", "-s", "/bin/sh", "munge", "-c", "munged"], check=True)
+
+    def start(node: str) -> None:
+        subprocess.run(["slurmd", "-N", node], check=True)
+
+    subprocess.run(["slurmctld"], check=True)
+    try:
+        for node in NODES:
+            start(node)
+        wait(None, lambda: sum(line.endswith(" idle") for line in sinfo()) == len(NODES))
+        yield start
+    finally:
+        subprocess.run(["scancel", "--user", "root"], check=False)
+        for name in (*NODES, "slurmctld"):
+            end(folder / f"{name}.pid", signal.SIGTERM)
+
+
+def kill_node(folder: Path, node: str) -> None:
+    """As if its power failed: the daemon, its step managers, and all that they run, at once."""
+    end(folder / f"{node}.pid", signal.SIGKILL)
+    job_ids = squeue("%A", f"--nodelist={node}")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (process / "cmdline").read_bytes().decode(errors="replace")
+            inside = f"SLURMD_NODENAME={node}".encode() in (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if inside or any(title.startswith(f"slurmstepd: [{job}.") for job in job_ids):
+            kill(int(process.name), signal.SIGKILL)
+
+
+def on_ray(clips: Path, folder: Path) -> str:
+    """Extract by tasks; kill a node, and add another."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    node = cluster.add_node(num_cpus=1)
+    try:
+        command = head(clips, "--on", "ray", "--ray", cluster.address)
+        wait(command, lambda: stored() >= len(list(clips.iterdir())) // 3)
+        print("== killing a node", flush=True)
+        cluster.remove_node(node, allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+        if command.wait(900):
+            raise SystemExit(f"the command ended with {command.returncode}")
+    finally:
+        cluster.shutdown()
+    return "2 nodes, one killed in the middle, its tasks tried again by Ray"
+
+
+def stored() -> int:
+    """Clips in the store."""
+    if not Path("spread/store.json").exists():
+        return 0
+    with FeatureStore("spread") as store:
+        return len(store.rows)
+
+
+def squeue(fields: str, *more: str) -> list[str]:
+    found = subprocess.run(
+        ["squeue", "-h", "-r", "-o", fields, *more], capture_output=True, text=True, check=True
+    )
+    return found.stdout.splitlines()
+
+
+def sinfo() -> list[str]:
+    """``n1 idle``, of each node."""
+    found = subprocess.run(["sinfo", "-h", "-N", "-o", "%N %t"], capture_output=True, text=True, check=True)
+    return [line.rstrip("*") for line in found.stdout.splitlines()]
+
+
+def wait(command: subprocess.Popen[bytes] | None, reached: Callable[[], bool], seconds: float = 600) -> None:
+    """Until something is reached while the command runs."""
+    limit = time.monotonic() + seconds
+    while not reached():
+        if command is not None and command.poll() is not None:
+            raise SystemExit(f"the command ended too early, with {command.returncode}")
+        if time.monotonic() > limit:
+            raise SystemExit("nothing happens")
+        time.sleep(0.5)
+
+
+def end(file: Path, how: signal.Signals) -> None:
+    """The daemon whose process id is in a file."""
+    try:
+        kill(int(file.read_text()), how)
+    except (OSError, ValueError):
+        return
+
+
+def kill(process: int, how: signal.Signals) -> None:
+    try:
+        os.kill(process, how)
+    except ProcessLookupError:
+        return
+
+
+if __name__ == "__main__":
+    main()
