@@ -50,6 +50,7 @@ from .training import Epoch, Member, Setup, Trained
 
 CHOICE = "choice.json"
 CALIBRATION = "calibration.json"
+MOST_MEMBERS = 100_000
 FILES = (cards.NAME, CHOICE, CALIBRATION, "member-*", "history.csv", "scores-*.csv")
 
 
@@ -241,7 +242,7 @@ class Run:
 
     def _take(self, card: Card) -> None:
         settings = card.settings
-        self.members = int(card.facts["members"])
+        self.members = _count(card.facts["members"])
         self.seed = int(settings["seed"])
         self.marks = tuple(card.facts.get("marks", ()))
         self.fitted = frozenset(card.facts["fitted"]) if "fitted" in card.facts else None
@@ -258,7 +259,9 @@ class Run:
         self.points, self._setups = grid.points, grid.setups(self.setup)
         self.mixed = bool(settings.get("mix"))
         if self.mixed:
-            self._setups = [self._part(part) for part in settings["mix"] for _ in range(int(part["members"]))]
+            self._setups = [
+                self._part(part) for part in settings["mix"] for _ in range(_count(part["members"]))
+            ]
         self.chooses = bool(settings.get("selection"))
         self._choose()
         described: Mapping[str, Any] = settings["features"]
@@ -267,6 +270,8 @@ class Run:
         parts = [part["streams"] for part in described.values()]
         if not all(own and all(isinstance(each, Mapping) for each in own.values()) for own in parts):
             raise TypeError("a feature of no streams, or of streams without settings")
+        if not all(isinstance(part["name"], str) for part in described.values()):
+            raise TypeError("a feature without a name")
         self.features = {s: Feature(part["name"], tuple(part["streams"])) for s, part in described.items()}
         self.dimensions = {stream: int(part["dimensions"]) for stream, part in described.items()}
         self.keys = {
@@ -306,6 +311,17 @@ class Run:
         if about.keys() - {"history"} and about.get("sum") != _sum(about.get("history", ""), tensors):
             raise FusionError(f"{path} is damaged: its checksum differs; delete it and train again")
         return about, tensors
+
+
+def _count(members: Any) -> int:
+    """A number of members.
+
+    Raises:
+        ValueError: nobody trains so many.
+    """
+    if not 0 <= int(members) <= MOST_MEMBERS:
+        raise ValueError(f"{shortened(str(members), 40)} members; at most {MOST_MEMBERS} expected")
+    return int(members)
 
 
 def _without_memory(head: HeadSettings, dimensions: Mapping[str, int], classes: int) -> Head:

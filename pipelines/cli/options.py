@@ -191,6 +191,25 @@ precision_option = click.option(
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for all output."
 )
+window_option = click.option(
+    "--window",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Length of a window in seconds.  [default: 1; with --run, the run's own]",
+)
+hop_option = click.option(
+    "--hop",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Seconds from one window to the next.  [default: as --window; with --run 0.5]",
+)
+overlay_option = click.option(
+    "--overlay",
+    type=click.Path(path_type=Path),
+    metavar="MP4",
+    help="Write the film with the face's box, its expression and a bar per class. For several films: a "
+    "folder.",
+)
 store_option = click.option(
     "--store",
     type=click.Path(path_type=Path),

@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from .framework import altered, command, group, is_given, json_result, refuse_idle
-from .options import detect_every_option, detector_option, device_option, precision_option
+from .options import (
+    detect_every_option,
+    detector_option,
+    device_option,
+    hop_option,
+    overlay_option,
+    precision_option,
+    window_option,
+)
 from .outputs import overwrite_option
 
 EXAMPLES = """
@@ -77,25 +85,9 @@ Exit code: 0 done; 1 done, but some films failed; 2 wrong arguments or input; 13
         metavar="DIR",
         help="Folder for the tables.",
     ),
-    click.option(
-        "--overlay",
-        type=click.Path(path_type=Path),
-        metavar="MP4",
-        help="Write the film with the face's box, its expression and a bar per class. For several films: a "
-        "folder.",
-    ),
-    click.option(
-        "--window",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="S",
-        help="Length of a window in seconds.  [default: 1; with --run, the run's own]",
-    ),
-    click.option(
-        "--hop",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="S",
-        help="Seconds from one window to the next.  [default: as --window; with --run 0.5]",
-    ),
+    overlay_option,
+    window_option,
+    hop_option,
     overwrite_option,
 )
 @json_result

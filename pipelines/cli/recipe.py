@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,18 +167,26 @@ def run(name: str, data: Path, **given: Any) -> int:
     return carry_out(load(name), data, **given)
 
 
-def short(name: str, examples: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """A command that runs one recipe; the function that it is made of gives it its help."""
+def short(
+    name: str, examples: str, without: Sequence[str] = ()
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command that runs one recipe; the function that it is made of gives it its help.
 
-    def made(function: Callable[..., Any]) -> click.Command:
+    It lacks the options ``without``, with which the recipe can do nothing.
+    """
+
+    def make(function: Callable[..., Any]) -> click.Command:
         def run(data: Path, **given: Any) -> int:
-            return carry_out(load(name), data, **given)
+            asked: dict[str, Any] = {**dict.fromkeys(without), **given}
+            return carry_out(load(name), data, **asked)
 
         run.__doc__ = function.__doc__
         argument = click.argument("data", type=click.Path(path_type=Path))
-        return command(name, epilog=f"\n\b\nExamples:{examples}" + RESULTS_HELP)(argument(options(run)))
+        made = command(name, epilog=f"\n\b\nExamples:{examples}" + RESULTS_HELP)(argument(options(run)))
+        made.params = [parameter for parameter in made.params if parameter.name not in without]
+        return made
 
-    return made
+    return make
 
 
 @short(
@@ -204,6 +212,7 @@ def emotiw2019() -> None:
   avemo interspeech2019 clips/ --out vgg --backbone vgg19-227@faces.pth --segment-backbone vgg19@mfcc.pth
   avemo recipe run priyasad2019 RML/ --out rml --detector ssd@opencv_face_detector_uint8.pb
 """,
+    without=("fit_on", "folds"),  # it cross-validates, and each of its runs has folds of its own
 )
 def interspeech2019() -> None:
     """Recognise emotions as Priyasad et al. do (avemo recipe run interspeech2019), and cross-validate.
@@ -339,7 +348,7 @@ def _extraction(recipe: Recipe, data: Path, out: Path, asked: Mapping[str, Any])
     """What to extract: what is asked for, else what the recipe says, else the defaults of avemo-extract."""
     own = {name: asked[name] for name in (*CLIP_OPTIONS, "backbones") if name in given()}
     machine = {"device": asked["device"], "workers": asked["workers"], "store": out / "features"}
-    settings = {**recipe.extract, **own, **machine}
+    settings = {"detector": asked["detector"], **recipe.extract, **own, **machine}
     context = extract_command.make_context("extract", [str(data)], default_map=settings)  # as --config does
     return settings_of(**context.params)
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from avemo.cache import journal
+from avemo.cache import journal, ledger
 from avemo.cache.clips import Clip
 from avemo.cache.errors import StoreError
 from avemo.cache.keys import FeatureKey
@@ -91,7 +91,8 @@ def test_a_record_whose_checksum_is_no_checksum_any_more_is_damage(store: Path) 
 
 def test_a_line_that_never_ends_is_cut(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, lines = lines_of(store)
-    monkeypatch.setattr(journal, "LONGEST_LINE", 4096)
+    for module in (journal, ledger):
+        monkeypatch.setattr(module, "LONGEST_LINE", 4096)
     path.write_bytes(b"".join([lines[0], b"[" * 100_000 + b"\n", *lines[1:]]))
     np.testing.assert_array_equal(read(store), VALUES)
     with FeatureStore(store) as opened:

@@ -48,12 +48,24 @@ def test_a_member_without_a_history_says_so(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("classes", [1, 2]), ("features", {"visual": {"name": "f-mean:dlib", "streams": {}}})]
+    ("name", "value"),
+    [
+        ("classes", [1, 2]),
+        ("features", {"visual": {"name": "f-mean:dlib", "streams": {}, "dimensions": 2}}),
+        ("features", {"visual": {"name": {}, "streams": {"dlib/default": {}}, "dimensions": 2}}),
+    ],
 )
 def test_a_card_that_makes_no_sense_is_one_error(folder: Path, name: str, value: Any) -> None:
     card = json.loads((folder / "run.json").read_text())
     card["settings"][name] = value
     (folder / "run.json").write_text(json.dumps(card))
+    with pytest.raises(FusionError, match="makes no sense here"):
+        Run(folder)
+
+
+def test_a_card_of_more_members_than_anybody_trains_is_one_error(folder: Path) -> None:
+    card = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**card, "members": 10**400}))
     with pytest.raises(FusionError, match="makes no sense here"):
         Run(folder)
 

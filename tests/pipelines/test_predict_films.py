@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -24,6 +26,7 @@ from avemo.extract.decode.media import Media
 from avemo.extract.errors import ClipError, ExtractError
 from avemo.extract.views import VIEW_SETS
 from avemo.pipelines.cli.main import main
+from avemo.pipelines.cli.predict import predict
 from avemo.pipelines.predict.classifier import FaceClassifier
 from avemo.pipelines.predict.expressions import LOOKS, MEANING, FilmExpressions, PredictSettings
 from avemo.pipelines.predict.smoothing import smoothed
@@ -359,3 +362,13 @@ def test_a_device_that_fails_is_told_in_one_line(
     result = call(film, "--out", tmp_path / "out", "--device", "cpu")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == "Error: CUDA error: an illegal memory access was encountered"
+
+
+def test_the_command_the_function_and_the_settings_have_the_same_defaults() -> None:
+    command = {option.name: option.default for option in predict.params}
+    function = {name: each.default for name, each in inspect.signature(avemo.predict).parameters.items()}
+    for field in fields(PredictSettings):
+        if field.name != "face_seconds":
+            assert command[field.name] == field.default
+            assert function.get(field.name, field.default) == field.default
+    assert function.keys() - {"film"} <= {field.name for field in fields(PredictSettings)}

@@ -18,8 +18,11 @@ from ..options import (
     backbones_option,
     detector_option,
     device_option,
+    hop_option,
+    overlay_option,
     segment_backbones_option,
     store_option,
+    window_option,
     workers_option,
 )
 from ..outputs import overwrite_option, refuse_existing
@@ -102,10 +105,8 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
         metavar="CSV",
         help="File for the scores.",
     ),
-    click.option(
-        "--overlay",
-        type=click.Path(path_type=Path),
-        metavar="MP4",
+    altered(
+        overlay_option,
         help="For clips: write the video with the face's box, the predicted class and a bar per class (of "
         "the window whose middle is nearest), and what --timeline writes. For several clips: a folder.",
     ),
@@ -116,18 +117,11 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
         help="For clips: write probabilities over sliding windows, and a JSON file that has the face's boxes "
         "too. For several clips: a folder.  [default: beside --overlay]",
     ),
-    click.option(
-        "--window",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="S",
+    altered(
+        window_option,
         help="Length of a sliding window in seconds.  [default: typical length of the training clips, or 3]",
     ),
-    click.option(
-        "--hop",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="S",
-        help="Seconds from one window to the next.  [default: 0.5]",
-    ),
+    altered(hop_option, help="Seconds from one window to the next.  [default: 0.5]"),
     overwrite_option,
 )
 @json_result
