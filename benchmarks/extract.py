@@ -1,35 +1,39 @@
-"""How fast stage 1 is, beside the least that it must cost and beside a plain script.
+"""How fast ``avemo-extract`` is, beside the least that it must cost, a plain script, and what it was before.
 
-In one run, in turns, on the same frames of the same clips, with ResNet18 (random weights) over the 18
-views of the default set:
+Each row is a ratio of two things run in turns on the same frames of the same clips. avemo is the command,
+from the start of Python to a closed store, over the 18 views of the default set.
 
-* avemo: everything, from the files to a closed store, the start of its processes included;
-* the floor (floor.py): the bare network on as many views in its best batch, and then the bare detector
-  on as many frames, all cores busy;
-* the plain script (plain_extract.py), on some of the clips, its time scaled by frames.
+* ``floor``: avemo with ResNet18 ÷ the bare network on as many views in its best batch + the bare detector on
+  as many frames (floor.py), all cores busy.
+* ``plain``: the plain script (plain_extract.py, ResNet18 in fp32), on some of the clips and scaled by frames,
+  with the threads that suit it, ÷ avemo with ResNet18 in the precision that it chooses here.
+* ``laptop``: the same with avemo in fp32, and torch held to AVX2 on both sides.
+* ``default``: avemo with ``--backbone ferresnet``, the default until 2026-11-28, ÷ avemo as it comes.
+  Its detector is YuNet where AVEMO_WEIGHTS has it, and else dlib, as in the next row.
+* ``before``: an older avemo, by its own defaults, ÷ avemo as it comes. Needs ``--before COMMAND``, the
+  ``avemo-extract`` of an older checkout.
 
-Besides wall time it compares processor time, which other work on the machine disturbs less. At the end a
-profile of one process says where the time goes.
+Beside wall time it compares processor time, which other work on the machine disturbs less. ResNet18 has
+random weights. What was measured is kept in ``--out``: a run that is stopped goes on with the same command.
 
-    python benchmarks/extract.py ../shared/data/java_sed/clips --max-frames 10
+    python benchmarks/extract.py ../shared/data/java_sed/clips
+    python benchmarks/extract.py ../shared/data/java_sed/clips --row floor --clips 3 --max-frames 4 --rounds 1
 """
 
 from __future__ import annotations
 
 import argparse
-import cProfile
 import json
-import pstats
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import joblib
@@ -38,25 +42,30 @@ import torch
 from floor import PATIENT, BareDetector, BareNetwork, Cost
 from machine import describe, environment, load
 
-from avemo.cache.clips import Clip
-from avemo.cache.store import FeatureStore
 from avemo.extract.backbones import get
-from avemo.extract.clip import ClipJob, extract_clip
 from avemo.extract.decode.media import Media
-from avemo.extract.networks import face_networks, views_at_once
-from avemo.extract.plan import Plan
-from avemo.extract.run import Extraction
-from avemo.extract.streams.registry import keys_of
+from avemo.extract.precision import resolve_precision
 from avemo.extract.views import VIEW_SETS
+from avemo.pipelines.cli.table import aligned
 
 VIEWS = len(VIEW_SETS["default"])
-GOAL_FLOOR, GOAL_PLAIN = 1.25, 2.5
+NETWORK = "resnet18"
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+GOALS = {
+    "floor": "at most 1.10",
+    "plain": "at least 2.5",
+    "laptop": "at least 2",
+    "default": "at least 3",
+    "before": "at least 3",
+}
+
+Costs = dict[str, list[Cost]]
 
 
-def random_weights(name: str, folder: Path) -> Path:
+def random_weights(folder: Path) -> Path:
     torch.manual_seed(0)
     path = folder / "random.pt"
-    torch.save(get(name).build().state_dict(), path)
+    torch.save(get(NETWORK).build().state_dict(), path)
     return path
 
 
@@ -77,28 +86,23 @@ def timed(work: Callable[[], None]) -> Cost:
     return Cost(time.perf_counter() - wall, processor_seconds() - busy)
 
 
-class Pass:
-    """avemo over some clips, into a new store each time."""
+class Command:
+    """``avemo-extract`` over some clips, into a new store each time."""
 
-    def __init__(self, clips: Sequence[Path], plan: Plan, folder: Path) -> None:
-        self._clips = [Clip(path.stem, "all", str(path)) for path in clips]
-        self._plan = plan
+    AVEMO = (str(Path(sys.executable).with_name("avemo-extract")),)
+
+    def __init__(self, clips: Sequence[Path], max_frames: int | None, folder: Path) -> None:
         self._folder = folder
+        self._manifest = folder / "clips.csv"
+        self._manifest.write_text("\n".join(["path", *(str(clip.resolve()) for clip in clips)]) + "\n")
+        self._options = [] if max_frames is None else ["--max-frames", str(max_frames)]
 
-    def cost(self) -> Cost:
-        with tempfile.TemporaryDirectory(dir=self._folder) as name:
-            return timed(lambda: self._run(Path(name)))
-
-    def frames(self) -> int:
-        """How many frames the plan chooses."""
-        return sum(len(list(Media(clip.path, self._plan.max_frames).frames())) for clip in self._clips)
-
-    def _run(self, folder: Path) -> None:
-        with FeatureStore(folder / "store", create=True) as store:
-            extraction = Extraction(self._clips, self._plan, store)
-            failures = [result.failure for result in extraction if result.failure]
-        if failures:
-            raise RuntimeError(f"a clip failed, so the time means nothing: {failures[0]}")
+    def cost(self, *options: str, command: Sequence[str] = AVEMO) -> Cost:
+        """Raises ``CalledProcessError`` where a clip failed, as the time would mean nothing."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as store:
+            words = [*command, str(self._folder), "--manifest", str(self._manifest), "--store", store]
+            words += ["--tta", "meanstd", *self._options, *options]
+            return timed(lambda: subprocess.run(words, check=True, capture_output=True))
 
 
 class PlainScript:
@@ -139,130 +143,113 @@ def grey_frames(clips: Sequence[Path], max_frames: int | None) -> list[np.ndarra
     return [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
 
 
-STEPS = {
-    "decode": [("media.py", "frames")],
-    "detect": [("dlib.py", "__call__")],
-    "warp": [("warp.py", "warp")],
-    "network": [("backbone.py", "__call__")],
-    "sound": [
-        ("clip.py", "_sound"),
-        ("spectrogram.py", "make"),
-        ("logmel.py", "make"),
-        ("descriptors.py", "make"),
-    ],
-    "whole": [("clip.py", "extract_clip")],
-}
+class Rows:
+    """The rows; ``measure`` gives the costs of both sides, a round each."""
+
+    def __init__(self, clips: list[Path], options: argparse.Namespace, folder: Path) -> None:
+        self._options = options
+        self._avemo = Command(clips, options.max_frames, folder)
+        self._plain_clips = spread(clips, options.plain_clips)
+        self._weights = random_weights(folder)
+        self._network = ("--backbone", f"{NETWORK}@{self._weights}", "--detector", "dlib")
+        self._grey = grey_frames(clips, options.max_frames)
+        self.frames = len(self._grey)
+
+    def measure(self, row: str) -> Costs:
+        with ExitStack() as open_until_done:
+            sides = getattr(self, f"_{row}")(open_until_done)
+            costs: Costs = {name: [] for name in sides}
+            for number in range(1, self._options.rounds + 1):
+                for name, cost in sides.items():
+                    costs[name].append(cost())
+                told = ", ".join(f"{name} {of_name[-1]}" for name, of_name in costs.items())
+                print(f"{row}, round {number}: {told}; load {load()}", file=sys.stderr, flush=True)
+        return costs
+
+    def _floor(self, until_done: ExitStack) -> dict[str, Callable[[], Cost]]:
+        cores = joblib.cpu_count()
+        network = until_done.enter_context(BareNetwork(NETWORK, resolve_precision("auto", "cpu"), cores))
+        print(f"the bare network runs best with {network.layout}", file=sys.stderr)
+        detector = until_done.enter_context(BareDetector(self._grey, cores))
+
+        def floor() -> Cost:
+            first, second = network.cost(self.frames * VIEWS), detector.cost()
+            return Cost(first.wall + second.wall, first.busy + second.busy)
+
+        return {"avemo": lambda: self._avemo.cost(*self._network), "floor": floor}
+
+    def _plain(self, until_done: ExitStack, *precision: str) -> dict[str, Callable[[], Cost]]:
+        plain = PlainScript(self._plain_clips, self._weights, self._options.max_frames)
+        print(f"the plain script runs best with {plain.threads}", file=sys.stderr)
+        return {
+            "plain": lambda: plain.cost(self.frames),
+            "avemo": lambda: self._avemo.cost(*self._network, *precision),
+        }
+
+    def _laptop(self, until_done: ExitStack) -> dict[str, Callable[[], Cost]]:
+        until_done.enter_context(environment(**AVX2))
+        return self._plain(until_done, "--precision", "fp32")
+
+    def _default(self, until_done: ExitStack) -> dict[str, Callable[[], Cost]]:
+        return {
+            "ferresnet": lambda: self._avemo.cost("--backbone", "ferresnet"),
+            "default": self._avemo.cost,
+        }
+
+    def _before(self, until_done: ExitStack) -> dict[str, Callable[[], Cost]]:
+        older = [self._options.before]
+        return {"before": lambda: self._avemo.cost(command=older), "default": self._avemo.cost}
 
 
-def profile(clips: Sequence[Path], plan: Plan, folder: Path) -> dict[str, float]:
-    """Seconds of each step of one process with one thread, once everything is loaded."""
-    jobs = [ClipJob(Clip(path.stem, "all", str(path)), keys_of(plan)) for path in clips]
-    extract_clip(plan, jobs[0], folder)
-    profiler = cProfile.Profile()
-    for job in jobs:
-        profiler.runcall(extract_clip, plan, job, folder)
-    statistics = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
-    return {
-        step: sum(
-            cumulative
-            for (path, _, name), (_, _, _, cumulative, _) in statistics.items()
-            if (Path(path).name, name) in functions
-        )
-        for step, functions in STEPS.items()
-    }
-
-
-def say_profile(clips: Sequence[Path], plan: Plan, folder: Path) -> None:
-    seconds = profile(clips, plan, folder)
-    whole = seconds.pop("whole")
-    seconds["rest"] = whole - sum(seconds.values())
-    frames = Pass(clips, plan, folder).frames()
-    shares = ", ".join(f"{step} {value / whole:.1%}" for step, value in seconds.items())
-    print(f"\none process, {len(clips)} clips, {frames} frames: {shares}")
-    print(
-        f"  {seconds['decode'] / frames * 1e3:.1f} ms a frame kept to decode, "
-        f"{seconds['detect'] / frames * 1e3:.1f} ms to detect; "
-        f"{seconds['warp'] / frames / VIEWS * 1e3:.2f} ms a view to warp, "
-        f"{seconds['network'] / frames / VIEWS * 1e3:.2f} ms in the network; "
-        f"{seconds['sound'] / len(clips) * 1e3:.0f} ms a clip of sound"
-    )
+def table_row(row: str, measured: dict[str, Any], frames: int) -> list[str]:
+    """Medians of all rounds."""
+    (first, one), (second, two) = measured["costs"].items()
+    walls = [median(cost[0] for cost in costs) for costs in (one, two)]
+    busy = [median(cost[1] for cost in costs) for costs in (one, two)]
+    seconds = [
+        f"{name} {wall:.1f} s ({frames / wall:.1f})"
+        for name, wall in zip((first, second), walls, strict=True)
+    ]
+    ratios = [f"{walls[0] / walls[1]:.2f}", f"{busy[0] / busy[1]:.2f}"]
+    return [row, *seconds, *ratios, GOALS[row], measured["machine"]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="CLIPS")
+    parser.add_argument("--row", action="append", choices=GOALS, help="repeatable; default: all that can be")
     parser.add_argument("--clips", type=int, default=24, help="how many, spread over the folder")
     parser.add_argument("--max-frames", type=int, help="a clip; default: all")
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--batch", type=int, help="views at once in avemo; default: its own")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--plain-clips", type=int, default=2, help="how many of them the plain script gets")
+    parser.add_argument("--before", metavar="COMMAND", help="avemo-extract of an older checkout")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.json", help="keeps what was measured; goes on from it"
+    )
     options = parser.parse_args()
+    rows = options.row or [row for row in GOALS if row != "before" or options.before]
+    if "before" in rows and not options.before:
+        parser.error("--row before needs --before COMMAND")
     clips = spread(sorted(options.folder.rglob("*.mp4")), options.clips)
-    print(describe())
-    with tempfile.TemporaryDirectory() as name:
-        compare(clips, options, Path(name))
-
-
-def compare(clips: list[Path], options: argparse.Namespace, folder: Path) -> None:
-    weights = random_weights(options.backbone, folder)
-    plan = Plan(backbones=(f"{options.backbone}@{weights}",), max_frames=options.max_frames)
-    if options.batch:
-        plan = replace(plan, batch=options.batch)
-    avemo = Pass(clips, plan, folder)
-    start = Pass(clips[: joblib.cpu_count()], replace(plan, max_frames=1), folder)
-    plain = PlainScript(spread(clips, options.plain_clips), weights, options.max_frames)
-    grey = grey_frames(clips, options.max_frames)
-    frames, precision = len(grey), face_networks(plan)[0].precision
-    print(f"{len(clips)} clips, {frames} frames, {frames * VIEWS} views, {options.backbone} in {precision}")
-    costs: dict[str, list[Cost]] = {}
-    with (
-        BareNetwork(options.backbone, precision, joblib.cpu_count()) as network,
-        BareDetector(grey, joblib.cpu_count()) as detector,
-    ):
-        batch = views_at_once(plan)
-        print(f"the bare network runs best with {network.layout}; avemo runs with batch {batch}")
-        print(f"the plain script runs best with {plain.threads}", flush=True)
-        for number in range(1, options.rounds + 1):
-            of_round = {
-                "avemo": avemo.cost(),
-                "network": network.cost(frames * VIEWS),
-                "detector": detector.cost(),
-                "start": start.cost(),
-                "plain": plain.cost(frames),
-            }
-            for name, cost in of_round.items():
-                costs.setdefault(name, []).append(cost)
-            listed = ", ".join(f"{name} {cost}" for name, cost in of_round.items())
-            print(f"round {number}: {listed}; load {load()}", flush=True)
-    report(costs, frames, options)
-    say_profile(clips[:3], plan, folder)
-
-
-def report(costs: dict[str, list[Cost]], frames: int, options: argparse.Namespace) -> None:
-    wall = {name: median(cost.wall for cost in of_name) for name, of_name in costs.items()}
-    busy = {name: median(cost.busy for cost in of_name) for name, of_name in costs.items()}
-    print(f"\nmedians of {options.rounds} rounds:")
+    about = {"clips": len(clips), "max_frames": options.max_frames, "rounds": options.rounds}
+    kept: dict[str, Any] = {"about": about, "rows": {}}
+    if options.out and options.out.exists():
+        kept = json.loads(options.out.read_text())
+        if kept["about"] != about:
+            parser.error(f"{options.out} is of other settings, {kept['about']}; name another file")
+    with tempfile.TemporaryDirectory() as folder:
+        measuring = Rows(clips, options, Path(folder))
+        for row in [row for row in rows if row not in kept["rows"]]:
+            kept["rows"][row] = {"machine": describe(), "costs": measuring.measure(row)}
+            if options.out:
+                options.out.write_text(json.dumps(kept, indent=1))
+    frames = measuring.frames
     print(
-        f"  avemo {wall['avemo']:.1f} s: {wall['avemo'] / frames * 1e3:.0f} ms a frame, "
-        f"{frames * VIEWS / wall['avemo']:.0f} views/s"
+        f"{len(clips)} clips, {frames} frames, {frames * VIEWS} views; medians of {options.rounds} rounds, "
+        "frames/s in brackets"
     )
-    print(
-        f"  avemo / floor: {over_floor(wall):.2f} (goal: at most {GOAL_FLOOR}), by processor time "
-        f"{over_floor(busy):.2f}"
-    )
-    print(
-        f"  less the {wall['start']:.1f} s of a run of one frame a process, which is the start of processes: "
-        f"{over_floor(wall, wall['start']):.2f}, by processor time {over_floor(busy, busy['start']):.2f}"
-    )
-    print(
-        f"  plain / avemo: {wall['plain'] / wall['avemo']:.2f} (goal: at least {GOAL_PLAIN}), by processor "
-        f"time {busy['plain'] / busy['avemo']:.2f}; plain ran on {options.plain_clips} of the clips"
-    )
-
-
-def over_floor(seconds: dict[str, float], start: float = 0.0) -> float:
-    return (seconds["avemo"] - start) / (seconds["network"] + seconds["detector"])
+    header = ["row", "first", "second", "wall", "processor", "goal", "machine"]
+    print(aligned(header, [table_row(row, kept["rows"][row], frames) for row in rows]))
 
 
 if __name__ == "__main__":
