@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import dlib
 import numpy as np
 import torch
 from machine import environment
@@ -164,6 +163,8 @@ class BareDetector:
 
 
 def _hold_frames(frames: list[np.ndarray]) -> None:
+    import dlib  # which a bare machine with a GPU has not got
+
     _held["frames"] = frames
     _held["detector"] = dlib.get_frontal_face_detector()
     _detect(0)

@@ -17,6 +17,7 @@ from avemo.extract.errors import ClipError
 from avemo.extract.plan import Plan
 from avemo.extract.run import usable_cores
 from avemo.extract.stopwatch import DECODE, DETECT, NETWORK, REST, SOUND, WARP, WRITE, Spent
+from avemo.pipelines.bench import sample
 from avemo.pipelines.bench.measure import Measured, TimedRun
 from avemo.pipelines.bench.sample import ClipLength, excerpt, length_of, spread
 from avemo.pipelines.bench.verdict import judge
@@ -106,6 +107,15 @@ def test_clips_are_spread_over_the_folder() -> None:
     clips = [Clip(str(number), "all") for number in range(101)]
     assert [clip.id for clip in spread(clips, 3)] == ["0", "50", "100"]
     assert spread(clips[:2], 3) == clips[:2]
+
+
+def test_clips_are_made_without_scikit_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "find_spec", lambda name: None)
+    monkeypatch.setattr(sample, "MADE", 1)
+    (path,) = sample.made_clips(tmp_path)
+    frames = list(Media(path))
+    assert len(frames) == 40 and frames[0].image.shape == (270, 360, 3) and Media(path).has_sound
+    assert np.abs(frames[0].image.astype(int) - frames[9].image).mean() > 5  # it moves
 
 
 def test_nothing_to_time(tmp_path: Path) -> None:
