@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -78,6 +78,10 @@ class FeatureStore:
 
     def __iter__(self) -> Iterator[Row]:
         yield from filter(None, map(self._ledger.row, self._ledger))
+
+    def beside(self, keys: Collection[tuple[str, str]]) -> Iterator[Row]:
+        """The clips of other ids than ``keys``; of those, nothing is read."""
+        yield from filter(None, map(self._ledger.row, (key for key in self._ledger if key not in keys)))
 
     @property
     def count(self) -> int:

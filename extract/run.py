@@ -144,9 +144,9 @@ class Extraction:
         """
         keys, by_path = {clip.key for clip in clips}, {clip.path: clip for clip in clips}
         found: dict[str, list[Row]] = defaultdict(list)
-        for row in self._store:
+        for row in self._store.beside(keys):
             clip = by_path.get(row.clip.path)
-            if clip and row.clip.key not in keys and (clip.label or not row.clip.label):
+            if clip and (clip.label or not row.clip.label):
                 found[clip.path].append(row)
         return found
 

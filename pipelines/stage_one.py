@@ -268,5 +268,5 @@ def stale(store: FeatureStore, found: FoundClips, root: Path) -> list[Clip]:
     """
     folder = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118  links are left as they are
     keys = {clip.key for clip in found.clips}
-    clips = (row.clip for row in store if row.clip.path and row.clip.key not in keys)
+    clips = (row.clip for row in store.beside(keys) if row.clip.path)
     return [clip for clip in clips if os.path.abspath(clip.path).startswith(folder)]  # noqa: PTH100

@@ -226,3 +226,14 @@ def test_a_changed_letter_of_a_journal_is_found(tmp_path: Path) -> None:
 
     assert store.rows == []
     assert [line.why for line in store.senseless] == ["its checksum differs"]
+
+
+def test_the_clips_beside_others_are_found_without_reading_those(tmp_path: Path) -> None:
+    clips = [Clip(name, "train") for name in "abc"]
+    with FeatureStore(tmp_path / "s", create=True).writer() as writer:
+        for clip in clips:
+            writer.add(clip, SOURCE, made(1))
+        writer.remove(clips[2])
+    with FeatureStore(tmp_path / "s") as store:
+        assert [row.clip for row in store.beside({clips[0].key})] == [clips[1]]
+        assert [row.clip for row in store.beside(set())] == clips[:2]
