@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,8 @@ from .engine import Call, ClusterError, Ended, Function
 
 RETRIES = 3
 LOOK = 2.0  # seconds
+SECONDS = 10
+"""For a cluster to answer."""
 
 
 class RayEngine:
@@ -32,7 +35,10 @@ class RayEngine:
         except ImportError:
             raise ClusterError("Ray is not installed: pip install 'avemo[ray]'") from None
         self._ray: Any = ray
+        host, colon, port = address.rpartition(":")
         try:
+            if colon and port.isdecimal():  # Ray itself waits for more than a minute
+                socket.create_connection((host.rpartition("/")[2], int(port)), SECONDS).close()
             self._ray.init(address=address, log_to_driver=False, logging_level="error")
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise ClusterError(

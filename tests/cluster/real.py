@@ -89,13 +89,18 @@ def compare(one: Path, other: Path) -> tuple[int, int, int]:
         return len(first.rows), arrays, different
 
 
-def head(clips: Path, *more: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([EXTRACT, str(clips), "--store", "spread", "--jobs", "2", *SETTINGS, *more])
+def head(clips: Path, *more: str, stderr: int | None = None) -> subprocess.Popen[bytes]:
+    words = [str(clips), "--store", "spread", "--jobs", "2", *SETTINGS, *more]
+    return subprocess.Popen([EXTRACT, *words], stderr=stderr)
 
 
 def on_slurm(clips: Path, folder: Path) -> str:
     """Extract by an array; cancel a task, kill a node, bring it back."""
     with slurm(folder) as start:
+        refused = head(clips, "--on", "slurm", "--slurm", "partition=nope", stderr=subprocess.PIPE)
+        text = refused.communicate()[1].decode().splitlines()[-1]
+        if refused.returncode != 2 or "invalid partition specified: nope" not in text:
+            raise SystemExit(f"an unknown partition was told of so: {text}")
         command = head(clips, "--on", "slurm", "--slurm", "partition=main")
         wait(command, lambda: stored() >= 2)
         cancelled = squeue("%i %N", "--states=RUNNING")[0].split()[0]

@@ -136,3 +136,9 @@ def test_a_parameter_that_slurm_does_not_know(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match=text):
         ClusterSettings("slurm", slurm=parameter).engine(tmp_path, 1, False, print)
+
+
+def test_a_ray_cluster_that_does_not_answer(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(ClusterError, match=r"^--ray 127\.0\.0\.1:1: there is no Ray cluster"):
+        ClusterSettings("ray", ray="127.0.0.1:1").engine(tmp_path, 1, False, print)
