@@ -1,0 +1,157 @@
+"""Whether the defaults of avemo-fuse hold, beside settings that are chosen without the subject who is tested.
+
+Each candidate is trained on all subjects but two and judged on these two, for every pair of subjects. For
+the subject A it is then worth what it reaches on B without A and B, over all B, and the best one is trained
+on all but A and tested on A: "chosen". Beside it stand the candidates that were chosen anywhere, the default
+and the papers' settings, each fixed for all subjects. Tests are matched pairs against the default, of one
+member (its errors averaged over seeds) and of all members averaged.
+
+    python benchmarks/defaults.py STORE OUT [--fusion fbp|audio] [--visual FEATURE] [--members 10]
+
+If stopped, the same command goes on. With more --members the rest is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avemo.fusion.evaluation.comparison import errors
+from avemo.fusion.evaluation.ensemble import average
+from avemo.fusion.evaluation.metrics import summary
+from avemo.fusion.evaluation.scores import Scores, joined
+from avemo.fusion.evaluation.significance import matched_pair
+from avemo.fusion.training.crossvalidation import CrossValidation
+from avemo.fusion.training.members import train_all
+from avemo.fusion.training.selection import Choice
+from avemo.fusion.training.training import Fit
+from avemo.pipelines.cli.table import aligned
+from avemo.pipelines.fuse.cv import Arranged, arrange
+from avemo.pipelines.fuse.settings import CrossValidationSettings
+
+PAPERS = {"learning_rate": 1e-4, "dropout": 0.3, "epochs": 200, "audio": "logmel-stats"}
+CANDIDATES: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "papers": {**PAPERS, "attention": "transformer"},
+    "rate": {"learning_rate": 3e-4},
+    "dropout": {"dropout": 0.3},
+    "epochs": {"epochs": 120},
+    "logmel": {"audio": "logmel-stats"},
+    "transformer": {"attention": "transformer"},
+}
+FIXED = ("default", "papers")  # always told
+SOUND_ALONE = tuple(name for name in CANDIDATES if name != "transformer")
+
+
+def arranged(name: str, common: CrossValidationSettings, out: Path) -> Arranged:
+    """A candidate, read and divided; its folds are the subjects."""
+    return arrange(replace(common, out=out / name, **CANDIDATES[name]))
+
+
+def stacked(candidate: Arranged) -> bool:
+    """Whether many members are quicker as one model: with convolutions over the frames, on a CPU too."""
+    return candidate.prepared.setup.head.visual_attention == "conv"
+
+
+def judge(candidate: Arranged, folder: Path, members: int) -> dict[tuple[int, int], list[Scores]]:
+    """Scores of each pair of subjects by members that were trained without them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    prepared, folds = candidate.prepared, candidate.design.folds
+    places = [(a, b, m) for a, b in combinations(range(len(folds)), 2) for m in range(members)]
+    files = {place: folder / "{:02d}-{:02d}-member-{:03d}.csv".format(*place) for place in places}
+    missing = [place for place in places if not files[place].exists()]
+    nobody = np.array([], dtype=np.int64)
+    tasks = [
+        (prepared.setup, Fit(m, np.intersect1d(folds[a].train, folds[b].train), nobody))
+        for a, b, m in missing
+    ]
+    for number, trained in train_all(prepared.corpus, tasks, 1, stacked=stacked(candidate)):
+        a, b, _ = place = missing[number]
+        both = np.union1d(folds[a].test, folds[b].test).tolist()
+        prepared.corpus.scores(prepared.setup.classes, trained.probabilities).take(both).write(files[place])
+    return {
+        pair: [Scores.read(files[(*pair, m)]) for m in range(members)]
+        for pair in combinations(range(len(folds)), 2)
+    }
+
+
+def worth(
+    pairs: Mapping[tuple[int, int], Sequence[Scores]], subjects: Sequence[set[tuple[str, str]]], out: int
+) -> float:
+    """Accuracy on all subjects but ``out`` of members that knew neither them nor ``out``."""
+    right = []
+    for other in {*range(len(subjects))} - {out}:
+        for scores in pairs[min(out, other), max(out, other)]:
+            told = zip(scores.clips, scores.predicted, scores.truth, strict=True)
+            right += [predicted == truth for clip, predicted, truth in told if clip in subjects[other]]
+    return float(np.mean(right))
+
+
+def tested(candidate: Arranged) -> list[Scores]:
+    """Each member's scores of all subjects, as ``avemo-fuse cv`` makes them."""
+    run = CrossValidation(candidate.settings.out, candidate.card)
+    epochs = candidate.prepared.setup.training.epochs
+    choices = [Choice(0, epochs)] * len(candidate.design.folds)
+    return run.run(candidate.prepared.corpus, candidate.design, choices, 1, stacked=stacked(candidate))
+
+
+def row(name: str, members: Sequence[Scores], default: Sequence[Scores]) -> list[object]:
+    mean, theirs = average(members), average(default)
+    each = [summary(member).accuracy for member in members]
+    cells: list[object] = [name, f"{np.mean(each):.3f} ± {np.std(each, ddof=1):.3f}"]
+    cells.append(f"{summary(mean).accuracy:.3f}")
+    for own, others in ((members, default), ([mean], [theirs])):
+        test = matched_pair(errors(others, theirs), errors(own, theirs))
+        cells += [f"{test.difference:+.3f}", f"{test.two_tailed:.3f}"]
+    return cells
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("out", type=Path, help="folder of scores")
+    parser.add_argument("--fusion", choices=("fbp", "audio"), default="fbp")
+    parser.add_argument("--visual", default="auto", help="as for avemo-fuse; default: auto")
+    parser.add_argument("--members", type=int, default=10, help="seeds that are tested; default: 10")
+    parser.add_argument("--inner", type=int, default=2, help="seeds that choose; default: 2")
+    arguments = parser.parse_args()
+    common = CrossValidationSettings(
+        arguments.store, arguments.visual, fusion=arguments.fusion, members=arguments.members, device="cpu"
+    )
+    names = SOUND_ALONE if arguments.fusion == "audio" else tuple(CANDIDATES)
+    candidates = {name: arranged(name, common, arguments.out) for name in names}
+    folds = candidates["default"].design.folds
+    rows = candidates["default"].prepared.rows
+    subjects = [{rows[i].clip.key for i in fold.test} for fold in folds]
+    worths = {}
+    for name, candidate in candidates.items():
+        pairs = judge(candidate, arguments.out / "inner" / name, arguments.inner)
+        worths[name] = [worth(pairs, subjects, place) for place in range(len(folds))]
+        told = " ".join(f"{value:.3f}" for value in worths[name])
+        print(f"{name:<12} without each subject: {told}", flush=True)
+    best = [max(names, key=lambda name: worths[name][place]) for place in range(len(folds))]
+    print("chosen:", ", ".join(f"{fold.name} {name}" for fold, name in zip(folds, best, strict=True)))
+    scores = {name: tested(candidates[name]) for name in names if name in (*FIXED, *best)}
+    chosen = []
+    for m in range(arguments.members):
+        of = {
+            name: dict(zip(each[m].clips, range(len(each[m].clips)), strict=True))
+            for name, each in scores.items()
+        }
+        parts = [
+            scores[name][m].take([of[name][clip] for clip in sorted(clips)])
+            for name, clips in zip(best, subjects, strict=True)
+        ]
+        chosen.append(joined(parts))
+    table = [row(name, each, scores["default"]) for name, each in {"chosen": chosen, **scores}.items()]
+    print(aligned(["settings", "one member", "averaged", "one: diff", "p", "averaged: diff", "p"], table))
+
+
+if __name__ == "__main__":
+    main()
