@@ -56,6 +56,10 @@ test: install
 torture: install
 	@echo "== stopping and failing each operation on a store at each point (minutes)"
 	$(BIN)/python -m tests.torture.crash
+	@echo "== killing extraction at random moments (a quarter of an hour)"
+	$(BIN)/python -m tests.torture.kill
+	@echo "== extracting into places that fill up, cannot be written, or are shared"
+	$(BIN)/python -m tests.torture.places
 	@echo "== extracting damaged copies of films"
 	@if [ -d $(FILMS) ]; then $(BIN)/python -m tests.torture.media $(FILMS); \
 	else echo "skipped: there is no folder $(FILMS); name one of films by FILMS=DIR"; fi

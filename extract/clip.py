@@ -23,8 +23,9 @@ from .device_errors import is_device_error
 from .digest import sha256_of
 from .errors import ClipError, DeviceError, ExtractError
 from .plan import Plan
+from .progress import OnProgress, reported
 from .spool import discard, gathered
-from .stopwatch import SOUND, Spent, Stopwatch, stage
+from .stopwatch import DECODE, OPEN, SOUND, Spent, Stopwatch, stage, stage_of
 from .streams.base import (
     Absent,
     ClipPictures,
@@ -34,13 +35,9 @@ from .streams.base import (
     SoundStream,
     Stream,
     StreamSource,
-    unwatched,
 )
 from .streams.faces import find_faces, no_face
 from .streams.registry import keys_of, planned
-
-OnProgress = Callable[[str, float, float], None]
-"""As :data:`.streams.base.OnFrame`, and is told the clip's length in seconds, too."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +81,9 @@ class ClipResult:
         return "; ".join(f"{reason} (no {', '.join(streams)})" for reason, streams in costs.items())
 
 
-def failed(job: ClipJob, reason: str, source: Source | None = None) -> ClipResult:
+def failed(job: ClipJob, stage: str, reason: str, source: Source | None = None) -> ClipResult:
     """The result of a clip of which nothing can be made."""
-    return ClipResult(job, source, {name: Outcome(key, "failed", reason) for name, key in job.keys.items()})
+    return ClipResult(job, source, {name: _failure(key, stage, reason) for name, key in job.keys.items()})
 
 
 def extract_clip(
@@ -113,14 +110,17 @@ def extract_clip(
     started = time.perf_counter()
     source, watch = None, Stopwatch()
     try:
-        with watch.running():
-            media = Media(job.clip.path, plan.max_frames)
-            source = read_source(media.path)
+        with watch.running(), reported(watch, on_progress) as report:
+            with stage(OPEN):
+                media = Media(job.clip.path, plan.max_frames)
+                source = read_source(media.path)
+                with suppress(ClipError, OSError, ValueError):  # whoever reads on meets it again
+                    report.length = media.seconds()
             notes: list[str] = []
-            streams = _streams(plan, job, media, spool, notes.append, _with_length(on_progress, media))
+            streams = _streams(plan, job, media, spool, notes.append, report.on_frame)
         result = ClipResult(job, source, streams, [*notes, *media.notes], media.warnings)
     except Exception as error:
-        result = failed(job, reason_of(error), source)
+        result = failed(job, watch.broken_in(error), reason_of(error), source)
     _release_memory()
     result.seconds = time.perf_counter() - started
     result.stages = watch.spent
@@ -203,7 +203,11 @@ def _without(key: FeatureKey, error: Exception) -> Outcome:
     """The outcome of a stream that could not be made."""
     if isinstance(error, Absent):
         return Outcome(key, "absent", str(error))
-    return Outcome(key, "failed", reason_of(error))
+    return _failure(key, stage_of(error), reason_of(error))
+
+
+def _failure(key: FeatureKey, stage: str, reason: str) -> Outcome:
+    return Outcome(key, "failed", reason, {"stage": stage})
 
 
 def reason_of(error: Exception) -> str:
@@ -231,7 +235,9 @@ def _pictures(
         note("has no video stream; its faces are masked")
         raise Absent("no video stream")
     if job.faces is None:
-        pictures = ClipPictures(media, *find_faces(plan, media, on_frame), spool, on_frame)
+        with stage(DECODE):
+            found = find_faces(plan, media, on_frame)
+        pictures = ClipPictures(media, *found, spool, on_frame)
     else:
         pictures = ClipPictures(media, job.faces, media, spool, on_frame, job.changes)
     if not pictures.faces["has_face"].any():
@@ -252,13 +258,6 @@ def _sound(media: Media, spool: Path, note: Callable[[str], None]) -> Iterator[C
         yield ClipSound(samples, {"sound": list(media.notes)} if media.notes else {}, spool, note)
     finally:
         discard(samples)
-
-
-def _with_length(on_progress: OnProgress | None, media: Media) -> OnFrame:
-    if on_progress is None:
-        return unwatched
-    length = media.seconds()
-    return lambda step, seconds: on_progress(step, seconds, length)
 
 
 def _release_memory() -> None:

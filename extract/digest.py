@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Protocol
 
+from .stopwatch import step
+
 
 class Hash(Protocol):
     """A running checksum, as those of ``hashlib`` are."""
@@ -17,6 +19,7 @@ def feed(path: str | Path, *hashes: Hash) -> None:
     """Put the bytes of a file into each of ``hashes``, a block at a time."""
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
+            step()
             for one in hashes:
                 one.update(block)
 

@@ -24,17 +24,24 @@ class MarkerRun:
         clips: all clips of the data set.
         spans: where their markers are, by :attr:`.Clip.key`; clips that are not in it are passed over.
         store: what is there already, of the same span of the same recording, is not read again.
+        failed_only: of the stored clips whose markers failed, and no others.
 
     Attributes:
         jobs: clips whose markers are to be read, or noted as absent.
     """
 
     def __init__(
-        self, clips: Iterable[Clip], spans: Mapping[tuple[str, str], MarkerSpan], store: FeatureStore
+        self,
+        clips: Iterable[Clip],
+        spans: Mapping[tuple[str, str], MarkerSpan],
+        store: FeatureStore,
+        failed_only: bool = False,
     ) -> None:
         self._spans, self._store = spans, store
         self.jobs = [
-            ClipJob(clip, {MARKERS: KEY}) for clip in clips if clip.key in spans and not self._done(clip)
+            ClipJob(clip, {MARKERS: KEY})
+            for clip in clips
+            if clip.key in spans and not self._done(clip) and (self._failed(clip) or not failed_only)
         ]
 
     def __iter__(self) -> Iterator[ClipResult]:
@@ -45,6 +52,10 @@ class MarkerRun:
                 writer.add(job.clip, None, {MARKERS: outcome})
                 warnings = [outcome.info["warning"]] if "warning" in outcome.info else []
                 yield ClipResult(job, streams={MARKERS: outcome}, warnings=warnings)
+
+    def _failed(self, clip: Clip) -> bool:
+        row = self._store.row(clip)
+        return row is not None and MARKERS in row.failures
 
     def _done(self, clip: Clip) -> bool:
         row, span = self._store.row(clip), self._spans[clip.key]
@@ -67,7 +78,7 @@ def _outcome(span: MarkerSpan) -> Outcome:
         markers = read_markers(span)
         info = {**_read_from(span), "frames": len(markers.times), "unseen": markers.unseen}
     except (ClipError, OSError) as error:
-        return Outcome(KEY, "failed", str(error))
+        return Outcome(KEY, "failed", str(error), {"stage": MARKERS})
     if markers.warning:
         info["warning"] = markers.warning
     return Outcome(KEY, info=info, arrays={MARKERS: markers.positions, "times": markers.times})

@@ -2,20 +2,24 @@
 
 The pools of Python and joblib give up all of their work when one process dies, and cannot tell which task
 did it. Here each child has one task at a time and a pipe of its own, so the culprit is known, the others go
-on, and a new child takes the next task. When this process is killed, the pipes close and the children end.
+on, and a new child takes the next task. A child that hangs, or takes too much memory, is killed and counts as
+dead. When this process is killed, the children end.
 """
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import Any, Generic, TypeVar
 
 from .errors import ExtractError
@@ -24,8 +28,24 @@ T = TypeVar("T")
 Listener = Callable[..., None]
 
 
+LOOK = 0.25  # seconds between looks at the children
+END = 10.0  # seconds for a killed process to end; one that waits for a dead network disk may not
+
+
 class ProcessDied(Exception):
-    """A child process ended in the middle of its task."""
+    """A child process ended in the middle of its task; ``told`` is what it told last."""
+
+    def __init__(self, told: Sequence[Any] = ()) -> None:
+        super().__init__(*told)
+        self.told = tuple(told)
+
+
+class ProcessHung(ProcessDied):
+    """A child process told nothing for too long, and was killed."""
+
+
+class ProcessTooLarge(ProcessDied):
+    """The child processes took too much memory, and the largest was killed."""
 
 
 class Processes(Generic[T]):
@@ -36,6 +56,11 @@ class Processes(Generic[T]):
         count: tasks side by side.
         environment: variables that the children get beside this process's own.
         prepare: called by each child as it starts; what it raises, the child's first task raises.
+        silence: seconds without a word to its listener after which a child is killed; 0 for no limit. Time in
+            which this process is stopped itself, or the machine sleeps, does not count.
+        memory: bytes that the children may hold together; where they hold more, the largest is killed. 0 for
+            no limit. Pages of mapped files, which the system drops at need, do not count; where there is no
+            /proc, nothing does.
     """
 
     def __init__(
@@ -44,6 +69,8 @@ class Processes(Generic[T]):
         count: int,
         environment: Mapping[str, str] | None = None,
         prepare: Callable[[], object] | None = None,
+        silence: float = 0.0,
+        memory: int = 0,
     ) -> None:
         # Imported here, as it takes a while, and not by several threads at once, which joblib does not bear.
         from joblib.externals.loky.backend import get_context
@@ -54,6 +81,10 @@ class Processes(Generic[T]):
         for child in self._children:
             self._idle.put(child)
         self._threads = ThreadPoolExecutor(count)  # one a child, to wait for it
+        self._silence, self._memory = silence, memory
+        self._closed = Event()
+        if silence or memory:
+            Thread(target=self._watch, daemon=True).start()
 
     def start(self) -> list[Future[None]]:
         """Start all children at once, before there is a task; each future ends when one is prepared."""
@@ -62,8 +93,8 @@ class Processes(Generic[T]):
     def submit(self, *arguments: Any, listener: Listener | None = None) -> Future[T]:
         """Call the function in a child.
 
-        The future raises :class:`ProcessDied` if the child dies (a crash, or no memory), and what the
-        function raised if it did; either way the child is replaced.
+        The future raises :class:`ProcessDied` if the child dies (a crash, or no memory) or is killed for a
+        limit, and what the function raised if it did; either way the child is replaced.
 
         Args:
             arguments: of the function.
@@ -74,6 +105,7 @@ class Processes(Generic[T]):
 
     def close(self) -> None:
         """End all children, even those at work."""
+        self._closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         for child in self._children:
             child.close()
@@ -94,6 +126,16 @@ class Processes(Generic[T]):
         finally:
             self._idle.put(child)
 
+    def _watch(self) -> None:
+        """Look at the children again and again; only looks are counted, so that a stop of all costs none."""
+        while not self._closed.wait(LOOK):
+            for child in self._children:
+                child.look(self._silence)
+            if self._memory:
+                sizes = {child: child.size() for child in self._children}
+                if sum(sizes.values()) > self._memory:
+                    max(sizes, key=lambda child: sizes[child]).kill(ProcessTooLarge)
+
 
 class _Child:
     """One process, started at its first task and again after each that ended or spoilt it."""
@@ -111,25 +153,57 @@ class _Child:
         self._pipe: Connection
         self._lock = Lock()
         self._closed = False
+        self._silent: float | None = None  # seconds since the last word; None while it has no task
+        self._told: tuple[Any, ...] = ()
+        self._fate: type[ProcessDied] = ProcessDied
 
     def call(self, arguments: tuple[Any, ...], listener: Listener | None) -> Any:
         self.start()
+        self._told, self._fate, self._silent = (), ProcessDied, 0.0
         try:
             self._pipe.send((arguments, listener is not None))
             while True:
                 what, value = self._pipe.recv()
+                self._silent = 0.0
                 if what == "returned":
                     return value
                 if what == "raised":
                     raise value
+                self._told = value
                 if listener is not None:
                     listener(*value)
         except (EOFError, ConnectionError) as error:
             self._stop()
-            raise ProcessDied from error
+            raise self._fate(self._told) from error
         except BaseException:
             self._stop()  # nobody knows in which state it is
             raise
+        finally:
+            self._silent = None
+
+    def look(self, limit: float) -> None:
+        """Count the silence of a child at work; kill it when it is too long."""
+        if self._silent is not None:
+            self._silent += LOOK
+            if limit and self._silent > limit:
+                self.kill(ProcessHung)
+
+    def size(self) -> int:
+        """Bytes of memory that the process holds for itself; 0 where nobody can tell."""
+        process = self._process
+        if process is None or process.pid is None:
+            return 0
+        with suppress(OSError, ValueError, IndexError):
+            status = Path(f"/proc/{process.pid}/status").read_text().partition("RssAnon:")[2]
+            return int(status.split()[0]) << 10
+        return 0
+
+    def kill(self, fate: type[ProcessDied]) -> None:
+        """End the process; the call in progress raises ``fate``."""
+        with self._lock:
+            if self._process is not None and self._silent is not None:
+                self._fate = fate
+                _kill(self._process)
 
     def close(self) -> None:
         """End the process for good; a call in progress raises."""
@@ -145,7 +219,7 @@ class _Child:
             self._pipe, theirs = self._context.Pipe()
             self._process = self._context.Process(  # type: ignore[attr-defined]
                 target=_serve,
-                args=(theirs, self._function, self._prepare),
+                args=(theirs, self._function, self._prepare, os.getpid()),
                 daemon=True,
                 env=self._environment,
             )
@@ -172,8 +246,8 @@ class _Child:
         with self._lock:
             if self._process is None:
                 return
-            self._process.terminate()  # no handler is set, so this ends it even inside a decoder
-            self._process.join()
+            _kill(self._process)
+            self._process.join(END)
             with suppress(OSError):
                 self._pipe.close()
             self._process = None
@@ -188,8 +262,22 @@ def _failure_of(prepare: Callable[[], object] | None) -> Exception | None:
     return None
 
 
-def _serve(pipe: Connection, function: Callable[..., Any], prepare: Callable[[], object] | None) -> None:
+def _kill(process: BaseProcess) -> None:
+    """End a process even inside a decoder, and even when it is stopped."""
+    if os.name == "nt":
+        process.terminate()
+    elif process.pid is not None and process.exitcode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def _serve(
+    pipe: Connection, function: Callable[..., Any], prepare: Callable[[], object] | None, parent: int
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the main process ends this one
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
+    with suppress(OSError):  # where the system runs out of memory, it takes this process, not the main one
+        Path("/proc/self/oom_score_adj").write_text("500")
     with suppress(EOFError, ConnectionError):  # the main process is gone
         pipe.send(_failure_of(prepare))
         while True:
@@ -201,3 +289,12 @@ def _serve(pipe: Connection, function: Callable[..., Any], prepare: Callable[[],
             except Exception as error:
                 answer = ("raised", error)
             pipe.send(answer)
+
+
+def _end_with(parent: int) -> None:
+    """A child notices at its next word that its pipe is closed; one that hangs says none."""
+    if os.name == "nt":  # where a process keeps the number of a parent that is gone
+        return
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGKILL)

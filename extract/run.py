@@ -15,13 +15,16 @@ from ..cache.keys import FeatureKey
 from ..cache.rows import Row, Source
 from ..cache.store import FeatureStore
 from ..cache.writer import StoreWriter
-from .clip import ClipJob, ClipResult, OnProgress, extract_clip, failed, read_source, ready
+from . import CLIP_TIMEOUT
+from .clip import ClipJob, ClipResult, extract_clip, failed, read_source, ready
 from .devices import torch_device
 from .errors import DeviceError, ExtractError
+from .memory import SHARE, usable_memory
 from .plan import Plan
-from .processes import ProcessDied, Processes
+from .processes import ProcessDied, Processes, ProcessHung, ProcessTooLarge
+from .progress import OnProgress
 from .spool import OnDisk, spool_folder
-from .stopwatch import WRITE, Stopwatch
+from .stopwatch import NETWORK, OPEN, WRITE, Stopwatch
 from .streams.faces import FACES
 from .streams.registry import keys_of
 
@@ -49,6 +52,13 @@ class Extraction:
         rename: keep what is stored of a file under another id or split, under the one that it has now.
         replace: let other files with other labels take the place of stored clips of the same id.
         cores: of the processor, to be used; 0 for all that this process may use.
+        silence: seconds without any progress on a clip (a block of its file read, a packet, a frame, a block
+            of its sound) after which it fails and its process is killed; 0 for no limit. How long it takes
+            in all does not matter.
+        memory: bytes that the worker processes may hold together. Where they hold more, the largest is
+            killed, and its clip is tried again at the end with nothing beside it. None: most of what is free
+            now; 0 for no limit.
+        failed_only: of the stored clips that failed, and no others.
 
     Raises:
         ExtractError: the plan asks for something that there is not, or an id that is stored now names
@@ -63,6 +73,7 @@ class Extraction:
         gone: stored clips whose files are not there; what is stored of them is kept.
         on_progress: may be set; with one worker, a thread calls it as the work on a clip goes on.
         watch: knows how long writing took.
+        silence: as given.
         changes: why streams that are stored must be made again: ``stream: setting: old / new``.
     """
 
@@ -77,6 +88,9 @@ class Extraction:
         in_process: bool = False,
         processes: Processes[ClipResult] | None = None,
         cores: int = 0,
+        silence: float = CLIP_TIMEOUT,
+        memory: int | None = None,
+        failed_only: bool = False,
     ) -> None:
         self.plan = plan
         self.on_progress: OnProgress | None = None
@@ -86,6 +100,8 @@ class Extraction:
         self._in_process = in_process
         self._started = processes
         self._device_errors = 0
+        self.silence = silence
+        self._memory = _free_memory() if memory is None else memory
         self.jobs: list[ClipJob] = []
         self.renewed: list[Clip] = []
         self.renamed: list[tuple[Row, Clip]] = []
@@ -97,7 +113,9 @@ class Extraction:
         clips = list(clips)
         former = self._former(clips) if rename else {}
         for clip in clips:
-            self._consider(clip, former.get(clip.path, []))
+            row = store.row(clip)
+            if not failed_only or (row is not None and row.failures):
+                self._consider(clip, former.get(clip.path, []))
         if not replace:
             self._refuse_others()
         self.jobs.sort(key=lambda job: _size(job.clip.path), reverse=True)  # no long clip at the very end
@@ -221,6 +239,8 @@ class Extraction:
                     job = flying.pop(future)
                     try:
                         result = future.result()
+                    except ProcessHung as error:
+                        yield self._hung(job, error)
                     except ProcessDied:
                         unlucky.append(job)
                     except DeviceError as error:
@@ -234,15 +254,22 @@ class Extraction:
         with self._processes(1) as processes:
             try:
                 result = self._submit(processes, job, spool).result()
-            except ProcessDied:
-                return failed(
-                    job, "took its process down (memory, or a decoder's crash); convert or replace it"
-                )
+            except ProcessHung as error:
+                return self._hung(job, error)
+            except ProcessTooLarge as error:
+                why = f"took more than the {self._memory / 1e9:.1f} GB of memory that there are for it"
+                return _lost(job, error, f"{why}; scale it down, or use a larger machine")
+            except ProcessDied as error:
+                why = "took its process down (memory, or a decoder's crash); convert or replace it"
+                return _lost(job, error, why)
             except DeviceError as error:
                 self._count_device_error(error)
-                return failed(job, f"the device failed on it twice ({error}); try --device cpu")
+                return failed(job, NETWORK, f"the device failed on it twice ({error}); try --device cpu")
         self._device_errors = 0
         return result
+
+    def _hung(self, job: ClipJob, error: ProcessHung) -> ClipResult:
+        return _lost(job, error, f"no progress for {self.silence:g} s (--clip-timeout)")
 
     def _count_device_error(self, error: DeviceError) -> None:
         """Stop where the device fails whatever the clip; one error can reach all workers at once."""
@@ -255,11 +282,14 @@ class Extraction:
             ) from error
 
     def _submit(self, processes: Processes[ClipResult], job: ClipJob, spool: Path) -> Future[ClipResult]:
-        listener = self.on_progress if self.workers == 1 else None
-        return processes.submit(self.plan, job, spool, self.threads, listener=listener)
+        return processes.submit(self.plan, job, spool, self.threads, listener=self._tell)
+
+    def _tell(self, stage: str, step: str, at: float, length: float) -> None:
+        if self.on_progress is not None and self.workers == 1:
+            self.on_progress(stage, step, at, length)
 
     def _processes(self, count: int) -> closing[Processes[ClipResult]]:
-        return closing(_processes(self.plan, count, self.threads))
+        return closing(_processes(self.plan, count, self.threads, self.silence, self._memory))
 
     def _store_result(self, writer: StoreWriter, result: ClipResult) -> None:
         if FACES in result.streams and result.warnings:
@@ -275,7 +305,9 @@ class Extraction:
             file.unlink(missing_ok=True)
 
 
-def start_processes(plan: Plan, workers: int, clips: int) -> Processes[ClipResult]:
+def start_processes(
+    plan: Plan, workers: int, clips: int, silence: float = CLIP_TIMEOUT
+) -> Processes[ClipResult]:
     """The processes for a run over so many clips, of which one is ready and the others are about to be.
 
     Raises:
@@ -283,7 +315,7 @@ def start_processes(plan: Plan, workers: int, clips: int) -> Processes[ClipResul
     """
     cores = usable_cores()
     count = _worker_count(plan, workers, clips, cores)
-    processes = _processes(plan, count, max(1, cores // count))
+    processes = _processes(plan, count, max(1, cores // count), silence, _free_memory())
     try:
         next(as_completed(processes.start())).result()
     except BaseException:
@@ -292,10 +324,20 @@ def start_processes(plan: Plan, workers: int, clips: int) -> Processes[ClipResul
     return processes
 
 
-def _processes(plan: Plan, count: int, threads: int) -> Processes[ClipResult]:
+def _processes(plan: Plan, count: int, threads: int, silence: float, memory: int) -> Processes[ClipResult]:
     libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     environment = {**dict.fromkeys(libraries, str(threads)), **KEEP_MEMORY}
-    return Processes(extract_clip, count, environment, partial(ready, plan))
+    return Processes(extract_clip, count, environment, partial(ready, plan), silence, memory)
+
+
+def _free_memory() -> int:
+    return int(SHARE * usable_memory())
+
+
+def _lost(job: ClipJob, error: ProcessDied, reason: str) -> ClipResult:
+    """The result of a clip that cost its process."""
+    stage = str(error.told[0]) if error.told else OPEN
+    return failed(job, stage, f"{stage}: {reason}")
 
 
 def is_done(row: Row, stream: str, key: FeatureKey) -> bool:

@@ -1,4 +1,7 @@
-"""Where the time of a clip goes: each stage is clocked as it works, at a cost of microseconds a frame."""
+"""Where the time of a clip goes: each stage is clocked as it works, at a cost of microseconds a frame.
+
+So it is known, too, in which stage a clip is, whether it gets on, and in which stage it failed.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DECODE, DETECT, WARP, NETWORK, SOUND, WRITE = "decode", "detect", "warp", "network", "sound", "write"
+OPEN, DECODE, DETECT, WARP = "open", "decode", "detect", "warp"
+NETWORK, SOUND, WRITE = "network", "sound", "write"
 REST = "rest"
-"""What no stage takes: the file's checksum, statistics of views, memory that is given back."""
+"""What no stage takes: statistics of views, memory that is given back."""
 
 
 class Spent(NamedTuple):
@@ -30,10 +34,13 @@ class Stopwatch:
 
     Attributes:
         spent: by stage. What is computed on a GPU is the stage's that waits for it, which is the network.
+        steps: grows with all that is done, be it a frame, a packet or a block of bytes.
     """
 
     def __init__(self) -> None:
         self.spent: dict[str, Spent] = {}
+        self.steps = 0
+        self._broken: tuple[BaseException | None, str] = None, REST
         self._within = [REST]
         self._since = _now()
 
@@ -55,11 +62,26 @@ class Stopwatch:
         self._within.append(name)
         try:
             yield
+        except Exception as error:
+            if self._broken[0] is None or self._broken[0] not in (error, error.__cause__):
+                self._broken = error, name
+            raise
         finally:
             self._lap()
             self._within.pop()
 
+    @property
+    def doing(self) -> str:
+        """The stage that goes on."""
+        return self._within[-1]
+
+    def broken_in(self, error: BaseException) -> str:
+        """The stage in which an error came up; the one that goes on, if it came up in none within that."""
+        broken, name = self._broken
+        return name if broken is not None and broken in (error, error.__cause__) else self.doing
+
     def _lap(self) -> None:
+        self.steps += 1
         now, before = _now(), self.spent.get(self._within[-1], Spent())
         self.spent[self._within[-1]] = Spent(
             before.wall + now.wall - self._since.wall, before.busy + now.busy - self._since.busy
@@ -72,6 +94,19 @@ _running: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
 
 def _now() -> Spent:
     return Spent(time.perf_counter(), time.process_time())
+
+
+def step() -> None:
+    """Something has been done, however small; a stopwatch, if one runs, is told."""
+    watch = _running.get()
+    if watch is not None:
+        watch.steps += 1
+
+
+def stage_of(error: BaseException) -> str:
+    """The stage in which an error came up, if a stopwatch runs."""
+    watch = _running.get()
+    return REST if watch is None else watch.broken_in(error)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..extract import CLIP_TIMEOUT
 from .cluster.engine import ClusterSettings
 from .corpora.clips.find import find_clips
 from .corpora.clips.labels import read_labels
@@ -77,6 +78,8 @@ class ExtractSettings:
         prune: remove stored clips that are no longer in the folder.
         replace: replace stored clips whose file or label differs.
         cluster: where the work is done.
+        silence: seconds without any progress on a clip after which it fails; 0 for no limit.
+        failed_only: take only the stored clips that failed.
     """
 
     clips: ClipFolder
@@ -87,6 +90,8 @@ class ExtractSettings:
     prune: bool = False
     replace: bool = False
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    silence: float = CLIP_TIMEOUT
+    failed_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,15 @@ def extract(settings: ExtractSettings, reporter: ExtractionReporter | None = Non
     reporter.found(settings.clips.root, found)
     plan = replace(settings.plan, pictures=False, backbones=()) if found.markers else settings.plan
     filled = _filled(
-        found, plan, settings.store, settings.workers, settings.replace, reporter, settings.cluster
+        found,
+        plan,
+        settings.store,
+        settings.workers,
+        settings.replace,
+        reporter,
+        settings.cluster,
+        settings.silence,
+        settings.failed_only,
     )
     with filled as (store, failures):
         gone = stale(store, whole, settings.clips.root)
@@ -198,6 +211,8 @@ def _filled(
     replace: bool,
     reporter: ExtractionReporter,
     cluster: ClusterSettings,
+    silence: float = CLIP_TIMEOUT,
+    failed_only: bool = False,
 ) -> Iterator[tuple[FeatureStore, int]]:
     """The store with what :func:`into_store` puts into it, and what that returns."""
     from ..cache.store import FeatureStore
@@ -211,18 +226,27 @@ def _filled(
             plan = _with_detector(plan, None, reporter)
             keys_of(plan)
             if cluster.on == "local":
-                processes = opened.enter_context(closing(start_processes(plan, workers, len(found.clips))))
+                started = start_processes(plan, workers, len(found.clips), silence)
+                processes = opened.enter_context(closing(started))
         store = opened.enter_context(FeatureStore(path, create=True))
         plan = _with_detector(plan, store, reporter)
         run = Extraction(
-            found.clips, plan, store, workers, not found.one_by_one, replace, processes=processes
+            found.clips,
+            plan,
+            store,
+            workers,
+            rename=not found.one_by_one,
+            replace=replace,
+            silence=silence,
+            failed_only=failed_only,
+            processes=processes,
         )
         reporter.planned(plan, run, store, len(found.clips))
         failures = _troubled(_done(run, store, workers, reporter, cluster, len(found.clips)))
         if not run.idle:
             store.refresh()
         if found.markers:
-            markers = MarkerRun(found.clips, found.markers, store)
+            markers = MarkerRun(found.clips, found.markers, store, failed_only)
             failures += _troubled(reporter.watched(markers, len(found.markers)))
             if markers.jobs:
                 store.refresh()

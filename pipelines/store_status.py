@@ -16,6 +16,7 @@ from ..cache.rows import Entry, Row
 from ..cache.shards import READING, own_dataset
 from ..cache.store import FeatureStore
 from .cli.table import Columns, aligned, table
+from .corpora.clips.found import counts_of
 
 STATUSES = ("ok", "absent", "failed")
 FAILURES_SHOWN = 20
@@ -27,18 +28,20 @@ def store_status(store: FeatureStore) -> Record:
     """Counts of clips, labels, frames with faces, streams and failures, as JSON values."""
     splits: dict[str, SplitCounts] = defaultdict(SplitCounts)
     streams: dict[tuple[str, str], StreamCounts] = {}
-    failures = []
+    failures, failed = [], []
     for row in store:
         splits[row.clip.split].take(row)
         for name, entry in row.entries.items():
             streams.setdefault((name, entry.key.digest), StreamCounts(entry.key)).take(entry)
         failures += [(row.clip, stream, reason) for stream, reason in row.failures.items()]
+        failed += [row] * bool(row.failures)
     sizes = _row_bytes(store, streams.values())
     return {
         "store": str(store.path),
         "clips": sum(split.clips for split in splits.values()),
         "splits": {name: splits[name].record() for name in sorted(splits, key=natural)},
         "streams": [stream.record(sizes) for _, stream in sorted(streams.items())],
+        "failed_stages": failed_stages(failed),
         "failures": [
             {"split": clip.split, "clip": clip.id, "stream": stream, "reason": reason}
             for clip, stream, reason in sorted(failures, key=lambda each: [*map(natural, each[0].key)])
@@ -127,8 +130,18 @@ def status_text(found: Record) -> str:
     if any("imported" in stream for stream in found["streams"]):
         parts.append(_imports(found["streams"]))
     if found["failures"]:
-        parts.append(_failures(found["failures"]))
+        parts.append(_failures(found["failures"], found["failed_stages"]))
     return "\n\n".join(parts)
+
+
+def failed_stages(rows: Iterable[Row]) -> dict[str, int]:
+    """How many clips failed in each stage of their extraction, most first; in several where parts failed."""
+    counts = Counter(
+        stage
+        for row in rows
+        for stage in {str(row.entries[stream].info.get("stage", "stage unknown")) for stream in row.failures}
+    )
+    return dict(counts.most_common())
 
 
 def _import(key: FeatureKey) -> Record:
@@ -191,11 +204,11 @@ def _imports(streams: Sequence[Record]) -> str:
     return "\n".join(["imported:", *lines])
 
 
-def _failures(failures: Sequence[Record]) -> str:
+def _failures(failures: Sequence[Record], stages: Mapping[str, int]) -> str:
     lines = [
         f"  {found['split']}/{found['clip']}, {found['stream']}: {found['reason']}"
         for found in failures[:FAILURES_SHOWN]
     ]
     if len(failures) > FAILURES_SHOWN:
         lines.append(f"  and {len(failures) - FAILURES_SHOWN} more (--json lists all)")
-    return "\n".join(["failed:", *lines])
+    return "\n".join([f"failed in {counts_of(stages)}:", *lines])

@@ -12,6 +12,8 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from ..stopwatch import step
+
 STEP_BACK = 0.1  # seconds; ffmpeg's own command takes a larger step back for a restart
 GOES_ON = 1.0  # seconds; by less, streams may end apart where recordings are joined
 JUMP = 10.0  # seconds, forward, and only in formats that FFmpeg knows to restart; also ffmpeg's
@@ -59,6 +61,7 @@ class Clock:
         unstamped: defaultdict[int, float] = defaultdict(float)
         try:
             for packet in container.demux():
+                step()
                 number = watch.part(packet)
                 if not packet.size or packet.is_discard:  # before or behind an edit: decoded, but not shown
                     continue
@@ -94,6 +97,7 @@ class Clock:
         """
         watch = _Watch(container)
         for packet in container.demux():
+            step()
             offset = self._offsets[min(watch.part(packet), self.restarts)]
             if offset:
                 ticks = round(offset / float(packet.time_base))

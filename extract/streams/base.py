@@ -23,6 +23,7 @@ from ...cache.writer import Outcome
 from ..decode.media import Frame, Media
 from ..errors import ClipError
 from ..plan import Plan
+from ..stopwatch import step
 
 SAMPLES_AT_ONCE = 1 << 20
 
@@ -104,6 +105,7 @@ class ClipSound:
     def blocks(self) -> Iterator[np.ndarray]:
         """The samples in blocks that fit into memory."""
         for start in range(0, len(self.samples), SAMPLES_AT_ONCE):
+            step()
             yield np.asarray(self.samples[start : start + SAMPLES_AT_ONCE])
 
 

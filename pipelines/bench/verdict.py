@@ -13,11 +13,11 @@ from ...extract.networks import face_networks
 from ...extract.plan import Plan
 from ...extract.precision import has_fast_bf16
 from ...extract.run import usable_cores
-from ...extract.stopwatch import DECODE, DETECT, NETWORK, REST, SOUND, WARP, WRITE
+from ...extract.stopwatch import DECODE, DETECT, NETWORK, OPEN, REST, SOUND, WARP, WRITE
 from ...extract.views import VIEW_SETS
 from .measure import Measured, TimedRun
 
-STAGES = (DECODE, DETECT, WARP, NETWORK, SOUND, WRITE, REST)
+STAGES = (OPEN, DECODE, DETECT, WARP, NETWORK, SOUND, WRITE, REST)
 OF_FRAMES = (DETECT, WARP, NETWORK)  # whose time grows with the frames taken; that of others with the film
 FEWER = 3  # for --detect-every, as an example
 FEW_FRAMES = 16  # for --max-frames

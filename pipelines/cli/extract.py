@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ... import __version__
-from ...extract import DEFAULT_BACKBONE
+from ...extract import CLIP_TIMEOUT, DEFAULT_BACKBONE
 from ..cluster.engine import ClusterSettings
-from ..corpora.clips.found import count_of
+from ..corpora.clips.found import count_of, counts_of
 from ..stage_one import VIEW_SETS, ClipFolder, Extracted, ExtractSettings, extract
 from .clip_options import PATTERN_HELP, dataset_options
 from .cluster_options import cluster_of, cluster_options
@@ -58,7 +58,8 @@ Examples:
 
 \b
 Exit code: 0 done; 1 done, but some clips failed (each is named with its reason);
-2 wrong arguments or input; 130 interrupted (the same command continues).
+2 wrong arguments or input; 130 interrupted (143 by SIGTERM, 129 by SIGHUP; the same
+command continues).
 """
 
 
@@ -126,6 +127,18 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
         "joins their stores.",
     ),
     cluster_options,
+    click.option(
+        "--clip-timeout",
+        type=click.FloatRange(min=0),
+        default=CLIP_TIMEOUT,
+        show_default=True,
+        metavar="SECONDS",
+        help="Give a clip up when no packet of it, no frame and no block of sound was done for so long; "
+        "0: never. How long it takes in all does not matter.",
+    ),
+    click.option(
+        "--retry-failed", is_flag=True, help="Extract only the stored clips that failed, once more."
+    ),
 )
 @group(
     "Output",
@@ -148,6 +161,8 @@ def main(**options: Any) -> int:
         refuse_idle({"vad": "it finds the speech for segments; add --segments"})
     cluster = cluster_of(options)
     settings = settings_of(**options, cluster=cluster)
+    if settings.failed_only and not (settings.store / "store.json").exists():
+        refuse_idle({"retry_failed": f"there is no store {settings.store} with clips that failed"})
     done = extract(settings, _Watched("" if cluster.on == "local" else f"on {cluster.on.capitalize()}"))
     _summarise(settings.store, done)
     keep_result(no_longer_there=[str(clip) for clip in done.gone], pruned=settings.prune)
@@ -174,6 +189,8 @@ def settings_of(
     batch: int | None,
     prune: bool,
     replace: bool,
+    clip_timeout: float,
+    retry_failed: bool,
     cluster: ClusterSettings | None = None,
     **source: Any,
 ) -> ExtractSettings:
@@ -194,8 +211,18 @@ def settings_of(
         voice_activity=vad,
         detect_every=detect_every,
     )
-    folder = ClipFolder(clips, **source)
-    return ExtractSettings(folder, plan, store, workers, part, prune, replace, cluster or ClusterSettings())
+    return ExtractSettings(
+        ClipFolder(clips, **source),
+        plan,
+        store,
+        workers,
+        part,
+        prune,
+        replace,
+        cluster or ClusterSettings(),
+        clip_timeout,
+        retry_failed,
+    )
 
 
 class _Watched(Printed):
@@ -209,6 +236,8 @@ class _Watched(Printed):
 
 
 def _summarise(store: Path, done: Extracted) -> None:
+    from ..store_status import failed_stages
+
     found, rows = done.found, done.rows
     table = []
     for split in dict.fromkeys(row.clip.split for row in rows):
@@ -230,7 +259,16 @@ def _summarise(store: Path, done: Extracted) -> None:
     header = ["split", "clips", "labelled", "with sound", "failed", "frames", "with face"]
     click.echo(aligned(header, table))
     failed = {str(row.clip): "; ".join(sorted({*row.failures.values()})) for row in rows if row.failures}
-    keep_result(store=str(store), dataset=found.dataset, splits=records(header, table), failed=failed)
+    stages = failed_stages(rows)
+    keep_result(
+        store=str(store),
+        dataset=found.dataset,
+        splits=records(header, table),
+        failed=failed,
+        failed_stages=stages,
+    )
+    if stages:
+        click.echo(f"failed in: {counts_of(stages)}; --retry-failed tries these clips again")
     changed = Counter(change for row in rows if row.has("faces") for change in _changes(row))
     if changed:
         told = (f"{count_of(count, 'clip')} {change}" for change, count in changed.items())

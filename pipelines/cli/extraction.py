@@ -160,8 +160,8 @@ def _within(run: Extraction) -> Iterator[None]:
     with ExitStack() as bars:
         steps: dict[str, Callable[[float], None]] = {}
 
-        def on_progress(step: str, at: float, length: float) -> None:
-            if length < LONG:
+        def on_progress(_: str, step: str, at: float, length: float) -> None:
+            if not step or length < LONG:
                 return
             if step not in steps:
                 bars.close()

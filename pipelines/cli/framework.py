@@ -1,21 +1,25 @@
 """What all commands share: their exit codes, and errors as one clear line.
 
-0 done; 1 done, but some clips failed; 2 wrong arguments or input; 130 interrupted, resumable.
+0 done; 1 done, but some clips failed; 2 wrong arguments or input; 130 interrupted, resumable (143 by SIGTERM,
+129 by SIGHUP).
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-WRONG_INPUT, INTERRUPTED = 2, 130
+WRONG_INPUT, BY_SIGNAL = 2, 128
 PACKAGE = __name__.partition(".")[0]
 RESULT = f"{PACKAGE}.result"
 SILENT = f"{PACKAGE}.silent"
@@ -182,6 +186,37 @@ def is_told(error: Exception) -> bool:
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == PACKAGE
 
 
+class Interrupted(KeyboardInterrupt):
+    """The process was asked to end by a signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A batch system's SIGTERM and a closed terminal's SIGHUP end a command as Ctrl-C does: it tidies up.
+
+    A signal that is ignored, as by ``nohup``, stays so.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    if current_thread() is not main_thread():
+        ours = []
+    for number in ours:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
 class Command(click.Command):
     """A command whose function may return an exit code, and whose errors are told in one line.
 
@@ -204,15 +239,16 @@ class Command(click.Command):
             ctx.exit()
         asked = RESULT in ctx.meta
         try:
-            with redirect_stdout(sys.stderr) if asked else nullcontext():
+            with _interruptible(), redirect_stdout(sys.stderr) if asked else nullcontext():
                 code = super().invoke(ctx)
             if asked and not is_silent():
                 click.echo(json.dumps(ctx.meta[RESULT], indent=2, ensure_ascii=False))
-        except KeyboardInterrupt:
-            click.echo(
-                "\ninterrupted; what is kept is whole, and the same command goes on from there", err=True
-            )
-            code = INTERRUPTED
+        except KeyboardInterrupt as error:
+            code = BY_SIGNAL + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
+            with suppress(OSError):  # the terminal may be gone
+                click.echo(
+                    "\ninterrupted; what is kept is whole, and the same command goes on from there", err=True
+                )
         except click.UsageError:
             raise
         except (click.ClickException, click.FileError) as error:

@@ -13,6 +13,7 @@ from ...cache.keys import FeatureKey
 from ...cache.rows import Row
 from ...cache.store import FeatureStore
 from ...cache.writer import Outcome
+from ...extract import CLIP_TIMEOUT
 from ...extract.clip import ClipJob, ClipResult
 from ...extract.devices import torch_device
 from ...extract.errors import ExtractError
@@ -44,6 +45,7 @@ class Part:
         store: where it writes, with shards and a journal of its own.
         workers: parallel processes; 0 for one per core.
         cores: of the machine's processors, those that the processes may use.
+        silence: seconds without any progress on a clip after which it fails; 0 for no limit.
         version: of avemo, where the part was handed out.
     """
 
@@ -53,6 +55,7 @@ class Part:
     store: Path
     workers: int
     cores: int
+    silence: float = CLIP_TIMEOUT
     version: str = __version__
 
 
@@ -87,7 +90,16 @@ def extract_part(part: Part) -> int:
             f"none of {len(part.clips)} clips is there: {part.clips[0].path} and others; mount their disk"
         )
     with FeatureStore(part.store) as store:
-        for _ in Extraction(part.clips, part.plan, store, part.workers, replace=True, cores=part.cores):
+        run = Extraction(
+            part.clips,
+            part.plan,
+            store,
+            part.workers,
+            replace=True,
+            cores=part.cores,
+            silence=part.silence,
+        )
+        for _ in run:
             pass
     return len(part.clips)
 
@@ -146,7 +158,15 @@ class SpreadExtraction:
             return
         clips = [job.clip for job in self._left.values()]
         parts = [
-            Part(part, self._plan, self._run.keys, self._store.path, self._workers, self._engine.cores)
+            Part(
+                part,
+                self._plan,
+                self._run.keys,
+                self._store.path,
+                self._workers,
+                self._engine.cores,
+                self._run.silence,
+            )
             for part in dealt(clips, _parts(len(clips), self._engine.tasks))
         ]
         for ended in self._engine.map(extract_part, parts):

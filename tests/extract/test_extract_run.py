@@ -13,15 +13,20 @@ import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
+from avemo.extract.clip import ClipJob, ClipResult, extract_clip
+from avemo.extract.decode.heard import SoundDecoder
 from avemo.extract.plan import Plan
 from avemo.extract.run import Extraction
 from avemo.extract.spool import OnDisk, Spool, remove_dead, spool_folder
+from avemo.extract.stopwatch import step
+from avemo.pipelines.store_status import failed_stages
 
 MakeClip = Callable[..., Path]
 QUICK = Plan(view_sets=("none",))
@@ -253,6 +258,60 @@ def test_a_killer_clip_costs_itself_alone_on_every_resume(make_clip: MakeClip, t
         ended.set()
         watcher.join()
     assert len(results) == 1  # the resume did nothing else
+
+
+def hanging(plan: Plan, job: ClipJob, *others: Any) -> ClipResult:
+    """The real work, in a process in which some clips' decoder hangs or eats memory in the third packet."""
+    decode = SoundDecoder._decoded
+    count = 0
+
+    def decoded(decoder: SoundDecoder, *arguments: Any) -> list[Any]:
+        nonlocal count
+        count += 1
+        while count == 3 and "hang" in job.clip.id:
+            time.sleep(0.01)
+        eaten = []
+        while count == 3 and "eat" in job.clip.id:
+            eaten.append(bytearray(b"x") * (64 << 20))
+            time.sleep(0.02)
+            step()  # it gets on
+        return decode(decoder, *arguments)
+
+    SoundDecoder._decoded = decoded  # type: ignore[method-assign]
+    return extract_clip(plan, job, *others)
+
+
+def test_clips_that_hang_or_eat_memory_cost_themselves_alone(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Plan(pictures=False, backbones=())
+    names = ["a", "eats", "hangs", "z"]
+    clips = [Clip(name, "train", str(make_clip(tmp_path / f"{name}.mp4", 5))) for name in names]
+    with FeatureStore(tmp_path / "s", create=True) as store, monkeypatch.context() as changed:
+        changed.syspath_prepend(str(Path(__file__).resolve().parents[2]))
+        changed.setattr("avemo.extract.run.extract_clip", hanging)
+        run = Extraction(clips, heard, store, workers=2, silence=6, memory=2 << 30)
+        failures = {result.job.clip.id: result.failure for result in run}
+        store.refresh()
+    assert failures["hangs"] == "sound: no progress for 6 s (--clip-timeout)"
+    assert failures["eats"].startswith("sound: took more than the 2.1 GB of memory")
+    assert (failures["a"], failures["z"]) == ("", "")
+    assert failed_stages(store.rows) == {"sound": 2}
+
+    again = Extraction(clips, heard, store, failed_only=True)
+    assert sorted(job.clip.id for job in again.jobs) == ["eats", "hangs"]
+    assert not any(result.failure for result in again)
+    store.refresh()
+    assert not any(row.failures for row in store.rows)
+
+
+def test_failed_clips_alone_are_tried_again(clips: list[Clip], make_clip: MakeClip, tmp_path: Path) -> None:
+    bad = Clip("bad", "train", str(tmp_path / "bad.mp4"))
+    Path(bad.path).write_text("no clip")
+    store = extract([clips[0], bad], tmp_path / "s")
+    assert store.rows[0].entries["faces"].info == {"stage": "open"}
+    run = Extraction([*clips, bad], BOTH, store, failed_only=True)
+    assert [job.clip for job in run.jobs] == [bad]
 
 
 RUN_SLOWLY = """

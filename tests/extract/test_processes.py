@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from avemo.extract.errors import ExtractError
-from avemo.extract.processes import ProcessDied, Processes
+from avemo.extract.processes import ProcessDied, Processes, ProcessHung, ProcessTooLarge
 
 
 def work(what: str, tell: Callable[..., None] | None = None) -> tuple[str, int, str | None]:
@@ -21,6 +21,15 @@ def work(what: str, tell: Callable[..., None] | None = None) -> tuple[str, int, 
         os.kill(os.getpid(), signal.SIGSEGV)
     if what == "raise":
         raise ExtractError("no")
+    if what == "stop":
+        if tell is not None:
+            tell("half")
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if what == "eat":
+        eaten = []
+        while True:
+            eaten.append(bytearray(b"x") * (64 << 20))
+            time.sleep(0.05)
     if what == "sleep":
         time.sleep(60)
     if tell is not None:
@@ -119,6 +128,31 @@ def test_what_a_child_cannot_prepare_is_told_at_the_start_and_by_its_task() -> N
         processes.close()
 
 
+def test_a_child_that_says_nothing_is_killed_though_it_is_stopped() -> None:
+    processes = Processes(work, 2, silence=1)
+    try:
+        with pytest.raises(ProcessHung) as caught:
+            processes.submit("stop", listener=lambda *_: None).result(60)
+        assert caught.value.told == ("half",)
+        assert processes.submit("a").result(60)[0] == "a"
+        time.sleep(1.5)  # a child without a task may be silent
+        assert processes.submit("a").result(60)[0] == "a"
+    finally:
+        processes.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads in /proc how large a process is")
+def test_the_largest_child_is_killed_where_all_together_are_too_large() -> None:
+    processes = Processes(work, 2, memory=1 << 30)
+    try:
+        other = processes.submit("a").result(60)[1]
+        with pytest.raises(ProcessTooLarge):
+            processes.submit("eat").result(60)
+        assert other in {processes.submit("a").result(60)[1] for _ in range(3)}
+    finally:
+        processes.close()
+
+
 class Unstartable:
     """A function that ends the process which unpickles it."""
 
@@ -139,7 +173,7 @@ def test_a_child_that_cannot_start_is_an_error() -> None:
 
 
 ORPHANED = """
-import os, sys
+import os, sys, time
 from tests.extract.test_processes import work
 from avemo.extract.processes import Processes
 processes = Processes(work, 1)
@@ -148,9 +182,14 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_children_end_when_their_parent_is_killed() -> None:
+@pytest.mark.parametrize("at_work", [False, True])
+def test_children_end_when_their_parent_is_killed(at_work: bool) -> None:
+    """Also one that is at work for long, and does not look at its pipe."""
+    script = ORPHANED.replace(
+        "os.kill", 'processes.submit("sleep"); time.sleep(0.5); os.kill' if at_work else "os.kill"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", ORPHANED], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     pid = int(done.stdout)
     deadline = time.monotonic() + 20

@@ -11,7 +11,7 @@ import pytest
 from avemo.cache.clips import Clip
 from avemo.extract.clip import ClipJob, extract_clip
 from avemo.extract.plan import Plan
-from avemo.extract.stopwatch import DECODE, DETECT, NETWORK, REST, SOUND, WARP, Stopwatch, clocked
+from avemo.extract.stopwatch import DECODE, DETECT, NETWORK, OPEN, REST, SOUND, WARP, Stopwatch, clocked
 from avemo.extract.streams.registry import keys_of
 
 
@@ -67,7 +67,7 @@ def test_the_stages_of_a_clip_are_all_of_its_time(make_clip: Callable[..., Path]
     job = ClipJob(Clip("a", "all", str(make_clip(tmp_path / "a.mp4", frames=6))), keys_of(plan))
     result = extract_clip(plan, job, tmp_path)
     assert not result.failure
-    assert {*result.stages} == {DECODE, DETECT, WARP, NETWORK, SOUND, REST}
+    assert {*result.stages} == {OPEN, DECODE, DETECT, WARP, NETWORK, SOUND, REST}
     assert all(spent.wall > 0 for spent in result.stages.values())
     total = sum(spent.wall for spent in result.stages.values())
     assert 0.8 * result.seconds < total <= result.seconds

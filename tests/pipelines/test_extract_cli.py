@@ -24,7 +24,7 @@ from avemo.extract.backbones import get
 from avemo.extract.clip import ClipJob, ClipResult
 from avemo.pipelines.cli.extract import main
 from avemo.pipelines.cli.extraction import Notes
-from avemo.pipelines.cli.store import merge
+from avemo.pipelines.cli.store import merge, status
 
 MakeClip = Callable[..., Path]
 HEAVY = ("torch", "torchvision", "cv2", "numpy", "h5py", "librosa", "dlib", "av", "sklearn", "joblib")
@@ -91,6 +91,24 @@ def test_a_whole_run_and_a_second_one(folder: Path) -> None:
     again = extract(folder)
     assert again.exit_code == 0
     assert "nothing to do" in again.output
+
+
+def test_failed_clips_alone_are_tried_again_and_counted_by_stage(folder: Path, make_clip: MakeClip) -> None:
+    assert_refused(extract(folder, "--retry-failed"), "--retry-failed would do nothing", "no store")
+    (folder / "clips" / "bad.mp4").write_text("no clip")
+    first = extract(folder)
+    assert first.exit_code == 1
+    assert (
+        only_line_on(first.output, "failed in") == "failed in: open 1; --retry-failed tries these clips again"
+    )
+    told = CliRunner().invoke(status, [str(folder / "store")])
+    assert "failed in open 1:" in told.output
+
+    for name in ("bad", "new"):
+        make_clip(folder / "clips" / f"{name}.mp4", frames=2)
+    again = extract(folder, "--retry-failed")
+    assert again.exit_code == 0, again.output
+    assert stored(folder) == {"bad": "ok", "good": "ok"}  # a new clip is none that failed
 
 
 def test_parts_of_a_corpus_join(folder: Path, make_clip: MakeClip) -> None:
