@@ -60,6 +60,9 @@ torture: install
 	$(BIN)/python -m tests.torture.kill
 	@echo "== extracting into places that fill up, cannot be written, or are shared"
 	$(BIN)/python -m tests.torture.places
+	@echo "== extracting ten minutes of 1080p, and the same clips for an hour"
+	$(BIN)/python -m tests.torture.lasting film
+	$(BIN)/python -m tests.torture.lasting soak
 	@echo "== extracting damaged copies of films"
 	@if [ -d $(FILMS) ]; then $(BIN)/python -m tests.torture.media $(FILMS); \
 	else echo "skipped: there is no folder $(FILMS); name one of films by FILMS=DIR"; fi

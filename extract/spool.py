@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import ExtractError
+
 MEMORY_BYTES = 32 << 20
 PREFIX = "spool-"
 ALIVE = "alive"  # the file that is locked; it says on which machine
@@ -50,9 +52,18 @@ class OnDisk(np.memmap[Any, np.dtype[Any]]):
 
 @contextmanager
 def spool_folder(parent: Path) -> Iterator[Path]:
-    """A new folder in ``parent`` for the spools of one run, gone at the end; those of dead runs go first."""
+    """A new folder in ``parent`` for the spools of one run, gone at the end; those of dead runs go first.
+
+    Raises:
+        ExtractError: ``parent`` cannot be written.
+    """
     remove_dead(parent)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    except OSError as error:
+        raise ExtractError(
+            f"cannot write into {parent}: {error.strerror}; make it writable, or name another --store"
+        ) from error
     ended = Event()
     try:
         with (folder / ".new").open("wb", buffering=0) as file:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch  # children import this module, and so have it before their first task
 
 from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
@@ -270,9 +271,9 @@ def hanging(plan: Plan, job: ClipJob, *others: Any) -> ClipResult:
         count += 1
         while count == 3 and "hang" in job.clip.id:
             time.sleep(0.01)
-        eaten = []
+        eaten: list[torch.Tensor] = []
         while count == 3 and "eat" in job.clip.id:
-            eaten.append(bytearray(b"x") * (64 << 20))
+            eaten.append(torch.ones(16 << 20))
             time.sleep(0.02)
             step()  # it gets on
         return decode(decoder, *arguments)
