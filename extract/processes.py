@@ -133,8 +133,9 @@ class Processes(Generic[T]):
                 child.look(self._silence)
             if self._memory:
                 sizes = {child: child.size() for child in self._children}
-                if sum(sizes.values()) > self._memory:
-                    max(sizes, key=lambda child: sizes[child]).kill(ProcessTooLarge)
+                at_work = [child for child in self._children if child.at_work]
+                if at_work and sum(sizes.values()) > self._memory:
+                    max(at_work, key=lambda child: sizes[child]).kill(ProcessTooLarge)
 
 
 class _Child:
@@ -180,6 +181,11 @@ class _Child:
             raise
         finally:
             self._silent = None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it has a task."""
+        return self._silent is not None
 
     def look(self, limit: float) -> None:
         """Count the silence of a child at work; kill it when it is too long."""
