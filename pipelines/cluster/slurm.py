@@ -101,7 +101,7 @@ class Slurm:
         try:
             jobs = dict(enumerate(self._executor.map_array(call, items)))
         except FailedJobError as error:
-            raise ClusterError(f"sbatch refused the tasks: {_last_line(error)}") from error
+            raise ClusterError(f"sbatch refused the tasks: {_reason(error)}") from error
         number = jobs[0].job_id.partition("_")[0]
         self._told(
             f"Slurm job {number}: {len(jobs)} tasks, at most {self.tasks} at once; logs in {self._folder}; "
@@ -140,7 +140,7 @@ class Slurm:
         command = ["squeue", "--noheader", "--array", f"--name={self._name}", "--format=%i %F_%K %T"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         if found.returncode and not self._answered:
-            raise ClusterError(f"Slurm does not answer: {_last_line(found.stderr)}")
+            raise ClusterError(f"Slurm does not answer: {_reason(found.stderr)}")
         self._answered = True
         while found.returncode:  # the controller restarts, or is busy: that is no news of our tasks
             time.sleep(5 * LOOK)
@@ -157,7 +157,7 @@ class Slurm:
             return None
         error = job.exception()
         if error is not None:
-            return Ended(place, trouble=f"task {job.job_id}: {_last_line(error)}")
+            return Ended(place, trouble=f"task {job.job_id}: {_reason(error)}")
         end = job.result()
         return Ended(place, end.value, end.trouble)
 
@@ -190,7 +190,7 @@ def _value(key: str, text: str, known: set[str]) -> Any:
     return {"true": True, "false": None}.get(text, int(text) if text.isdecimal() else text)
 
 
-def _last_line(error: object) -> str:
+def _reason(error: object) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "error:" in line]
-    return (told or lines or [repr(error)])[-1]
+    told = [line.rpartition("error: ")[2] for line in lines if "error: " in line]
+    return "; ".join(told[-2:]) or (lines or [repr(error)])[-1]

@@ -16,6 +16,7 @@ from avemo.extract.run import Extraction
 from avemo.extract.streams.registry import keys_of
 from avemo.pipelines.cluster.engine import Call, ClusterError, ClusterSettings, Ended, dealt
 from avemo.pipelines.cluster.extraction import Part, SpreadExtraction, extract_part
+from avemo.pipelines.cluster.slurm import _reason
 from avemo.pipelines.stage_one import ClipFolder
 
 from .real import compare
@@ -142,3 +143,11 @@ def test_a_ray_cluster_that_does_not_answer(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     with pytest.raises(ClusterError, match=r"^--ray 127\.0\.0\.1:1: there is no Ray cluster"):
         ClusterSettings("ray", ray="127.0.0.1:1").engine(tmp_path, 1, False, print)
+
+
+def test_what_slurm_says_is_told_in_one_line() -> None:
+    said = (
+        "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed: no\n"
+    )
+    assert _reason(said) == "invalid partition specified: nope; Batch job submission failed: no"
+    assert _reason("Traceback:\n  File x\nValueError: three") == "ValueError: three"
