@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
-import torch
 
 
 def describe() -> str:
     """One line: date, processor, cores, versions, and how busy the machine is with other things."""
+    import torch
+
     capability = (
         "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
     )
