@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from ..bench.verdict import Verdict
 
 BAR = 30  # characters
+TAKEN = {
+    *DATASET_OPTIONS,
+    *("max_frames", "tta", "backbones", "audio_backbones", "detector", "detect_every"),
+    *("segments", "segment_backbones", "vad", "device", "workers", "precision", "batch", "json"),
+}
+"""Options of avemo-extract that decide what its stages cost."""
 
 EXAMPLES = """
 \b
@@ -45,10 +52,7 @@ Exit code: 0 done; 1 done, but some clips failed (each is named with its reason)
 """
 
 
-@with_options_of(
-    avemo_extract,
-    without=("clips", "store", "part", "prune", "replace", "version", "config", "dump_config"),
-)
+@with_options_of(avemo_extract, without={each.name or "" for each in avemo_extract.params} - TAKEN)
 @command("bench", epilog=EXAMPLES)
 @click.argument("clips", type=click.Path(path_type=Path), required=False)
 @group(
@@ -81,13 +85,13 @@ def bench(clips: Path | None, count: int, seconds: float, **options: Any) -> int
     from ..bench.measure import BenchSettings, measure
     from ..bench.verdict import judge
 
+    if not (options["segments"] or options["segment_backbones"]):
+        refuse_idle({"vad": "it finds the speech for segments; add --segments"})
     if clips is None:
         refuse_idle(dict.fromkeys(DATASET_OPTIONS, "there is no folder to read; name CLIPS"))
     with tempfile.TemporaryDirectory(prefix="avemo-bench-") as name:
         folder = Path(name)
-        settings = settings_of(
-            clips or _made(folder), folder, part=None, prune=False, replace=False, **options
-        )
+        settings = settings_of(clips=clips or _made(folder), store=folder, **{**_defaults(), **options})
         chosen, plan = _found(settings.clips, settings.plan)
         with _progress() as on_clip:
             wanted = BenchSettings(chosen, plan, settings.workers, count, seconds)
@@ -100,6 +104,15 @@ def bench(clips: Path | None, count: int, seconds: float, **options: Any) -> int
     else:
         click.echo(_text(measured, verdict, plan, clips is None))
     return 1 if measured.whole.failed else 0
+
+
+def _defaults() -> dict[str, Any]:
+    """Those of the options of avemo-extract that this command has not got."""
+    names = signature(settings_of).parameters
+    others = [each for each in avemo_extract.params if each.name in names and each.name not in TAKEN]
+    plain = (bool, int, float, str, tuple)
+    values = {each.name or "": each.default if isinstance(each.default, plain) else None for each in others}
+    return {name: value for name, value in values.items() if name not in ("clips", "store")}
 
 
 def _found(folder: ClipFolder, plan: Plan) -> tuple[list[Clip], Plan]:

@@ -127,6 +127,7 @@ def test_nothing_to_time(tmp_path: Path) -> None:
     assert f"{tmp_path}" in told(str(tmp_path)) and "--pattern" in told(str(tmp_path))
     (tmp_path / "bad.mp4").write_bytes(b"no film")
     assert "none of 1 clips can be read" in told(str(tmp_path))
+    assert "--vad would do nothing" in told(str(tmp_path), "--vad", "none")
     assert "--pattern would do nothing" in told("--pattern", "{emotion}")
     assert "no backbone is called 'nosuch'" in told(str(tmp_path), "--backbone", "nosuch")
 
