@@ -1,15 +1,15 @@
 """What a view costs in other engines and forms of a network, beside the one that stage 1 runs.
 
 One thread, random weights, in turns, in processor time: torch as it is built, with batch norms folded, with
-channels last as well (stage 1's form), compiled; ONNX Runtime and OpenVINO in fp32, and in int8 calibrated on
-the same random views. "error" is the largest difference from torch's features, in largest features. An engine
-that is not installed is left out.
+channels last as well (stage 1's form), and with ``--compile`` compiled; ONNX Runtime and OpenVINO in fp32, and
+in int8 calibrated on the same random views. "error" is the largest difference from torch's features, in
+largest features. An engine that is not installed is left out.
 
     pip install onnx onnxruntime openvino
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/engines.py
 
-The variables hold torch to the instructions of a usual laptop; ONNX Runtime and OpenVINO do not heed
-them, so a comparison of torch with those is one of all instructions, without the variables.
+The variables hold torch, and it seems OpenVINO, to the instructions of a usual laptop. ONNX Runtime does not heed
+them, so compare it without the variables.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ Run = Callable[[], np.ndarray]
 BEFORE = "stage 1 (folded, channels last)"
 
 
-def torch_runs(network: nn.Module, views: Tensor) -> Iterator[tuple[str, Run]]:
+def torch_runs(network: nn.Module, views: Tensor, compiling: bool) -> Iterator[tuple[str, Run]]:
     last = views.to(memory_format=torch.channels_last)
     folded = optimization.fuse(copy.deepcopy(network))
     prepared = prepare(copy.deepcopy(network), "cpu", "fp32")
     yield "torch as built", lambda: network(views).numpy()
     yield "torch, batch norms folded", lambda: folded(views).numpy()
     yield BEFORE, lambda: prepared(last).numpy()
-    compiled = torch.compile(prepared)
-    yield "torch.compile of that", lambda: compiled(last).numpy()
+    if compiling:
+        compiled = torch.compile(prepared)
+        yield "torch.compile of that", lambda: compiled(last).numpy()
 
 
 def other_runs(network: nn.Module, views: Tensor, folder: Path) -> Iterator[tuple[str, Run]]:
@@ -99,7 +100,7 @@ def _openvino(path: Path, views: np.ndarray) -> Run:
 
 
 @torch.inference_mode()
-def table(name: str, batch: int, rounds: int) -> list[list[str]]:
+def table(name: str, batch: int, rounds: int, compiling: bool) -> list[list[str]]:
     spec = get(name)
     torch.manual_seed(0)
     with torch.inference_mode(False):
@@ -107,7 +108,7 @@ def table(name: str, batch: int, rounds: int) -> list[list[str]]:
     views = torch.rand(batch, len(spec.mean), spec.input_size, spec.input_size)
     expected = network(views).numpy()
     with tempfile.TemporaryDirectory() as folder:
-        runs = [*torch_runs(network, views), *other_runs(network, views, Path(folder))]
+        runs = [*torch_runs(network, views, compiling), *other_runs(network, views, Path(folder))]
         errors = [float(np.abs(run() - expected).max() / np.abs(expected).max()) for _, run in runs]
         seconds: list[list[float]] = [[] for _ in runs]
         for _ in range(rounds):
@@ -127,12 +128,13 @@ def main() -> None:
     parser.add_argument("--backbone", action="append", metavar="NAME", help="default: ferplusnet, resnet18")
     parser.add_argument("--batch", type=int, default=36)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--compile", action="store_true", help="torch.compile too; it has crashed here")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(describe(), f"oneDNN up to {os.environ.get('ONEDNN_MAX_CPU_ISA', 'all')}", sep="; ")
     rows = []
     for name in options.backbone or ["ferplusnet", "resnet18"]:
-        rows += table(name, options.batch, options.rounds)
+        rows += table(name, options.batch, options.rounds, options.compile)
     print(aligned(["network", "engine", "ms a view", "times as fast", "error"], rows))
 
 
