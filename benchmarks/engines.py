@@ -1,15 +1,15 @@
 """What a view costs in other engines and forms of a network, beside the one that stage 1 runs.
 
 One thread, random weights, in turns, in processor time: torch as it is built, with batch norms folded, with
-channels last as well (stage 1's form), and with ``--compile`` compiled; ONNX Runtime and OpenVINO in fp32, and
-in int8 calibrated on the same random views. "error" is the largest difference from torch's features, in
+channels last as well (stage 1's form), and with ``--compile`` compiled; ONNX Runtime and OpenVINO in fp32,
+and in int8 calibrated on the same random views. "error" is the largest difference from torch's features, in
 largest features. An engine that is not installed is left out.
 
     pip install onnx onnxruntime openvino
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/engines.py
 
-The variables hold torch, and it seems OpenVINO, to the instructions of a usual laptop. ONNX Runtime does not heed
-them, so compare it without the variables.
+The variables hold torch, and it seems OpenVINO, to the instructions of a usual laptop. ONNX Runtime does not
+heed them, so compare it without the variables.
 """
 
 from __future__ import annotations
