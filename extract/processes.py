@@ -216,7 +216,7 @@ class _Child:
         self._closed = True
         self._stop()
 
-    def start(self) -> None:
+    def start(self, again: bool = False) -> None:
         with self._lock:
             if self._closed:
                 raise ProcessDied
@@ -240,6 +240,9 @@ class _Child:
             self._stop()
             if self._closed:
                 raise ProcessDied from error
+            if process is not None and (process.exitcode or 0) < 0 and not again:
+                self.start(again=True)  # a signal ended it, perhaps for want of memory; that may pass
+                return
             raise ExtractError(
                 f"a process for the work ended as it started (exit code {process and process.exitcode}): "
                 "free memory or use fewer --workers, then run the same command again"

@@ -153,6 +153,34 @@ def test_the_largest_child_is_killed_where_all_together_are_too_large() -> None:
         processes.close()
 
 
+class KilledOnce:
+    """A function that ends the first process which unpickles it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Path]]:
+        return killed_once, (self.path,)
+
+    def __call__(self, what: str) -> tuple[str, int, str | None]:
+        raise AssertionError
+
+
+def killed_once(path: Path) -> Callable[..., tuple[str, int, str | None]]:
+    if not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return work
+
+
+def test_a_child_that_is_killed_as_it_starts_is_started_again(tmp_path: Path) -> None:
+    processes = Processes(KilledOnce(tmp_path / "once"), 1)
+    try:
+        assert processes.submit("a").result(60)[0] == "a"
+    finally:
+        processes.close()
+
+
 class Unstartable:
     """A function that ends the process which unpickles it."""
 
