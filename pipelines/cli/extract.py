@@ -159,11 +159,12 @@ def main(**options: Any) -> int:
     """
     if not (options["segments"] or options["segment_backbones"]):
         refuse_idle({"vad": "it finds the speech for segments; add --segments"})
-    cluster = cluster_of(options)
-    settings = settings_of(**options, cluster=cluster)
+    settings = settings_of(**options)
     if settings.failed_only and not (settings.store / "store.json").exists():
         refuse_idle({"retry_failed": f"there is no store {settings.store} with clips that failed"})
-    done = extract(settings, _Watched("" if cluster.on == "local" else f"on {cluster.on.capitalize()}"))
+    done = extract(
+        settings, _Watched("" if settings.cluster.on == "local" else f"on {settings.cluster.on.capitalize()}")
+    )
     _summarise(settings.store, done)
     keep_result(no_longer_there=[str(clip) for clip in done.gone], pruned=settings.prune)
     return 0 if done.whole else 1
@@ -191,12 +192,13 @@ def settings_of(
     replace: bool,
     clip_timeout: float,
     retry_failed: bool,
-    cluster: ClusterSettings | None = None,
     **source: Any,
 ) -> ExtractSettings:
     """What the options ask for."""
     from ...extract.plan import Plan
 
+    # avemo bench has no options of a cluster.
+    cluster = cluster_of(source) if "on" in source else ClusterSettings()
     plan = Plan(
         detector=detector,
         backbones=tuple(dict.fromkeys(backbones)),
@@ -219,7 +221,7 @@ def settings_of(
         part,
         prune,
         replace,
-        cluster or ClusterSettings(),
+        cluster,
         clip_timeout,
         retry_failed,
     )
