@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from avemo.cache import journal
 from avemo.cache.store import FeatureStore
 from avemo.pipelines.demo.set import claim, make
 
@@ -131,14 +131,16 @@ def held(path: Path) -> Held:
 
 def written(path: Path) -> Counter[tuple[str, str]]:
     """How often each (clip, stream) was journalled as done."""
-    records = journal.read_all(path / "journal")[0]
-    return Counter(
-        (record["clip"]["id"], stream)
-        for _, record in records
-        if record.get("kind") == "clip"
-        for stream, entry in record["streams"].items()
-        if entry["status"] != "failed"
-    )
+    found: Counter[tuple[str, str]] = Counter()
+    for file in (path / "journal").glob("*.jsonl"):
+        for line in file.read_text().splitlines():
+            with suppress(ValueError):  # a torn one
+                record = json.loads(line)
+                streams = record["streams"] if record.get("kind") == "clip" else {}
+                found.update(
+                    (record["clip"]["id"], name) for name in streams if streams[name]["status"] != "failed"
+                )
+    return found
 
 
 def strangers(path: Path) -> list[str]:
