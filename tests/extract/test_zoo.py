@@ -181,7 +181,7 @@ def test_ir50_takes_the_size_of_its_faces_from_the_checkpoint(name: str, tmp_pat
     path = tmp_path / "mine.pth"
     torch.save(state, path)
     assert load_backbone(f"{name}@{path}").spec.input_size == 112
-    state["output_layer.3.weight"] = torch.full((1, 1), 1e-5).expand(512, 100352)
+    state["output_layer.3.weight"] = torch.full((512, 100352), 1e-5)
     torch.save(state, path)
     backbone = load_backbone(f"{name}@{path}", precision="fp32")
     assert backbone.spec.input_size == backbone.settings()["input_size"] == 224
