@@ -71,7 +71,7 @@ OTHERS = (
 # Other projects' names have no page here, and nothing is fetched to find theirs.
 nitpick_ignore_regex = [
     ("py:class", rf"({'|'.join(OTHERS)})\..*"),
-    ("py:class", r"Tensor|Module|Precision|Path|(dict|collections\.abc\.Mapping)\[.*"),
+    ("py:class", r"Tensor|(nn\.)?Module|State|Precision|Path|P|(dict|collections\.abc\.Mapping)\[.*"),
     ("py:(class|obj)", r"avemo\..*\.([A-Z]|_\w+)"),  # type variables, and what modules keep to themselves
     ("py:(class|obj)", r"avemo\..*\.(StreamSource|Changes)"),  # type variables too
     ("py:exc", r"FFmpegError"),
