@@ -1,8 +1,9 @@
-"""Reads JSON that others may have written."""
+"""JSON that others may have written, alone in a file or as the metadata of one."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,27 @@ def read_json(path: Path) -> Any:
         return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def packed(about: Mapping[str, str]) -> dict[str, str]:
+    """Texts by name, as the metadata of a safetensors file.
+
+    They become one entry: several are written in random order, and the same seed is to give the same bytes.
+    """
+    return {"about": json.dumps(dict(about))}
+
+
+def unpacked(metadata: Mapping[str, str] | None) -> Mapping[str, str]:
+    """What :func:`packed` made; or texts that stand alone, as they did before there was that.
+
+    Raises:
+        ValueError: they are no texts.
+    """
+    metadata = metadata or {}
+    about = json.loads(metadata["about"]) if "about" in metadata else metadata
+    if not isinstance(about, dict) or not all(isinstance(text, str) for text in about.values()):
+        raise ValueError("what it says of itself makes no sense")
+    return about
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

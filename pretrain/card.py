@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..cache import durable
+from ..cache.reading import packed, unpacked
 from ..extract.backbones import BackboneSpec, WeightsError, get
 from ..extract.backbones.weights import CLASS_LAYER, load_into, load_state
 from ..extract.backbones.weights_folder import find
@@ -61,7 +62,7 @@ def write_tensors(
     }
     partial, partial_card = path.with_suffix(".partial"), path.with_suffix(".json.partial")
     metadata = {"architecture": card["architecture"], "classes": json.dumps(card["classes"]), **about}
-    safetensors.torch.save_file(stored, partial, metadata=metadata)
+    safetensors.torch.save_file(stored, partial, metadata=packed(metadata))
     written = {"format": FORMAT, **card, "sha256": sha256_of(partial)}
     partial_card.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     durable.put(partial_card, path.with_suffix(".json"))  # first: weights without a card say nothing
@@ -112,12 +113,12 @@ def read_about(path: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
-            about = file.metadata() or {}
+            about = unpacked(file.metadata())
         classes: Sequence[Any] = json.loads(about["classes"])
         if not all(isinstance(name, str) for name in (*classes, about["architecture"])):
             raise ValueError("classes that are no names")
         return about, tuple(classes)
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise WeightsError(
             f"{path}: does not say which classes it tells apart; expected a file that `avemo pretrain` wrote"
         ) from error

@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...cache.keys import FeatureKey
+from ...cache.reading import packed, unpacked
 from ...cache.rows import Row
 from ...cache.store import FeatureStore
 from ..errors import FusionError
@@ -132,8 +133,7 @@ class Run:
         history = json.dumps([astuple(epoch) for epoch in trained.history])
         about = {"history": history, "sum": _sum(history, tensors)}
         with replacing(self._file(number)) as temporary:
-            # one entry: several are written in random order, and the same seed gives the same bytes
-            save_file(tensors, temporary, {"about": json.dumps(about)})
+            save_file(tensors, temporary, packed(about))
 
     def load(self, number: int) -> Member:
         """A trained member.
@@ -294,7 +294,7 @@ class Run:
     def _file(self, number: int) -> Path:
         return self.path / f"member-{number:03d}.safetensors"
 
-    def _read(self, number: int) -> tuple[dict[str, str], dict[str, Tensor]]:
+    def _read(self, number: int) -> tuple[Mapping[str, str], dict[str, Tensor]]:
         path = self._file(number)
         if not path.exists():
             raise FusionError(
@@ -303,7 +303,7 @@ class Run:
             )
         try:
             with safe_open(path, framework="pt") as file:
-                about = _about(file.metadata() or {})
+                about = unpacked(file.metadata())
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
             why = shortened(" ".join(str(error).split()))
@@ -332,18 +332,6 @@ def _without_memory(head: HeadSettings, dimensions: Mapping[str, int], classes: 
             return build_head(head, dimensions, classes)
     except NotImplementedError:
         return build_head(head, dimensions, classes)
-
-
-def _about(metadata: dict[str, str]) -> dict[str, str]:
-    """History and checksum of a member's file; before there was a checksum, the history stood alone.
-
-    Raises:
-        ValueError: they are no texts.
-    """
-    about = json.loads(metadata["about"]) if "about" in metadata else metadata
-    if not isinstance(about, dict) or not all(isinstance(text, str) for text in about.values()):
-        raise ValueError("what it says of itself makes no sense")
-    return about
 
 
 def _sum(history: str, tensors: Mapping[str, Tensor]) -> str:

@@ -376,6 +376,14 @@ class TestCalibration:
         assert found.temperature == pytest.approx(clips.temperature(scores), rel=1e-4)
 
 
+def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
+    """The library writes metadata in random order, and the sum of the weights is in every key."""
+    classifier, path = empty_classifier(SPEC, 3), tmp_path / "w.safetensors"
+    card = {"architecture": "ferresnet", "classes": CLASSES}
+    sums = {write_weights(path, classifier, card)["sha256"] for _ in range(12)}
+    assert len(sums) == 1
+
+
 class TestTeachers:
     @pytest.fixture()
     def file(self, tmp_path: Path) -> Path:
