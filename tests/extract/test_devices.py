@@ -100,7 +100,7 @@ def test_a_device_error_is_no_failure_of_the_clip(
         extract_clip(QUICK, ClipJob(Clip("a", "train", str(path)), keys_of(QUICK)), tmp_path)
 
 
-def breaks_once(plan: Plan, job: ClipJob, spool: Path, threads: int) -> ClipResult:
+def breaks_once(plan: Plan, job: ClipJob, spool: Path, threads: int, listener: object) -> ClipResult:
     """As a device that fails for two clips at their first try, and for one at every try."""
     path = Path(job.clip.path)
     first = path.with_suffix(".tried")
@@ -110,7 +110,7 @@ def breaks_once(plan: Plan, job: ClipJob, spool: Path, threads: int) -> ClipResu
     return ClipResult(job)
 
 
-def always_breaks(plan: Plan, job: ClipJob, spool: Path, threads: int) -> ClipResult:
+def always_breaks(plan: Plan, job: ClipJob, spool: Path, threads: int, listener: object) -> ClipResult:
     with (Path(job.clip.path).parent / "tries").open("a") as tries:
         tries.write("x")
     raise DeviceError("CUDA error: unspecified launch failure")

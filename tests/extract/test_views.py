@@ -97,7 +97,7 @@ def test_chip_is_where_dlib_puts_it(shared: Path) -> None:
     detector = DlibDetector()
     (face,) = detector(frame)
     box = dlib.rectangle(*(int(v) for v in face.box - [0, 0, 1, 1]))
-    theirs = dlib.get_face_chip(frame, detector._predictor(frame, box), size=CHIP_SIZE, padding=0.3)
+    theirs = dlib.get_face_chip(frame, detector._models[1](frame, box), size=CHIP_SIZE, padding=0.3)
     ours = warp(frame, chip_transform(face.points, detector.layout)[None], CHIP_SIZE, CPU)[0].numpy()
     assert np.abs(ours.astype(float) - theirs).mean() < 4  # grey levels: dlib samples corner to corner
 

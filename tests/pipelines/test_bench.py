@@ -16,7 +16,7 @@ from avemo.extract.decode.media import Media
 from avemo.extract.errors import ClipError
 from avemo.extract.plan import Plan
 from avemo.extract.run import usable_cores
-from avemo.extract.stopwatch import DECODE, DETECT, NETWORK, REST, SOUND, WARP, WRITE, Spent
+from avemo.extract.stopwatch import DECODE, DETECT, NETWORK, OPEN, REST, SOUND, WARP, WRITE, Spent
 from avemo.pipelines.bench import sample
 from avemo.pipelines.bench.measure import Measured, TimedRun
 from avemo.pipelines.bench.sample import ClipLength, excerpt, length_of, spread
@@ -146,7 +146,7 @@ def test_two_clips_and_a_bad_one(make_clip: Callable[..., Path], tmp_path: Path)
     assert told["whole"]["frames"] == told["alone"]["frames"] > 10
     assert told["corpus"] == 3
     names = [each["stage"] for each in told["stages"]]
-    assert names == [DECODE, DETECT, WARP, NETWORK, SOUND, WRITE, REST]
+    assert names == [OPEN, DECODE, DETECT, WARP, NETWORK, SOUND, WRITE, REST]
     assert sum(each["share"] for each in told["stages"]) == pytest.approx(1.0)
     seconds = 2 * sum(each["seconds"] for each in told["stages"])
     assert seconds == pytest.approx(sum(busy for _, busy in told["alone"]["spent"].values()))
