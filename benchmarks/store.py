@@ -4,7 +4,7 @@
 
 FOLDER, which must not exist, gets a store of random features (``mean`` and ``std``, 512 values, 40 to 150
 frames a clip) and, beside it, the same arrays as a ``.npy`` each and as one ``.npy`` of all. Written ``.npy``
-files are synced one by one, as a run that must not lose a clip would do. Everything is read from the page cache.
+files are synced one by one, as a run that must not lose a clip would do. All is read from the page cache.
 """
 
 from __future__ import annotations
@@ -78,9 +78,8 @@ def main() -> None:
     ]
     rounds = [[seconds(way) for way in ways] for _ in range(ROUNDS)]
     ours, each, at_once = (median(column) for column in zip(*rounds, strict=True))
-    print(
-        f"written: store {written[0]:.2f} s, a .npy an array {written[1]:.2f} s: {written[1] / written[0]:.2f}"
-    )
+    print(f"written: store {written[0]:.2f} s, a .npy an array {written[1]:.2f} s, ", end="")
+    print(f"{written[1] / written[0]:.2f} times as long")
     print(f"read, checksums verified: store {ours:.3f} s, a .npy an array {each:.3f} s, ", end="")
     print(f"{each / ours:.2f} times as long; one .npy of all {at_once:.3f} s, {at_once / ours:.2f} times")
 
