@@ -1,4 +1,4 @@
-"""How fast a head trains and a store is read, beside the plain work that must be done at the least.
+"""How fast a head trains, beside the plain work that must be done at the least.
 
 A store of AFEW's size (773 training and 383 validation clips of 12 to 169 frames, 60 on average) is
 filled with random features: 1024 visual values a frame, 50 or so vectors of 256 audio values a clip.
@@ -6,8 +6,6 @@ filled with random features: 1024 visual values a frame, 50 or so vectors of 256
 * Training: one member of FBP with transformer attention, against the matrix products of the same
   frames alone (forward and weight gradients, no padding), in one thread each, by processor time.
 * Two members side by side in two processes, against one after the other.
-* Reading all visual features from the store, against ``np.load`` of the same arrays, both from the
-  page cache; the store also verifies checksums.
 
     python benchmarks/training.py --epochs 200
 """
@@ -95,16 +93,6 @@ def seconds_of_floor(operands: list[list[tuple[torch.Tensor, ...]]]) -> float:
     return (time.process_time() - start) / repeat
 
 
-def read_plainly(folder: Path) -> None:
-    for path in folder.iterdir():
-        np.load(path)
-
-
-def read_store(store: FeatureStore) -> None:
-    for row in store.rows:
-        store.read(row, VISUAL.stream)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--epochs", type=int, default=200)
@@ -112,19 +100,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=2, help="for the comparison of processes; 1 skips it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        store = fill(folder / "store", np.random.default_rng(0))
-        plain = folder / "plain"
-        plain.mkdir()
-        for row in store.rows:
-            for array, values in store.read(row, VISUAL.stream).items():
-                np.save(plain / f"{row.clip.split}-{row.clip.id}-{array}.npy", values)
-        ours = timed(lambda: read_store(store), 5)
-        theirs = timed(lambda: read_plainly(plain), 5)
-        size = sum(path.stat().st_size for path in plain.iterdir()) / 1e6
-        print(
-            f"read {size:.0f} MB: store {ours:.2f} s, np.load {theirs:.2f} s; speed {theirs / ours:.2f} of it"
-        )
+        store = fill(Path(name), np.random.default_rng(0))
         features = {"visual": find(store, "visual", "f-meanstd"), "audio": find(store, "audio", "alexnet")}
         corpus = load(store, features, store.rows)
     training = TrainingSettings(epochs=options.epochs)

@@ -62,6 +62,7 @@ class FeatureStore:
         self._ledger = Ledger(self.path / "journal")
         self._rows: list[Row] | None = None
         self._counts: Mapping[str, Mapping[str, int]] | None = None
+        self._senseless: list[Senseless] | None = None
 
     def __enter__(self) -> FeatureStore:
         return self
@@ -111,8 +112,10 @@ class FeatureStore:
 
     @property
     def senseless(self) -> list[Senseless]:
-        """Invalid lines of the journals; what they recorded is not in the store. Reads every line."""
-        return self._ledger.senseless()
+        """Invalid lines of the journals; what they recorded is not in the store. Reads every line, once."""
+        if self._senseless is None:
+            self._senseless = self._ledger.senseless()
+        return self._senseless
 
     def counts(self, rows: Iterable[Row] | None = None) -> Mapping[str, Mapping[str, int]]:
         """Stream → digest of a key → how many of ``rows`` (default: of all clips) have it with that key."""
@@ -180,7 +183,7 @@ class FeatureStore:
     def refresh(self) -> None:
         """Take in what the journals have got since."""
         self._ledger.refresh()
-        self._rows, self._counts = None, None
+        self._rows, self._counts, self._senseless = None, None, None
 
     def _check_format(self, create: bool) -> None:
         if self.path.exists() and not self.path.is_dir():

@@ -104,3 +104,17 @@ def test_a_journal_that_is_gone_takes_its_clips_along(tmp_path: Path) -> None:
         path.unlink()
         store.refresh()
         assert stored(store) == ["b"]
+
+
+def test_damage_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = add(tmp_path / "s", "a")
+    with FeatureStore(tmp_path / "s") as store:
+        with path.open("ab") as file:
+            file.write(b"{}\n")
+        looks: list[int] = []
+        look = store._ledger.senseless
+        monkeypatch.setattr(store._ledger, "senseless", lambda: looks.append(1) or look())
+        assert len(store.senseless) == len(store.senseless) == len(looks) == 1
+        path.write_bytes(path.read_bytes() + b"[]\n")
+        store.refresh()
+        assert len(store.senseless) == 2
