@@ -69,6 +69,7 @@ setup(
             *ONNX,
             *TIMM,
             *VAD,
+            *SLURM,
             *DOCS,
             "mypy>=1.10",
             "pandas>=1.5",
