@@ -8,8 +8,9 @@ import re
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from operator import eq
 from pathlib import Path
 from typing import BinaryIO
 
@@ -90,7 +91,8 @@ class RowsOnDisk(Rows):
 
     ``pixels.u8`` holds the rows, ``prints`` their hashes, and ``progress.json`` how many pictures are in
     both for good. It is replaced every few seconds, once both are synced, so a kill at any moment costs
-    those seconds. Another process waits for the lock, and then finds the work done.
+    those seconds. Another process waits for the lock, and then finds the work done. What is there is used if
+    every row still has its hash; else all is made again.
 
     Raises:
         PretrainError: the disk lacks the space.
@@ -130,24 +132,34 @@ class RowsOnDisk(Rows):
         for file in (self._pixels_file, self._prints_file):
             file.flush()
             os.fsync(file.fileno())
-        progress = {"done": self.done, "failures": list(self.failures.items())}
+        progress: dict[str, object] = {"done": self.done, "failures": list(self.failures.items())}
+        progress["sum"] = _sum(progress)
         with durable.replacing(self._folder / "progress.json") as unfinished:
             unfinished.write_text(json.dumps(progress), encoding="utf-8")
         self._saved = time.monotonic()
 
     def _recall(self) -> None:
-        """What an earlier run has left for good."""
+        """What an earlier run has left for good; where any of it is damaged, nothing."""
         try:
             progress = json.loads((self._folder / "progress.json").read_text(encoding="utf-8"))
+            if progress.pop("sum") != _sum(progress) or progress["done"] > self._count:
+                return
             done, failures = progress["done"], dict(progress["failures"])
-            rows = done - len(failures)
-            prints = (self._folder / "prints").read_bytes()[: rows * _PRINT_BYTES]
-            size = (self._folder / "pixels.u8").stat().st_size
-        except (OSError, ValueError, KeyError, TypeError):
+            prints = list(self._blocks("prints", _PRINT_BYTES, done - len(failures)))
+            rows = self._blocks("pixels.u8", self._row_bytes, len(prints))
+            if all(map(eq, map(xxhash.xxh3_128_digest, rows), prints)):
+                self.done, self.failures, self.prints = done, failures, prints
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return
-        if done <= self._count and len(prints) == rows * _PRINT_BYTES and size >= rows * self._row_bytes:
-            self.done, self.failures = done, failures
-            self.prints = [prints[i : i + _PRINT_BYTES] for i in range(0, len(prints), _PRINT_BYTES)]
+
+    def _blocks(self, name: str, size: int, count: int) -> Iterator[bytes]:
+        """The first ``count`` blocks of a file, which must be there."""
+        with (self._folder / name).open("rb") as file:
+            for _ in range(count):
+                block = file.read(size)
+                if len(block) < size:
+                    raise ValueError(f"{name} is cut off")
+                yield block
 
     def _require_space(self) -> None:
         needed = (self._count - self.done) * self._row_bytes
@@ -163,6 +175,10 @@ class RowsOnDisk(Rows):
         file = (self._folder / name).open("ab")
         file.truncate(len(self.prints) * row_bytes)
         return file
+
+
+def _sum(progress: Mapping[str, object]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(progress, sort_keys=True).encode())
 
 
 def cache_folder(cache: Path, name: str, pictures: Sequence[Picture], settings: Mapping[str, object]) -> Path:

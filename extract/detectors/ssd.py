@@ -12,6 +12,7 @@ import numpy as np
 from ..digest import sha256_of
 from ..errors import ExtractError
 from .base import Face, register
+from .opencv import told, try_out
 
 
 @register("ssd")
@@ -36,20 +37,16 @@ class SsdDetector:
             )
         weights = _network(file)
         graph = _graph(weights)
-        files = [weights] if graph is None else [weights, graph]
-        try:
-            self._net = _READERS[weights.suffix].read(*map(str, files))
-            shape = self._forward(np.zeros((self.size, self.size, 3), np.uint8)).shape
-        except cv2.error as error:
-            raise ExtractError(
-                f"OpenCV {cv2.__version__} cannot run {' with '.join(map(str, files))} on {self.size}×"
-                f"{self.size} pixels; if it was downloaded, fetch it again"
-            ) from error
+        self._files = [weights] if graph is None else [weights, graph]
+        try_out("ssd", self._files)
+        with told(self._files):
+            self._net = _READERS[weights.suffix].read(*map(str, self._files))
+        shape = self._forward(np.zeros((self.size, self.size, 3), np.uint8)).shape
         if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != 7:
             raise ExtractError(
                 f"{weights} gives {list(shape)}, expected [1, 1, N, 7] as OpenCV's face SSD does"
             )
-        self._sha256 = "+".join(map(sha256_of, files))
+        self._sha256 = "+".join(map(sha256_of, self._files))
 
     def settings(self) -> dict[str, object]:
         return {
@@ -74,8 +71,9 @@ class SsdDetector:
 
     def _forward(self, image: np.ndarray) -> np.ndarray:
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        self._net.setInput(cv2.dnn.blobFromImage(bgr, 1.0, (self.size, self.size), self.mean))
-        return np.asarray(self._net.forward())
+        with told(self._files):
+            self._net.setInput(cv2.dnn.blobFromImage(bgr, 1.0, (self.size, self.size), self.mean))
+            return np.asarray(self._net.forward())
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from ..digest import sha256_of
 from ..errors import ExtractError
 from .base import Face, register
+from .opencv import told, try_out
 
 
 @register("yunet")
@@ -26,18 +27,12 @@ class YuNetDetector:
         file, _ = find("yunet", str(file or ""))
         if not file.is_file():
             raise ExtractError(f"{file}: no such file; expected the ONNX file of YuNet")
+        self._files = [file]
+        try_out("yunet", self._files)
         network = np.frombuffer(file.read_bytes(), np.uint8)  # from a file OpenCV goes by the suffix
         nothing = np.empty(0, np.uint8)
-        log = cv2.utils.logging
-        level = log.setLogLevel(log.LOG_LEVEL_ERROR)  # it warns of its own doings
-        try:
+        with told(self._files):
             self._net = cv2.FaceDetectorYN.create("onnx", network, nothing, (320, 320), self.threshold)
-        except cv2.error as error:
-            raise ExtractError(
-                f"{file} is not a YuNet network that OpenCV reads; if it was downloaded, fetch it again"
-            ) from error
-        finally:
-            log.setLogLevel(level)
         self._sha256 = sha256_of(file)
 
     def settings(self) -> dict[str, object]:
@@ -53,8 +48,9 @@ class YuNetDetector:
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         if shrink < 1:
             bgr = cv2.resize(bgr, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-        self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
-        found = self._net.detect(bgr)[1]
+        with told(self._files):
+            self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
+            found = self._net.detect(bgr)[1]
         rows = np.empty((0, 15)) if found is None else found.astype(np.float64)
         faces = []
         for row in rows[np.argsort(-rows[:, 14], kind="stable")]:

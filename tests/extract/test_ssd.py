@@ -88,9 +88,8 @@ def constant(name: str, values: np.ndarray) -> bytes:
     return field(1, field(1, name.encode()) + field(2, b"Const") + attributes)
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """A folder with a network that sees a face in each cell that is blue, the more so the bluer."""
+def make_network(folder: Path) -> None:
+    """A network that sees a face in each cell that is blue, the more so the bluer."""
     score = np.zeros((CELL, CELL, 3, 2))
     score[:, :, 0, 1] = 0.1 / CELL**2  # BGR
     weights = {
@@ -98,8 +97,14 @@ def files(tmp_path: Path) -> Path:
         "score/bias": np.zeros(2),
         "place/weights": np.zeros((CELL, CELL, 3, 4)),
     }
-    (tmp_path / "detector_uint8.pb").write_bytes(b"".join(constant(*each) for each in weights.items()))
-    (tmp_path / "detector.pbtxt").write_text(GRAPH)
+    (folder / "detector_uint8.pb").write_bytes(b"".join(constant(*each) for each in weights.items()))
+    (folder / "detector.pbtxt").write_text(GRAPH)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with such a network."""
+    make_network(tmp_path)
     return tmp_path
 
 
@@ -209,11 +214,25 @@ def test_files_that_cannot_be_used(files: Path, tmp_path: Path) -> None:
     assert "expected a network of .onnx" in refusal(f"ssd@{files / 'detector.pbtxt'}")
     page = tmp_path / "page.onnx"
     page.write_text("<html>not found</html>")
-    assert f"cannot run {page}" in refusal(f"ssd@{page}")
+    assert f"{page} is no face detector that OpenCV" in refusal(f"ssd@{page}")
     assert "page.onnx" in refusal(f"ssd@{files}")  # two networks in the folder
     assert "gives [1, 14], expected [1, 1, N, 7]" in refusal(f"ssd@{onnx_network(tmp_path / 'x.onnx', 1)}")
     (files / "detector.pbtxt").unlink()
     assert "needs its graph, a .pbtxt beside it" in refusal(f"ssd@{files / 'detector_uint8.pb'}")
+
+
+def test_a_network_that_opencv_crashes_on_costs_another_process(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(str(onnx_network(tmp_path / "ssd.onnx")))
+    (convolution,) = (node for node in model.graph.node if node.op_type == "Conv")
+    convolution.attribute.append(onnx.helper.make_attribute("strides", [0, 0]))  # OpenCV 5 divides by it
+    onnx.save(model, str(tmp_path / "crash.onnx"))
+    assert f"{tmp_path / 'crash.onnx'} is no face detector" in refusal(f"ssd@{tmp_path / 'crash.onnx'}")
+
+
+def test_a_yunet_that_opencv_reads_but_cannot_run(tmp_path: Path) -> None:
+    network = onnx_network(tmp_path / "other.onnx")  # without YuNet's outputs
+    assert f"{network} is no face detector that OpenCV" in refusal(f"yunet@{network}")
 
 
 @pytest.mark.skipif(hasattr(cv2.dnn, "readNetFromCaffe"), reason="this OpenCV still reads Caffe's networks")

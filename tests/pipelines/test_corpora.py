@@ -393,6 +393,12 @@ class TestLayouts:
         table.write_bytes(text + b'\r\n"' + b"x" * 200_000)
         with pytest.raises(DatasetError, match=r"train/train_sent_emo.csv' line \d+ is no CSV: field larger"):
             find_clips(root)
+        lines = text.splitlines(keepends=True)
+        place = lines[0].split(b",").index(b"Dialogue_ID")
+        cells = lines[1].rsplit(b",", len(lines[0].split(b",")) - place)
+        cells[1] = b"9" * 5000  # more digits than Python turns into a number
+        table.write_bytes(b"".join([lines[0], b",".join(cells), *lines[2:]]))
+        assert any("9" * 5000 in item.path for item in find_clips(root).problems)
         table.write_bytes(text.replace(b"Emotion", b"Mood"))
         with pytest.raises(DatasetError, match="has no column 'Emotion'; its first line names 'Sr No"):
             find_clips(root)

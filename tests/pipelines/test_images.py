@@ -381,6 +381,19 @@ class TestFerPlus:
         with pytest.raises(PretrainError, match=r"fer2013new\.csv' line 8 is no CSV: field larger than"):
             find_pictures(tmp_path)
 
+    def test_a_count_that_no_people_gave_is_no_vote(self, tmp_path: Path) -> None:
+        table = self.write(tmp_path) / "fer2013new.csv"
+        first, row, *others = table.read_text(encoding="utf-8").splitlines()
+        cells = row.split(",")
+        for votes in ("9" * 5000, "10000", "-1", "1.5"):
+            cells[3] = votes
+            table.write_text("\n".join([first, ",".join(cells), *others]), encoding="utf-8")
+            assert reasons(find_pictures(tmp_path)).keys() == {"fer2013new.csv line 2"}
+        table.write_text('Usage,"Image\nname"\n', encoding="utf-8")
+        with pytest.raises(PretrainError) as caught:
+            find_pictures(tmp_path)
+        assert "\n" not in str(caught.value)
+
     def test_votes_in_another_order_are_refused(self, tmp_path: Path) -> None:
         names = [("Happy", "Sad", "Contempt")[n % 3] for n in range(480)]
         self.write(tmp_path, names, pixels=False)
@@ -588,6 +601,11 @@ class TestAffectNet:
         np.save(annotations / "20_exp.npy", np.array([{"a": 1}], object), allow_pickle=True)
         np.save(annotations / "21_exp.npy", np.arange(3))
         np.save(annotations / "30_exp.npy", np.array(6))
+        draw(tmp_path / "train_set/images/23.jpg", tmp_path / "train_set/images/24.jpg")
+        header, value = b"\x93NUMPY\x01\0", np.array("1").tobytes()
+        (annotations / "23_exp.npy").write_bytes(header + b"\x02\0{\n" + value)  # a header without its end
+        whole = (annotations / "2_exp.npy").read_bytes()
+        (annotations / "24_exp.npy").write_bytes(whole[:-4] + b"\xff" * 4)  # a character beyond Unicode
         pictures = find_pictures(tmp_path)
         assert classes_of(pictures) == {
             "train_set/2": "Neutral",
@@ -597,9 +615,10 @@ class TestAffectNet:
         assert parts_of(pictures) == {"train_set/2": "train", "train_set/10": "train", "val_set/2": "val"}
         assert pictures.faces == "whole"
         told = reasons(pictures)
-        assert told.keys() == {f"train_set/{number}" for number in (20, 21, 22, 30)}
+        assert told.keys() == {f"train_set/{number}" for number in (20, 21, 22, 23, 24, 30)}
         assert "allow_pickle=False" in told["train_set/20"]
         assert told["train_set/21"] == "its annotation cannot be read: 3 values, expected one"
+        assert all("annotation cannot be read" in told[f"train_set/{number}"] for number in (23, 24))
         assert told["train_set/22"] == "there is no annotation 22_exp.npy"
         assert told["train_set/30"] == f"there is no picture {tmp_path}/train_set/images/30.jpg"
 

@@ -32,6 +32,7 @@ from avemo.pretrain.errors import PretrainError
 from avemo.pretrain.images import decode, read_image
 from avemo.pretrain.packed import PackedPictures, pack
 from avemo.pretrain.pictures import Picture, PictureSet, Skipped, one_hot
+from avemo.pretrain.rows import RowsOnDisk
 
 RNG = np.random.default_rng(0)
 PHOTO = cv2.GaussianBlur(RNG.integers(0, 255, (60, 80, 3), np.uint8), (0, 0), 5)
@@ -289,16 +290,35 @@ class TestCache:
         assert len(list((tmp_path / "cache").iterdir())) == 3
 
     @pytest.mark.parametrize("torn", ["pixels.u8", "prints", "progress.json"])
-    def test_a_torn_file_is_made_anew(self, tmp_path: Path, torn: str) -> None:
+    def test_a_torn_or_damaged_file_is_made_anew(self, tmp_path: Path, torn: str) -> None:
         pictures = in_files(tmp_path / "in", 6)
         first = pack(pictures, 12, False, lambda: None, cache=tmp_path / "cache", most_bytes=100)
         digest = first.digest
         del first
         (file,) = (tmp_path / "cache").glob(f"*/{torn}")
-        file.write_bytes(file.read_bytes()[:-7])
-        assert (
-            pack(pictures, 12, False, lambda: None, cache=tmp_path / "cache", most_bytes=100).digest == digest
-        )
+        whole = file.read_bytes()
+        place = whole.index(b"6") if torn == "progress.json" else 0
+        for damaged in (whole[:-7], whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]):
+            file.write_bytes(damaged)
+            again = pack(pictures, 12, False, lambda: None, cache=tmp_path / "cache", most_bytes=100)
+            assert again.digest == digest
+            del again
+        assert file.read_bytes() == whole
+
+    def test_a_failure_kept_for_another_picture_is_not_believed(self, tmp_path: Path) -> None:
+        shape, rows = (2, 2, 1), np.arange(8, dtype=np.uint8).reshape(2, 2, 2, 1)
+        with RowsOnDisk(tmp_path, shape, 3) as made:
+            for outcome in (rows[0], "broken", rows[1]):
+                made.add(outcome)
+        progress = tmp_path / "progress.json"
+        with RowsOnDisk(tmp_path, shape, 3) as again:
+            assert (again.done, again.failures) == (3, {1: "broken"})
+        progress.write_text(progress.read_text().replace('[1, "broken"]', '[2, "broken"]'))
+        with RowsOnDisk(tmp_path, shape, 3) as again:
+            assert again.done == 0
+        progress.write_text("[" * 100_000)
+        with RowsOnDisk(tmp_path, shape, 3) as again:
+            assert again.done == 0
 
     def test_a_kill_costs_little_and_harms_nothing(self, tmp_path: Path) -> None:
         """A process that saves after each picture is killed by the system, again and again."""

@@ -503,6 +503,7 @@ class Kind:
         changes: how.
         read: what the folder says, to be compared; it reads as the commands do.
         checked: whether checksums stand for all that is read.
+        share: of the inputs, beside that of other kinds; small where each starts a process.
     """
 
     name: str
@@ -511,6 +512,7 @@ class Kind:
     changes: tuple[Change, ...]
     read: Callable[[Path], Any]
     checked: bool = False
+    share: float = 1.0
 
 
 def _make_store(folder: Path) -> None:
@@ -824,6 +826,220 @@ def _read_dlib(folder: Path) -> Any:
     return found.mean, found.size, [layer.kind for layer in found.layers]
 
 
+def _make_yunet(folder: Path) -> None:
+    """A network of YuNet's inputs and outputs: for each of three strides scores, boxes and points."""
+    import onnx
+
+    helper, rng = onnx.helper, np.random.default_rng(0)
+    nodes, weights, outputs = [], [], []
+    weights.append(onnx.numpy_helper.from_array(rng.random((4, 3, 8, 8), np.float32), "first"))
+    nodes.append(
+        helper.make_node("Conv", ["input", "first"], ["grid_8"], kernel_shape=[8, 8], strides=[8, 8])
+    )
+    for stride in (16, 32):
+        pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+        nodes.append(helper.make_node("MaxPool", [f"grid_{stride // 2}"], [f"grid_{stride}"], **pool))
+    for name, channels in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+        last = onnx.numpy_helper.from_array(np.array([1, -1, channels]), f"{name}_shape")
+        kernel = rng.random((channels, 4, 1, 1), np.float32) * 1e-4  # of sums of 192 values up to 255
+        weights += [last, onnx.numpy_helper.from_array(kernel, f"{name}_kernel")]
+        for stride in (8, 16, 32):
+            at = f"{name}_{stride}"
+            nodes += [
+                helper.make_node("Conv", [f"grid_{stride}", f"{name}_kernel"], [f"{at}_map"]),
+                helper.make_node("Transpose", [f"{at}_map"], [f"{at}_last"], perm=[0, 2, 3, 1]),
+                helper.make_node(
+                    "Reshape", [f"{at}_last", f"{name}_shape"], [at if channels > 1 else f"{at}_raw"]
+                ),
+            ]
+            if channels == 1:
+                nodes.append(helper.make_node("Sigmoid", [f"{at}_raw"], [at]))
+            outputs.append(
+                helper.make_tensor_value_info(at, onnx.TensorProto.FLOAT, (1, "anchors", channels))
+            )
+    frame = helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, (1, 3, "height", "width"))
+    graph = helper.make_graph(nodes, "small", [frame], outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (folder / "face.onnx").write_bytes(model.SerializeToString())
+
+
+def _make_ssd(folder: Path) -> None:
+    """The network of tests/extract/test_ssd.py."""
+    from ..extract.test_ssd import make_network
+
+    make_network(folder)
+
+
+def _read_yunet(folder: Path) -> Any:
+    return _detected(f"yunet@{folder / 'face.onnx'}")
+
+
+def _read_ssd(folder: Path) -> Any:
+    return _detected(f"ssd@{folder / 'detector_uint8.pb'}")
+
+
+def _detected(name: str) -> Any:
+    """What a detector finds in a blue square, on yellow."""
+    from avemo.extract.detectors import load_detector
+
+    image = np.zeros((300, 600, 3), np.uint8)
+    image[:, :, :2] = 255
+    image[60:120, 360:480] = (0, 0, 255)
+    detector = load_detector.__wrapped__(name)
+    return [
+        (face.box.tobytes(), face.confidence, face.points is not None and face.points.tobytes())
+        for face in detector(image)
+    ]
+
+
+def _make_pictures(folder: Path) -> None:
+    """A picture of each format, in a class folder."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 255, (24, 20, 3), np.uint8))
+    for number, suffix in enumerate(("png", "jpg", "gif", "bmp", "tiff", "webp", "ppm")):
+        place = folder / ("Happy", "Sad")[number % 2] / f"{number}.{suffix}"
+        place.parent.mkdir(exist_ok=True)
+        image.save(place)
+    image.convert("I;16").save(folder / "Happy" / "deep.png")
+    image.convert("P").save(folder / "Sad" / "palette.png", transparency=3)
+
+
+def _read_pictures(folder: Path) -> Any:
+    """All pictures as `avemo pretrain` packs them; what cannot be read is left out with a reason."""
+    return _packed(folder, "folders")
+
+
+def _packed(path: Path, dataset: str) -> Any:
+    from avemo.pipelines.corpora.images.find import find_pictures
+    from avemo.pretrain.packed import pack
+
+    packed = pack(find_pictures(path, dataset), 8, grey=True, on_picture=lambda: None)
+    assert not [one for one in packed.skipped if not one.reason.strip()], "left out without a reason"
+    return (
+        packed.classes,
+        packed.pixels.tobytes(),
+        packed.labels.tobytes(),
+        list(packed.parts),
+        packed.skipped,
+    )
+
+
+def _make_fer(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    usages = ("Training", "Training", "PublicTest", "PrivateTest")
+    pixels = [" ".join(map(str, rng.integers(0, 256, 48 * 48))) for _ in usages]
+    rows = [f"{n % 7},{values},{usage}" for n, (values, usage) in enumerate(zip(pixels, usages, strict=True))]
+    (folder / "tables").mkdir()
+    (folder / "tables" / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
+    votes = [[0] * 10 for _ in usages]
+    for number, own in enumerate(votes):
+        own[number % 3] = 10
+    header = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    told = [
+        f"{usage},fer{n:07d}.png,{','.join(map(str, own))}"
+        for n, (usage, own) in enumerate(zip(usages, votes, strict=True))
+    ]
+    (folder / "tables" / "fer2013new.csv").write_text("\n".join([header, *told]) + "\n")
+    for name in ("FER2013Train", "FER2013Valid"):
+        place = folder / "folders" / name
+        place.mkdir(parents=True)
+        for number, own in enumerate(votes):
+            _write_picture(place / f"fer{number:07d}.png", rng)
+            with (place / "label.csv").open("a") as file:
+                file.write(f'fer{number:07d}.png,"(0, 0, 48, 48)",{",".join(map(str, own))}\n')
+
+
+def _write_picture(path: Path, rng: np.random.Generator) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rng.integers(0, 255, (48, 48, 3), np.uint8)).save(path)
+
+
+def _read_fer(folder: Path) -> Any:
+    return (
+        _packed(folder / "tables" / "fer2013.csv", "fer2013"),
+        _packed(folder / "tables", "ferplus"),
+        _packed(folder / "folders", "ferplus"),
+    )
+
+
+def _make_face_tables(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    header = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression"
+    lines = [f"1/{n}.png,4,4,40,40,1;2,{n}" for n in range(4)]
+    for name in ("training.csv", "validation.csv"):
+        (folder / "affectnet").mkdir(exist_ok=True)
+        (folder / "affectnet" / name).write_text("\n".join([header, *lines]) + "\n")
+    for number in range(4):
+        _write_picture(folder / "affectnet" / "Manually_Annotated_Images" / "1" / f"{number}.png", rng)
+        _write_picture(folder / "noted" / "train_set" / "images" / f"{number}.png", rng)
+        _write_picture(folder / "rafdb" / "Image" / "aligned" / f"train_{number:05d}_aligned.png", rng)
+        notes = folder / "noted" / "train_set" / "annotations"
+        notes.mkdir(parents=True, exist_ok=True)
+        np.save(notes / f"{number}_exp.npy", np.array(str(number)))
+    labels = folder / "rafdb" / "EmoLabel"
+    labels.mkdir()
+    text = "".join(f"train_{number:05d}.png {number % 7 + 1}\n" for number in range(4))
+    (labels / "list_patition_label.txt").write_text(text)
+
+
+def _read_face_tables(folder: Path) -> Any:
+    return (
+        _packed(folder / "affectnet", "affectnet"),
+        _packed(folder / "noted", "affectnet"),
+        _packed(folder / "rafdb", "rafdb"),
+    )
+
+
+def _make_meld(folder: Path) -> None:
+    header = (
+        "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
+    )
+    for table, splits in (("train", "train_splits"), ("dev", "dev_splits_complete")):
+        rows = [
+            f'{n},"Oh, it\x92s {n}!",Joey,{emotion},positive,{n},0,8,21,"00:16:16,059","00:16:21,731"'
+            for n, emotion in enumerate(("joy", "sadness", "neutral", "fear"))
+        ]
+        (folder / f"{table}_sent_emo.csv").write_bytes("\n".join([header, *rows, ""]).encode("latin-1"))
+        (folder / splits).mkdir()
+        for number in range(4):
+            (folder / splits / f"dia{number}_utt0.mp4").write_bytes(b"a clip")
+
+
+def _read_meld(folder: Path) -> Any:
+    from avemo.pipelines.corpora.clips.find import find_clips
+    from avemo.pipelines.corpora.clips.report import contents
+
+    found = find_clips(folder, "meld")
+    json.dumps(contents(folder, found, found, ()))
+    return [(str(clip), clip.label, clip.subject) for clip in found.clips], found.left_out
+
+
+def _make_rows(folder: Path) -> None:
+    from avemo.pretrain.rows import RowsOnDisk
+
+    rng = np.random.default_rng(0)
+    with RowsOnDisk(folder / "rows", (6, 6, 1), 12) as rows:
+        for number in range(9):
+            rows.add("broken" if number == 4 else rng.integers(0, 255, (6, 6, 1), np.uint8))
+
+
+def _read_rows(folder: Path) -> Any:
+    """What is there is used, and the rest made again."""
+    from avemo.pretrain.rows import RowsOnDisk
+
+    shutil.copytree(folder / "rows", folder / "again", dirs_exist_ok=True)
+    rng = np.random.default_rng(0)
+    made = ["broken" if number == 4 else rng.integers(0, 255, (6, 6, 1), np.uint8) for number in range(12)]
+    with RowsOnDisk(folder / "again", (6, 6, 1), 12) as rows:
+        for outcome in made[rows.done :]:
+            rows.add(outcome)
+    return rows.done, rows.failures, rows.prints, rows.pixels().tobytes()
+
+
 KINDS = (
     Kind("store.json", _make_store, ("store/store.json",), JSON, _read_store, True),
     Kind(
@@ -849,6 +1065,19 @@ KINDS = (
         "arrays: npy, npz, HDF5", _make_arrays, ("*.npy", "*.npz", "*.h5"), (*BYTES, _rebuilt), _read_arrays
     ),
     Kind("IEMOCAP: evaluations, markers", _make_corpus, ("*.txt",), (*TEXT, *BYTES), _read_corpus),
+    Kind("MELD: tables", _make_meld, ("*.csv",), (*TEXT, *BYTES), _read_meld),
+    Kind("pictures of seven formats", _make_pictures, ("*/*",), BYTES, _read_pictures),
+    Kind("FER2013, FER+: tables, votes", _make_fer, ("*/*.csv", "*/*/*.csv"), (*TEXT, *BYTES), _read_fer),
+    Kind(
+        "AffectNet, RAF-DB: tables, notes",
+        _make_face_tables,
+        ("affectnet/*.csv", "rafdb/*/*.txt", "noted/*/*/*.npy"),
+        (*TEXT, *BYTES),
+        _read_face_tables,
+    ),
+    Kind("decoded pictures, kept", _make_rows, ("rows/p*",), (*JSON, *BYTES), _read_rows, True),
+    Kind("detector: YuNet", _make_yunet, ("face.onnx",), ONNX, _read_yunet, share=0.1),
+    Kind("detector: SSD", _make_ssd, ("detector*",), (*TEXT, *BYTES), _read_ssd, share=0.1),
 )
 
 
@@ -871,10 +1100,11 @@ class Tried:
 
 
 def run(folder: Path, count: int, seed: int, kinds: Sequence[Kind] = KINDS) -> Iterator[Tried]:
-    """Try ``count`` inputs, as many of each kind."""
+    """Try ``count`` inputs, of each kind by its share."""
+    shares = np.cumsum([0.0, *(kind.share for kind in kinds)])
+    ends = np.rint(count * shares / shares[-1]).astype(int)
     for number, kind in enumerate(kinds):
-        own = count // len(kinds) + (number < count % len(kinds))
-        yield _tried(kind, folder / str(number), own, seed)
+        yield _tried(kind, folder / str(number), int(ends[number + 1] - ends[number]), seed)
 
 
 def _tried(kind: Kind, folder: Path, count: int, seed: int) -> Tried:

@@ -98,4 +98,4 @@ def _named(table: LabelTable, key: Key) -> str:
 
 def _number(text: str) -> str:
     """``"007"`` and ``"7"`` are one number."""
-    return str(int(text)) if text.isdecimal() else text
+    return text.lstrip("0") or "0" if text.isdecimal() else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
@@ -25,6 +26,7 @@ _CODES = {str(number): name for number, name in enumerate(AFFECTNET_CLASSES)}
 _NO_EXPRESSION = {"8": "none", "9": "uncertain", "10": "no face"}
 _COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "expression")
 _NOTE = "_exp.npy"
+_NOTE_BYTES = 1 << 12
 _PROBED = 100
 
 
@@ -146,7 +148,7 @@ def _annotated(found: FoundPictures, folder: Path) -> Iterator[AffectNetRow]:
             continue
         try:
             code = _expression(notes[stem])
-        except (OSError, ValueError, MemoryError) as error:
+        except Exception as error:  # numpy parses a damaged header as Python, and fails in any of its ways
             found.skipped.append(Skipped(name, f"its annotation cannot be read: {error}"))
             continue
         image = images.get(stem, folder / "images" / f"{stem}.jpg")
@@ -156,7 +158,8 @@ def _annotated(found: FoundPictures, folder: Path) -> Iterator[AffectNetRow]:
 def _expression(note: Path) -> str:
     """The one value in the file, which AffectNet stores as text."""
     with note.open("rb") as file:
-        value = np.lib.format.read_array(file, allow_pickle=False)
+        content = io.BytesIO(file.read(_NOTE_BYTES))
+    value = np.lib.format.read_array(content, allow_pickle=False)
     if value.size != 1:
         raise ValueError(f"{value.size} values, expected one")
     return str(value.item())

@@ -15,6 +15,7 @@ from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, Pictu
 
 FER2013_FILES = ("fer2013.csv", "icml_face_data.csv")
 FER2013_CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
+FER2013_CODES = {str(number): name for number, name in enumerate(FER2013_CLASSES)}
 FER2013_PARTS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 FER2013_LICENCE = "FER2013: data of a Kaggle competition, for research; the pictures remain their owners'"
 _SIDE = 48
@@ -46,7 +47,7 @@ def find_fer2013(source: PictureCorpus, options: Options) -> FoundPictures:
         if problem:
             found.skipped.append(Skipped(name, problem))
         else:
-            emotion = FER2013_CLASSES[int(row.emotion)]
+            emotion = FER2013_CODES[row.emotion]
             part = FER2013_PARTS[row.usage] if row.usage is not None else ""
             found.pictures.append(LabelledPicture(name, table, row.read, emotion, part))
     return found
@@ -107,7 +108,7 @@ def _cells(line: bytes) -> list[str]:
 
 
 def _problem(row: PixelRow) -> str:
-    if row.emotion not in map(str, range(len(FER2013_CLASSES))):
+    if row.emotion not in FER2013_CODES:
         return f"emotion '{row.emotion}', expected 0 to {len(FER2013_CLASSES) - 1}"
     if row.usage is not None and row.usage not in FER2013_PARTS:
         return f"Usage '{row.usage}', expected {', '.join(FER2013_PARTS)}"

@@ -14,7 +14,7 @@ from ....pretrain.errors import PretrainError
 from ....pretrain.images import read_image
 from ....pretrain.pictures import Skipped
 from ..clips.found import count_of
-from .fer2013 import FER2013_CLASSES, FER2013_FILES, FER2013_LICENCE, FER2013_PARTS, PixelRow, fer2013_rows
+from .fer2013 import FER2013_CODES, FER2013_FILES, FER2013_LICENCE, FER2013_PARTS, PixelRow, fer2013_rows
 from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, PictureCorpus, csv_rows, is_there
 
 FERPLUS_FILE = "fer2013new.csv"
@@ -26,6 +26,7 @@ _HEADER = (
     *("contempt", "unknown", "nf"),
 )
 _VOTES = len(FERPLUS_CLASSES) + 2
+_DIGITS = 3  # of a count; ten people voted
 _ENOUGH, _LEAST_AGREEMENT = 200, 0.4  # of pictures compared; about 0.17 agree by chance
 _SAME_ORDER = "expected the same pictures in the same order; fetch both again"
 
@@ -159,9 +160,9 @@ def _with_rows(ballots: list[Ballot], rows: list[PixelRow], pixels: Path) -> Ite
                 f"{ballot.name} is of {ballot.usage}, {pixels.name} line {row.number} is of {row.usage}: "
                 f"{_SAME_ORDER}"
             )
-        if winner is not None and row.emotion.isdecimal() and int(row.emotion) < len(FER2013_CLASSES):
+        if winner is not None and row.emotion in FER2013_CODES:
             compared += 1
-            agreed += FER2013_CLASSES[int(row.emotion)] == winner
+            agreed += FER2013_CODES[row.emotion] == winner
         yield Pair(ballot._replace(problem=ballot.problem or row.problem), pixels, row.read)
     if compared >= _ENOUGH and agreed < _LEAST_AGREEMENT * compared:
         raise PretrainError(
@@ -176,7 +177,7 @@ def _tabled(table: Path) -> Iterator[Ballot]:
     _, header = next(rows, (0, []))
     if tuple(map(str.lower, header)) != _HEADER:
         raise PretrainError(
-            f"{table}: expected the columns {','.join(_HEADER)}; found '{','.join(header)[:200]}'"
+            f"{table}: expected the columns {','.join(_HEADER)}; found {','.join(header)[:200]!r}"
         )
     for number, cells in rows:
         usage, image, *votes = cells if len(cells) > 1 else ("", "")
@@ -190,6 +191,6 @@ def _listed(table: Path, usage: str) -> Iterator[Ballot]:
 
 
 def _ballot(name: str, image: str, usage: str, votes: list[str]) -> Ballot:
-    if len(votes) != _VOTES or not all(vote.isdecimal() for vote in votes):
+    if len(votes) != _VOTES or not all(vote.isdecimal() and len(vote) <= _DIGITS for vote in votes):
         return Ballot(name, image, usage, (), f"votes {','.join(votes)!r}, expected {_VOTES} whole numbers")
     return Ballot(name, image, usage, tuple(map(int, votes)))
