@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -236,9 +237,9 @@ class Media:
             raise ClipError("the file is empty; copy it again")
         try:
             return av.open(str(self.path), **_ANY_TAGS)
-        except PermissionError:
-            raise ClipError("the file may not be read; change its permissions") from None
         except (FFmpegError, OSError, ValueError) as error:
+            if getattr(error, "errno", None) == errno.EACCES:  # EPERM is -1, which FFmpeg says of some files
+                raise ClipError("the file may not be read; change its permissions") from None
             what = getattr(error, "strerror", None) or str(error)
             raise ClipError(f"not a video or sound that FFmpeg reads ({what}); replace it") from error
 

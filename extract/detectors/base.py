@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from ..errors import ExtractError
@@ -23,6 +24,18 @@ class Face:
     box: np.ndarray
     points: np.ndarray | None
     confidence: float
+
+
+def shrunk(image: np.ndarray, most: int) -> tuple[np.ndarray, float]:
+    """A picture whose longer side has at most ``most`` pixels, and its size as a share of the one given."""
+    height, width = image.shape[:2]
+    share = min(1.0, most / max(height, width))
+    if share == 1:
+        return image, share
+    if round(min(height, width) * share) < 1:  # a strip, of which OpenCV would leave nothing
+        size = max(1, round(width * share)), max(1, round(height * share))
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA), share
+    return cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), share
 
 
 class Detector(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..digest import sha256_of
 from ..errors import ExtractError
-from .base import Face, register
+from .base import Face, register, shrunk
 
 
 @register("dlib")
@@ -51,9 +51,7 @@ class DlibDetector:
 
     def __call__(self, image: np.ndarray) -> list[Face]:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)  # a quarter faster than colour
-        shrink = min(1.0, self.max_side / max(grey.shape))
-        if shrink < 1:
-            grey = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        grey, shrink = shrunk(grey, self.max_side)
         detector, predictor = self._models
         boxes, scores, _ = detector.run(grey, self.upsample, 0.0)
         faces = []

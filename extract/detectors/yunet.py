@@ -9,7 +9,7 @@ import numpy as np
 
 from ..digest import sha256_of
 from ..errors import ExtractError
-from .base import Face, register
+from .base import Face, register, shrunk
 from .opencv import told, try_out
 
 
@@ -44,10 +44,7 @@ class YuNetDetector:
         }
 
     def __call__(self, image: np.ndarray) -> list[Face]:
-        shrink = min(1.0, self.max_side / max(image.shape))
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        if shrink < 1:
-            bgr = cv2.resize(bgr, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        bgr, shrink = shrunk(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), self.max_side)
         with told(self._files):
             self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
             found = self._net.detect(bgr)[1]

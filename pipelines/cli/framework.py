@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO, cast
 
 import click
 from click.core import ParameterSource
@@ -181,6 +182,31 @@ def as_message(text: str) -> str:
     return text
 
 
+_TO_TERMINALS = re.compile(r"(?!\x1b\[A)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What tells a terminal to do something, or turns the text around; a progress bar moves up a line."""
+
+
+class _Printable:
+    """A stream on which no name of a stranger's clip, class or speaker reaches the terminal as a command."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write ``text``; what is escaped is so as JSON does it, as it may be part of some."""
+        return self._stream.write(_TO_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+@contextmanager
+def _printable() -> Iterator[None]:
+    out, err = (cast(TextIO, _Printable(stream)) for stream in (sys.stdout, sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        yield
+
+
 def is_told(error: Exception) -> bool:
     """Whether an error's text is for the user; any other error is a bug."""
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == PACKAGE
@@ -233,6 +259,7 @@ class Command(click.Command):
             with formatter.section(name):
                 formatter.write_dl(records)
 
+    @_printable()
     def invoke(self, ctx: click.Context) -> None:
         if DUMP in ctx.meta:
             click.echo(ctx.meta[DUMP](self, ctx.params))

@@ -55,4 +55,4 @@ def records(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[dic
 def _text(cell: object) -> str:
     if cell is None:
         return "-"
-    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    return f"{cell:.3f}" if isinstance(cell, float) else str(cell).replace("\n", "\\n")

@@ -388,6 +388,16 @@ class TestDamage:
         assert media.warnings == []
 
 
+@pytest.mark.parametrize("length", [150, 197, 250, 300])
+def test_a_file_that_ffmpeg_refuses_by_the_number_of_a_lacking_right_is_no_matter_of_rights(
+    tmp_path: Path, length: int
+) -> None:
+    path = write_video(tmp_path / "whole.wmv", grey(2, (16, 16)), "wmv2")
+    (tmp_path / "cut.wmv").write_bytes(path.read_bytes()[:length])  # FFmpeg says -1, which is EPERM
+    with pytest.raises(ClipError, match="not a video or sound that FFmpeg reads"):
+        Media(tmp_path / "cut.wmv").opened()
+
+
 class TestHugeFrames:
     def test_a_face_too_small_to_be_found_is_told(self, tmp_path: Path) -> None:
         path = write_video(tmp_path / "large.mkv", grey(1, (1080, 2400)), "mjpeg", pix_fmt="yuvj420p")
@@ -396,6 +406,14 @@ class TestHugeFrames:
             "has no face in any of 1 frames of 2400 × 1080 pixels, where faces narrower than 100 are not "
             "found; whole frames are used"
         )
+
+    @pytest.mark.parametrize("size", [(1, 4000), (4000, 1)])
+    def test_a_strip_of_which_shrinking_would_leave_nothing_has_no_face(
+        self, tmp_path: Path, size: tuple[int, int]
+    ) -> None:
+        path = write_video(tmp_path / "strip.mov", grey(1, size), "png", pix_fmt="rgb24")
+        result = extract_clip(FACES_ALONE, job_of(path), tmp_path)
+        assert result.failure == "" and any("no face" in note for note in result.notes)
 
     def test_a_picture_beyond_the_limit_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -436,12 +436,39 @@ def test_ten_thousand_clips(browser: Browser, tmp_path: Path) -> None:
         page.wait_for_function(f"document.querySelectorAll('.card').length > {before}")
 
 
+HOSTILE = (
+    "</script><img src=x onerror=ran()>",
+    '"><script>ran()</script>',
+    "'><svg onload=ran()>",
+    "javascript:ran()",
+    "<!--<script>",
+    "]]>&lt;b&gt;{{ 7 * 7 }}${7 * 7}",
+    "\u2028ran()//",
+)
+
+
 def test_names_are_text(browser: Browser, tmp_path: Path) -> None:
-    clip = Clip("</script><img src=x onerror=alert(1)>", "a&b", "/data/x.mp4", "<i>")
+    subjects = [Subject(Clip(name, name, name, name, name), None, name, (name,), "") for name in HOSTILE]
+    sheets = {subject.clip.key: name for subject, name in zip(subjects, HOSTILE, strict=True)}
     page_path = tmp_path / "index.html"
-    other = Subject(Clip("plain", "a&b", "y.mp4", None), None, "", (), "")
-    page_path.write_text(index("c", "", [Subject(clip, None, "<b>", (), ""), other], {}, 8), encoding="utf-8")
-    with opened(browser, page_path) as page:
-        assert names(page) == ["a&b/</script><img src=x onerror=alert(1)>", "a&b/plain"]
-        page.locator(".card").first.click()
-        assert page.inner_text("#told").startswith("<i> · no sheet is drawn of it · <b>")
+    page_path.write_text(index(HOSTILE[1], HOSTILE[0], subjects, sheets, 8), encoding="utf-8")
+    with browser.new_context(offline=True) as context:
+        page = context.new_page()
+        ran: list[str] = []
+        page.expose_function("ran", lambda: ran.append("a script of a name"))
+        page.on("pageerror", lambda error: ran.append(str(error)))
+        page.goto(page_path.as_uri())
+        assert {*names(page)} == {f"{name}/{name}" for name in HOSTILE}
+        for place in range(len(HOSTILE)):
+            page.locator(".card").nth(place).click()
+            assert page.inner_text("#name").replace("\n", "\u2028") in {f"{name}/{name}" for name in HOSTILE}
+            page.keyboard.press("Escape")
+        for name in HOSTILE:
+            page.select_option("#label", name)
+        made = page.evaluate(
+            "[...document.querySelectorAll('*')].flatMap((e) => [...e.attributes]"
+            ".filter((a) => a.name.startsWith('on') || /^ *javascript:/i.test(a.value) && a.name !== 'value')"
+            ".map((a) => e.tagName + a.name + a.value))"
+        )
+        assert made == [] and page.locator("svg, #list script, #told *").count() == 0
+        assert ran == []

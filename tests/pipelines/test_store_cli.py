@@ -102,6 +102,22 @@ def test_status_shows_twenty_failures(tmp_path: Path) -> None:
     assert lines[-1] == "  and 3 more (--json lists all)"
 
 
+def test_no_name_reaches_the_terminal_as_a_command(tmp_path: Path) -> None:
+    hostile = "\x1b[2J\x1b]0;title\x07\x9b2J\u202e\nfine"
+    key = FeatureKey("net/default", {})
+    with FeatureStore(tmp_path / hostile, create=True) as store, store.writer() as writer:
+        clip = Clip(hostile, f"train{hostile}", f"/{hostile}", hostile, hostile)
+        writer.add(clip, None, {key.stream: Outcome(key, "failed", hostile)})
+    text = run("status", tmp_path / hostile).output
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & {*text}
+    assert (
+        "\\u001b]0;title\\u0007" in text and "2J\\u202e\\nfine" in text
+    )  # in a cell of a table, a newline too
+    told = json.loads(run("status", tmp_path / hostile, "--json").stdout)
+    assert told["failures"][0]["reason"] == hostile
+    assert "\x9b" not in run("status", tmp_path / hostile, "--json").stdout
+
+
 def test_an_empty_store_has_a_status(tmp_path: Path) -> None:
     FeatureStore(tmp_path / "s", create=True)
     result = run("status", tmp_path / "s")
