@@ -18,21 +18,27 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import av
 import click
 import numpy as np
 from skimage import data
 
+from avemo.cache.store import FeatureStore
+
 from .runs import CHEAP, Run, make_clips
 
 SIZE, RATE = (1920, 1080), 25
 
 
-class Sample(NamedTuple):
-    """Of one process at one time: MB of memory of its own, and open files."""
+WARM = 120.0  # seconds at least until what is loaded once is loaded
 
+
+class Sample(NamedTuple):
+    """Of one process at one time: seconds, MB of memory of its own, and open files."""
+
+    time: float
     memory: float
     handles: int
 
@@ -44,19 +50,24 @@ def sample(run: Run) -> dict[str, Sample]:
         with suppress(OSError, ValueError, IndexError):
             memory = int(Path(f"/proc/{pid}/status").read_text().partition("RssAnon:")[2].split()[0])
             kind = "worker" if "popen_loky" in command else "main" if pid == run.process.pid else "tracker"
-            found[f"{kind} {pid}"] = Sample(memory / 1024, len(list(Path(f"/proc/{pid}/fd").iterdir())))
+            handles = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+            found[f"{kind} {pid}"] = Sample(round(time.monotonic(), 1), memory / 1024, handles)
     return found
 
 
-def watched(run: Run, every: float, seconds: float = math.inf) -> Mapping[str, Sequence[Sample]]:
-    """Samples of each process until the run is done, or is interrupted after so long."""
+def watched(
+    run: Run, every: float, seconds: float = math.inf, log: TextIO | None = None
+) -> Mapping[str, Sequence[Sample]]:
+    """Samples of each process until the run is done or, after so long, interrupted; ``log`` gets them too."""
     series: dict[str, list[Sample]] = defaultdict(list)
-    end = time.monotonic() + seconds
+    started = time.monotonic()
     while run.process.poll() is None:
         for process, found in sample(run).items():
             series[process].append(found)
+            if log:
+                print(process, *found, sep=",", file=log, flush=True)
         time.sleep(every)
-        if time.monotonic() > end:
+        if time.monotonic() - started > seconds:
             run.process.send_signal(signal.SIGINT)
             run.wait()
     return series
@@ -134,7 +145,8 @@ def film(minutes: float, max_frames: int, most: float) -> None:
 @click.option(
     "--most", default=1.05, show_default=True, help="Largest growth of memory, last to second quarter."
 )
-def soak(clips: Path | None, minutes: float, most: float) -> None:
+@click.option("--samples", type=click.File("w"), help="Write each sample to this CSV, as it is taken.")
+def soak(clips: Path | None, minutes: float, most: float, samples: TextIO | None) -> None:
     """Extract the same clips again and again in one run, and compare its quarters."""
     broken = False
     with tempfile.TemporaryDirectory() as scratch:
@@ -144,25 +156,46 @@ def soak(clips: Path | None, minutes: float, most: float) -> None:
         for number, source in zip(range(round(minutes * 600)), itertools.cycle(sources), strict=False):
             (folder / "many" / f"{number:06d}.mp4").symlink_to(source.resolve())
         run = Run(folder / "many", folder / "store", *CHEAP)
-        series = watched(run, max(0.5, minutes / 10), 60 * minutes)
-        done = len(list((folder / "store" / "shards").glob("*.h5")))
-        click.echo(f"{minutes:g} minutes, {done} shards, exit code {run.wait()}")
-        for process, found in series.items():
-            quarter = len(found) // 4
-            if quarter < 2:
-                broken = broken or process.startswith("worker")
-                click.echo(f"{process}: lived too shortly to tell ({len(found)} samples)")
-                continue
-            then, now = found[quarter : 2 * quarter], found[-quarter:]
-            memory = [median(each.memory for each in part) for part in (then, now)]
-            handles = [max(each.handles for each in part) for part in (then, now)]
-            grown = memory[1] > most * memory[0] + 2 or handles[1] > handles[0]
-            broken = broken or grown
-            click.echo(
-                f"{process}: memory {memory[0]:.1f} → {memory[1]:.1f} MB, handles {handles[0]} → {handles[1]}"
-                + (" GROWS" if grown else "")
-            )
+        series = watched(run, max(0.5, minutes / 10), 60 * minutes, samples)
+        code = run.wait()
+        with FeatureStore(folder / "store") as store:
+            done = len(store.rows)
+        click.echo(f"{minutes:g} minutes, {done} clips, exit code {code}")
+        if code not in (0, 128 + signal.SIGINT):
+            broken = True
+            click.echo(run.output()[-2000:])
+    for process, found in series.items():
+        grows, told = judged(found, most)
+        click.echo(f"{process}: {told}")
+        broken = broken or grows
     sys.exit(broken)
+
+
+def judged(found: Sequence[Sample], most: float) -> tuple[bool, str]:
+    """Whether a process grew, or lived too shortly to tell; and its figures.
+
+    What it loads in the first quarter, or in the first minutes, counts for nothing. Medians are compared, as
+    one file or another is open at times, and memory goes up and down with the clip.
+    """
+    start, end = found[0].time, found[-1].time
+    warm = max((end - start) / 4, WARM)
+    third = (end - start - warm) / 3
+    parts = [
+        [each for each in found if 0 <= each.time - start - warm - third * number <= third]
+        for number in range(3)
+    ]
+    if third <= 0 or min(map(len, parts)) < 3:
+        return True, f"lived too shortly to tell ({end - start:.0f} s)"
+    memory = [median(each.memory for each in part) for part in parts]
+    handles = [median(each.handles for each in part) for part in parts]
+    trend = np.polyfit([each.time / 3600 for part in parts for each in part],
+                       [each.memory for part in parts for each in part], 1)[0]  # fmt: skip
+    grows = memory[-1] > most * memory[0] + 2 or handles[-1] > handles[0]
+    figures = " → ".join(f"{value:.1f}" for value in memory)
+    return grows, (
+        f"memory {figures} MB ({trend:+.1f} MB an hour), handles {' → '.join(f'{n:g}' for n in handles)}, "
+        f"at most {max(each.handles for each in found)}" + (" GROWS" if grows else "")
+    )
 
 
 if __name__ == "__main__":
