@@ -23,6 +23,7 @@ from typing import NamedTuple, TextIO
 import av
 import click
 import numpy as np
+from scipy.stats import theilslopes
 from skimage import data
 
 from avemo.cache.store import FeatureStore
@@ -188,8 +189,8 @@ def judged(found: Sequence[Sample], most: float) -> tuple[bool, str]:
         return True, f"lived too shortly to tell ({end - start:.0f} s)"
     memory = [median(each.memory for each in part) for part in parts]
     handles = [median(each.handles for each in part) for part in parts]
-    trend = np.polyfit([each.time / 3600 for part in parts for each in part],
-                       [each.memory for part in parts for each in part], 1)[0]  # fmt: skip
+    hours, megabytes = np.array([(each.time / 3600, each.memory) for part in parts for each in part]).T
+    trend = theilslopes(megabytes, hours)[0]
     grows = memory[-1] > most * memory[0] + 2 or handles[-1] > handles[0]
     figures = " → ".join(f"{value:.1f}" for value in memory)
     return grows, (
