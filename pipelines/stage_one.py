@@ -129,10 +129,7 @@ class ExtractionReporter:
         """What is about to be done on how many clips."""
 
     def handed_out(self, text: str) -> None:
-        """What an engine does with work that it was given."""
-
-    def trouble(self, text: str) -> None:
-        """A worker of an engine failed; its clips are given to others."""
+        """What an engine does with work that it was given, and which of its workers failed."""
 
     def watched(self, work: Extraction | MarkerRun | SpreadExtraction, total: int) -> Iterator[ClipResult]:
         """Each result as it comes; iterating does the work."""
@@ -277,7 +274,7 @@ def _done(
 
     gpu = run.plan.device.startswith("cuda")
     with cluster.engine(store.path, workers, gpu, reporter.handed_out) as engine:
-        work = SpreadExtraction(run, store, engine, workers, reporter.trouble)
+        work = SpreadExtraction(run, store, engine, workers, reporter.handed_out)
         yield from reporter.watched(work, total)
 
 

@@ -14,8 +14,8 @@ from ..features.corpus import Corpus
 from . import cards
 from .cards import Card
 from .folds import Fold
-from .members import Progress, train_all
-from .selection import Choice, Rule, ahead, choose, epochs_to_choose, leaves_weight
+from .members import Progress, TrainAll, train_all
+from .selection import Choice, Choosing, Rule, ahead, choose_all, choosing, epochs_to_choose, leaves_weight
 from .training import Fit, Setup
 
 FILES = (
@@ -92,14 +92,22 @@ class CrossValidation:
         return [place for place in places if not self._choice(place).exists()]
 
     def choose(
-        self, corpus: Corpus, design: Design, workers: int = 0, progress: Progress = lambda done: None
+        self,
+        corpus: Corpus,
+        design: Design,
+        trained: TrainAll = train_all,
+        progress: Progress = lambda done: None,
+        side_by_side: bool = False,
     ) -> list[Choice]:
         """Choose what is still to be chosen, on inner folds of each training part alone.
 
         Args:
             corpus: labelled clips.
             design: what is cross-validated.
-            workers, progress: see :func:`.members.train_all`.
+            trained: trains members.
+            progress: told from time to time how many epochs are done.
+            side_by_side: choose for all folds at once, and not one after the other: more is trained at a
+                time, and fewer choices are kept if it is stopped.
 
         Returns:
             What each fold is trained with.
@@ -109,29 +117,25 @@ class CrossValidation:
         """
         if not design.chosen:
             return [Choice(0, design.candidates[0].training.epochs)] * len(design.folds)
-        before = 0
-        for place in self.undecided(design):
-            fold = design.folds[place]
-            choice = choose(
-                corpus,
-                design.candidates,
-                design.inner(fold),
-                design.rule,
-                design.seeds[0],
-                workers,
-                partial(ahead, progress, before),
-            )
-            choice.write(self._choice(place))
-            before += design.inner_epochs(fold)
+        undecided, before = self.undecided(design), 0
+        for places in [undecided] if side_by_side else [[place] for place in undecided]:
+            asked = {place: self._choosing(corpus, design, place) for place in places}
+            for place, choice in choose_all(corpus, asked, trained, partial(ahead, progress, before)):
+                choice.write(self._choice(place))
+            before += sum(design.inner_epochs(design.folds[place]) for place in places)
             progress(before)
         return [Choice.read(self._choice(place)) for place in range(len(design.folds))]
+
+    def _choosing(self, corpus: Corpus, design: Design, place: int) -> Choosing:
+        fold = design.folds[place]
+        return choosing(corpus, design.candidates, design.inner(fold), design.rule, design.seeds[0])
 
     def run(
         self,
         corpus: Corpus,
         design: Design,
         choices: Sequence[Choice],
-        workers: int = 0,
+        trained: TrainAll = train_all,
         progress: Progress = lambda done: None,
         stacked: bool | None = None,
     ) -> list[Scores]:
@@ -143,7 +147,9 @@ class CrossValidation:
             corpus: labelled clips.
             design: what is cross-validated.
             choices: what each fold is trained with.
-            workers, progress, stacked: see :func:`.members.train_all`.
+            trained: trains members.
+            progress: told from time to time how many epochs are done.
+            stacked: see :func:`.members.train_all`.
         """
         nobody = np.array([], dtype=np.int64)
         places = self.missing(design)
@@ -151,9 +157,9 @@ class CrossValidation:
             (choices[fold].of(design.candidates), Fit(design.seeds[member], design.folds[fold].train, nobody))
             for fold, member in places
         ]
-        for number, trained in train_all(corpus, tasks, workers, progress, stacked):
+        for number, result in trained(corpus, tasks, progress=progress, stacked=stacked):
             fold, member = places[number]
-            scores = corpus.scores(tasks[number][0].classes, trained.probabilities).marked(*self.marks)
+            scores = corpus.scores(tasks[number][0].classes, result.probabilities).marked(*self.marks)
             scores.take(design.folds[fold].test.tolist()).write(self._file(fold, member))
         return [self._member(member, len(design.folds)) for member in range(len(design.seeds))]
 

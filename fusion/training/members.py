@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
+from typing import Protocol
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed
@@ -19,6 +20,16 @@ from .stack import stackable, train_stack
 from .training import Fit, Setup, Task, Trained, resolve_device, train
 
 Progress = Callable[[int], None]  # told how many epochs are done, over all fits
+
+
+class TrainAll(Protocol):
+    """Trains every task, here or elsewhere, as :func:`train_all` does."""
+
+    def __call__(
+        self, corpus: Corpus, tasks: Sequence[Task], /, *, progress: Progress, stacked: bool | None = None
+    ) -> Iterator[tuple[int, Trained]]:
+        """The place of each task, and its result as it comes."""
+
 
 WORTH_PROCESSES = 50_000  # clips through a head: 10 to 60 s of one core; processes take 3 to 6 to start
 

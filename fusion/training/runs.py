@@ -14,21 +14,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, fields, replace
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import xxhash
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...cache.keys import FeatureKey
-from ...cache.reading import packed, unpacked
 from ...cache.rows import Row
 from ...cache.store import FeatureStore
 from ..errors import FusionError
@@ -37,7 +31,7 @@ from ..evaluation.ensemble import average
 from ..evaluation.scores import Scores
 from ..features.corpus import Corpus, load
 from ..features.recipes import Feature
-from ..files import as_file_name, replacing, shortened, write_csv
+from ..files import as_file_name, shortened, write_csv
 from ..heads.base import Head
 from ..heads.registry import build_head, settings_of_run
 from ..heads.settings import HeadSettings
@@ -45,6 +39,7 @@ from . import cards
 from .batches import Standardisation
 from .cards import Card
 from .grid import Grid
+from .member_file import history_of, member_of, read_member, write_member
 from .selection import Choice
 from .settings import TrainingSettings
 from .training import Epoch, Member, Setup, Trained
@@ -125,15 +120,7 @@ class Run:
 
     def save(self, number: int, trained: Trained) -> None:
         """Keep a member; the file is whole or not there."""
-        member = trained.member
-        tensors = {f"head.{name}": tensor.contiguous() for name, tensor in member.head.state_dict().items()}
-        for stream, standard in member.standardisations.items():
-            for name, values in asdict(standard).items():
-                tensors[f"standardisation.{stream}.{name}"] = torch.from_numpy(values)
-        history = json.dumps([astuple(epoch) for epoch in trained.history])
-        about = {"history": history, "sum": _sum(history, tensors)}
-        with replacing(self._file(number)) as temporary:
-            save_file(tensors, temporary, packed(about))
+        write_member(self._file(number), trained)
 
     def load(self, number: int) -> Member:
         """A trained member.
@@ -156,24 +143,13 @@ class Run:
             for field in fields(Standardisation):
                 expected[f"standardisation.{stream}.{field.name}"] = (self.dimensions[stream],)
         _check_tensors(path, expected, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-        head = build_head(*settings)
-        head.load_state_dict({name: tensors[f"head.{name}"] for name in head.state_dict()})
-        standardisations = {
-            stream: Standardisation(
-                *(
-                    tensors[f"standardisation.{stream}.{field.name}"].numpy()
-                    for field in fields(Standardisation)
-                )
-            )
-            for stream in head.streams
-        }
-        return Member(self.setup.classes, head.eval(), standardisations)
+        return member_of(tensors, self.setup.classes, build_head(*settings))
 
     def history(self, number: int) -> list[Epoch]:
         """A member's epochs."""
         metadata, _ = self._read(number)
         try:
-            return [Epoch(*values) for values in json.loads(metadata["history"])]
+            return history_of(metadata)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise FusionError(
                 f"{self._file(number)} has no history ({error!r:.100}); delete it and train again"
@@ -301,17 +277,7 @@ class Run:
                 f"{self.path} is not finished: member {number} of {self.members} is missing; run its "
                 "avemo-fuse train again, which goes on where it stopped"
             )
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = unpacked(file.metadata())
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
-            why = shortened(" ".join(str(error).split()))
-            raise FusionError(f"{path} cannot be read ({why}); delete it and train again") from error
-        # members of before there was a sum have none, and nothing but their history
-        if about.keys() - {"history"} and about.get("sum") != _sum(about.get("history", ""), tensors):
-            raise FusionError(f"{path} is damaged: its checksum differs; delete it and train again")
-        return about, tensors
+        return read_member(path)
 
 
 def _count(members: Any) -> int:
@@ -332,16 +298,6 @@ def _without_memory(head: HeadSettings, dimensions: Mapping[str, int], classes: 
             return build_head(head, dimensions, classes)
     except NotImplementedError:
         return build_head(head, dimensions, classes)
-
-
-def _sum(history: str, tensors: Mapping[str, Tensor]) -> str:
-    """A checksum of all that a member's file holds."""
-    digest = xxhash.xxh3_64(history.encode())
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name].numpy())
-        digest.update(f"{name} {array.dtype.str}{list(array.shape)}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def predict(runs: Sequence[Run], store: FeatureStore, rows: Sequence[Row], device: str = "cpu") -> Scores:

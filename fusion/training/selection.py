@@ -6,7 +6,7 @@ judged on that one, in turn; what does best on average is then trained on the wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,8 @@ from ..features.corpus import Corpus
 from ..files import write_json
 from ..heads.registry import build_head, head_class
 from .folds import Fold
-from .members import Progress, train_all
-from .training import Fit, Setup, Trained
+from .members import Progress, TrainAll, train_all
+from .training import Fit, Setup, Task, Trained
 
 KEPT = 3  # of so many candidates, one goes on
 CRITERIA = ("accuracy", "uar", "loss")
@@ -131,10 +131,73 @@ def choose(
     inner: Sequence[Fold],
     rule: Rule,
     seed: int,
-    workers: int = 0,
+    trained: TrainAll = train_all,
     progress: Progress = lambda done: None,
 ) -> Choice:
-    """The best of ``candidates`` on the held-out clips of ``inner`` folds.
+    """The best of ``candidates`` on the held-out clips of ``inner`` folds, see :func:`choosing`.
+
+    Args:
+        corpus, candidates, inner, rule, seed: see there.
+        trained: trains.
+        progress: told from time to time how many epochs are done.
+    """
+    asked = {0: choosing(corpus, candidates, inner, rule, seed)}
+    ((_, choice),) = choose_all(corpus, asked, trained, progress)
+    return choice
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Members that a choice needs: ``took`` is called with the place of each task, and its result."""
+
+    tasks: Sequence[Task]
+    took: Callable[[int, Trained], None]
+
+
+Choosing = Generator[Asked, None, Choice]
+"""A choice in the making: it goes on when all that it asked for was taken."""
+
+
+def choose_all(
+    corpus: Corpus,
+    choices: Mapping[int, Choosing],
+    trained: TrainAll = train_all,
+    progress: Progress = lambda done: None,
+) -> Iterator[tuple[int, Choice]]:
+    """Make several choices side by side: what they ask for is trained together.
+
+    Yields:
+        The name of each, and the choice as it is made.
+    """
+    waiting: dict[int, Asked] = {}
+
+    def go_on(name: int) -> Iterator[tuple[int, Choice]]:
+        try:
+            waiting[name] = next(choices[name])
+        except StopIteration as end:
+            yield name, end.value
+
+    for name in choices:
+        yield from go_on(name)
+    before = 0
+    while waiting:
+        asked, waiting = waiting, {}
+        owners = [(name, place) for name, own in asked.items() for place in range(len(own.tasks))]
+        tasks = [task for own in asked.values() for task in own.tasks]
+        left = {name: len(own.tasks) for name, own in asked.items()}
+        for number, result in trained(corpus, tasks, progress=partial(ahead, progress, before)):
+            name, place = owners[number]
+            asked[name].took(place, result)
+            left[name] -= 1
+            if not left[name]:
+                yield from go_on(name)
+        before += sum(setup.training.epochs for setup, _ in tasks)
+
+
+def choosing(
+    corpus: Corpus, candidates: Sequence[Setup], inner: Sequence[Fold], rule: Rule, seed: int
+) -> Choosing:
+    """Choose the best of ``candidates`` on the held-out clips of ``inner`` folds.
 
     The number of epochs, where it is to be chosen, is that of the best candidate's best epoch. The weight of
     decision fusion, where the candidate leaves it open, is chosen after that, among multiples of 0.05, on
@@ -146,18 +209,14 @@ def choose(
         inner: folds of one training part.
         rule: what to choose, and by what.
         seed: of every training.
-        workers, progress: see :func:`.members.train_all`.
     """
-    before = _epochs_of_setups(candidates, inner, rule)
     choice = Choice(0, candidates[0].training.epochs)
-    if before:
-        choice = _best_setup(corpus, candidates, inner, rule, seed, workers, progress)
+    if _epochs_of_setups(candidates, inner, rule):
+        choice = yield from _best_setup(candidates, inner, rule, seed)
     setup = choice.of(candidates)
     if not leaves_weight(setup):
         return choice
-    weight, figures = _best_weight(
-        corpus, setup, inner, rule, seed, workers, partial(ahead, progress, before)
-    )
+    weight, figures = yield from _best_weight(corpus, setup, inner, rule, seed)
     return replace(choice, weight=weight, figures=figures)
 
 
@@ -187,25 +246,18 @@ def _part(epochs: int, part: int) -> int:
 
 
 def _best_setup(
-    corpus: Corpus,
-    candidates: Sequence[Setup],
-    inner: Sequence[Fold],
-    rule: Rule,
-    seed: int,
-    workers: int,
-    progress: Progress,
-) -> Choice:
-    left, before = list(range(len(candidates))), 0
+    candidates: Sequence[Setup], inner: Sequence[Fold], rule: Rule, seed: int
+) -> Generator[Asked, None, Choice]:
+    left = list(range(len(candidates)))
     options: list[tuple[InnerFigures, int, int]] = []
     for count, part in _rungs(len(candidates), rule.halving):
         left = [place for _, place, _ in options[:count]] if options else left
         setups = [with_epochs(candidates[p], _part(candidates[p].training.epochs, part)) for p in left]
-        curves = _curves(corpus, setups, inner, seed, workers, partial(ahead, progress, before))
+        curves = yield from _curves(setups, inner, seed)
         options = sorted(
             (_best_epoch(curve, rule, place) for place, curve in zip(left, curves, strict=True)),
             key=lambda option: option[0].rank(rule.by),
         )
-        before += len(inner) * sum(setup.training.epochs for setup in setups)
     figures, place, epoch = options[0]
     return Choice(place, epoch, figures=figures)
 
@@ -218,43 +270,37 @@ def _best_epoch(curve: Sequence[InnerFigures], rule: Rule, place: int) -> tuple[
 
 
 def _curves(
-    corpus: Corpus,
-    setups: Sequence[Setup],
-    inner: Sequence[Fold],
-    seed: int,
-    workers: int,
-    progress: Progress,
-) -> list[list[InnerFigures]]:
+    setups: Sequence[Setup], inner: Sequence[Fold], seed: int
+) -> Generator[Asked, None, list[list[InnerFigures]]]:
     """The figures of each setup after each epoch, over all inner folds."""
     tasks = [(setup, Fit(seed, fold.train, fold.test)) for setup in setups for fold in inner]
     curves: list[list[InnerFigures]] = [[] for _ in tasks]
-    for place, trained in train_all(corpus, tasks, workers, progress):
+
+    def took(place: int, trained: Trained) -> None:
         curves[place] = [
             InnerFigures(float(e.val_loss or 0), float(e.val_accuracy or 0), float(e.val_uar or 0))
             for e in trained.history
         ]
+
+    yield Asked(tasks, took)
     clips = [len(fold.test) for fold in inner]
     own = [curves[first : first + len(inner)] for first in range(0, len(tasks), len(inner))]
     return [[_mean(figures, clips) for figures in zip(*folds, strict=True)] for folds in own]
 
 
 def _best_weight(
-    corpus: Corpus,
-    setup: Setup,
-    inner: Sequence[Fold],
-    rule: Rule,
-    seed: int,
-    workers: int,
-    progress: Progress,
-) -> tuple[float, InnerFigures]:
+    corpus: Corpus, setup: Setup, inner: Sequence[Fold], rule: Rule, seed: int
+) -> Generator[Asked, None, tuple[float, InnerFigures]]:
     """The weight that does best on all held-out clips of the inner folds together."""
     nobody = np.array([], dtype=np.int64)
     values = np.zeros((len(WEIGHTS), len(corpus.clips), len(setup.classes)))
-    tasks = [(setup, Fit(seed, fold.train, nobody)) for fold in inner]
-    for place, trained in train_all(corpus, tasks, workers, progress):
+
+    def took(place: int, trained: Trained) -> None:
         for number, weight in enumerate(WEIGHTS):
             probabilities = _at_weight(trained, with_weight(setup, weight), corpus)
             values[number, inner[place].test] = probabilities[inner[place].test]
+
+    yield Asked([(setup, Fit(seed, fold.train, nobody)) for fold in inner], took)
     scored = np.concatenate([fold.test for fold in inner])
     targets = corpus.targets(setup.classes)[scored]
     found = [(_figures(each[scored], targets), weight) for each, weight in zip(values, WEIGHTS, strict=True)]

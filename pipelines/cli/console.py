@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import click
 
 from ..fuse.reporter import Progress, Reporter
-from .progress import progress_bar
+from .progress import progress_bar, write
 
 
 def tell(lines: Sequence[tuple[str, str]]) -> None:
@@ -24,7 +24,7 @@ class Console(Reporter):
         tell(lines)
 
     def note(self, text: str) -> None:
-        click.echo(f"note: {text}", err=True)
+        write(f"note: {text}")
 
     @contextmanager
     def epochs(self, total: int) -> Iterator[Progress]:

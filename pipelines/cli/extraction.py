@@ -15,7 +15,7 @@ import click
 from ..corpora.clips.found import ONLY_SPLIT, count_of, counts_of, first_of
 from ..stage_one import ExtractionReporter
 from ..stores import say_damage
-from .progress import progress_bar, seconds_bar
+from .progress import progress_bar, seconds_bar, write
 
 if TYPE_CHECKING:
     from ...cache.clips import Clip
@@ -111,10 +111,7 @@ class Printed(ExtractionReporter):
         )
 
     def handed_out(self, text: str) -> None:
-        _write(text)
-
-    def trouble(self, text: str) -> None:
-        _write(f"worker failed: {text}")
+        write(text)
 
     def watched(self, work: Extraction | MarkerRun | SpreadExtraction, total: int) -> Iterator[ClipResult]:
         from ...extract.marker_run import MarkerRun
@@ -170,13 +167,6 @@ def _within(run: Extraction) -> Iterator[None]:
 
         run.on_progress = on_progress
         yield
-
-
-def _write(line: str) -> None:
-    """Above a progress bar, if there is one."""
-    from tqdm import tqdm
-
-    tqdm.write(line, file=sys.stderr)
 
 
 def _more(items: Sequence[object]) -> str:

@@ -21,6 +21,13 @@ def progress_bar(work: Iterable[Any] | None = None, **settings: Any) -> tqdm:
     return tqdm(work, mininterval=0.2 if sys.stderr.isatty() else 10, **settings)
 
 
+def write(line: str) -> None:
+    """Print to standard error; above a progress bar, if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
+
+
 @contextmanager
 def seconds_bar(step: str, total: float) -> Iterator[Callable[[float], None]]:
     """A bar of the seconds of a recording, gone when the block ends; the block says how far it has come.

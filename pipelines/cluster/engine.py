@@ -52,11 +52,11 @@ class Engine(Protocol):
             ClusterError: the engine does not take the work.
         """
 
-    def busy(self) -> bool:
-        """Whether calls of an earlier command on the same folder still wait or run."""
+    def busy(self) -> int:
+        """How many calls on the same folder wait or run, those of an earlier command too."""
 
     def close(self) -> None:
-        """Clear up after work that was done."""
+        """End calls that nobody needs any more, and clear up, after all work was done."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,18 +19,8 @@ from ...extract.errors import ExtractError
 from ...extract.plan import Plan
 from ...extract.precision import has_fast_bf16
 from ...extract.run import Extraction, is_done
-from .engine import ClusterError, Engine, dealt
-
-PARTS = 8
-"""Parts for each task that runs at once: a slow one delays the end by an eighth of the time at most."""
-LEAST = 4
-"""Clips of a part: a task takes seconds to start."""
-MOST = 1000
-"""Parts in all: an array of Slurm has 1,001 tasks, if nobody raised that."""
-TRIES = 3
-LOOK = 2.0  # seconds
-SHARE = 10
-"""The journals are read for at most one part in so many of the time."""
+from .engine import Engine
+from .rounds import Spread
 
 
 @dataclass(frozen=True)
@@ -104,104 +93,71 @@ def extract_part(part: Part) -> int:
     return len(part.clips)
 
 
-class SpreadExtraction:
+class SpreadExtraction(Spread[tuple[str, str], ClipResult]):
     """The jobs of a run, done by an engine's workers; iterating yields results as the run itself does.
-
-    A part whose worker was lost is handed out again with all else that is missing, in up to three rounds.
-    Leaving early, by Ctrl-C too, loses nothing: the same command finds what is stored, and waits for tasks
-    that an earlier one left.
 
     Args:
         run: what is to be done.
         store: where it is put.
         engine: hands it out.
         workers: processes of each task; 0 for one per core that it has.
-        told: hears of workers that failed.
+        told: see :class:`.Spread`.
     """
+
+    unit = "clip"
+    least = 4
 
     def __init__(
         self, run: Extraction, store: FeatureStore, engine: Engine, workers: int, told: Callable[[str], None]
     ) -> None:
+        super().__init__(engine, told)
         self.jobs = run.jobs
-        self._run, self._store, self._engine, self._workers, self._told = run, store, engine, workers, told
+        self._run, self._store, self._workers = run, store, workers
         self._plan = run.plan
         if run.plan.precision == "auto" and not has_fast_bf16(torch_device(run.plan.device)):
             self._plan = replace(run.plan, precision="fp32")  # what auto is here; a GPU would take bf16
-        self._left = {job.clip.key: job for job in run.jobs}
+        self._by_key = {job.clip.key: job for job in run.jobs}
+        self.left = dict.fromkeys(self._by_key)
         self._ended: set[tuple[str, str]] = set()
-        self._next_look = 0.0
 
     def __iter__(self) -> Iterator[ClipResult]:
         """Hand out, and yield each clip's result when it is in the store."""
         self._run.settle()
-        troubles: dict[str, None] = {}
-        for _ in range(TRIES):
-            while self._engine.busy():
-                yield from self._news()
-                time.sleep(LOOK)
-            yield from self._news(at_once=True)
-            before = len(self._left)
-            yield from self._round(troubles)
-            if not self._left:
-                self._engine.close()
-                return
-            if len(self._left) == before:
-                break  # it is not for want of luck
-        raise ClusterError(
-            f"{len(self._left)} clips are not done, as their workers failed: "
-            f"{next(reversed(troubles), 'nothing is known of them')}; what was done is stored, and the same "
-            "command goes on"
+        yield from super().__iter__()
+        self._engine.close()
+
+    def function(self) -> Callable[[Part], int]:
+        """See :meth:`.Spread.function`."""
+        return extract_part
+
+    def part(self, keys: tuple[tuple[str, str], ...]) -> Part:
+        """See :meth:`.Spread.part`."""
+        return Part(
+            tuple(self._by_key[key].clip for key in keys),
+            self._plan,
+            self._run.keys,
+            self._store.path,
+            self._workers,
+            self._engine.cores,
+            self._run.silence,
         )
 
-    def _round(self, troubles: dict[str, None]) -> Iterator[ClipResult]:
-        if not self._left:
-            return
-        clips = [job.clip for job in self._left.values()]
-        parts = [
-            Part(
-                part,
-                self._plan,
-                self._run.keys,
-                self._store.path,
-                self._workers,
-                self._engine.cores,
-                self._run.silence,
-            )
-            for part in dealt(clips, _parts(len(clips), self._engine.tasks))
-        ]
-        for ended in self._engine.map(extract_part, parts):
-            if ended is not None and ended.trouble:
-                if ended.trouble not in troubles:
-                    self._told(ended.trouble)
-                troubles[ended.trouble] = None
-            elif ended is not None:
-                self._ended |= {clip.key for clip in parts[ended.place].clips}
-            yield from self._news()
-        yield from self._news(at_once=True)
+    def ended(self, keys: tuple[tuple[str, str], ...]) -> None:
+        """See :meth:`.Spread.ended`."""
+        self._ended.update(keys)
 
-    def _news(self, at_once: bool = False) -> Iterator[ClipResult]:
-        """Results of clips that came into the store.
-
-        A stored failure may be of an earlier run. It counts when the clip's part has ended.
-        """
-        if not at_once and time.monotonic() < self._next_look:
-            return
-        began = time.monotonic()
+    def found(self) -> Iterator[tuple[tuple[str, str], ClipResult]]:
+        """Clips that came into the store. A stored failure may be of an earlier run: it counts when the
+        clip's part has ended."""
         self._store.refresh()
-        for key, job in list(self._left.items()):
+        for key in [*self.left]:
+            job = self._by_key[key]
             row = self._store.row(job.clip)
             whole = row is not None and all(
                 is_done(row, stream, wanted) for stream, wanted in job.keys.items()
             )
             if row is not None and (whole or key in self._ended):
-                del self._left[key]
-                yield _result(job, row)
-        now = time.monotonic()
-        self._next_look = now + max(LOOK, SHARE * (now - began))
-
-
-def _parts(clips: int, tasks: int) -> int:
-    return max(min(PARTS * tasks, clips // LEAST, MOST), min(tasks, MOST))
+                yield key, _result(job, row)
 
 
 def _result(job: ClipJob, row: Row) -> ClipResult:

@@ -75,18 +75,22 @@ class RayEngine:
         call = Call(function, str(Path.cwd()))
         waiting = list(enumerate(items))[::-1]
         flying: dict[Any, int] = {}
-        while waiting or flying:
-            while waiting and len(flying) < self.tasks:
-                place, item = waiting.pop()
-                flying[remote.remote(call, item)] = place
-            ready, _ = self._ray.wait(list(flying), timeout=LOOK)
-            for reference in ready:
-                yield self._end(flying.pop(reference), reference)
-            yield None
+        try:
+            while waiting or flying:
+                while waiting and len(flying) < self.tasks:
+                    place, item = waiting.pop()
+                    flying[remote.remote(call, item)] = place
+                ready, _ = self._ray.wait(list(flying), timeout=LOOK)
+                for reference in ready:
+                    yield self._end(flying.pop(reference), reference)
+                yield None
+        finally:
+            for reference in flying:
+                self._ray.cancel(reference, force=True)
 
-    def busy(self) -> bool:
-        """Never: tasks end with the command that began them."""
-        return False
+    def busy(self) -> int:
+        """None: tasks end with the command that began them."""
+        return 0
 
     def close(self) -> None:
         """Nothing is left."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import xxhash
 
+from ..corpora.clips.found import count_of
 from .engine import Call, ClusterError, Ended, Function
 
 JOBS = 8
@@ -91,7 +92,17 @@ class Slurm:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass  # tasks go on without us, or map cancelled them
+        live = self._tasks() if error is not None and self._answered else ()
+        if not live:
+            return
+        if self._cancel:
+            self._scancel()
+            self._told(f"cancelled: {count_of(len(live), 'Slurm task')}; what was done is kept")
+        else:
+            self._told(
+                f"left running: {count_of(len(live), 'Slurm task')}; the same command waits for that and "
+                f"does the rest; `scancel --name={self._name}` ends it"
+            )
 
     def map(self, function: Function, items: Sequence[Any]) -> Iterator[Ended | None]:
         """See :meth:`.Engine.map`."""
@@ -108,49 +119,50 @@ class Slurm:
             f"`scancel {number}` ends them"
         )
         unseen = dict.fromkeys(jobs, 0)
-        try:
-            while jobs:
-                live = self._live()
-                for place, job in list(jobs.items()):
-                    end = self._end(place, job)
-                    unseen[place] = 0 if job.job_id in live else unseen[place] + 1
-                    if end is None and unseen[place] >= GONE:
-                        node = f"task {job.job_id} was lost (killed, or its node failed)"
-                        end = Ended(place, trouble=f"{node}; its log is {job.paths.stderr}")
-                    if end is not None:
-                        del jobs[place]
-                        yield end
-                yield None
-                if jobs:
-                    time.sleep(LOOK)
-        finally:
-            if jobs and self._cancel:
-                subprocess.run(["scancel", number], check=False)
+        while jobs:
+            live = {number for task in self._live() for number in task}
+            for place, job in list(jobs.items()):
+                end = self._end(place, job)
+                unseen[place] = 0 if job.job_id in live else unseen[place] + 1
+                if end is None and unseen[place] >= GONE:
+                    node = f"task {job.job_id} was lost (killed, or its node failed)"
+                    end = Ended(place, trouble=f"{node}; its log is {job.paths.stderr}")
+                if end is not None:
+                    del jobs[place]
+                    yield end
+            yield None
+            if jobs:
+                time.sleep(LOOK)
 
-    def busy(self) -> bool:
+    def busy(self) -> int:
         """See :meth:`.Engine.busy`."""
-        return bool(self._live())
+        return len(self._live())
 
     def close(self) -> None:
-        """Remove what the tasks had in the folder."""
+        """End tasks whose work others did, and remove what they had in the folder."""
+        if self._answered and self._tasks():
+            self._scancel()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _live(self) -> set[str]:
-        """Tasks of this folder that wait or run. Asked of squeue: not every cluster has sacct."""
+    def _scancel(self) -> None:
+        subprocess.run(["scancel", f"--name={self._name}"], check=False)
+
+    def _live(self) -> list[tuple[str, str]]:
+        """As :meth:`_tasks`. A controller that restarts, or is busy, is waited for: it is no news of ours."""
+        while (tasks := self._tasks()) is None:
+            time.sleep(5 * LOOK)
+        return tasks
+
+    def _tasks(self) -> list[tuple[str, str]] | None:
+        """The numbers of tasks that wait or run; None without an answer. Not every cluster has sacct."""
         command = ["squeue", "--noheader", "--array", f"--name={self._name}", "--format=%i %F_%K %T"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         if found.returncode and not self._answered:
             raise ClusterError(f"Slurm does not answer: {_reason(found.stderr)}")
         self._answered = True
-        while found.returncode:  # the controller restarts, or is busy: that is no news of our tasks
-            time.sleep(5 * LOOK)
-            found = subprocess.run(command, capture_output=True, text=True, check=False)
-        ids = set()
-        for line in found.stdout.splitlines():
-            plain, task, state = line.split()
-            if state != "COMPLETING":
-                ids |= {plain, task}
-        return ids
+        lines = [line.split() for line in found.stdout.splitlines()]
+        live = [(plain, task) for plain, task, state in lines if state != "COMPLETING"]
+        return None if found.returncode else live
 
     def _end(self, place: int, job: Any) -> Ended | None:
         if not job.paths.result_pickle.exists():

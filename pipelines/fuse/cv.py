@@ -13,6 +13,7 @@ from ...fusion.training.crossvalidation import CrossValidation, Design
 from ...fusion.training.folds import Fold, divide, divide_again
 from ...fusion.training.leaks import check
 from ...fusion.training.selection import Rule
+from ..cluster.training import trainer
 from ..stores import open_store
 from .cv_results import CrossValidated
 from .prepared import Prepared, describe, prepare
@@ -69,10 +70,12 @@ def cross_validate(settings: CrossValidationSettings, reporter: Reporter = SILEN
     run = CrossValidation(settings.out, arranged.card, settings.overwrite)
     reporter.facts([*describe(prepared), *plan_of(run, design, settings)])
     inner_epochs = sum(design.inner_epochs(design.folds[place]) for place in run.undecided(design))
-    with reporter.epochs(inner_epochs) as progress:
-        choices = run.choose(prepared.corpus, design, settings.workers, progress)
-    with reporter.epochs(sum(choices[fold].epochs for fold, _ in run.missing(design))) as progress:
-        members = run.run(prepared.corpus, design, choices, settings.workers, progress, settings.stacked)
+    device, spread = prepared.setup.device, settings.cluster.on != "local"
+    with trainer(settings.cluster, settings.out, settings.workers, device, reporter.note) as trained:
+        with reporter.epochs(inner_epochs) as progress:
+            choices = run.choose(prepared.corpus, design, trained, progress, side_by_side=spread)
+        with reporter.epochs(sum(choices[fold].epochs for fold, _ in run.missing(design))) as progress:
+            members = run.run(prepared.corpus, design, choices, trained, progress, settings.stacked)
     return CrossValidated(members, design, choices, prepared.rows, arranged.notes)
 
 

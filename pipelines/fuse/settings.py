@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ...fusion.training.defaults import defaults_for
 from ...fusion.training.settings import SESSION, TrainingSettings
+from ..cluster.engine import ClusterSettings
 
 Self = TypeVar("Self", bound="HeadTraining")
 
@@ -50,6 +51,7 @@ class HeadTraining:
     device: str = "auto"
     workers: int = 0
     stacked: bool | None = None
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     overwrite: bool = False
 
     def changed(self: Self, **values: Any) -> Self:

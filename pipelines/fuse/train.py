@@ -17,10 +17,11 @@ from ...fusion.heads.registry import described
 from ...fusion.training import selection
 from ...fusion.training.folds import Fold, divide_again
 from ...fusion.training.leaks import TOLERATED, check
-from ...fusion.training.members import train_all
+from ...fusion.training.members import TrainAll
 from ...fusion.training.runs import Run
 from ...fusion.training.selection import Rule, epochs_to_choose
 from ...fusion.training.training import Fit
+from ..cluster.training import device_here, trainer
 from ..stores import open_store
 from .prepared import Prepared, describe, prepare
 from .reporter import Reporter
@@ -164,27 +165,36 @@ def finish(begun: Begun, reporter: Reporter = SILENT) -> TrainedRun:
     heads = Counter(run.setup_of(n).head.fusion for n in range(run.members)) if run.mixed else {}
     mixed = [("members", " + ".join(f"{count} {name}" for name, count in heads.items()))] if heads else []
     reporter.facts([*describe(prepared), *mixed, fitted, ("run", begun.state)])
-    if run.undecided:
-        choose(begun, reporter)
-    missing = run.missing()
-    setup = prepared.setup
-    tasks = [
-        (
-            replace(run.setup_of(n), device=setup.device, weights=begun.weights[n % len(begun.weights)]),
-            Fit(run.seed_of(n), begun.fitted, begun.watched),
-        )
-        for n in missing
-    ]
-    with reporter.epochs(sum(setup.training.epochs for setup, _ in tasks)) as progress:
-        for place, trained in train_all(prepared.corpus, tasks, settings.workers, progress, settings.stacked):
-            run.save(missing[place], trained)
-    members = run.scores(prepared.corpus, setup.device)
+    if run.undecided or run.missing():
+        with trainer(
+            settings.cluster, run.path, settings.workers, prepared.setup.device, reporter.note
+        ) as trained:
+            if run.undecided:
+                choose(begun, reporter, trained)
+            _train_missing(begun, reporter, trained)
+    members = run.scores(prepared.corpus, device_here(settings.cluster, prepared.setup.device))
     run.write_history()
     run.calibrate(members, [prepared.corpus.clips[place].key for place in begun.watched])
     return TrainedRun(begun, members, run.write_scores(members))
 
 
-def choose(begun: Begun, reporter: Reporter) -> None:
+def _train_missing(begun: Begun, reporter: Reporter, trained: TrainAll) -> None:
+    run, device = begun.run, begun.prepared.setup.device
+    missing = run.missing()
+    tasks = [
+        (
+            replace(run.setup_of(n), device=device, weights=begun.weights[n % len(begun.weights)]),
+            Fit(run.seed_of(n), begun.fitted, begun.watched),
+        )
+        for n in missing
+    ]
+    with reporter.epochs(sum(setup.training.epochs for setup, _ in tasks)) as progress:
+        results = trained(begun.prepared.corpus, tasks, progress=progress, stacked=begun.settings.stacked)
+        for place, result in results:
+            run.save(missing[place], result)
+
+
+def choose(begun: Begun, reporter: Reporter, trained: TrainAll) -> None:
     """Choose a point of the grid on inner folds of the clips being fitted."""
     run, prepared, settings = begun.run, begun.prepared, begun.settings
     candidates = prepared.grid.setups(prepared.setup)
@@ -192,9 +202,7 @@ def choose(begun: Begun, reporter: Reporter) -> None:
     inner = divide_again(fold, "subject", [row.clip for row in prepared.rows], 5, seed=run.seed)
     rule = Rule("accuracy", halving=settings.choose_grid == "halving")
     with reporter.epochs(epochs_to_choose(candidates, inner, rule)) as progress:
-        choice = selection.choose(
-            prepared.corpus, candidates, inner, rule, run.seed, settings.workers, progress
-        )
+        choice = selection.choose(prepared.corpus, candidates, inner, rule, run.seed, trained, progress)
     run.decide(choice)
     assert choice.figures is not None
     point = prepared.grid.names[choice.candidate]

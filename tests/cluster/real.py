@@ -1,9 +1,10 @@
-"""Extraction on a real cluster of two nodes, which is started on this machine; run by ``make cluster``.
+"""Extraction and training on a real cluster of two nodes, started on this machine; run by ``make cluster``.
 
     python -m tests.cluster.real slurm|ray CLIPS [FOLDER]
 
 A task is cancelled (Slurm) and a node killed in the middle. The store must equal that of one machine, array
-by array. Slurm needs ``apt-get install slurm-wlm munge``, and root.
+by array; then a cross-validation and a run of members must, file by file, with a node killed again. Slurm
+needs ``apt-get install slurm-wlm munge``, and root.
 """
 
 from __future__ import annotations
@@ -16,13 +17,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from avemo.cache.store import FeatureStore
 
 EXTRACT = str(Path(sys.executable).with_name("avemo-extract"))
+FUSE = str(Path(sys.executable).with_name("avemo-fuse"))
+SHARED = ["--store", "single", "--epochs", "6", "--members", "4", "--workers", "1"]
+TRAINING = {
+    "cv": ["--folds", "kfold:3", "--allow-same-subjects", "--choose-epoch", "--inner-folds", "2", *SHARED],
+    "train": ["--fusion", "fbp", *SHARED],
+}
 SETTINGS = ["--tta", "none", "--max-frames", "8", "--precision", "fp32"]
 NODES = ("n1", "n2")
 CONF = """\
@@ -60,12 +67,14 @@ def main() -> None:
     began = time.monotonic()
     subprocess.run([EXTRACT, str(clips), "--store", "single", "--workers", "1", *SETTINGS], check=True)
     alone, began = time.monotonic() - began, time.monotonic()
-    told = {"slurm": on_slurm, "ray": on_ray}[engine](clips, folder)
-    spread = time.monotonic() - began
+    told, spread, trained = {"slurm": on_slurm, "ray": on_ray}[engine](clips, folder)
     count, arrays, different = compare(Path("single"), Path("spread"))
-    print(f"{engine}: {count} clips, {arrays} arrays; {told}; {alone:.0f} s alone, {spread:.0f} s so")
+    print(f"{engine}: {count} clips, {arrays} arrays; {told}; {alone:.0f} s alone, {spread - began:.0f} s so")
     print(f"differences: {different}")
-    sys.exit(bool(different))
+    files, changed = compare_runs()
+    print(f"{engine}: {' and '.join(TRAINING)}, {files} files; {trained}")
+    print(f"differences: {changed}")
+    sys.exit(bool(different or changed))
 
 
 def compare(one: Path, other: Path) -> tuple[int, int, int]:
@@ -89,13 +98,50 @@ def compare(one: Path, other: Path) -> tuple[int, int, int]:
         return len(first.rows), arrays, different
 
 
+def compare_runs() -> tuple[int, int]:
+    """Files of runs on one machine, and what differs from them in those of the cluster."""
+    files = different = 0
+    for name in TRAINING:
+        one, other = (_files(Path(f"{name}-{kind}")) for kind in ("single", "spread"))
+        files += len(one)
+        different += sum(one.get(path) != other.get(path) for path in one.keys() | other.keys())
+    return files, different
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    """All but what names the command."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "run.json"]
+    return {path.relative_to(folder): path.read_bytes() for path in paths}
+
+
+def train(on: Sequence[str], kill_a_node: Callable[[], None]) -> str:
+    """Train alone and on the cluster; kill a node when two members of the first are there."""
+    seconds = []
+    for name, settings in TRAINING.items():
+        began = time.monotonic()
+        subprocess.run([FUSE, name, *settings, "--out", f"{name}-single"], check=True)
+        seconds.append(time.monotonic() - began)
+        began = time.monotonic()
+        command = subprocess.Popen([FUSE, name, *settings, "--out", f"{name}-spread", "--jobs", "2", *on])
+        if name == "cv":
+            wait(command, lambda: len(list(Path("cv-spread/cluster").glob("*.member"))) >= 2)
+            print("== killing a node", flush=True)
+            kill_a_node()
+        if command.wait(900):
+            raise SystemExit(f"the command ended with {command.returncode}")
+        seconds.append(time.monotonic() - began)
+    return "a node killed; {:.0f} and {:.0f} s alone, {:.0f} and {:.0f} s so".format(
+        *seconds[::2], *seconds[1::2]
+    )
+
+
 def head(clips: Path, *more: str, stderr: int | None = None) -> subprocess.Popen[bytes]:
     words = [str(clips), "--store", "spread", "--jobs", "2", *SETTINGS, *more]
     return subprocess.Popen([EXTRACT, *words], stderr=stderr)
 
 
-def on_slurm(clips: Path, folder: Path) -> str:
-    """Extract by an array; cancel a task, kill a node, bring it back."""
+def on_slurm(clips: Path, folder: Path) -> tuple[str, float, str]:
+    """Extract by an array; cancel a task, kill a node, bring it back. Train; kill a node."""
     with slurm(folder) as start:
         refused = head(clips, "--on", "slurm", "--slurm", "partition=nope", stderr=subprocess.PIPE)
         text = refused.communicate()[1].decode().splitlines()[-1]
@@ -119,7 +165,16 @@ def on_slurm(clips: Path, folder: Path) -> str:
         start("n2")
         if command.wait(900):
             raise SystemExit(f"the command ended with {command.returncode}")
-    return f"2 nodes; task {cancelled} cancelled, node n2 killed under task {lost} and requeued"
+        ended = time.monotonic()
+
+        def kill_n2() -> None:
+            kill_node(folder, "n2")
+            wait(None, lambda: any(line.startswith("n2 down") for line in sinfo()))
+            start("n2")
+
+        trained = train(["--on", "slurm", "--slurm", "partition=main"], kill_n2)
+    told = f"2 nodes; task {cancelled} cancelled, node n2 killed under task {lost} and requeued"
+    return told, ended, trained
 
 
 @contextmanager
@@ -164,23 +219,29 @@ def kill_node(folder: Path, node: str) -> None:
             kill(int(process.name), signal.SIGKILL)
 
 
-def on_ray(clips: Path, folder: Path) -> str:
-    """Extract by tasks; kill a node, and add another."""
+def on_ray(clips: Path, folder: Path) -> tuple[str, float, str]:
+    """Extract by tasks; kill a node, and add another. Train, and do so again."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    node = cluster.add_node(num_cpus=1)
+    nodes = [cluster.add_node(num_cpus=1)]
+
+    def kill_one() -> None:
+        cluster.remove_node(nodes.pop(), allow_graceful=False)
+        nodes.append(cluster.add_node(num_cpus=1))
+
     try:
         command = head(clips, "--on", "ray", "--ray", cluster.address)
         wait(command, lambda: stored() >= len(list(clips.iterdir())) // 3)
         print("== killing a node", flush=True)
-        cluster.remove_node(node, allow_graceful=False)
-        cluster.add_node(num_cpus=1)
+        kill_one()
         if command.wait(900):
             raise SystemExit(f"the command ended with {command.returncode}")
+        ended = time.monotonic()
+        trained = train(["--on", "ray", "--ray", cluster.address], kill_one)
     finally:
         cluster.shutdown()
-    return "2 nodes, one killed in the middle, its tasks tried again by Ray"
+    return "2 nodes, one killed in the middle, its tasks tried again by Ray", ended, trained
 
 
 def stored() -> int:

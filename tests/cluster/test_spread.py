@@ -74,7 +74,7 @@ def test_workers_make_the_store_of_one_machine(clips: Path) -> None:
     told: list[str] = []
     engine = Here(lose=lambda call: call == 1)
     results = spread(clips, engine, told)
-    assert (told, engine.calls, engine.closed) == (["task was lost"], 4, True)
+    assert (told, engine.calls, engine.closed) == (["worker failed: task was lost"], 4, True)
     assert sorted(result.job.clip.id for result in results) == ["1_sad", "2_sad", "3_joy", "4_joy"]
     assert [result.job.clip.id for result in results if result.failure] == ["4_joy"]
     count, arrays, different = compare(Path("single"), Path("spread"))
@@ -85,7 +85,7 @@ def test_workers_make_the_store_of_one_machine(clips: Path) -> None:
 
 def test_workers_that_all_fail_end_the_run_in_one_line(clips: Path) -> None:
     engine = Here(lose=lambda call: True)
-    with pytest.raises(ClusterError, match=r"^4 clips are not done.*task was lost.*goes on$"):
+    with pytest.raises(ClusterError, match=r"^not done: 4 clips,.*task was lost.*goes on$"):
         spread(clips, engine, [])
     assert engine.calls == 2  # a round that brought nothing is the last one
 

@@ -202,7 +202,7 @@ def test_halving_finds_what_is_best_with_less_work() -> None:
     told: list[int] = []
     for halving in (False, True):
         rule = Rule("uar", halving=halving)
-        choice = choose(data, candidates, inner, rule, seed=0, workers=1, progress=told.append)
+        choice = choose(data, candidates, inner, rule, seed=0, progress=told.append)
         assert (choice.candidate, choice.epochs) == (4, 27)
         assert told[-1] == epochs_to_choose(candidates, inner, rule)
     assert told[-1] == 3 * (7 * 9 + 3 * 27)

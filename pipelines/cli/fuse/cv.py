@@ -29,6 +29,7 @@ Examples:
   avemo-fuse cv --folds session --session-pattern 'Ses\\d\\d' --out runs/cv-session
   avemo-fuse cv --preset zhou2021 --fusion g-fbp --out runs/cv-zhou2021
   avemo-fuse cv --folds kfold:10 --allow-same-subjects --fusion concat --out runs/cv-10
+  avemo-fuse cv --members 20 --out runs/cv-20 --on slurm --jobs 16 --slurm partition=cpu
 
 \b
 Folds:

@@ -15,6 +15,7 @@ from ....fusion.errors import FusionError
 from ....fusion.heads.settings import KEYS, read_keys
 from ...fuse.settings import HeadTraining, TrainSettings
 from ...recipes.presets import presets, with_preset
+from ..cluster_options import cluster_of, cluster_options
 from ..completion import ATTENTIONS, AUDIO, ENCODERS, FUSIONS, VISUAL, names
 from ..framework import Decorator, altered, given, group, refuse_idle, together
 from ..options import (
@@ -182,7 +183,7 @@ training_options = together(
     GRID_OPTIONS,
     allow_same_subjects,
     allow_duplicates,
-    group("Where it runs", device_option, workers_option, STACKED_OPTION),
+    group("Where it runs", device_option, workers_option, STACKED_OPTION, cluster_options),
     group(
         "Output",
         altered(overwrite_option, help="Replace a run with other settings in --out."),
@@ -274,7 +275,8 @@ def kinds(text: str) -> dict[str, int]:
 def read(kind: type[Settings], options: dict[str, Any]) -> tuple[Settings, str | None]:
     """The options as they are, as settings and the name of a preset."""
     preset = options.pop("preset")
-    return kind(**options), preset
+    cluster = cluster_of(options)
+    return kind(**options, cluster=cluster), preset
 
 
 def refuse(idle: Mapping[str, str], head: Mapping[str, Any]) -> None:

@@ -1,0 +1,263 @@
+"""Stage 2 on many machines: members are handed out in parts; the shared disk keeps each that is trained."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+
+from ... import __version__
+from ...cache import durable
+from ...fusion.errors import FusionError
+from ...fusion.features.corpus import Corpus
+from ...fusion.heads.plugins import VARIABLE
+from ...fusion.heads.registry import build_head, head_class
+from ...fusion.training.member_file import PROBABILITIES, history_of, member_of, read_member, write_member
+from ...fusion.training.members import Progress, TrainAll, train_all
+from ...fusion.training.training import Task, Trained
+from .engine import ClusterSettings, Engine
+from .rounds import Spread
+
+FOLDER = "cluster"
+"""In the folder of a run, while it is trained."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file on the shared disk that the command wrote for its workers, which have its checksum from it."""
+
+    path: str
+    checksum: str
+
+    @classmethod
+    def of(cls, value: Any, folder: Path) -> Input:
+        """Write ``value``, unless the file is there."""
+        durable.make_folder(folder)
+        content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        checksum = xxhash.xxh3_128_hexdigest(content)
+        path = folder / f"{checksum}.input"
+        if not path.exists():
+            with durable.replacing(path) as temporary:
+                temporary.write_bytes(content)
+        return cls(str(path), checksum)
+
+    def read(self) -> Any:
+        """The value.
+
+        Raises:
+            FusionError: the file is another.
+        """
+        content = Path(self.path).read_bytes()
+        if xxhash.xxh3_128_hexdigest(content) != self.checksum:
+            raise FusionError(f"{self.path} is not what the command wrote; run it again")
+        return pickle.loads(content)
+
+
+@dataclass(frozen=True)
+class MembersPart:
+    """Members that one worker trains.
+
+    Attributes:
+        corpus, tasks: what :func:`.members.train_all` is given.
+        files: by place among the tasks, where each result goes.
+        workers: parallel processes.
+        stacked: see :func:`.members.train_all`.
+        plugins: files of heads, as the command's environment names them.
+        version: of avemo and torch, where the part was handed out.
+    """
+
+    corpus: Input
+    tasks: Input
+    files: Mapping[int, str]
+    workers: int
+    stacked: bool | None
+    plugins: str
+    version: str
+
+
+def versions() -> str:
+    """Of what computes."""
+    return f"avemo {__version__} with torch {torch.__version__}"
+
+
+def train_part(part: MembersPart) -> int:
+    """Train a part: the work of one process of a cluster, whatever started it.
+
+    What lies there already is not trained again, so a part that was begun elsewhere may be given to anyone.
+
+    Returns:
+        How many members it has.
+
+    Raises:
+        FusionError: this machine would compute something else, or cannot.
+        OSError: it does not see the files.
+    """
+    if part.version != versions():
+        raise FusionError(
+            f"{versions()} is installed here, and {part.version} where the command runs: install that"
+        )
+    if part.plugins:
+        os.environ[VARIABLE] = part.plugins
+    corpus, tasks = _read(part.corpus), _read(part.tasks)
+    places = [place for place, path in part.files.items() if not Path(path).exists()]
+    own = [tasks[place] for place in places]
+    for number, trained in train_all(corpus, own, part.workers, stacked=part.stacked):
+        write_member(Path(part.files[places[number]]), trained, probabilities=True)
+    return len(part.files)
+
+
+@lru_cache(maxsize=2)
+def _read(given: Input) -> Any:
+    """A process of Ray does many parts of the same."""
+    return given.read()
+
+
+@contextmanager
+def trainer(
+    cluster: ClusterSettings,
+    folder: Path,
+    workers: int,
+    device: str,
+    told: Callable[[str], None],
+) -> Iterator[TrainAll]:
+    """What trains members here, or where ``cluster`` says.
+
+    Args:
+        cluster: where.
+        folder: of the run, on the shared disk.
+        workers: see :func:`.members.train_all`.
+        device: on which, as the command was told.
+        told: hears what an engine does, and of workers that failed.
+
+    Raises:
+        ClusterError: the engine is not there.
+    """
+    own = folder / FOLDER
+    if cluster.on == "local":
+        yield partial(train_all, workers=workers)
+    else:
+        with cluster.engine(own, workers, device.startswith("cuda"), told) as engine:
+            yield _TrainAllSpread(engine, own, device, told)
+            engine.close()
+    shutil.rmtree(own, ignore_errors=True)
+
+
+def device_here(cluster: ClusterSettings, device: str) -> str:
+    """The device that the command itself scores on: a login node has no GPU, though its workers may."""
+    if cluster.on == "local":
+        return device
+    return "auto" if device.startswith("cuda") else "cpu"
+
+
+class _TrainAllSpread:
+    """As :func:`.members.train_all`, by an engine's workers."""
+
+    def __init__(self, engine: Engine, folder: Path, device: str, told: Callable[[str], None]) -> None:
+        self._engine, self._folder, self._told = engine, folder, told
+        self._device = device if device.startswith("cuda") else "cpu"
+        self._corpus: tuple[Corpus, Input] | None = None
+
+    def __call__(
+        self, corpus: Corpus, tasks: Sequence[Task], /, *, progress: Progress, stacked: bool | None = None
+    ) -> Iterator[tuple[int, Trained]]:
+        if not tasks:
+            return
+        if self._corpus is None or self._corpus[0] is not corpus:
+            self._corpus = corpus, Input.of(corpus, self._folder)
+        there = [(replace(setup, device=self._device), fit) for setup, fit in tasks]
+        given = self._corpus[1]
+        spread = SpreadMembers(corpus, given, there, self._folder, stacked, self._engine, self._told)
+        done = 0
+        for place, trained in spread:
+            done += tasks[place][0].training.epochs
+            progress(done)
+            yield place, trained
+
+
+class SpreadMembers(Spread[int, tuple[int, Trained]]):
+    """Tasks of :func:`.members.train_all`, done by an engine's workers.
+
+    Args:
+        corpus, given: the clips, and the file that workers read them from.
+        tasks: the members.
+        folder: where results are put, each under a name that says all that it is made of.
+        stacked: see :func:`.members.train_all`.
+        engine, told: see :class:`.Spread`.
+    """
+
+    unit = "member"
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        given: Input,
+        tasks: Sequence[Task],
+        folder: Path,
+        stacked: bool | None,
+        engine: Engine,
+        told: Callable[[str], None],
+    ) -> None:
+        super().__init__(engine, told)
+        self._corpus, self._given, self._stacked = corpus, given, stacked
+        self._tasks, self._given_tasks = tasks, Input.of(list(tasks), folder)
+        self._files = {
+            place: folder.absolute() / f"{_name(given, task, stacked)}.member"
+            for place, task in enumerate(tasks)
+        }
+        self.left = dict.fromkeys(sorted(self._files, key=self._size))
+
+    def _size(self, place: int) -> int:
+        setup, fit = self._tasks[place]
+        return -setup.training.epochs * len(fit.fitted) * head_class(setup.head.fusion).cost
+
+    def function(self) -> Callable[[MembersPart], int]:
+        """See :meth:`.Spread.function`."""
+        return train_part
+
+    def part(self, keys: tuple[int, ...]) -> MembersPart:
+        """See :meth:`.Spread.part`."""
+        return MembersPart(
+            self._given,
+            self._given_tasks,
+            {place: str(self._files[place]) for place in sorted(keys)},
+            self._engine.cores,
+            self._stacked,
+            os.environ.get(VARIABLE, ""),
+            versions(),
+        )
+
+    def found(self) -> Iterator[tuple[int, tuple[int, Trained]]]:
+        """Members whose files are there."""
+        for place in [*self.left]:
+            if self._files[place].exists():
+                yield place, (place, self._read(place))
+
+    def _read(self, place: int) -> Trained:
+        setup = self._tasks[place][0]
+        about, tensors = read_member(self._files[place])
+        dimensions = {
+            name: self._corpus.streams[name].features for name in head_class(setup.head.fusion).streams
+        }
+        head = build_head(setup.head, dimensions, len(setup.classes))
+        member = member_of(tensors, setup.classes, head)
+        return Trained(member, tuple(history_of(about)), tensors[PROBABILITIES].numpy())
+
+
+def _name(given: Input, task: Task, stacked: bool | None) -> str:
+    """What tells a result from any other: clips, settings, seed, and what computes it."""
+    setup, fit = task
+    digest = xxhash.xxh3_128()
+    for text in (versions(), given.checksum, repr(setup), str(stacked), str(fit.seed)):
+        digest.update(f"{len(text)} {text}".encode())
+    for clips in (fit.fitted, fit.watched):
+        digest.update(f"{clips.dtype.str}{len(clips)} ".encode() + clips.tobytes())
+    return digest.hexdigest()
