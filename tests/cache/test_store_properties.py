@@ -1,9 +1,11 @@
-"""Any sequence of writing, killing, dropping, removing and merging, by writers on clocks of their own, held
-against a plain model: a list of records, each with the set of records that its writer knew."""
+"""Any sequence of writing, killing, refreshing, dropping, removing, merging, damage and repair, by writers on
+clocks of their own, held against a plain model: a list of records, each with the set of records that its
+writer knew. ``EXAMPLES=2000`` in the environment makes it as long as `make torture` does."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 import time
@@ -11,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+import h5py
 import hypothesis.strategies as st
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from avemo.cache.checks import inspect
+from avemo.cache.checks import inspect, repair
 from avemo.cache.clips import Clip
 from avemo.cache.keys import FeatureKey
 from avemo.cache.merge import Merge
@@ -30,6 +33,7 @@ STATUSES = ("ok", "absent", "failed")  # the most useful first
 
 clips = st.sampled_from([Clip(name, "train") for name in "ab"])
 writers = st.integers(0, 2)
+clocks = st.integers(0, 1 << 60)
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,13 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        FeatureStore(self.folder / "store", create=True).close()
+        self.reader = FeatureStore(self.folder / "store", create=True)
         self.open: dict[int, Writing] = {}
         self.flushed: list[Told] = []
         self.numbers = itertools.count()
 
     def teardown(self) -> None:
+        self.reader.close()
         shutil.rmtree(self.folder)
 
     def _tell(self, which: int, clip: Clip, kind: str, streams: dict[str, tuple[str, int]]) -> StoreWriter:
@@ -80,7 +85,7 @@ class StoreMachine(RuleBasedStateMachine):
         which=writers,
         clip=clips,
         statuses=st.dictionaries(st.sampled_from(STREAMS), st.sampled_from(STATUSES), min_size=1),
-        clock=st.integers(0, 1 << 60),
+        clock=clocks,
     )
     def extract(self, which: int, clip: Clip, statuses: dict[str, str], clock: int) -> None:
         value = next(self.numbers)
@@ -94,13 +99,17 @@ class StoreMachine(RuleBasedStateMachine):
         with mock.patch.object(time, "time_ns", lambda: clock):
             writer.add(clip, Source("0" * 64, 1, 1), outcomes)
 
-    @rule(which=writers, clip=clips, streams=st.sets(st.sampled_from(STREAMS), min_size=1))
-    def drop(self, which: int, clip: Clip, streams: set[str]) -> None:
-        self._tell(which, clip, "drop", dict.fromkeys(streams, ("", 0))).drop(clip, sorted(streams))
+    @rule(which=writers, clip=clips, streams=st.sets(st.sampled_from(STREAMS), min_size=1), clock=clocks)
+    def drop(self, which: int, clip: Clip, streams: set[str], clock: int) -> None:
+        writer = self._tell(which, clip, "drop", dict.fromkeys(streams, ("", 0)))
+        with mock.patch.object(time, "time_ns", lambda: clock):
+            writer.drop(clip, sorted(streams))
 
-    @rule(which=writers, clip=clips)
-    def remove(self, which: int, clip: Clip) -> None:
-        self._tell(which, clip, "remove", dict.fromkeys(STREAMS, ("", 0))).remove(clip)
+    @rule(which=writers, clip=clips, clock=clocks)
+    def remove(self, which: int, clip: Clip, clock: int) -> None:
+        writer = self._tell(which, clip, "remove", dict.fromkeys(STREAMS, ("", 0)))
+        with mock.patch.object(time, "time_ns", lambda: clock):
+            writer.remove(clip)
 
     @rule(which=writers)
     def flush(self, which: int) -> None:
@@ -110,9 +119,45 @@ class StoreMachine(RuleBasedStateMachine):
             self.flushed += writing.waiting
             writing.waiting = []
 
-    @rule(which=writers)
-    def kill(self, which: int) -> None:
-        self.open.pop(which, None)
+    @rule(which=writers, torn=st.booleans())
+    def kill(self, which: int, torn: bool) -> None:
+        """In the middle of a line of its journal, perhaps."""
+        killed = self.open.pop(which, None)
+        journal = self.folder / "store" / "journal" / f"{killed.writer.name if killed else ''}.jsonl"
+        if torn and journal.is_file():
+            with journal.open("ab") as file:
+                file.write(b'{"time":1,"kind":"clip","clip":{"id":"a"')
+
+    @rule()
+    def refresh(self) -> None:
+        """A store that stays open sees what one that is opened now sees."""
+        self.reader.refresh()
+        with FeatureStore(self.folder / "store") as store:
+            assert contents(self.reader) == contents(store)
+
+    @rule(which=st.integers(0, 1 << 16))
+    def damage(self, which: int) -> None:
+        """A byte of an array changes: verifying names that stream alone, and repairing drops it."""
+        with FeatureStore(self.folder / "store") as store:
+            whole = [(row, stream) for row in store.rows for stream in row.entries if row.has(stream)]
+            if not whole:
+                return
+            row, stream = whole[which % len(whole)]
+            (ref,) = row.entries[stream].arrays.values()
+            path = self.folder / "store" / "shards" / ref.shard
+            with h5py.File(path) as shard:
+                place = shard[ref.dataset].id.get_offset() + 8 * 3 * ref.start
+            with path.open("r+b") as file:
+                file.seek(place)
+                value = file.read(1)
+                file.seek(place)
+                file.write(bytes([value[0] ^ 1]))
+        with FeatureStore(self.folder / "store") as store:
+            findings = inspect(store)
+            assert [(each.clip, of) for each, of, _ in findings.damaged] == [(row.clip, stream)]
+            repair(store, findings)
+        known = frozenset(told.number for told in self.flushed)
+        self.flushed.append(Told(next(self.numbers), row.clip, "drop", {stream: ("", 0)}, known))
 
     @rule()
     def merge(self) -> None:
@@ -160,5 +205,8 @@ def contents(store: FeatureStore) -> dict[tuple[str, str], tuple[str, int]]:
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=60, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("EXAMPLES", "60")),
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
