@@ -102,7 +102,7 @@ def extract(
         workers: parallel processes; 0 for one per core.
 
     Raises:
-        avemo.pipelines.corpora.clips.found.DatasetError: there are no clips, or a setting of theirs is wrong.
+        avemo.pipelines.errors.DatasetError: there are no clips, or a setting of theirs is wrong.
         avemo.extract.errors.ExtractError: there is no such network, detector, device or set of views.
         avemo.cache.store.StoreError: the store cannot be read or made.
     """

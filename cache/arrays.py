@@ -98,8 +98,8 @@ def open_arrays(path: Path) -> Arrays:
         raise StoreError(f"{path} does not exist; name a folder of .npy files, an .npz or an HDF5 file")
     elif suffix not in (*NPY, *NPZ, *HDF5):
         raise StoreError(
-            f"{path} is not named like arrays ({', '.join((*NPY, *NPZ, *HDF5))}); name such a file, or a "
-            "folder of .npy files"
+            f"{path} is not a file of arrays ({', '.join((*NPY, *NPZ, *HDF5))}); name one, or a folder "
+            "of .npy files"
         )
     else:
         with _told(f"{path} cannot be opened: "):

@@ -139,7 +139,10 @@ class FeatureStore:
         counts = self.counts(rows).get(stream, {})
         if not counts:
             have = ", ".join(self.streams) or "nothing"
-            raise StoreError(f"{self.path} holds no {stream!r}; it holds {have}")
+            raise StoreError(
+                f"{self.path} holds no {stream!r}; it holds {have}. `avemo-extract CLIPS --store "
+                f"{self.path}`, with the options that make it, adds it"
+            )
         first, *others = sorted(counts, key=lambda digest: -counts[digest])
         if others:
             differences = "; ".join(self.keys[first].differences(self.keys[others[0]]))
@@ -195,12 +198,12 @@ class FeatureStore:
             found = read_json(card)
         except FileNotFoundError:
             raise StoreError(
-                f"{self.path} is no feature store (it has no store.json); `avemo-extract CLIPS --store "
+                f"{self.path} is not a feature store (it has no store.json); `avemo-extract CLIPS --store "
                 f"{self.path}` makes one"
             ) from None
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"{card} cannot be read: {error}; expected {_CARD}, without which the store cannot be opened"
+                f"{card} cannot be read: {error}; write {_CARD} into it, as in every store"
             ) from error
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise StoreError(f"{card} does not describe a feature store")

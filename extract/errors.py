@@ -13,3 +13,7 @@ class ClipError(Exception):
 
 class DeviceError(ExtractError):
     """The device that the networks run on failed, and with it this process; the clip may be whole."""
+
+
+class WeightsError(ExtractError):
+    """A weights file that is absent, unreadable, unsafe, or of another network."""

@@ -6,10 +6,10 @@ What needs torch is imported when it is asked for: to know of a network does not
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..errors import WeightsError
 from .audio_spec import audio_names
 from .registry import get, names
 from .spec import BackboneSpec
-from .weights import WeightsError
 
 if TYPE_CHECKING:
     from .audio import AudioBackbone, load_audio_backbone

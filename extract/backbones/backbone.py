@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from ..device_errors import InBatches
 from ..digest import sha256_of
+from ..errors import WeightsError
 from ..precision import Precision, dtype_of, exact_fp32, prepare, resolve_precision
 from ..stopwatch import NETWORK, clocked
 from .recognise import nearest, recognise
 from .registry import get
 from .spec import ONNX, BackboneSpec
-from .weights import CLASS_LAYER, WeightsError, load_into
+from .weights import CLASS_LAYER, load_into
 from .weights_folder import find
 
 LUMA = (0.299, 0.587, 0.114)

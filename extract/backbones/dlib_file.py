@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .weights import WeightsError
+from ..errors import WeightsError
 
 _INNERMOST_LAYER = 3
 _TENSOR_VERSION = 2

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import WeightsError
 from .dlib_file import DlibLayer, DlibNetwork, read_dlib_network
 from .specs import DLIB, DLIB_FILE
-from .weights import State, WeightsError
+from .weights import State
 
 # channels, blocks, whether the first block halves the map
 _LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))

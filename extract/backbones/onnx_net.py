@@ -40,8 +40,8 @@ import torch
 from torch import Tensor, nn
 
 from ..digest import sha256_of
+from ..errors import WeightsError
 from .spec import IMAGENET_MEAN, IMAGENET_STD, ONNX, BackboneSpec, Colour
-from .weights import WeightsError
 
 BELOW_CLASSIFIER = "below-classifier"
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..digest import sha256_of
+from ..errors import WeightsError
 from ..precision import resolve_precision
 from .audio_spec import audio_spec, find_audio
 from .registry import get
 from .spec import ONNX, TIMM, as_it_is
-from .weights import WeightsError, file_kind
+from .weights import file_kind
 from .weights_folder import find
 
 

@@ -63,7 +63,7 @@ def nearest(state: Mapping[str, Tensor]) -> str:
     fits = recognise(state)
     if fits:
         return f"The nearest networks are {', '.join(map(str, fits[:_NEAREST]))}"
-    return "No network here has tensors of these names and shapes"
+    return "No network of avemo has tensors of these names and shapes"
 
 
 def _fit(name: str, given: Shapes, state: Mapping[str, Tensor]) -> CheckpointMatch:

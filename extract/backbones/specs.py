@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..errors import WeightsError
 from .spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, Shaped
-from .weights import WeightsError
 
 DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import ExtractError
+from ..errors import ExtractError, WeightsError
 from .spec import TIMM, BackboneSpec
-from .weights import State, WeightsError, load_state
+from .weights import State, load_state
 
 _HUB_FILE = "model.safetensors"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ..errors import ExtractError
+from ..errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,10 +36,6 @@ _HOW_TO_SAVE = (
     "Where you trust the file, open it in the program that wrote it and save the tensors alone: "
     "torch.save(model.state_dict(), FILE)"
 )
-
-
-class WeightsError(ExtractError):
-    """A weights file that is absent, unreadable, unsafe, or of another network."""
 
 
 def load_state(path: str | Path) -> State:
@@ -175,8 +171,8 @@ def _is_torchscript(path: Path) -> bool:
         members = archive.infolist()
     if sum(member.file_size for member in members) > path.stat().st_size:
         raise WeightsError(
-            f"{path}: unpacks to more than it is, and torch.save compresses nothing, so it is refused; "
-            "where you trust it, save its tensors anew"
+            f"{path}: it is compressed, which torch.save never does, and could fill the memory, so it is "
+            "refused; if you trust it, save its tensors again with torch.save"
         )
     return any(member.filename.endswith("/constants.pkl") for member in members)
 

@@ -20,11 +20,10 @@ import platformdirs
 from ...cache.order import natural
 from ...cache.reading import read_json
 from ..detectors.dlib import face_models
-from ..errors import ExtractError
+from ..errors import ExtractError, WeightsError
 from . import zoo
 from .registry import get, names
 from .spec import ONNX
-from .weights import WeightsError
 
 VARIABLE = "AVEMO_WEIGHTS"
 

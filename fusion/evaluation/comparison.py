@@ -79,7 +79,7 @@ def errors(members: Sequence[Scores], known: Scores) -> np.ndarray:
         if lacking:
             raise FusionError(
                 f"member {number} lacks {len(lacking)} of {len(known.clips)} clips, {'/'.join(lacking[0])} "
-                "among them; run the command that made it again, which goes on where it stopped"
+                "among them; run the command that made it again; it continues where it stopped"
             )
         total += [predicted[clip] != truth for clip, truth in zip(known.clips, known.truth, strict=True)]
     return total / len(members)

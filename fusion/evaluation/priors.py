@@ -201,11 +201,14 @@ def _column(path: Path, column: str) -> dict[str, float]:
     for row in table.rows:
         name, value = row.cells["class"], number(path, row, column)
         if name in values:
-            raise FusionError(f"{path}, row {row.number}: class {name!r} stands here a second time")
+            raise FusionError(
+                f"{path}, row {row.number}: class {name!r} appears a second time; keep one of its rows"
+            )
         if not value >= 0 or (column == "count" and not value.is_integer()):
             kind = "whole number" if column == "count" else "number"
             raise FusionError(
-                f"{path}, row {row.number}, column {column!r}: {value:g} is no {kind} of 0 or more"
+                f"{path}, row {row.number}, column {column!r}: {value:g} is not a {kind} of 0 or more; "
+                "correct it"
             )
         values[name] = value
     return values

@@ -204,12 +204,12 @@ class Scores:
             if not clip[1]:
                 raise _RowError(index, f"column {CLIP!r} is empty; each row needs the id of its clip")
             if clip in seen:
-                raise _RowError(index, f"clip {_name(clip)} stands here a second time; keep one of its rows")
+                raise _RowError(index, f"clip {_name(clip)} appears a second time; keep one of its rows")
             if truth is not None and truth not in self.classes:
                 raise _RowError(
                     index,
                     f"column {TRUTH!r}: {truth!r} is none of the classes {', '.join(self.classes)}; spell it "
-                    "as the column of its scores, or leave it empty if the class is not known",
+                    "like the column of its scores, or leave the cell empty if the class is unknown",
                 )
             seen.add(clip)
 
@@ -221,14 +221,14 @@ class Scores:
             raise _RowError(
                 index,
                 f"column {self.classes[column]!r}, clip {_name(self.clips[index])}: "
-                f"{self.values[index, column]} is no probability; 0 to 1 expected",
+                f"{self.values[index, column]} is not a probability, 0 to 1 (of logits, take the softmax)",
             )
         sums = self.values.sum(axis=1)
         for index in np.flatnonzero(~empty & ~(np.abs(sums - 1) <= SUM_TOLERANCE))[:1]:
             raise _RowError(
                 index,
                 f"the classes of clip {_name(self.clips[index])} add up to {sums[index]:g}, not to 1; "
-                "divide each row by its sum (logits: take their softmax)",
+                "divide each row by its sum (of logits, take the softmax)",
             )
 
 
@@ -285,7 +285,7 @@ def check_same_classes(ours: Sequence[str], theirs: Sequence[str]) -> None:
         extra = ", ".join(sorted({*ours} - {*theirs})) or "nothing"
         raise FusionError(
             f"the classes {', '.join(ours)} are not the classes {', '.join(theirs)} "
-            f"(missing: {missing}; too many: {extra}); use scores of the same classes"
+            f"(missing: {missing}; extra: {extra}); use scores of the same classes"
         )
 
 

@@ -56,7 +56,7 @@ def read_table(path: Path, columns: Sequence[str], example: str) -> Table:
             raise FusionError(f"{path}, row 1: column {name!r} is there twice; remove or rename one")
     rows = tuple(_row(path, number, header, cells) for number, cells in enumerate(below, start=2) if cells)
     if not rows:
-        raise FusionError(f"{path} holds a header and nothing below it; one row or more expected")
+        raise FusionError(f"{path} has a header but no rows; expected one row or more")
     return Table(tuple(header), rows)
 
 
@@ -71,8 +71,8 @@ def number(path: Path, row: TableRow, column: str) -> float:
         return float(text)
     except ValueError:
         raise FusionError(
-            f"{path}, row {row.number}, column {column!r}: {text!r} is no number; write one, "
-            "with a decimal point"
+            f"{path}, row {row.number}, column {column!r}: {text!r} is not a number; write "
+            "one with a decimal point, such as 0.25"
         ) from None
 
 

@@ -472,7 +472,7 @@ def _not_held(
         lacking, fusion = ("sound", "faces") if recipe.modality == AUDIO else ("facial markers", "audio")
         return (
             f"{store.path} holds no {recipe.name}, so none of its clips has {lacking}; it holds {held}. "
-            f"`--fusion {fusion}` does without"
+            f"`--fusion {fusion}` needs none"
         )
     call = f"avemo-extract CLIPS --store {store.path} {recipe.extract}"
     if recipe.backbones == 1:

@@ -106,7 +106,7 @@ def read(folder: Path) -> Card:
         content = read_json(path)
     except FileNotFoundError:
         raise FusionError(
-            f"{folder} is no run (it has no {NAME}); `avemo-fuse train --out {folder}` makes one"
+            f"{folder} is not a run (it has no {NAME}); `avemo-fuse train --out {folder}` makes one"
         ) from None
     except (OSError, ValueError) as error:
         raise FusionError(f"{path} cannot be read: {error}; train again with --overwrite") from error

@@ -274,8 +274,8 @@ class Run:
         path = self._file(number)
         if not path.exists():
             raise FusionError(
-                f"{self.path} is not finished: member {number} of {self.members} is missing; run its "
-                "avemo-fuse train again, which goes on where it stopped"
+                f"{self.path} is not finished: member {number} of {self.members} is missing; run "
+                "its avemo-fuse train again, which continues where it stopped"
             )
         return read_member(path)
 

@@ -144,8 +144,8 @@ def read_map(table: Path) -> tuple[dict[str, Clip], dict[str, str]]:
     Raises:
         DatasetError: it cannot be read.
     """
-    from ..corpora.clips.found import DatasetError
     from ..corpora.tables import table_rows
+    from ..errors import DatasetError
 
     wanted: dict[str, Clip] = {}
     problems: dict[str, str] = {}

@@ -164,8 +164,9 @@ def _records(names: Sequence[str]) -> list[dict[str, Any]]:
 def _fetch(entry: WeightSet, url: str | None) -> None:
 
     from ...extract.backbones.weights_folder import folder, how_to_get
+    from ..errors import DownloadError
     from ..weights.check import check
-    from ..weights.download import DownloadError, download
+    from ..weights.download import download
 
     if url is None or not entry.files:
         raise InputError(f"{entry.name} cannot be fetched: there is no direct link; {how_to_get(entry)}")

@@ -21,10 +21,6 @@ Item = TypeVar("Item")
 Function = Callable[[Any], Any]
 
 
-class ClusterError(ValueError):
-    """The engine, or its workers, cannot do the work. The text says what was found, and the remedy."""
-
-
 @dataclass(frozen=True)
 class Ended:
     """The end of one item: its ``value``, or the ``trouble`` that kept it from having one."""

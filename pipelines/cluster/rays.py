@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .engine import Call, ClusterError, Ended, Function
+from ..errors import ClusterError
+from .engine import Call, Ended, Function
 
 RETRIES = 3
 LOOK = 2.0  # seconds

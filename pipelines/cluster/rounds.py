@@ -9,7 +9,8 @@ from contextlib import closing
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ..corpora.clips.found import count_of
-from .engine import ClusterError, Ended, Engine, dealt
+from ..errors import ClusterError
+from .engine import Ended, Engine, dealt
 
 PARTS = 8
 """Parts for each task that runs at once: a slow one delays the end by an eighth of the time at most."""

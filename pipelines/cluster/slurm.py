@@ -15,7 +15,8 @@ from typing import Any
 import xxhash
 
 from ..corpora.clips.found import count_of
-from .engine import Call, ClusterError, Ended, Function
+from ..errors import ClusterError
+from .engine import Call, Ended, Function
 
 JOBS = 8
 MINUTES = 60

@@ -63,7 +63,7 @@ def table_rows(
         raise error(
             f"'{file}' has no column {_listed(absent)}; its first line names {_listed(first) or 'nothing'}, "
             f"expected {', '.join([*columns, *optional])} between commas"
-            + (f" (all but {', '.join(columns)} may be absent)" if optional else "")
+            + (f" (only {', '.join(columns)} is required)" if optional else "")
         )
     places = {name: header.get(name.casefold(), -1) for name in (*columns, *optional)}
     for line, cells in rows:

@@ -149,7 +149,7 @@ def path_of(name: str) -> Path:
     if name.endswith(".toml"):
         return Path(name)
     if name not in names():
-        raise InputError(f"there is no recipe {name!r}; {nearest(name, names())}, or a file NAME.toml")
+        raise InputError(f"there is no recipe {name!r}; {nearest(name, names())} (a file ends in .toml)")
     return HERE / f"{name}.toml"
 
 

@@ -11,9 +11,10 @@ import safetensors.torch
 from ...cache import durable
 from ...extract.backbones import zoo
 from ...extract.backbones.spec import ONNX
-from ...extract.backbones.weights import WeightsError, file_kind, load_state
+from ...extract.backbones.weights import file_kind, load_state
 from ...extract.backbones.weights_folder import StoredWeights, folder, kept, name_of, read_card
 from ...extract.digest import sha256_of
+from ...extract.errors import WeightsError
 from .check import WeightsVerdict, check
 
 CARD_FORMAT = 1

@@ -13,16 +13,10 @@ from ...extract.backbones import get, zoo
 from ...extract.backbones.dlib_resnet import read_dlib_resnet
 from ...extract.backbones.recognise import nearest, recognise
 from ...extract.backbones.spec import BackboneSpec
-from ...extract.backbones.weights import (
-    CLASS_LAYER,
-    WeightsError,
-    file_kind,
-    load_into,
-    load_state,
-)
+from ...extract.backbones.weights import CLASS_LAYER, file_kind, load_into, load_state
 from ...extract.backbones.weights_folder import read_card
 from ...extract.digest import sha256_of
-from ...extract.errors import ExtractError
+from ...extract.errors import ExtractError, WeightsError
 
 State = Literal["ok", "other", "problem"]
 
@@ -103,7 +97,7 @@ def _look(path: Path, likely: zoo.WeightSet | None) -> tuple[str, tuple[str, ...
         raise WeightsError(f"{len(strange)} tensors hold values that are not finite ({strange[0]}, …)")
     fits = [fit for fit in recognise(state) if fit.complete]
     if not fits:
-        raise WeightsError(f"weights of no network here. {nearest(state)}")
+        raise WeightsError(f"not recognised. {nearest(state)}")
     names = tuple(fit.architecture for fit in fits)
     if likely is not None and likely.architecture in names:
         names = (likely.architecture,)

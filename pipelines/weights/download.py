@@ -16,16 +16,13 @@ import filelock
 
 from ... import __version__
 from ...cache import durable
+from ..errors import DownloadError
 
 ATTEMPTS = 5
 TIMEOUT_SECONDS = 30
 _BLOCK = 1 << 16
 # Those that may pass by themselves.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
-
-
-class DownloadError(ValueError):
-    """A file that cannot be had from its address; the text says why, in a word."""
 
 
 class _BrokenOff(Exception):

@@ -10,8 +10,8 @@ from ...cache.order import natural
 from ...extract.backbones import get, zoo
 from ...extract.backbones.onnx_net import read_onnx_card
 from ...extract.backbones.spec import ONNX
-from ...extract.backbones.weights import WeightsError
 from ...extract.backbones.weights_folder import StoredWeights, how_to_get, read_card, stored
+from ...extract.errors import WeightsError
 from ..cli.table import Columns, table
 from .check import check, normalisation, preprocessing
 

@@ -276,7 +276,7 @@ def test_clips_are_made_of_a_map_and_trained_on(tmp_path: Path) -> None:
     table.write_text("\n".join(["file,clip,split,label,subject", *rows]))
     bare = tmp_path / "bare"
     refused = add(folder, "--store", bare, "--name", "fgnet", "--map", table)
-    assert (refused.exit_code, "is no feature store" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "is not a feature store" in refused.stderr) == (2, True)
     assert add(folder, "--store", bare, "--name", "fgnet", "--add-clips").exit_code == 2
     result = add(folder, "--store", bare, "--name", "fgnet", "--map", table, "--add-clips", "--fps", 25)
     assert result.exit_code == 0, result.output
@@ -441,7 +441,7 @@ def test_no_array_of_any_clip(store: Path, tmp_path: Path) -> None:
     ("name", "complaint"),
     [
         ("nowhere", "does not exist"),
-        ("a.csv", "is not named like arrays"),
+        ("a.csv", "is not a file of arrays"),
         ("empty", "holds no arrays (it has .txt)"),
         ("a.h5", "cannot be opened"),
         ("a.npz", "cannot be opened"),

@@ -388,7 +388,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     a = extracted(tmp_path / "a", range(2))
     assert "is named twice" in merge(tmp_path / "all", a, a).stderr
     assert "is named twice" in merge(a, tmp_path / "x/../a").stderr
-    assert "is no feature store" in merge(tmp_path / "all", tmp_path / "none").stderr
+    assert "is not a feature store" in merge(tmp_path / "all", tmp_path / "none").stderr
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").touch()
     result = merge(tmp_path / "mine", a)

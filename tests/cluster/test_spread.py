@@ -14,9 +14,10 @@ from avemo.extract.errors import ExtractError
 from avemo.extract.plan import Plan
 from avemo.extract.run import Extraction
 from avemo.extract.streams.registry import keys_of
-from avemo.pipelines.cluster.engine import Call, ClusterError, ClusterSettings, Ended, dealt
+from avemo.pipelines.cluster.engine import Call, ClusterSettings, Ended, dealt
 from avemo.pipelines.cluster.extraction import Part, SpreadExtraction, extract_part
 from avemo.pipelines.cluster.slurm import _reason
+from avemo.pipelines.errors import ClusterError
 from avemo.pipelines.stage_one import ClipFolder
 
 from .real import compare
@@ -103,7 +104,7 @@ def test_what_a_worker_refuses(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(ExtractError, match=r"none of 4 clips is there: /not/mounted/1_sad\.mp4"):
         extract_part(replace(part, clips=away))
     end = Call(extract_part, str(tmp_path))(replace(part, store=tmp_path / "elsewhere"))
-    assert "is no feature store" in end.trouble
+    assert "is not a feature store" in end.trouble
     assert "cannot enter /not/there" in Call(extract_part, "/not/there")(part).trouble
 
 

@@ -151,7 +151,7 @@ def test_a_network_that_is_none_of_ours_is_near_to_some() -> None:
         state = models.resnet34().state_dict()
     assert not any(fit.complete for fit in recognise(state))
     assert nearest(state).startswith("The nearest networks are resnet18 (100 of 100 tensors, 80 more), ")
-    assert nearest({"weight": torch.zeros(2)}) == "No network here has tensors of these names and shapes"
+    assert nearest({"weight": torch.zeros(2)}) == "No network of avemo has tensors of these names and shapes"
 
 
 def test_weights_of_another_network_are_told_what_they_fit(tmp_path: Path) -> None:

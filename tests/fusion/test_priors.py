@@ -64,7 +64,7 @@ def test_weights_go_by_name() -> None:
     np.testing.assert_array_equal(reweight(scores, weights).values, reweight(scores, backwards).values)
     turned = reweight(scores.reorder(scores.classes[::-1]), weights)
     np.testing.assert_allclose(turned.reorder(scores.classes).values, reweight(scores, weights).values)
-    with pytest.raises(FusionError, match="missing: Zeal; too many: Sad"):
+    with pytest.raises(FusionError, match="missing: Zeal; extra: Sad"):
         reweight(scores, {**{n: w for n, w in weights.items() if n != "Sad"}, "Zeal": 1.0})
 
 
@@ -95,8 +95,8 @@ def test_files(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("w.csv", "class,share\na,1\n", "no column 'weight'"),
-        ("w.csv", "class,weight\na,1\na,2\n", "row 3: class 'a' stands here a second time"),
-        ("w.csv", "class,weight\na,-1\n", "row 2, column 'weight': -1 is no number of 0 or more"),
+        ("w.csv", "class,weight\na,1\na,2\n", "row 3: class 'a' appears a second time"),
+        ("w.csv", "class,weight\na,-1\n", "row 2, column 'weight': -1 is not a number of 0 or more"),
         ("w.csv", "class,weight\na,nan\n", "row 2, column 'weight': nan"),
         ("w.csv", "class,count\na,1.5\n", "row 2, column 'count': 1.5 is no whole number"),
         ("w.csv", "class,count\na,0\n", "add up to 0"),

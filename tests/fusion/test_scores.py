@@ -62,7 +62,7 @@ def test_a_clip_without_scores_has_empty_cells_and_a_guess(tmp_path: Path) -> No
         assert "failed" in changed.status
     for wrong in ("b,val,,ok,,,", "b,val,,,,,", "b,val,,failed,0.5,,"):
         (tmp_path / "w.csv").write_text(f"clip,split,truth,status,Angry,Happy,Sad\n{wrong}\n")
-        with pytest.raises(FusionError, match="'' is no number"):
+        with pytest.raises(FusionError, match="'' is not a number"):
             Scores.read(tmp_path / "w.csv")
 
 
@@ -108,11 +108,11 @@ def test_labelled_clips() -> None:
         ("clip,Happy,Happy\na,1,0\n", "row 1: column 'Happy' is there twice"),
         ("clip,Happy,\na,1,0\n", "'' cannot be a class"),
         ("clip,Happy,Sad\na,1,0\nb,1\n", "row 3: 2 columns, but the header has 3"),
-        ('clip,Happy,Sad\na,1,0\nb,"0,5",0.5\n', "row 3, column 'Happy': '0,5' is no number"),
-        ("clip,Happy,Sad\na,nan,0\n", "row 2: column 'Happy', clip a: nan is no probability"),
-        ("clip,Happy,Sad\n\na,1.5,-0.5\n", "row 3: column 'Sad', clip a: -0.5 is no probability"),
+        ('clip,Happy,Sad\na,1,0\nb,"0,5",0.5\n', "row 3, column 'Happy': '0,5' is not a number"),
+        ("clip,Happy,Sad\na,nan,0\n", "row 2: column 'Happy', clip a: nan is not a probability"),
+        ("clip,Happy,Sad\n\na,1.5,-0.5\n", "row 3: column 'Sad', clip a: -0.5 is not a probability"),
         ("clip,Happy,Sad\na,87,13\n", "row 2: the classes of clip a add up to 100, not to 1"),
-        ("clip,Happy,Sad\na,1,0\na,1,0\n", "row 3: clip a stands here a second time"),
+        ("clip,Happy,Sad\na,1,0\na,1,0\n", "row 3: clip a appears a second time"),
         ("clip,Happy,Sad\n,1,0\n", "row 2: column 'clip' is empty"),
         ("clip,truth,Happy,Sad\na,happy,1,0\n", "row 2: column 'truth': 'happy' is none of the classes"),
         ('clip,Happy,Sad\na,1,"0\n', "cannot be read"),

@@ -140,7 +140,7 @@ def test_files_without_splits_are_matched_by_id() -> None:
 
 def test_scores_that_cannot_be_compared() -> None:
     first = some(1, 0.6)
-    with pytest.raises(FusionError, match="missing: Fear; too many: Sad"):
+    with pytest.raises(FusionError, match="missing: Fear; extra: Sad"):
         match(first, Scores(first.clips, ("Angry", "Happy", "Fear"), first.values, (None,) * 150))
     with pytest.raises(FusionError, match="members disagree on the true class of clip val/000"):
         match(first, replace(first, truth=("Sad", *first.truth[1:])))

@@ -15,8 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from avemo.pipelines.cli.datasets import datasets
-from avemo.pipelines.corpora.clips.find import DatasetError, find_clips
+from avemo.pipelines.corpora.clips.find import find_clips
 from avemo.pipelines.corpora.clips.schemes import SCHEMES
+from avemo.pipelines.errors import DatasetError
 
 from .corpora import plant, said
 

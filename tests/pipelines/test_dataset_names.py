@@ -13,8 +13,9 @@ from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.fusion.training.folds import SESSION, sessions
 from avemo.pipelines.cli.extract import main as extract
-from avemo.pipelines.corpora.clips.find import DatasetError, find_clips
+from avemo.pipelines.corpora.clips.find import find_clips
 from avemo.pipelines.corpora.clips.labels import NEAREST, read_labels
+from avemo.pipelines.errors import DatasetError
 
 from .corpora import plant, said
 
@@ -78,7 +79,7 @@ class TestOwnNames:
         ("pattern", "message"),
         [
             ("clip_1", "has no placeholder"),
-            ("{actor}{emotion}", "nothing stands between '{actor}' and '{emotion}'"),
+            ("{actor}{emotion}", "nothing separates '{actor}' and '{emotion}'"),
             ("{actor:[0-9}-{emotion}", "cannot be used: "),
             ("{the actor}-{emotion}", "expected a name of letters"),
             ("{actor}-{emotion", "is not closed"),

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from avemo.cache.clips import Clip
-from avemo.pipelines.corpora.clips.find import DatasetError, FoundClips, NotThisDataset, find_clips
+from avemo.pipelines.corpora.clips.find import FoundClips, find_clips
+from avemo.pipelines.errors import DatasetError, NotThisDataset
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 

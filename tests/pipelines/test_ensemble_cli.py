@@ -162,8 +162,8 @@ def test_members_that_lack_a_class_or_name_another(tmp_path: Path) -> None:
     six.write(tmp_path / "six.csv")
     replace(one, classes=("Anger", *AFEW[1:]), truth=(None,) * 60).write(tmp_path / "other.csv")
     for name, message in (
-        ("six", "missing: Angry; too many: nothing"),
-        ("other", "missing: Angry; too many: Anger"),
+        ("six", "missing: Angry; extra: nothing"),
+        ("other", "missing: Angry; extra: Anger"),
     ):
         result = run(tmp_path / "a.csv", tmp_path / f"{name}.csv")
         assert result.exit_code == 2

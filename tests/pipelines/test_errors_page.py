@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import pickle
 import re
@@ -138,6 +140,30 @@ def test_the_page_shows_the_lines_that_users_see(folder: Path, monkeypatch: pyte
     cases = list(shown())
     assert len({command for command, _ in cases}) >= 25
     assert {command: error_of(command) for command, _ in cases} == dict(cases)
+
+
+def test_the_page_lists_each_error_type_with_its_module() -> None:
+    """All but the private ones, and those that only pass between the modules of one package."""
+    internal = {"InputError", "Interrupted", "ProcessDied", "ProcessHung", "ProcessTooLarge", "Absent"}
+    table = PAGE.read_text(encoding="utf-8").partition("## Error types")[2]
+    listed, module = set(), ""
+    for name, of in re.findall(r"^\| `(\w+)` \| (?:`([\w.]+)`)? ?\|", table, re.MULTILINE):
+        module = of or module
+        assert issubclass(getattr(importlib.import_module(module), name), Exception)
+        listed.add((name, module))
+    errors = {"Exception", "ValueError", "KeyboardInterrupt", "ClickException"}
+    found = set()
+    for _ in range(4):  # errors of errors
+        for file in sorted(ROOT.glob("*/**/*.py")):
+            where = file.relative_to(ROOT)
+            if where.parts[0] in ("cache", "extract", "fusion", "pretrain", "pipelines"):
+                for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                    bases = getattr(node, "bases", ())
+                    if {getattr(base, "attr", getattr(base, "id", "")) for base in bases} & errors:
+                        errors.add(node.name)
+                        found.add((node.name, ".".join(("avemo", *where.with_suffix("").parts))))
+    public = {(name, of) for name, of in found if not name.startswith("_") and name not in internal}
+    assert public == listed
 
 
 def test_debug_shows_where_an_error_came_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

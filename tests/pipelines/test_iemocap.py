@@ -24,8 +24,9 @@ from avemo.fusion.heads.encoders import EncoderSettings, build_encoder
 from avemo.fusion.training.batches import Batcher, Padded, Standardisation
 from avemo.pipelines.cli.extract import main as extract_main
 from avemo.pipelines.cli.fuse import main as fuse_main
-from avemo.pipelines.corpora.clips.find import DatasetError, FoundClips, NotThisDataset, find_clips
+from avemo.pipelines.corpora.clips.find import FoundClips, find_clips
 from avemo.pipelines.corpora.clips.iemocap import NO_RECORDING, OTHER_WEARS
+from avemo.pipelines.errors import DatasetError, NotThisDataset
 from avemo.pipelines.plan_again import plan_again
 from avemo.pipelines.pretrain.recordings import find_recordings
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from avemo.pipelines.corpora.images.ferplus import FERPLUS_CLASSES, majority, shares
-from avemo.pipelines.corpora.images.find import NotThisLayout, find_pictures
+from avemo.pipelines.corpora.images.find import find_pictures
+from avemo.pipelines.errors import NotThisLayout
 from avemo.pretrain.errors import PretrainError
 from avemo.pretrain.pictures import PictureSet
 

@@ -256,7 +256,7 @@ def test_what_is_no_finished_run_is_told(run: Path, tmp_path: Path) -> None:
         assert result.exit_code == 2
         return " ".join(result.output.split())
 
-    assert "is no run" in refused(tmp_path)
+    assert "is not a run" in refused(tmp_path)
     unfinished = tmp_path / "run"
     unfinished.mkdir()
     (unfinished / "run.json").write_bytes((run / "run.json").read_bytes())

@@ -164,7 +164,7 @@ def test_no_store_is_wrong_input(
     monkeypatch.chdir(tmp_path)
     result = run(*arguments)
     assert result.exit_code == 2
-    assert "features is no feature store" in result.stderr
+    assert "features is not a feature store" in result.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -27,9 +27,10 @@ from avemo.extract.detectors.yunet import YuNetDetector
 from avemo.extract.digest import sha256_of
 from avemo.pipelines.cli.main import main
 from avemo.pipelines.detector_choice import choose_detector
+from avemo.pipelines.errors import DownloadError
 from avemo.pipelines.weights import download as downloads
 from avemo.pipelines.weights.check import check
-from avemo.pipelines.weights.download import DownloadError, download
+from avemo.pipelines.weights.download import download
 
 YUNET = "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0"
 """Other projects record this sum, 229,738 bytes and OpenCV's model zoo for the file."""

@@ -21,7 +21,7 @@ from avemo.extract.streams.spectrogram import spectrogram
 from avemo.fusion.heads.encoders import EncoderSettings, build_encoder
 from avemo.fusion.training.batches import Padded
 from avemo.pipelines.cli.main import main
-from avemo.pipelines.corpora.clips.found import DatasetError
+from avemo.pipelines.errors import DatasetError
 from avemo.pipelines.pretrain.recordings import find_recordings
 from avemo.pretrain.audio_card import read_audio, start_from, write_audio
 from avemo.pretrain.audio_changes import disturbed, kept, stretch

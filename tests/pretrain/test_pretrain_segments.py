@@ -299,7 +299,7 @@ class TestCommand:
             (("--backbone", "ferresnet@nowhere.pt"), "nowhere.pt"),
             (("--without", "Sad"), "expected two classes or more"),
             (("--without", "Fear"), "classes: Angry, Sad"),
-            (("--store", tmp_path / "none"), "is no feature store"),
+            (("--store", tmp_path / "none"), "is not a feature store"),
             (("--evaluate",), "there are no weights"),
         ):
             code, text = run(*words, *wrong)

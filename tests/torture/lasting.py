@@ -62,15 +62,18 @@ def watched(
     """Samples of each process until the run is done or, after so long, interrupted; ``log`` gets them too."""
     series: dict[str, list[Sample]] = defaultdict(list)
     started = time.monotonic()
-    while run.process.poll() is None:
-        for process, found in sample(run).items():
-            series[process].append(found)
-            if log:
-                print(process, *found, sep=",", file=log, flush=True)
-        time.sleep(every)
-        if time.monotonic() - started > seconds:
-            run.process.send_signal(signal.SIGINT)
-            run.wait()
+    try:
+        while run.process.poll() is None:
+            for process, found in sample(run).items():
+                series[process].append(found)
+                if log:
+                    print(process, *found, sep=",", file=log, flush=True)
+            time.sleep(every)
+            if time.monotonic() - started > seconds:
+                run.process.send_signal(signal.SIGINT)
+                run.wait()
+    finally:
+        run.stop()
     return series
 
 

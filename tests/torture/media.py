@@ -290,7 +290,10 @@ def main(clips: Path, count: int, seed: int, largest: int, minutes: int, keep: P
         mutate(sources, place / "clips", count, seed)
         started = time.perf_counter()
         run = Run(place / "clips", place / "store", "--max-frames", "4", "--tta", "none", "--workers", "2")
-        code = run.wait(60 * minutes)
+        try:
+            code = run.wait(60 * minutes)
+        finally:
+            run.stop()
         seconds = time.perf_counter() - started
         problems = _problems(run, code, place)
         with FeatureStore(place / "store") as opened:

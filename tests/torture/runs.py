@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -97,6 +98,12 @@ class Run:
     def wait(self, seconds: float = 600) -> int:
         """Its exit code."""
         return self.process.wait(seconds)
+
+    def stop(self) -> None:
+        """Kill it, if it still runs."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def output(self) -> str:
         """What it printed."""

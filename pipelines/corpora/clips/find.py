@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from ...errors import DatasetError, NotThisDataset
 from .folders import find_afew, find_class_folders, find_flat
-from .found import MOST, DatasetError, FoundClips, NotThisDataset, first_of
+from .found import MOST, FoundClips, first_of
 from .iemocap import find_iemocap
 from .labels import names_an_emotion, with_labels
 from .manifest import read_manifest
@@ -18,7 +19,7 @@ from .names import find_by_scheme
 from .scan import MEDIA_SUFFIXES, Tree, is_media, scan
 from .schemes import SCHEMES, Scheme
 
-__all__ = ["DATASETS", "DatasetError", "FoundClips", "NotThisDataset", "find_clips"]
+__all__ = ["DATASETS", "FoundClips", "find_clips"]
 
 
 MANY = 0.5

@@ -9,17 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ....cache.clips import Clip
-from .found import (
-    MOST,
-    ONLY_SPLIT,
-    FoundClips,
-    NotThisDataset,
-    clip_at,
-    count_of,
-    first_names,
-    one_per_id,
-    path_id,
-)
+from ...errors import NotThisDataset
+from .found import MOST, ONLY_SPLIT, FoundClips, clip_at, count_of, first_names, one_per_id, path_id
 from .scan import LeftOut, Tree
 
 AFEW_CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")

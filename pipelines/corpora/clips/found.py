@@ -28,14 +28,6 @@ HOLDS = (WHOLE, PICTURE, SOUND)
 """What a file may hold of its recording; where a recording has several, the first of these is taken."""
 
 
-class DatasetError(ValueError):
-    """Clips that were not found where expected; the message says what was expected."""
-
-
-class NotThisDataset(DatasetError):
-    """A folder whose layout is not that of the data set."""
-
-
 @dataclass(frozen=True)
 class FoundClips:
     """The clips of a folder in natural order, or of a manifest in its own; train, val, test, other splits.

@@ -20,16 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from ....cache.clips import Clip
-from .found import (
-    ONLY_SPLIT,
-    DatasetError,
-    FoundClips,
-    NotThisDataset,
-    clip_at,
-    count_of,
-    first_names,
-    one_per_id,
-)
+from ...errors import DatasetError, NotThisDataset
+from .found import ONLY_SPLIT, FoundClips, clip_at, count_of, first_names, one_per_id
 from .scan import LeftOut, Tree
 from .schemes import Scheme
 

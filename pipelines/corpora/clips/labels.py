@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ....cache.reading import read_json
+from ...errors import DatasetError
 from ..tables import csv_rows
 from .folders import AFEW_CLASSES
-from .found import DatasetError, FoundClips, count_of
+from .found import FoundClips, count_of
 
 SYNONYMS = {
     **dict.fromkeys(("anger", "angry", "ang"), "Angry"),
@@ -90,7 +91,7 @@ def _from_file(file: Path) -> list[tuple[str, str]]:
     except OSError as error:
         raise DatasetError(f"labels '{file}' cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise DatasetError(f"labels '{file}' are no JSON: {error}") from error
+        raise DatasetError(f"'{file}' is not JSON: {error}; correct it there") from error
     if not isinstance(table, dict) or not all(isinstance(label, str) for label in table.values()):
         raise DatasetError(f'labels \'{file}\': expected one object, {{"an": "Angry", …}}')
     return [(name.strip(), label.strip()) for name, label in table.items()]

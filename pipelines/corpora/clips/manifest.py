@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from ....cache.clips import Clip
+from ...errors import DatasetError
 from ..tables import table_rows
 from .folders import FOLDER_SPLITS
-from .found import ONLY_SPLIT, DatasetError, FoundClips, one_per_id, path_id
+from .found import ONLY_SPLIT, FoundClips, one_per_id, path_id
 from .scan import LeftOut
 
 COLUMNS = ("path", "split", "label", "subject", "session", "id")

@@ -8,18 +8,9 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from ....cache.clips import Clip
+from ...errors import NotThisDataset
 from .folders import FOLDER_SPLITS
-from .found import (
-    HOLDS,
-    MOST,
-    ONLY_SPLIT,
-    WHOLE,
-    Copy,
-    FoundClips,
-    NotThisDataset,
-    holds,
-    one_per_recording,
-)
+from .found import HOLDS, MOST, ONLY_SPLIT, WHOLE, Copy, FoundClips, holds, one_per_recording
 from .pattern import Named
 from .scan import LeftOut, Tree
 from .schemes import Scheme

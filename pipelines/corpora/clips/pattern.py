@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from .found import DatasetError
+from ...errors import DatasetError
 from .scan import is_media
 
 ROLES = {
@@ -177,8 +177,8 @@ def _up_to(part: str, following: str, text: str) -> str:
         return "[^/]+?"
     if following.startswith(("{", "*")):
         raise DatasetError(
-            f"nothing stands between '{part}' and '{following}' in the pattern '{text}': say of one what it "
-            f"is made of, by '{part[:-1]}:[a-z]+}}' for letters or '{part[:-1]}:[0-9]+}}' for digits"
+            f"nothing separates '{part}' and '{following}' in the pattern '{text}': say what one of them "
+            f"consists of, as in '{part[:-1]}:[a-z]+}}' for letters or '{part[:-1]}:[0-9]+}}' for digits"
         )
     return f"[^/{re.escape(following[:1])}]+"
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ...errors import DatasetError
 from ..tables import table_rows
-from .found import DatasetError, count_of
+from .found import count_of
 from .scan import LeftOut, scan
 
 SUFFIXES = frozenset({".csv"})

@@ -14,8 +14,9 @@ from ....cache.order import natural
 from ....pretrain.errors import PretrainError
 from ....pretrain.images import SUFFIXES, read_image
 from ....pretrain.pictures import Box, Skipped
+from ...errors import NotThisLayout
 from ..clips.found import count_of
-from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, PictureCorpus, csv_rows, is_there
+from .found import FoundPictures, LabelledPicture, Options, PictureCorpus, csv_rows, is_there
 
 AFFECTNET_CLASSES = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Angry", "Contempt")
 AFFECTNET_LICENCE = "AffectNet: for non-commercial research under a signed agreement"

@@ -11,7 +11,8 @@ import numpy as np
 
 from ....pretrain.errors import PretrainError
 from ....pretrain.pictures import Skipped
-from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, PictureCorpus
+from ...errors import NotThisLayout
+from .found import FoundPictures, LabelledPicture, Options, PictureCorpus
 
 FER2013_FILES = ("fer2013.csv", "icml_face_data.csv")
 FER2013_CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")

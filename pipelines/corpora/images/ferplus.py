@@ -13,9 +13,10 @@ import numpy as np
 from ....pretrain.errors import PretrainError
 from ....pretrain.images import read_image
 from ....pretrain.pictures import Skipped
+from ...errors import NotThisLayout
 from ..clips.found import count_of
 from .fer2013 import FER2013_CODES, FER2013_FILES, FER2013_LICENCE, FER2013_PARTS, PixelRow, fer2013_rows
-from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, PictureCorpus, csv_rows, is_there
+from .found import FoundPictures, LabelledPicture, Options, PictureCorpus, csv_rows, is_there
 
 FERPLUS_FILE = "fer2013new.csv"
 FERPLUS_FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}

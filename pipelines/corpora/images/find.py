@@ -10,15 +10,16 @@ from pathlib import Path
 
 from ....pretrain.errors import PretrainError
 from ....pretrain.pictures import PictureSet
+from ...errors import NotThisLayout
 from ..clips.labels import names_an_emotion
 from .affectnet import find_affectnet
 from .fer2013 import find_fer2013
 from .ferplus import find_ferplus
 from .folders import find_picture_folders
-from .found import FoundPictures, NotThisLayout, Options, PictureCorpus, picture_set
+from .found import FoundPictures, Options, PictureCorpus, picture_set
 from .rafdb import find_rafdb
 
-__all__ = ["IMAGE_SETS", "VOTES", "NotThisLayout", "find_pictures"]
+__all__ = ["IMAGE_SETS", "VOTES", "find_pictures"]
 
 VOTES = ("majority", "soft")
 SHOWN = 12  # folders that an error lists with their counts

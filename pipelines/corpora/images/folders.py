@@ -7,9 +7,10 @@ from functools import partial
 
 from ....pretrain.images import read_image
 from ....pretrain.pictures import Skipped
+from ...errors import NotThisLayout
 from ..clips.folders import FOLDER_SPLITS, empty_class_folders
 from ..clips.found import count_of, first_names
-from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, PictureCorpus
+from .found import FoundPictures, LabelledPicture, Options, PictureCorpus
 
 Folders = tuple[str, ...]
 

@@ -24,10 +24,6 @@ EMOTIONS = tuple(sorted((*AFEW_CLASSES, "Contempt")))
 _SYNONYMS = SYNONYMS | dict.fromkeys(("contempt", "contemptuous"), "Contempt")
 
 
-class NotThisLayout(PretrainError):
-    """Files whose layout is not that of the data set; the message says what was expected."""
-
-
 @dataclass(frozen=True)
 class Options:
     """``votes`` is ``majority`` or ``soft``; ``faces`` is ``auto`` or a name of how faces are taken."""

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from ....pretrain.errors import PretrainError
 from ....pretrain.images import read_image
 from ....pretrain.pictures import Skipped
+from ...errors import NotThisLayout
 from ..clips.found import MOST
-from .found import FoundPictures, LabelledPicture, NotThisLayout, Options, PictureCorpus, is_there
+from .found import FoundPictures, LabelledPicture, Options, PictureCorpus, is_there
 
 RAFDB_CLASSES = ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Angry", "Neutral")
 RAFDB_LICENCE = "RAF-DB: for non-commercial research only, not to be passed on"
