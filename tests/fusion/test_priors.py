@@ -98,7 +98,7 @@ def test_files(tmp_path: Path) -> None:
         ("w.csv", "class,weight\na,1\na,2\n", "row 3: class 'a' appears a second time"),
         ("w.csv", "class,weight\na,-1\n", "row 2, column 'weight': -1 is not a number of 0 or more"),
         ("w.csv", "class,weight\na,nan\n", "row 2, column 'weight': nan"),
-        ("w.csv", "class,count\na,1.5\n", "row 2, column 'count': 1.5 is no whole number"),
+        ("w.csv", "class,count\na,1.5\n", "row 2, column 'count': 1.5 is not a whole number"),
         ("w.csv", "class,count\na,0\n", "add up to 0"),
         ("w.csv", "class,weight\na,inf\n", "inf; 0 or more expected"),
         ("w.json", "[1, 2]", "no JSON object of class weights"),

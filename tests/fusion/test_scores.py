@@ -103,7 +103,7 @@ def test_labelled_clips() -> None:
     [
         ("", "row 1: no column 'clip'"),
         ("clip;Happy;Sad\na;1;0\n", "row 1: no column 'clip' among 'clip;Happy;Sad'"),
-        ("clip,Happy,Sad\n", "nothing below"),
+        ("clip,Happy,Sad\n", "no rows"),
         ("clip,Happy\na,1\n", "two or more expected"),
         ("clip,Happy,Happy\na,1,0\n", "row 1: column 'Happy' is there twice"),
         ("clip,Happy,\na,1,0\n", "'' cannot be a class"),
