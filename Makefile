@@ -1,5 +1,5 @@
 # make demo: the main job, end to end, on clips made on the spot.   make test: the tests.   make docs: the site.
-# make torture: the long tests: of the store, of films, of all other files.
+# make torture: the long tests, two hours: crashes, kills, full disks, damaged files, an hour of soak. Goes on where it was stopped.
 # make cluster: extraction on a real Slurm and a real Ray cluster on this machine.
 # All install what they need into $(VENV); a second run finds it there.
 VENV ?= .venv
@@ -54,20 +54,8 @@ test: install
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 torture: install
-	@echo "== stopping and failing each operation on a store at each point (minutes)"
-	$(BIN)/python -m tests.torture.crash
-	@echo "== killing extraction at random moments (a quarter of an hour)"
-	$(BIN)/python -m tests.torture.kill
-	@echo "== extracting into places that fill up, cannot be written, or are shared"
-	$(BIN)/python -m tests.torture.places
-	@echo "== extracting ten minutes of 1080p, and the same clips for an hour"
-	$(BIN)/python -m tests.torture.lasting film
-	$(BIN)/python -m tests.torture.lasting soak
-	@echo "== extracting damaged copies of films"
-	@if [ -d $(FILMS) ]; then $(BIN)/python -m tests.torture.media $(FILMS); \
-	else echo "skipped: there is no folder $(FILMS); name one of films by FILMS=DIR"; fi
-	@echo "== reading changed files of every other kind (minutes)"
-	$(BIN)/python -W ignore -m tests.torture.files
+	@echo "== the long tests: about two hours; what is done is not done again until the code changes (build/torture)"
+	$(BIN)/python -m tests.torture --films $(FILMS)
 
 cluster: install
 	@echo "== Slurm: needs root, and apt-get install slurm-wlm munge"

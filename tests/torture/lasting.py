@@ -1,6 +1,7 @@
 """Extraction that lasts: memory and handles of every process must not grow.
 
 python -m tests.torture.lasting film [--minutes 10]
+python -m tests.torture.lasting frames [--count 30000]
 python -m tests.torture.lasting soak [--minutes 60] [--clips DIR]
 """
 
@@ -13,9 +14,10 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple, TextIO
@@ -115,32 +117,57 @@ def main() -> None:
 @click.option("--most", default=1.3, show_default=True, help="Largest ratio of the peaks.")
 def film(minutes: float, max_frames: int, most: float) -> None:
     """Compare the peak memory of a film in 1080p with that of three seconds of it."""
-    peaks = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for seconds in (3.0, 60 * minutes):
-            folder = Path(scratch) / f"{seconds:g}"
-            (folder / "clips").mkdir(parents=True)
-            write_film(folder / "clips" / "film.mp4", seconds)
-            options = ("--tta", "none", "--max-frames", str(max_frames), "--workers", "1")
-            started = time.monotonic()
-            run = Run(folder / "clips", folder / "store", *options)
-            series = watched(run, 0.1)
-            if run.wait():
-                sys.exit(run.output())
-            peaks[seconds] = {
-                kind: max(
-                    each.memory for process, found in series.items() if kind in process for each in found
-                )
-                for kind in ("main", "worker")
-            }
-            click.echo(
-                f"{seconds:>6g} s of 1080p: main {peaks[seconds]['main']:.0f} MB, worker "
-                f"{peaks[seconds]['worker']:.0f} MB, in {time.monotonic() - started:.0f} s"
-            )
-    short, long = peaks.values()
-    ratio = sum(long.values()) / sum(short.values())
+    options = ("--tta", "none", "--max-frames", str(max_frames), "--workers", "1")
+    peaks = []
+    for seconds in (3.0, 60 * minutes):
+        peaks.append(peak_of(f"{seconds:g} s of 1080p", partial(write_film, seconds=seconds), options))
+    ratio = peaks[1] / peaks[0]
     click.echo(f"ratio {ratio:.2f}, at most {most:g}")
     sys.exit(ratio > most)
+
+
+@main.command()
+@click.option("--count", default=30_000, show_default=True, help="Frames of the long film.")
+@click.option("--most", default=1000, show_default=True, help="Bytes that a frame may cost.")
+def frames(count: int, most: int) -> None:
+    """Extract all frames of a film of very many, tiny ones, and of a short one."""
+    options = ("--tta", "none", "--backbone", "ferresnet", "--workers", "1")
+    peaks = [
+        peak_of(f"{number} frames", partial(write_tiny, count=number), options) for number in (1000, count)
+    ]
+    cost = (peaks[1] - peaks[0]) * 2**20 / (count - 1000)
+    click.echo(f"{cost:.0f} bytes a frame, at most {most}")
+    sys.exit(cost > most)
+
+
+def write_tiny(path: Path, count: int) -> None:
+    """A grey film of 32 × 32 pixels."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=RATE)
+        video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
+        for number in range(count):
+            image = np.full((32, 32, 3), number % 200, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(video.encode(None))
+
+
+def peak_of(name: str, write: Callable[[Path], None], options: Sequence[str]) -> float:
+    """Most MB that the main process and its worker have had of their own while they extracted one film."""
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "clips").mkdir()
+        write(Path(scratch) / "clips" / "film.mp4")
+        started = time.monotonic()
+        run = Run(Path(scratch) / "clips", Path(scratch) / "store", *options)
+        series = watched(run, 0.1)
+        if run.wait():
+            sys.exit(run.output())
+    peaks = {
+        kind: max(each.memory for process, found in series.items() if kind in process for each in found)
+        for kind in ("main", "worker")
+    }
+    told = ", ".join(f"{kind} {peak:.0f} MB" for kind, peak in peaks.items())
+    click.echo(f"{name}: {told}, in {time.monotonic() - started:.0f} s")
+    return sum(peaks.values())
 
 
 @main.command()
