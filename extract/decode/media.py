@@ -22,7 +22,7 @@ from ..stopwatch import DECODE, clocked
 from .clock import Clock, start_of
 from .deinterlace import Timed, deinterlaced
 from .heard import SoundDecoder, sound_stream
-from .pictures import describe, picture, refuse_huge
+from .pictures import MOST_PIXELS, describe, largest_picture, picture, refuse_huge
 
 # Titles and the like come in any encoding; from version 19 on PyAV bears that by itself.
 _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -150,6 +150,7 @@ class Media:
     def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[Timed]:
         """Every frame that can be decoded with its time; what cannot is skipped, counted and told."""
         stream.thread_count = 1  # clips are worked on side by side; a decoder's own threads would compete
+        stream.codec_context.options = {**stream.codec_context.options, **largest_picture()}
         number = self._lost = 0
         packets = self.clock.packets(container)
         while True:
@@ -177,6 +178,11 @@ class Media:
                     self._note_changes(["deinterlaced"])
                 yield self._time(frame, stream, number), frame
                 number += 1
+        if self._lost and not number and not stream.width:
+            raise ClipError(
+                f"its pictures have more than {MOST_PIXELS >> 20} million pixels, or no size; "
+                "scale the video down"
+            )
         if self._lost and number:
             count = self.clock.counts[stream.index]
             self.warn(f"{self._lost} of {count} pictures are damaged and cannot be decoded")
@@ -236,7 +242,7 @@ class Media:
         if self.path.stat().st_size == 0:
             raise ClipError("the file is empty; copy it again")
         try:
-            return av.open(str(self.path), **_ANY_TAGS)
+            return av.open(str(self.path), options=largest_picture(), **_ANY_TAGS)
         except (FFmpegError, OSError, ValueError) as error:
             if getattr(error, "errno", None) == errno.EACCES:  # EPERM is -1, which FFmpeg says of some files
                 raise ClipError("the file may not be read; change its permissions") from None

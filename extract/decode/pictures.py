@@ -27,6 +27,14 @@ def picture(frame: av.VideoFrame, stream: VideoStream) -> np.ndarray:
     return _upright(_square(image, pixel_aspect(stream)), frame.rotation)
 
 
+def largest_picture() -> dict[str, str]:
+    """FFmpeg's option by which it refuses larger pictures before it takes memory for them.
+
+    It decodes some to see what a file holds, and a file may have another size in its header.
+    """
+    return {"max_pixels": str(MOST_PIXELS)}
+
+
 def refuse_huge(stream: VideoStream) -> None:
     """Raises ClipError where the pictures of ``stream`` have more than :data:`MOST_PIXELS` pixels."""
     aspect = pixel_aspect(stream)

@@ -6,8 +6,10 @@ Expected values come from what was drawn, and from the standards that describe t
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -398,6 +400,20 @@ def test_a_file_that_ffmpeg_refuses_by_the_number_of_a_lacking_right_is_no_matte
         Media(tmp_path / "cut.wmv").opened()
 
 
+def png(side: int) -> bytes:
+    """A black PNG, of whose rows but one is kept in memory."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    packer, row = zlib.compressobj(1), bytes(3 * side + 1)
+    rows = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
 class TestHugeFrames:
     def test_a_face_too_small_to_be_found_is_told(self, tmp_path: Path) -> None:
         path = write_video(tmp_path / "large.mkv", grey(1, (1080, 2400)), "mjpeg", pix_fmt="yuvj420p")
@@ -422,6 +438,36 @@ class TestHugeFrames:
         monkeypatch.setattr("avemo.extract.decode.pictures.MOST_PIXELS", 16_000)
         with pytest.raises(ClipError, match="128 × 96 pixels, and at most"):
             next(Media(path).frames())
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+    @pytest.mark.parametrize("first", [12_000, 16])
+    def test_a_bomb_takes_no_memory(self, tmp_path: Path, first: int) -> None:
+        """PNGs of 12,000 × 12,000 black pixels in a film that says 16 × 16."""
+        path, pictures = tmp_path / "bomb.mov", [png(first), png(12_000)]
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("png", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 16, 16, "rgb24"
+            small = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+            for number, (packet, content) in enumerate(zip(stream.encode(small) * 2, pictures, strict=True)):
+                bomb = av.Packet(content)
+                bomb.stream, bomb.time_base = stream, packet.time_base
+                bomb.pts = bomb.dts = number * 512
+                container.mux(bomb)
+        code = (
+            "import resource, sys\n"
+            "from avemo.extract.decode.media import Media\n"
+            "from avemo.extract.errors import ClipError\n"
+            "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10\n"
+            "before = peak()\n"
+            "try:\n    print(len(list(Media(sys.argv[1]).frames())))\n"
+            "except ClipError as error:\n    print(error)\n"
+            "print(peak() - before)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+        told, megabytes = done.stdout.splitlines()
+        assert told == ("1" if first == 16 else "its pictures have more than 64 million pixels, or no size; "
+                        "scale the video down")  # fmt: skip
+        assert int(megabytes) < 100
 
     @pytest.mark.slow
     @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and glibc alone is told to keep memory")
