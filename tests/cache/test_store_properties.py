@@ -1,6 +1,6 @@
 """Any sequence of writing, killing, refreshing, dropping, removing, merging, damage and repair, by writers on
 clocks of their own, held against a plain model: a list of records, each with the set of records that its
-writer knew. ``EXAMPLES=2000`` in the environment makes it as long as `make torture` does."""
+writer knew. ``EXAMPLES=1000`` in the environment makes it as long as `make torture` does."""
 
 from __future__ import annotations
 

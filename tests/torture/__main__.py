@@ -77,7 +77,7 @@ def main(names: Sequence[str], films: Path, reports: Path, again: bool) -> None:
 def _run(arguments: Sequence[str], report: Path, code: str) -> str:
     """Run a part; what it prints goes to the terminal and to its report, which ends with the outcome."""
     started = time.monotonic()
-    environment = {**os.environ, "EXAMPLES": "2000"}
+    environment = {**os.environ, "EXAMPLES": "1000"}
     with report.open("w", encoding="utf-8") as written:
         process = subprocess.Popen(
             [sys.executable, *arguments],
