@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import cast
 
@@ -37,7 +38,6 @@ from avemo.extract.warp import warp
 from avemo.pipelines.cli.table import aligned
 from avemo.pipelines.corpora.clips.find import find_clips
 
-EVERY = (1, 2, 3, 5)
 STRIDE = 7  # of the frames whose features are compared
 
 
@@ -69,7 +69,7 @@ class Outcome:
     features: dict[int, np.ndarray] = field(default_factory=dict)
 
 
-def looked(clip: Clip, detectors: Sequence[str], backbone: str) -> dict[str, Outcome]:
+def looked(clip: Clip, detectors: Sequence[str], looks: Sequence[int], backbone: str) -> dict[str, Outcome]:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     frames = list(Media(clip.path).frames())
@@ -84,7 +84,7 @@ def looked(clip: Clip, detectors: Sequence[str], backbone: str) -> dict[str, Out
             seconds.append(time.process_time() - start)
         film = Replayed(frames, found, detector.layout)
         outcome = outcomes[name] = Outcome(np.array(seconds))
-        for every in EVERY:
+        for every in looks:
             search = FaceSearch(film, every)
             sizes = [frame.image.shape[:2] for frame in search.frames(cast(Media, film))]
             track = Track(search.between(search.tracker.main().faces))
@@ -98,11 +98,22 @@ def looked(clip: Clip, detectors: Sequence[str], backbone: str) -> dict[str, Out
     return outcomes
 
 
-def rows_of(outcomes: Sequence[Outcome], labels: np.ndarray, subjects: np.ndarray) -> Iterator[list[str]]:
-    first: list[np.ndarray] = []
+def hits(
+    outcomes: Sequence[Outcome], every: int, labels: np.ndarray, subjects: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which clips the SVM gets right, and which by subject."""
+    parts = [outcome.features[every] for outcome in outcomes]
+    values = np.stack([np.concatenate([part.mean(0), part.std(0), part.max(0)]) for part in parts])
+    return right(values, labels, subjects), right(by_subject(values, subjects), labels, subjects)
+
+
+def rows_of(
+    outcomes: Sequence[Outcome], looks: Sequence[int], labels: np.ndarray, subjects: np.ndarray
+) -> Iterator[list[str]]:
     whole = [outcome.features[1].mean(0) for outcome in outcomes]
     count = sum(len(outcome.seconds) for outcome in outcomes)
-    for every in EVERY:
+    first = hits(outcomes, 1, labels, subjects)
+    for every in looks:
         spent = sum(outcome.seconds.mean() * outcome.looks[every] for outcome in outcomes) / count
         pairs = [
             (one, other)
@@ -124,15 +135,7 @@ def rows_of(outcomes: Sequence[Outcome], labels: np.ndarray, subjects: np.ndarra
         ]
         row += [f"{np.mean([one != other for one, other in seen]):.1%}"]
         row += [f"{np.mean(cosines):.5f}", f"{min(cosines):.3f}"]
-        values = np.stack(
-            [
-                np.concatenate([part.mean(0), part.std(0), part.max(0)])
-                for part in (outcome.features[every] for outcome in outcomes)
-            ]
-        )
-        hits = [right(each, labels, subjects) for each in (values, by_subject(values, subjects))]
-        first = first or hits
-        for own, theirs in zip(hits, first, strict=True):
+        for own, theirs in zip(hits(outcomes, every, labels, subjects), first, strict=True):
             row += [f"{own.mean():.3f}", f"{mcnemar(own, theirs):.2f}"]
         yield row
 
@@ -143,21 +146,29 @@ def main() -> None:
     parser.add_argument("--detector", action="append", help="repeatable; default: dlib")
     parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
     parser.add_argument("--jobs", type=int, default=joblib.cpu_count())
+    parser.add_argument(
+        "--every", type=int, nargs="+", default=[1, 2, 3, 5], metavar="N", help="1 is always there"
+    )
     parser.add_argument("--step", type=int, default=1, help="only every Nth clip")
     arguments = parser.parse_args()
-    detectors = arguments.detector or ["dlib"]
+    detectors, looks = arguments.detector or ["dlib"], sorted({1, *arguments.every})
     clips = [clip for clip in find_clips(arguments.clips).clips if clip.label][:: arguments.step]
-    work = (joblib.delayed(looked)(clip, detectors, arguments.backbone) for clip in clips)
+    work = (joblib.delayed(looked)(clip, detectors, looks, arguments.backbone) for clip in clips)
     done = joblib.Parallel(n_jobs=arguments.jobs, verbose=1)(work)
     labels, subjects = (np.array([getattr(clip, name) for clip in clips]) for name in ("label", "subject"))
     header = ["detector", "N", "ms a frame", "IoU", "1 %", "flag differs", "cosine", "least"]
     header += ["SVM", "p", "by subject", "p"]
+    outcomes = {name: [each[name] for each in done] for name in detectors}
     table = [
         [name.partition("@")[0], *row]
         for name in detectors
-        for row in rows_of([each[name] for each in done], labels, subjects)
+        for row in rows_of(outcomes[name], looks, labels, subjects)
     ]
     print(f"{describe()}\n{len(clips)} clips, {arguments.backbone}\n{aligned(header, table)}")
+    for one, other in combinations(detectors, 2):
+        pairs = zip(*(hits(outcomes[name], 1, labels, subjects) for name in (one, other)), strict=True)
+        plain, within = (mcnemar(*pair) for pair in pairs)
+        print(f"{one} against {other}, N = 1: p {plain:.2f}, by subject {within:.2f}")
 
 
 if __name__ == "__main__":
