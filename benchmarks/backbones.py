@@ -30,10 +30,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from avemo.extract.backbones import Backbone, get, load_backbone, names, random_backbone
+from avemo.extract.crew import KEEP_MEMORY
 from avemo.extract.networks import views_at_once
 from avemo.extract.plan import Plan
 from avemo.extract.precision import Precision, dtype_of
-from avemo.extract.run import KEEP_MEMORY
 from avemo.pipelines.cli.table import aligned
 
 ONNX = "onnx@"

@@ -106,7 +106,7 @@ def extract_clip(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     ready(plan)
-    _require_same_keys(plan, job)
+    require_same_keys(plan, job.keys)
     started = time.perf_counter()
     source, watch = None, Stopwatch()
     try:
@@ -137,10 +137,13 @@ def ready(plan: Plan) -> None:
         stream.load()
 
 
-def _require_same_keys(plan: Plan, job: ClipJob) -> None:
-    """Another process made the keys, perhaps hours ago; what is made here must be what they say."""
+def require_same_keys(plan: Plan, keys: Mapping[str, FeatureKey]) -> None:
+    """Another process made the keys, perhaps hours ago; what is made here must be what they say.
+
+    Raises :class:`ExtractError` if it is not.
+    """
     here = keys_of(plan)
-    for name, key in job.keys.items():
+    for name, key in keys.items():
         if name in here and here[name] != key:
             raise ExtractError(
                 f"{name} would not be made as when the run began ({'; '.join(key.differences(here[name]))}: "

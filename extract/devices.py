@@ -24,11 +24,32 @@ def torch_device(device: str) -> str:
     """The device's name, ``auto`` resolved.
 
     Raises:
-        ExtractError: there is no such device here.
+        ExtractError: there is no such device here, or several are named.
     """
+    if "," in device:
+        raise ExtractError(f"--device {device}: several devices are used by avemo-extract alone; name one")
     if device == "cpu":
         return device
     return best_device() if device == "auto" else _present(device)
+
+
+def torch_devices(device: str) -> tuple[str, ...]:
+    """Those that are meant: one, as by :func:`torch_device`, or several of ``cuda:0,1``.
+
+    Raises:
+        ExtractError: one of them is not here, is named twice, or is not a GPU of CUDA.
+    """
+    if "," not in device:
+        return (torch_device(device),)
+    kind, _, listed = device.partition(":")
+    numbers = listed.split(",")
+    if kind != "cuda" or not all(number.isdecimal() for number in numbers):
+        raise ExtractError(
+            f"--device {device}: several devices are written as cuda:0,1; of cpu and mps there is one"
+        )
+    if len(set(map(int, numbers))) < len(numbers):
+        raise ExtractError(f"--device {device}: names a device twice; name each once")
+    return tuple(torch_device(f"cuda:{int(number)}") for number in numbers)
 
 
 def best_device() -> str:

@@ -1,15 +1,19 @@
-"""The networks that a plan names: known without torch, and each loaded once a process where it is run."""
+"""The networks that a plan names: known without torch, and each loaded once a process where it is run.
+
+A worker process of a run on a GPU runs none, but asks the processes that do (:mod:`.apart`).
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
+from .apart import Apart, ApartAudioBackbone, ApartBackbone
 from .backbones.planned import PlannedNetwork, planned_audio_backbone, planned_backbone
-from .devices import torch_device
+from .devices import torch_devices
 from .errors import ExtractError
 from .plan import Plan
 
@@ -17,6 +21,14 @@ if TYPE_CHECKING:
     from .backbones import AudioBackbone, Backbone
 
 Network = TypeVar("Network", "Backbone", "AudioBackbone")
+
+_apart: Apart | None = None
+
+
+def run_apart(apart: Apart | None) -> None:
+    """From now on, this process runs no networks, but asks others; None: it does again."""
+    global _apart
+    _apart = apart
 
 
 def planned_face_networks(plan: Plan) -> list[PlannedNetwork]:
@@ -54,20 +66,41 @@ def segment_networks(plan: Plan) -> list[Backbone]:
 
 def audio_networks(plan: Plan) -> list[AudioBackbone]:
     """The networks over spectrograms, ready to run; see :func:`face_networks`."""
-    device = torch_device(plan.device)
+    device = torch_devices(plan.device)[0]
     return [
         _as_planned(known, _audio_backbone(known.text, device, known.label))
         for known in planned_audio_networks(plan)
     ]
 
 
+def face_networks_at_hand(plan: Plan) -> Sequence[Backbone | ApartBackbone]:
+    """:func:`face_networks`, or those that are asked in their place."""
+    if _apart is None:
+        return face_networks(plan)
+    return [ApartBackbone(_apart, known) for known in planned_face_networks(plan)]
+
+
+def segment_networks_at_hand(plan: Plan) -> Sequence[Backbone | ApartBackbone]:
+    """:func:`segment_networks`, or those that are asked in their place."""
+    if _apart is None:
+        return segment_networks(plan)
+    return [ApartBackbone(_apart, known) for known in planned_segment_networks(plan)]
+
+
+def audio_networks_at_hand(plan: Plan) -> Sequence[AudioBackbone | ApartAudioBackbone]:
+    """:func:`audio_networks`, or those that are asked in their place."""
+    if _apart is None:
+        return audio_networks(plan)
+    return [ApartAudioBackbone(_apart, known) for known in planned_audio_networks(plan)]
+
+
 def views_at_once(plan: Plan) -> int:
     """``plan.batch``, or 36 on a processor, whose caches more would overflow, and 288 elsewhere."""
-    return plan.batch or (36 if torch_device(plan.device) == "cpu" else 288)
+    return plan.batch or (36 if torch_devices(plan.device)[0] == "cpu" else 288)
 
 
 def _image_networks(plan: Plan, texts: tuple[str, ...]) -> list[PlannedNetwork]:
-    device = torch_device(plan.device)
+    device = torch_devices(plan.device)[0]
     return _distinct(plan, (_planned(text, device, plan.precision) for text in texts))
 
 
@@ -82,7 +115,7 @@ def _distinct(plan: Plan, found: Iterable[PlannedNetwork]) -> list[PlannedNetwor
 
 
 def _loaded(plan: Plan, networks: Iterable[PlannedNetwork]) -> list[Backbone]:
-    device = torch_device(plan.device)
+    device = torch_devices(plan.device)[0]
     return [
         _as_planned(known, _backbone(known.text, device, plan.precision, known.label)) for known in networks
     ]

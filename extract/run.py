@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
+from concurrent.futures import Future
 from contextlib import closing, nullcontext
-from functools import partial
 from pathlib import Path
 
 from ..cache.clips import Clip
@@ -16,25 +15,19 @@ from ..cache.rows import Row, Source
 from ..cache.store import FeatureStore
 from ..cache.writer import StoreWriter
 from . import CLIP_TIMEOUT
-from .clip import ClipJob, ClipResult, extract_clip, failed, read_source, ready
-from .devices import torch_device
+from .clip import ClipJob, ClipResult, extract_clip, failed, read_source
+from .crew import Crew
+from .devices import torch_devices
 from .errors import DeviceError, ExtractError
 from .memory import SHARE, usable_memory
 from .plan import Plan
-from .processes import ProcessDied, Processes, ProcessHung, ProcessTooLarge
+from .processes import ProcessDied, ProcessHung, ProcessTooLarge
 from .progress import OnProgress
 from .spool import OnDisk, spool_folder
 from .stopwatch import NETWORK, OPEN, WRITE, Stopwatch
 from .streams.faces import FACES
 from .streams.registry import keys_of
 
-# A network's maps are megabytes each and die at once. By default glibc gives such blocks back to the kernel,
-# which then clears every page anew, batch after batch (see mallopt(3); other systems ignore these).
-KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
 DEVICE_ERRORS = 3  # in a row, a worker, after which the device and not the clips must be at fault
 
 
@@ -45,10 +38,10 @@ class Extraction:
         clips: all clips of the data set.
         plan: the settings.
         store: what is there already is not made again.
-        workers: processes side by side; 0 for one a core (on a GPU at most four).
+        workers: processes side by side; 0 for one a core.
         in_process: work in this process, one clip after another. A clip that crashes its decoder then takes
             this process down, so it is for debugging and for clips that one made oneself.
-        processes: of :func:`start_processes`, for as many clips; without, they start when they are needed.
+        crew: of :func:`start_crew`, for as many clips; without, its processes start when they are needed.
         rename: keep what is stored of a file under another id or split, under the one that it has now.
         replace: let other files with other labels take the place of stored clips of the same id.
         cores: of the processor, to be used; 0 for all that this process may use.
@@ -59,6 +52,8 @@ class Extraction:
             killed, and its clip is tried again at the end with nothing beside it. None: most of what is free
             now; 0 for no limit.
         failed_only: of the stored clips that failed, and no others.
+        apart: whether networks run in processes of their own, one a device, and not in those of the clips.
+            None: where the device is not the processor.
 
     Raises:
         ExtractError: the plan asks for something that there is not, or an id that is stored now names
@@ -86,11 +81,12 @@ class Extraction:
         rename: bool = False,
         replace: bool = False,
         in_process: bool = False,
-        processes: Processes[ClipResult] | None = None,
+        crew: Crew | None = None,
         cores: int = 0,
         silence: float = CLIP_TIMEOUT,
         memory: int | None = None,
         failed_only: bool = False,
+        apart: bool | None = None,
     ) -> None:
         self.plan = plan
         self.on_progress: OnProgress | None = None
@@ -98,7 +94,7 @@ class Extraction:
         self._store = store
         self.watch = Stopwatch()
         self._in_process = in_process
-        self._started = processes
+        self._started = crew
         self._device_errors = 0
         self.silence = silence
         self._memory = _free_memory() if memory is None else memory
@@ -119,9 +115,10 @@ class Extraction:
         if not replace:
             self._refuse_others()
         self.jobs.sort(key=lambda job: _size(job.clip.path), reverse=True)  # no long clip at the very end
-        cores = cores or usable_cores()
-        self.workers = 1 if in_process else _worker_count(plan, workers, len(self.jobs), cores)
-        self.threads = max(1, cores // self.workers)
+        self._cores = cores or usable_cores()
+        self._devices = _network_devices(plan, apart)
+        self.workers = 1 if in_process else _worker_count(workers, len(self.jobs), self._cores)
+        self.threads = max(1, self._cores // self.workers)
 
     @property
     def idle(self) -> bool:
@@ -222,49 +219,52 @@ class Extraction:
         if not self.jobs:
             return
         unlucky: list[ClipJob] = []
-        yield from self._side_by_side(spool, unlucky)
-        for job in unlucky:  # perhaps it was for want of memory: now nothing runs beside it
-            yield self._alone(job, spool)
+        with nullcontext(self._started) if self._started else closing(self._crew()) as crew:
+            yield from self._side_by_side(crew, spool, unlucky)
+            if unlucky:
+                crew.one_worker()
+            for job in unlucky:  # perhaps it was for want of memory: now nothing runs beside it
+                yield self._alone(crew, job, spool)
 
-    def _side_by_side(self, spool: Path, unlucky: list[ClipJob]) -> Iterator[ClipResult]:
+    def _side_by_side(self, crew: Crew, spool: Path, unlucky: list[ClipJob]) -> Iterator[ClipResult]:
         """Work through the jobs; those whose process or device failed become ``unlucky``."""
         waiting = deque(self.jobs)
         flying: dict[Future[ClipResult], ClipJob] = {}
-        with nullcontext(self._started) if self._started else self._processes(self.workers) as processes:
-            while waiting or flying:
-                while waiting and len(flying) <= self.workers:  # results must not pile up in memory
-                    job = waiting.popleft()
-                    flying[self._submit(processes, job, spool)] = job
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    job = flying.pop(future)
-                    try:
-                        result = future.result()
-                    except ProcessHung as error:
-                        yield self._hung(job, error)
-                    except ProcessDied:
-                        unlucky.append(job)
-                    except DeviceError as error:
-                        unlucky.append(job)
-                        self._count_device_error(error)
-                    else:
-                        self._device_errors = 0
-                        yield result
+        while waiting or flying:
+            while waiting and len(flying) <= self.workers:  # results must not pile up in memory
+                job = waiting.popleft()
+                flying[self._submit(crew, job, spool)] = job
+            for future in crew.wait(flying):
+                job = flying.pop(future)
+                try:
+                    result = future.result()
+                except ProcessHung as error:
+                    yield self._hung(job, error)
+                except ProcessDied:
+                    unlucky.append(job)
+                except DeviceError as error:
+                    unlucky.append(job)
+                    self._count_device_error(error)
+                else:
+                    self._device_errors = 0
+                    yield result
 
-    def _alone(self, job: ClipJob, spool: Path) -> ClipResult:
-        with self._processes(1) as processes:
-            try:
-                result = self._submit(processes, job, spool).result()
-            except ProcessHung as error:
-                return self._hung(job, error)
-            except ProcessTooLarge as error:
-                why = f"took more than the {self._memory / 1e9:.1f} GB of memory that there are for it"
-                return _lost(job, error, f"{why}; scale it down, or use a larger machine")
-            except ProcessDied as error:
-                why = "took its process down (memory, or a decoder's crash); convert or replace it"
-                return _lost(job, error, why)
-            except DeviceError as error:
-                self._count_device_error(error)
-                return failed(job, NETWORK, f"the device failed on it twice ({error}); try --device cpu")
+    def _alone(self, crew: Crew, job: ClipJob, spool: Path) -> ClipResult:
+        future = self._submit(crew, job, spool)
+        crew.wait([future])
+        try:
+            result = future.result()
+        except ProcessHung as error:
+            return self._hung(job, error)
+        except ProcessTooLarge as error:
+            why = f"took more than the {self._memory / 1e9:.1f} GB of memory that there are for it"
+            return _lost(job, error, f"{why}; scale it down, or use a larger machine")
+        except ProcessDied as error:
+            why = "took its process down (memory, or a decoder's crash); convert or replace it"
+            return _lost(job, error, why)
+        except DeviceError as error:
+            self._count_device_error(error)
+            return failed(job, NETWORK, f"the device failed on it twice ({error}); try --device cpu")
         self._device_errors = 0
         return result
 
@@ -276,20 +276,20 @@ class Extraction:
         self._device_errors += 1
         if self._device_errors > DEVICE_ERRORS * self.workers:
             raise ExtractError(
-                f"the device {torch_device(self.plan.device)} failed {self._device_errors} times in a row, "
+                f"the device {self.plan.device} failed {self._device_errors} times in a row, "
                 f"last: {error}; what was done is stored: see to the device or use --device cpu, then run "
                 "the same command again"
             ) from error
 
-    def _submit(self, processes: Processes[ClipResult], job: ClipJob, spool: Path) -> Future[ClipResult]:
-        return processes.submit(self.plan, job, spool, self.threads, listener=self._tell)
+    def _submit(self, crew: Crew, job: ClipJob, spool: Path) -> Future[ClipResult]:
+        return crew.submit(job, spool, self.threads, self._tell)
 
     def _tell(self, stage: str, step: str, at: float, length: float) -> None:
         if self.on_progress is not None and self.workers == 1:
             self.on_progress(stage, step, at, length)
 
-    def _processes(self, count: int) -> closing[Processes[ClipResult]]:
-        return closing(_processes(self.plan, count, self.threads, self.silence, self._memory))
+    def _crew(self) -> Crew:
+        return Crew(self.plan, self.workers, self._cores, self.silence, self._memory, self._devices)
 
     def _store_result(self, writer: StoreWriter, result: ClipResult) -> None:
         if FACES in result.streams and result.warnings:
@@ -305,29 +305,21 @@ class Extraction:
             file.unlink(missing_ok=True)
 
 
-def start_processes(
-    plan: Plan, workers: int, clips: int, silence: float = CLIP_TIMEOUT
-) -> Processes[ClipResult]:
+def start_crew(plan: Plan, workers: int, clips: int, silence: float = CLIP_TIMEOUT) -> Crew:
     """The processes for a run over so many clips, of which one is ready and the others are about to be.
 
     Raises:
         ExtractError: a network, its weights or the detector cannot be used.
     """
     cores = usable_cores()
-    count = _worker_count(plan, workers, clips, cores)
-    processes = _processes(plan, count, max(1, cores // count), silence, _free_memory())
+    count = _worker_count(workers, clips, cores)
+    crew = Crew(plan, count, cores, silence, _free_memory(), _network_devices(plan))
     try:
-        next(as_completed(processes.start())).result()
+        crew.start()
     except BaseException:
-        processes.close()
+        crew.close()
         raise
-    return processes
-
-
-def _processes(plan: Plan, count: int, threads: int, silence: float, memory: int) -> Processes[ClipResult]:
-    libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    environment = {**dict.fromkeys(libraries, str(threads)), **KEEP_MEMORY}
-    return Processes(extract_clip, count, environment, partial(ready, plan), silence, memory)
+    return crew
 
 
 def _free_memory() -> int:
@@ -375,9 +367,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _worker_count(plan: Plan, workers: int, jobs: int, cores: int) -> int:
-    return max(1, min(workers or _default_workers(plan, cores), jobs))
+def _worker_count(workers: int, jobs: int, cores: int) -> int:
+    return max(1, min(workers or cores, jobs))
 
 
-def _default_workers(plan: Plan, cores: int) -> int:
-    return cores if torch_device(plan.device) == "cpu" else min(cores, 4)
+def _network_devices(plan: Plan, apart: bool | None = None) -> tuple[str, ...]:
+    """Those on which networks run in processes of their own."""
+    devices = torch_devices(plan.device)
+    return devices if apart or (apart is None and devices != ("cpu",)) else ()

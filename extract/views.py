@@ -5,10 +5,17 @@ zhou2019 §3.4 and Table 3: three rotations × three scales × flip, 18 views of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from .align import CHIP_SIZE, compose, window_transform
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,46 @@ VIEW_SETS = {
         ViewSet("wide", rotations=(-15.0, 0.0, 15.0), scales=(0.75, 1.0, 1.25), flip=True),
     )
 }
+
+
+def statistics_of(views: int) -> tuple[str, ...]:
+    """Which statistics a view set of so many views has: a single view has no spread."""
+    return ("basic", "mean", "std") if views > 1 else ("basic",)
+
+
+class SharedViews:
+    """The views of some view sets as a network sees them, each once though several sets have it.
+
+    Args:
+        sets: names in :data:`VIEW_SETS`.
+        size: pixels of a side of the network's input.
+        window: the square of the chip that the network sees (:attr:`.backbones.spec.BackboneSpec.window`).
+
+    Attributes:
+        matrices: ``[V, 2, 3]`` from the chip to each view.
+        statistics: the set and the statistic of each row that :meth:`reduced` gives.
+    """
+
+    def __init__(self, sets: Sequence[str], size: int, window: tuple[float, float, float]) -> None:
+        self._sets = [VIEW_SETS[name] for name in sets]
+        every = np.concatenate([views.matrices(CHIP_SIZE) for views in self._sets])
+        unique, index = np.unique(every, axis=0, return_inverse=True)
+        self._index = np.split(index.reshape(-1), np.cumsum([len(views) for views in self._sets])[:-1])
+        self.matrices = compose(window_transform(window, CHIP_SIZE, size), unique)
+        self.statistics = [(views.name, name) for views in self._sets for name in statistics_of(len(views))]
+
+    def reduced(self, features: torch.Tensor) -> torch.Tensor:
+        """``[T, S, D]`` of ``[T * V, D]``: the statistics of each frame, computed where the features are."""
+        import torch
+
+        features = features.reshape(-1, len(self.matrices), features.shape[-1])
+        rows = []
+        for views, index in zip(self._sets, self._index, strict=True):
+            of_set = features[:, index]
+            rows.append(of_set[:, views.identity])
+            if len(views) > 1:
+                rows += [of_set.mean(1), of_set.std(1, unbiased=False)]
+        return torch.stack(rows, dim=1)
 
 
 def _about_centre(size: int, degrees: float, scale: float, flip: bool) -> np.ndarray:

@@ -214,17 +214,16 @@ def _filled(
     """The store with what :func:`into_store` puts into it, and what that returns."""
     from ..cache.store import FeatureStore
     from ..extract.marker_run import MarkerRun
-    from ..extract.run import Extraction, start_processes
+    from ..extract.run import Extraction, start_crew
     from ..extract.streams.registry import keys_of
 
     with ExitStack() as opened:
-        processes = None
+        crew = None
         if not (path / "store.json").exists():  # what cannot be used is told before there is a store
             plan = _with_detector(plan, None, reporter)
             keys_of(plan)
             if cluster.on == "local":
-                started = start_processes(plan, workers, len(found.clips), silence)
-                processes = opened.enter_context(closing(started))
+                crew = opened.enter_context(closing(start_crew(plan, workers, len(found.clips), silence)))
         store = opened.enter_context(FeatureStore(path, create=True))
         plan = _with_detector(plan, store, reporter)
         run = Extraction(
@@ -236,7 +235,7 @@ def _filled(
             replace=replace,
             silence=silence,
             failed_only=failed_only,
-            processes=processes,
+            crew=crew,
         )
         reporter.planned(plan, run, store, len(found.clips))
         failures = _troubled(_done(run, store, workers, reporter, cluster, len(found.clips)))

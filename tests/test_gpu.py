@@ -67,14 +67,16 @@ def test_features_are_those_of_a_processor(precision: str, error: float) -> None
 
 
 def test_a_store_is_that_of_a_processor(make_clip: Callable[..., Path], tmp_path: Path) -> None:
-    clips = [Clip(name, "all", str(make_clip(tmp_path / f"{name}.mp4", frames=12))) for name in "ab"]
+    """Several clips share a batch on the device, of which no clip has a multiple."""
+    frames = {"a": 12, "b": 3, "c": 25}
+    clips = [Clip(name, "all", str(make_clip(tmp_path / f"{name}.mp4", frames[name]))) for name in frames]
     stores = {}
     for device in ("cpu", DEVICE):
         path = tmp_path / f"{device}-{len(stores)}"
         with FeatureStore(path, create=True) as store:
             plan = Plan(detector=DETECTOR, device=device, precision="fp32")
-            run = Extraction(clips, plan, store, workers=2)
-            assert [result.failure for result in run] == ["", ""]
+            run = Extraction(clips, plan, store, workers=2, apart=len(stores) > 0)
+            assert [result.failure for result in run] == ["", "", ""]
             store.refresh()
             (stream,) = [name for name in run.keys if name.endswith("/default")]
             stores[path] = [store.read(row, stream) for row in store.rows]

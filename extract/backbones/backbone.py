@@ -53,12 +53,17 @@ class Backbone:
         self._in_batches = InBatches()
 
     @clocked(NETWORK)
-    @torch.inference_mode()
     def __call__(self, views: Tensor | np.ndarray) -> Tensor:
         """Raises :class:`ValueError` where ``views`` is not uint8 ``[N, S, S, 3]``."""
+        return self.on_device(views).cpu()
+
+    @clocked(NETWORK)
+    @torch.inference_mode()
+    def on_device(self, views: Tensor | np.ndarray) -> Tensor:
+        """As the call, but the features stay where they are computed."""
         views = self._checked(views)
         if len(views) == 0:
-            return torch.empty(0, self.spec.features)
+            return torch.empty(0, self.spec.features, device=self.device)
         with exact_fp32():
             return self._in_batches(self._features, views)
 
@@ -83,7 +88,7 @@ class Backbone:
 
     def _features(self, views: Tensor) -> Tensor:
         features: Tensor = self._module(self._normalised(views))
-        return features.float().cpu()
+        return features.float()
 
     def _checked(self, views: Tensor | np.ndarray) -> Tensor:
         if isinstance(views, np.ndarray):

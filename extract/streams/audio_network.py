@@ -9,7 +9,7 @@ import numpy as np
 from ...cache.keys import FeatureKey
 from ...cache.writer import Outcome
 from ..backbones.planned import PlannedNetwork
-from ..networks import audio_networks, planned_audio_networks
+from ..networks import audio_networks_at_hand, planned_audio_networks
 from ..plan import Plan
 from .base import ClipSound, Settings, SoundStream
 from .logmel import LOG_MEL, log_mel_blocks
@@ -36,12 +36,12 @@ class AudioNetworkStream(SoundStream):
         return {self._network.label: {**others[self._network.reads], **self._network.settings}}
 
     def load(self) -> None:
-        audio_networks(self.plan)
+        audio_networks_at_hand(self.plan)
 
     def make(self, sound: ClipSound, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
         spectrum = np.concatenate(list(SPECTRA[self._network.reads](sound.blocks())))
         label = self._network.label
-        (network,) = (network for network in audio_networks(self.plan) if network.label == label)
+        (network,) = (network for network in audio_networks_at_hand(self.plan) if network.label == label)
         vectors, times = network(np.moveaxis(spectrum, 0, -1))
-        arrays = {"vectors": vectors.numpy(), "times": times.numpy()}
+        arrays = {"vectors": np.asarray(vectors), "times": np.asarray(times)}
         yield Outcome(wanted[label], arrays=arrays)

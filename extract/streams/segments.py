@@ -16,8 +16,9 @@ import numpy as np
 
 from ...cache.keys import FeatureKey
 from ...cache.writer import Outcome
+from ..apart import ApartBackbone
 from ..mfcc_image import MFCC_IMAGE_SETTINGS, mfcc_blocks, segment_images, segment_starts, segment_times
-from ..networks import planned_segment_networks, segment_networks, views_at_once
+from ..networks import planned_segment_networks, segment_networks_at_hand, views_at_once
 from ..plan import Plan
 from ..sound import Doubles, Floats
 from ..spool import discard, gathered
@@ -75,14 +76,16 @@ def segment_settings(voice: VoiceActivity) -> dict[str, Any]:
     return {**mfcc, "mfcc.stretched": "by segment", **voice.settings()}
 
 
-def segment_vectors(network: Backbone, images: np.ndarray, batch: int) -> Iterator[np.ndarray]:
+def segment_vectors(
+    network: Backbone | ApartBackbone, images: np.ndarray, batch: int
+) -> Iterator[np.ndarray]:
     """The network's float32 vectors ``[s, D]`` of images ``[S, 64, 64, 3]``, ``batch`` at a time.
 
     An image is resized to the network's input, whole (its ``window`` is how it frames faces), and is then
     an RGB picture to it like any other.
     """
     for start in range(0, len(images), batch):
-        yield network(resized(images[start : start + batch], network.spec.input_size)).numpy()
+        yield np.asarray(network(resized(images[start : start + batch], network.spec.input_size)))
 
 
 def resized(images: np.ndarray, size: int) -> np.ndarray:
@@ -115,7 +118,7 @@ class SegmentStream(SoundStream):
         }
 
     def load(self) -> None:
-        segment_networks(self.plan)
+        segment_networks_at_hand(self.plan)
 
     def make(self, sound: ClipSound, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
         voice = load_voice_activity(self.plan.voice_activity)
@@ -125,7 +128,7 @@ class SegmentStream(SoundStream):
         if SEGMENTS in wanted:
             info = {"segments": len(cut.times), "speech": None if cut.speech is None else list(cut.speech)}
             yield Outcome(wanted[SEGMENTS], info=info, arrays={"image": cut.images, "times": cut.times})
-        for network in segment_networks(self.plan):
+        for network in segment_networks_at_hand(self.plan):
             if _name(network.label) in wanted:
                 vectors = segment_vectors(network, cut.images, views_at_once(self.plan))
                 arrays = {"vectors": gathered(vectors, sound.spool), "times": cut.times}

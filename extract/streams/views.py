@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...cache.keys import FeatureKey
 from ...cache.writer import Outcome
-from ..align import CHIP_SIZE, compose, window_transform
+from ..align import compose
+from ..apart import ApartBackbone
 from ..errors import ExtractError
-from ..networks import face_networks, planned_face_networks, views_at_once
+from ..networks import face_networks_at_hand, planned_face_networks, views_at_once
+from ..patch import patch, side_by_side
 from ..spool import Spool
-from ..views import VIEW_SETS
+from ..stopwatch import NETWORK, WARP, stage
+from ..views import VIEW_SETS, SharedViews
 from .base import ClipPictures, PictureStream, Settings
 
 if TYPE_CHECKING:
     import torch
 
     from ..backbones import Backbone
+
+BLOCK_BYTES = 4 << 20  # of frames' parts that are sent at once, if a batch takes as many
 
 
 class ViewStream(PictureStream):
@@ -39,14 +48,19 @@ class ViewStream(PictureStream):
         }
 
     def load(self) -> None:
-        face_networks(self.plan)
+        face_networks_at_hand(self.plan)
 
     def make(self, pictures: ClipPictures, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
-        networks = []
-        for network in face_networks(self.plan):
+        networks: list[_ViewStatistics] = []
+        batch = views_at_once(self.plan)
+        for network in face_networks_at_hand(self.plan):
             sets = [views for views in self.plan.view_sets if _name(network.label, views) in wanted]
-            if sets:
-                networks.append(_ViewStatistics(network, sets, views_at_once(self.plan), pictures))
+            if not sets:
+                continue
+            if isinstance(network, ApartBackbone):
+                networks.append(_ViewsApart(network, sets, batch, pictures.spool))
+            else:
+                networks.append(_ViewsHere(network, sets, batch, pictures.spool))
         for frame, transform in pictures.frames():
             for statistics in networks:
                 statistics.add(frame.image, transform)
@@ -60,58 +74,94 @@ def _name(label: str, views: str) -> str:
     return f"{label}/{views}"
 
 
-class _ViewStatistics:
-    """Warps views, runs them through one network in batches, and reduces them to statistics."""
+class _ViewStatistics(ABC):
+    """The statistics of one network's views, frame by frame."""
 
-    def __init__(self, network: Backbone, sets: Sequence[str], batch: int, pictures: ClipPictures) -> None:
-        self._network = network
-        self._device = network.device
-        self._size = network.spec.input_size
-        self._batch = batch
-        self._sets = [VIEW_SETS[name] for name in sets]
-        every = np.concatenate([views.matrices(CHIP_SIZE) for views in self._sets])
-        unique, index = np.unique(every, axis=0, return_inverse=True)
-        self._index = np.split(index.reshape(-1), np.cumsum([len(views) for views in self._sets])[:-1])
-        framed = window_transform(network.spec.window, CHIP_SIZE, self._size)
-        self._matrices = compose(framed, unique)
-        self._views: list[torch.Tensor] = []
-        self._spools = {
-            views.name: {name: Spool(pictures.spool) for name in statistics_of(len(views))}
-            for views in self._sets
-        }
+    def __init__(self, network: Backbone | ApartBackbone, sets: Sequence[str], spool: Path) -> None:
+        self._label, self._size = network.label, network.spec.input_size
+        views = self._views = SharedViews(sets, self._size, network.spec.window)
+        self._spools = [Spool(spool) for _ in views.statistics]
+
+    @abstractmethod
+    def add(self, image: np.ndarray, transform: np.ndarray) -> None:
+        """The next frame, and the transform from it to the chip."""
+
+    @abstractmethod
+    def _run_out(self) -> None:
+        """There are no more frames."""
+
+    def finish(self) -> dict[str, dict[str, np.ndarray]]:
+        """By the names of streams, their arrays."""
+        self._run_out()
+        arrays: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
+        for (views, statistic), spool in zip(self._views.statistics, self._spools, strict=True):
+            arrays[_name(self._label, views)][statistic] = spool.finish()
+        return arrays
+
+    def _keep(self, rows: np.ndarray) -> None:
+        """``[T, S, D]`` of the next T frames."""
+        for number, spool in enumerate(self._spools):
+            spool.append(rows[:, number])
+
+
+class _ViewsHere(_ViewStatistics):
+    """Warps views, and runs them through a network of this process in batches."""
+
+    def __init__(self, network: Backbone, sets: Sequence[str], batch: int, spool: Path) -> None:
+        super().__init__(network, sets, spool)
+        self._network, self._batch = network, batch
+        self._warped: list[torch.Tensor] = []
 
     def add(self, image: np.ndarray, transform: np.ndarray) -> None:
         from ..warp import warp
 
-        self._views.append(warp(image, compose(self._matrices, transform), self._size, self._device))
-        if len(self._views) * len(self._matrices) >= self._batch:
-            self._run()
+        matrices = compose(self._views.matrices, transform)
+        self._warped.append(warp(image, matrices, self._size, self._network.device))
+        if len(self._warped) * len(matrices) >= self._batch:
+            self._run_out()
 
-    def finish(self) -> dict[str, dict[str, np.ndarray]]:
-        """By the names of streams, their arrays."""
-        if self._views:
-            self._run()
-        return {
-            _name(self._network.label, views): {key: spool.finish() for key, spool in spools.items()}
-            for views, spools in self._spools.items()
-        }
-
-    def _run(self) -> None:
+    def _run_out(self) -> None:
         import torch
 
-        features = self._network(torch.cat(self._views))
-        features = features.reshape(len(self._views), len(self._matrices), -1)
-        self._views = []
-        for views, index in zip(self._sets, self._index, strict=True):
-            of_set = features[:, index]
-            values = {"basic": of_set[:, views.identity]}
-            if len(views) > 1:
-                values["mean"] = of_set.mean(1)
-                values["std"] = of_set.std(1, unbiased=False)
-            for name, value in values.items():
-                self._spools[views.name][name].append(value.numpy())
+        if self._warped:
+            rows = self._views.reduced(self._network.on_device(torch.cat(self._warped)))
+            self._warped = []
+            with stage(NETWORK):  # which is waited for here
+                here = rows.cpu()
+            self._keep(here.numpy())
 
 
-def statistics_of(views: int) -> tuple[str, ...]:
-    """Which statistics a view set of so many views has: a single view has no spread."""
-    return ("basic", "mean", "std") if views > 1 else ("basic",)
+class _ViewsApart(_ViewStatistics):
+    """Sends what views are made of to the process that has the network, and goes on meanwhile."""
+
+    def __init__(self, network: ApartBackbone, sets: Sequence[str], batch: int, spool: Path) -> None:
+        super().__init__(network, sets, spool)
+        self._network, self._sets = network, tuple(sets)
+        self._frames = -(-batch // len(self._views.matrices))
+        self._patches: list[np.ndarray] = []
+        self._matrices: list[np.ndarray] = []
+        self._bytes = 0
+        self._asked: deque[Future[np.ndarray]] = deque()
+
+    def add(self, image: np.ndarray, transform: np.ndarray) -> None:
+        with stage(WARP):
+            matrices = compose(self._views.matrices, transform)
+            part, matrices = patch(image, matrices, self._size)
+            self._patches.append(np.array(part))  # a part of the frame would keep all of it alive
+            self._matrices.append(matrices)
+            self._bytes += part.nbytes
+        if len(self._patches) >= self._frames or self._bytes >= BLOCK_BYTES:
+            self._send()
+
+    def _run_out(self) -> None:
+        if self._patches:
+            self._send()
+        while self._asked:
+            self._keep(self._network.answer(self._asked.popleft()))
+
+    def _send(self) -> None:
+        block, matrices = side_by_side(self._patches), np.stack(self._matrices)
+        self._patches, self._matrices, self._bytes = [], [], 0
+        self._asked.append(self._network.statistics(self._sets, block, matrices))
+        while self._asked and self._asked[0].done():
+            self._keep(self._network.answer(self._asked.popleft()))

@@ -38,6 +38,7 @@ class BenchSettings:
         workers: parallel processes; 0 for one per core.
         count: at most so many clips, spread evenly over the folder.
         seconds: about so long; fewer seconds of film are timed where that needs it.
+        apart: whether networks run in processes of their own; see :class:`~avemo.extract.run.Extraction`.
     """
 
     clips: Sequence[Clip]
@@ -45,6 +46,7 @@ class BenchSettings:
     workers: int = 0
     count: int = 24
     seconds: float = 60.0
+    apart: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def measure(settings: BenchSettings, folder: Path, on_clip: OnClip) -> Measured:
     cuts = folder / "excerpts"
     cuts.mkdir()
     probe, first = _probe([clip for clip in chosen if clip.key in good], cuts)
-    run = _Runs(settings.plan, probe, folder, on_clip)
+    run = _Runs(settings, probe, folder, on_clip)
     one = run.timed([first], 1, threads=1)
     if not one.clips:
         raise ExtractError(f"{first.path}: {next(iter(one.failed.values()))}; name other clips")
@@ -155,8 +157,8 @@ def _cut(
 class _Runs:
     """Runs of one plan, each into a new store."""
 
-    def __init__(self, plan: Plan, probe: Clip, folder: Path, on_clip: OnClip) -> None:
-        self._plan, self._probe, self._folder, self._on_clip = plan, probe, folder, on_clip
+    def __init__(self, settings: BenchSettings, probe: Clip, folder: Path, on_clip: OnClip) -> None:
+        self._settings, self._probe, self._folder, self._on_clip = settings, probe, folder, on_clip
         self._count = self._done = 0
         self.total = 0
 
@@ -164,9 +166,10 @@ class _Runs:
         """Time a run; without ``threads``, with as many as suit the workers."""
         self._count += 1
         with FeatureStore(self._folder / f"store-{self._count}", create=True) as store:
-            many = Extraction(clips, self._plan, store, workers).workers
+            plan, apart = self._settings.plan, self._settings.apart
+            many = Extraction(clips, plan, store, workers).workers
             warm = [replace(self._probe, id=f"{WARM} {number}") for number in range(many)]
-            run = Extraction([*warm, *clips], self._plan, store, many)
+            run = Extraction([*warm, *clips], plan, store, many, apart=apart)
             run.jobs.sort(key=lambda job: job.clip.split != WARM)
             run.threads = threads or run.threads
             return self._timed(run)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...extract import DEFAULT_BACKBONE
-from ...extract.devices import torch_device
+from ...extract.devices import torch_devices
 from ...extract.networks import face_networks
 from ...extract.plan import Plan
 from ...extract.precision import has_fast_bf16
@@ -85,7 +85,7 @@ class Verdict:
 def judge(measured: Measured, plan: Plan) -> Verdict:
     """Judge what was measured."""
     alone, whole = measured.alone, measured.whole
-    on_device = torch_device(plan.device) != "cpu"
+    on_device = torch_devices(plan.device) != ("cpu",)
     costs = {
         stage: spent.wall if on_device and stage == NETWORK else spent.busy
         for stage, spent in sorted(alone.spent.items(), key=lambda item: STAGES.index(item[0]))
@@ -137,14 +137,14 @@ def changes(plan: Plan, shares: dict[str, float], clip_frames: float, workers: i
         saves = sum(shares.get(stage, 0.0) for stage in OF_FRAMES) * (1 - FEW_FRAMES / clip_frames)
         what = f"{FEW_FRAMES} frames of each clip, spread evenly, in place of {clip_frames:.0f}"
         found.append(Change(f"--max-frames {FEW_FRAMES}", what, saves))
-    if workers < usable_cores() and torch_device(plan.device) == "cpu":
+    if workers < usable_cores() and torch_devices(plan.device) == ("cpu",):
         found.append(Change("--workers 0", f"a process for each of {usable_cores()} cores"))
     found.append(Change("--part I/N", "several machines, each with a part of the clips"))
     return found
 
 
 def _of_stage(plan: Plan, stage: str, shares: dict[str, float]) -> list[Change]:
-    share, device, found = shares[stage], torch_device(plan.device), []
+    share, device, found = shares[stage], torch_devices(plan.device)[0], []
     if stage == DETECT:
         if plan.detect_every < FEWER:
             saves = share * (1 - plan.detect_every / FEWER)

@@ -158,13 +158,13 @@ def _record(measured: Measured, verdict: Verdict, plan: Plan) -> dict[str, objec
 
 
 def _text(measured: Measured, verdict: Verdict, plan: Plan, made: bool) -> str:
-    from ...extract.devices import torch_device
+    from ...extract.devices import torch_devices
     from ...extract.networks import face_networks
     from ...extract.run import usable_cores
 
     alone, whole = measured.alone, measured.whole
     networks = ", ".join(f"{network.label} ({network.precision})" for network in face_networks(plan))
-    device = torch_device(plan.device)
+    device = ",".join(torch_devices(plan.device))
     what = f"{plan.detector}, {networks or 'no network'} on {device}, {count_of(usable_cores(), 'core')}"
     timed = f"{count_of(alone.clips, 'clip')}, {measured.film:.1f} s of film, {alone.frames} frames"
     longest = max(stage.share for stage in verdict.stages)

@@ -108,10 +108,13 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
 )
 @group(
     "Where it runs",
-    device_option,
     altered(
-        workers_option, help="Number of parallel processes.  [default: one per core; at most 4 on a GPU]"
+        device_option,
+        callback=None,
+        help="Where networks run: auto, cpu, cuda, cuda:1, mps; cuda:0,1: on both. On a GPU, they have a "
+        "process of their own.",
     ),
+    altered(workers_option, help="Number of parallel processes.  [default: one per core]"),
     precision_option,
     click.option(
         "--batch",
@@ -199,6 +202,8 @@ def settings_of(
 
     # avemo bench has no options of a cluster.
     cluster = cluster_of(source) if "on" in source else ClusterSettings()
+    if "," in device and cluster.on != "local":
+        raise click.UsageError(f"--device {device}: a task of --on {cluster.on} has one GPU; use cuda")
     plan = Plan(
         detector=detector,
         backbones=tuple(dict.fromkeys(backbones)),

@@ -65,7 +65,7 @@ class Printed(ExtractionReporter):
 
     def planned(self, plan: Plan, run: Extraction, store: FeatureStore, total: int) -> None:
         from ...extract.backbones.weights_folder import doubt
-        from ...extract.devices import torch_device
+        from ...extract.devices import torch_devices
         from ...extract.networks import planned_face_networks
 
         say_damage(store)
@@ -106,7 +106,7 @@ class Printed(ExtractionReporter):
         views = f"{networks} over {sets}" if networks else "face tracks and sound"
         views = views if plan.pictures else "sound alone"
         click.echo(
-            f"{views} on {torch_device(plan.device)}; {len(run.jobs)} of {total} clips to do "
+            f"{views} on {', '.join(torch_devices(plan.device))}; {len(run.jobs)} of {total} clips to do "
             + (self.where or f"in {run.workers} process{'es' if run.workers > 1 else ''}")
         )
 

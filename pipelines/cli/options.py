@@ -166,8 +166,16 @@ choose_epoch_option = click.option(
 
 # where it runs, and what comes of it
 
+
+def _one_device(_: click.Context, __: click.Parameter, text: str) -> str:
+    if "," in text:
+        raise click.BadParameter(f"{text!r}: several devices are used by avemo-extract alone; name one")
+    return text
+
+
 device_option = click.option(
     "--device",
+    callback=_one_device,
     default="auto",
     show_default=True,
     metavar="NAME",

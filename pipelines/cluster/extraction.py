@@ -14,7 +14,7 @@ from ...cache.store import FeatureStore
 from ...cache.writer import Outcome
 from ...extract import CLIP_TIMEOUT
 from ...extract.clip import ClipJob, ClipResult
-from ...extract.devices import torch_device
+from ...extract.devices import torch_devices
 from ...extract.errors import ExtractError
 from ...extract.plan import Plan
 from ...extract.precision import has_fast_bf16
@@ -114,7 +114,7 @@ class SpreadExtraction(Spread[tuple[str, str], ClipResult]):
         self.jobs = run.jobs
         self._run, self._store, self._workers = run, store, workers
         self._plan = run.plan
-        if run.plan.precision == "auto" and not has_fast_bf16(torch_device(run.plan.device)):
+        if run.plan.precision == "auto" and not has_fast_bf16(torch_devices(run.plan.device)[0]):
             self._plan = replace(run.plan, precision="fp32")  # what auto is here; a GPU would take bf16
         self._by_key = {job.clip.key: job for job in run.jobs}
         self.left = dict.fromkeys(self._by_key)

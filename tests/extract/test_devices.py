@@ -120,7 +120,7 @@ def run(
     folder: Path, names: list[str], monkeypatch: pytest.MonkeyPatch, work: object, workers: int = 2
 ) -> list[ClipResult]:
     monkeypatch.syspath_prepend(str(ROOT))  # for the worker processes
-    monkeypatch.setattr("avemo.extract.run.extract_clip", work)
+    monkeypatch.setattr("avemo.extract.crew.extract_clip", work)
     for name in names:
         (folder / f"{name}.mp4").touch()
     clips = [Clip(name, "train", str(folder / f"{name}.mp4")) for name in names]

@@ -291,7 +291,7 @@ def test_clips_that_hang_or_eat_memory_cost_themselves_alone(
     clips = [Clip(name, "train", str(make_clip(tmp_path / f"{name}.mp4", 5))) for name in names]
     with FeatureStore(tmp_path / "s", create=True) as store, monkeypatch.context() as changed:
         changed.syspath_prepend(str(Path(__file__).resolve().parents[2]))
-        changed.setattr("avemo.extract.run.extract_clip", hanging)
+        changed.setattr("avemo.extract.crew.extract_clip", hanging)
         run = Extraction(clips, heard, store, workers=2, silence=15, memory=2 << 30)
         failures = {result.job.clip.id: result.failure for result in run}
         store.refresh()

@@ -21,12 +21,12 @@ import pytest
 
 from avemo.cache.clips import Clip
 from avemo.extract.clip import ClipJob, extract_clip
+from avemo.extract.crew import KEEP_MEMORY
 from avemo.extract.decode import hdr
 from avemo.extract.decode.clock import Clock
 from avemo.extract.decode.media import Media
 from avemo.extract.errors import ClipError
 from avemo.extract.plan import Plan
-from avemo.extract.run import KEEP_MEMORY
 from avemo.extract.streams.registry import keys_of
 from avemo.pipelines.corpora.clips.scan import scan
 

@@ -22,8 +22,9 @@ from avemo.extract.align import (
     similarity,
 )
 from avemo.extract.decode.media import Media
+from avemo.extract.patch import inverses
 from avemo.extract.views import VIEW_SETS
-from avemo.extract.warp import _warp_device, warp
+from avemo.extract.warp import warp, warp_device
 
 CPU = torch.device("cpu")
 
@@ -141,7 +142,8 @@ def test_the_device_path_samples_like_the_cpu_path() -> None:
     frame = smooth_image(288, 360)
     align = frame_transform(288, 360)
     matrices = compose(VIEW_SETS["wide"].matrices(CHIP_SIZE), align)
-    ours = _warp_device(torch.from_numpy(frame), matrices, CHIP_SIZE).numpy().astype(float)
+    back = torch.from_numpy(inverses(matrices).astype(np.float32))[None]
+    ours = warp_device(torch.from_numpy(frame)[None], back, CHIP_SIZE).numpy().astype(float)
     theirs = warp(frame, matrices, CHIP_SIZE, CPU).numpy().astype(float)
     assert np.abs(ours - theirs).mean() < 0.3
     assert np.abs(ours - theirs)[:, 1:-1, 1:-1].max() <= 12

@@ -1,0 +1,205 @@
+"""The processes of a run: workers for clips, and where networks run on a GPU, one process for each GPU."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from .apart import Apart, Door
+from .clip import ClipJob, ClipResult, extract_clip, ready
+from .errors import DeviceError, ExtractError
+from .networks import run_apart
+from .plan import Plan
+from .processes import LOOK, Listener, ProcessDied, Processes, ProcessHung
+from .streams.registry import keys_of
+
+# A network's maps are megabytes each and die at once. By default glibc gives such blocks back to the kernel,
+# which then clears every page anew, batch after batch (see mallopt(3); other systems ignore these).
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+BATCH_SECONDS = 60.0  # that a batch, or loading the networks, may take at least
+STARTS = 3  # of a network process that came to nothing, in a row, after which the device must be at fault
+
+
+class Crew:
+    """The workers, and the processes that they ask for what networks compute, if they run none themselves.
+
+    Args:
+        plan: the settings.
+        count: of workers.
+        cores: of the processor, shared by the workers.
+        silence, memory: limits of the workers, see :class:`.processes.Processes`.
+        devices: those that have a process each for the networks; none: each worker runs them.
+    """
+
+    def __init__(
+        self, plan: Plan, count: int, cores: int, silence: float, memory: int, devices: Sequence[str] = ()
+    ) -> None:
+        self._plan, self._threads = plan, max(1, cores // count)
+        self._limits = silence, memory
+        self._networks = NetworkProcesses(plan, devices, self._threads, silence) if devices else None
+        self._workers = self._new(count)
+
+    def start(self) -> None:
+        """Start all, and wait until one of the workers is ready, and the networks are.
+
+        Raises:
+            ExtractError: a network, its weights or the detector cannot be used.
+        """
+        next(as_completed(self._workers.start())).result()
+        if self._networks is not None:
+            self._networks.wait_ready()
+
+    def submit(
+        self, job: ClipJob, spool: Path, threads: int, listener: Listener | None = None
+    ) -> Future[ClipResult]:
+        """Have a clip done; see :func:`.clip.extract_clip` and :meth:`.processes.Processes.submit`."""
+        return self._workers.submit(self._plan, job, spool, threads, listener=listener)
+
+    def wait(self, flying: Iterable[Future[ClipResult]]) -> set[Future[ClipResult]]:
+        """Those that are done, as soon as one is; meanwhile, a network process that ends is started again.
+
+        Raises:
+            ExtractError: it ends whenever it is started.
+        """
+        flying = set(flying)
+        while True:
+            futures: list[Future[Any]] = [*flying, *self._serving]
+            done = wait(futures, return_when=FIRST_COMPLETED).done
+            if self._networks is not None:
+                self._networks.renew(done)
+            if done & flying:
+                return done & flying
+
+    def one_worker(self) -> None:
+        """Go on with a single new worker, with nothing beside it."""
+        self._workers.close()
+        self._workers = self._new(1)
+
+    def close(self) -> None:
+        """End all, even those at work."""
+        self._workers.close()
+        if self._networks is not None:
+            self._networks.close()
+
+    @property
+    def _serving(self) -> Iterable[Future[None]]:
+        return self._networks.serving if self._networks is not None else ()
+
+    def _new(self, count: int) -> Processes[ClipResult]:
+        libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        environment = {**dict.fromkeys(libraries, str(self._threads)), **KEEP_MEMORY}
+        prepare = partial(_prepare, self._plan, self._networks.doors if self._networks is not None else ())
+        return Processes(extract_clip, count, environment, prepare, *self._limits)
+
+
+def _prepare(plan: Plan, doors: Sequence[Door]) -> None:
+    """Make a worker ready."""
+    if doors:
+        run_apart(Apart(doors))
+    ready(plan)
+
+
+class NetworkProcesses:
+    """A process for each device, which runs the networks there for all workers (:mod:`.network_process`).
+
+    They start at once. Where one ends, what the workers have asked it fails; they ask the new one the next
+    time.
+
+    Args:
+        plan: the settings.
+        devices: of torch.
+        threads: of each process, where the device is a processor.
+        silence: seconds without a word after which a process is killed, if it is more than
+            :data:`BATCH_SECONDS`; 0 for no limit.
+
+    Attributes:
+        doors: where each of them is asked.
+        serving: futures that end when one of the processes has ended; by these, its door.
+    """
+
+    def __init__(self, plan: Plan, devices: Sequence[str], threads: int, silence: float) -> None:
+        from .network_process import serve
+
+        self.doors = [Door(device, _address(), secrets.token_bytes(32)) for device in devices]
+        self.serving: dict[Future[None], Door] = {}
+        self._settings = plan, keys_of(plan)
+        self._threads = threads
+        self._ends: Counter[Door] = Counter()
+        self._ready = Event()
+        limit = silence and max(silence, BATCH_SECONDS)
+        self._processes: Processes[None] = Processes(serve, len(self.doors), KEEP_MEMORY, silence=limit)
+        for door in self.doors:
+            self._start(door)
+
+    def wait_ready(self) -> None:
+        """Return when a process has loaded its networks.
+
+        Raises:
+            ExtractError: they cannot be used.
+        """
+        while not self._ready.wait(LOOK):
+            self.renew({future for future in self.serving if future.done()})
+
+    def renew(self, done: Iterable[Future[Any]]) -> None:
+        """Start the processes again that have ended.
+
+        Raises:
+            ExtractError: the networks cannot be used, or a process ended whenever it was started.
+        """
+        for future in {*done} & {*self.serving}:
+            door, error = self.serving.pop(future), future.exception()
+            if not isinstance(error, (ProcessDied, DeviceError)):
+                raise error or AssertionError("a network process works until it is ended")
+            self._ends[door] += 1
+            if self._ends[door] >= STARTS:
+                raise ExtractError(
+                    f"the process of the networks on {door.device} {_why(error)}, {STARTS} times in a row; "
+                    "what was done is stored: see to the device or use --device cpu, then run the same "
+                    "command again"
+                ) from error
+            self._start(door)
+
+    def close(self) -> None:
+        """End all."""
+        self._processes.close()
+        for door in self.doors:
+            if not door.address.startswith("\0"):
+                with suppress(OSError):
+                    Path(door.address).unlink()
+
+    def _start(self, door: Door) -> None:
+        heard = partial(self._hear, door)
+        self.serving[self._processes.submit(*self._settings, door, self._threads, listener=heard)] = door
+
+    def _hear(self, door: Door, *words: str) -> None:
+        if words:
+            self._ends[door] = 0
+            self._ready.set()
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, ProcessHung):
+        return "gave no sign of life and was ended"
+    return "ended" if isinstance(error, ProcessDied) else f"failed ({error})"
+
+
+def _address() -> str:
+    """Of a socket of this machine; under Linux, and Windows, it is gone with its process."""
+    name = f"avemo-{secrets.token_hex(8)}"
+    if platform.system() == "Linux":
+        return f"\0{name}"
+    return rf"\\.\pipe\{name}" if os.name == "nt" else str(Path(tempfile.gettempdir()) / name)
