@@ -26,6 +26,7 @@ from avemo.cache.rows import Entry, Source
 from avemo.cache.shards import ArrayRef
 from avemo.cache.store import FeatureStore
 from avemo.pipelines.store_status import store_status
+from avemo.pipelines.tally import Tally
 
 ARRAYS = {
     "faces": "times box points confidence has_face transform",
@@ -92,7 +93,7 @@ def count(folder: Path, clips: int) -> str:
 
 
 def resume(folder: Path, clips: int) -> str:
-    """What `avemo-extract` asks of the store: whether each clip's file and keys are those of before."""
+    """First pass of `avemo-extract`: whether each clip's file and keys are those of before, and damage."""
     store = FeatureStore(folder)
     done = 0
     for number in range(clips):
@@ -102,7 +103,15 @@ def resume(folder: Path, clips: int) -> str:
             and row.source == source(number)
             and all(row.has(name) and row.entries[name].key == KEYS[name] for name in KEYS)
         )
+    assert not store.senseless
     return f"{done:,} of {clips:,} clips done"
+
+
+def summarise(folder: Path, clips: int) -> str:
+    """Its second pass: the summary at its end."""
+    store = FeatureStore(folder)
+    counts = Tally(row for row in map(store.row, map(clip, range(clips))) if row)
+    return f"{sum(split.frames for split in counts.splits.values()):,} frames"
 
 
 def write(folder: Path, clips: int) -> str:
@@ -139,6 +148,7 @@ STEPS: dict[str, Callable[[Path, int], str]] = {
     "open": open_store,
     "status": count,
     "resume": resume,
+    "summary": summarise,
     "join as a writer": write,
     "merge": merge,
 }

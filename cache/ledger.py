@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,6 +48,8 @@ class Ledger:
 
     def refresh(self) -> None:
         """Take in what the journals have got since."""
+        self._read: set[ClipKey] = set()
+        self._invalid: dict[tuple[str, int], Senseless] = {}
         paths = {path.name: path for path in sorted(self._folder.glob("*.jsonl"))}
         known = {journal.path.name: journal for journal in self._journals}
         if any(name not in paths or paths[name].stat().st_size < known[name].end for name in known):
@@ -70,10 +71,13 @@ class Ledger:
         found = self._places.get(key)
         if found is None:
             return None
+        self._read.add(key)
         history = History()
         for stamp, record in self._records(key, [found] if isinstance(found, int) else found):
-            with suppress(*INVALID):
+            try:
                 self._tell(history, stamp, record)
+            except INVALID as error:
+                _note(self._invalid, stamp.journal, stamp.line, error)
         return history.row
 
     def __iter__(self) -> Iterator[ClipKey]:
@@ -81,21 +85,12 @@ class Ledger:
         return iter(self._places)
 
     def senseless(self) -> list[Senseless]:
-        """Lines that make no sense, but for those that are known and passed over. Reads every line."""
-        found = []
-        for path in [journal.path for journal in self._journals]:
-            journal = Journal(path)
-            for number, _, line in journal.new():
-                try:
-                    self._check(journal.record(number, line))
-                except INVALID as error:
-                    whole = (
-                        line.endswith(b"\n") or len(line) == LONGEST_LINE
-                    )  # else torn: it promised nothing
-                    if whole and (journal.path.name, number) not in self._passed:
-                        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-                        found.append(Senseless(journal.path.name, number, f"{kind}{error}"))
-        return found
+        """Lines that make no sense, but for those that are known and passed over. Reads all clips of which
+        nothing was read since the last refresh."""
+        for key in [key for key in self._places if key not in self._read]:
+            self.row(key)
+        found = {**self._unusable, **self._invalid}
+        return [found[place] for place in sorted(found) if place not in self._passed]
 
     def _forget(self) -> None:
         self.close()
@@ -103,6 +98,7 @@ class Ledger:
         self._journals: list[Journal] = []
         self._places: dict[ClipKey, int | list[int]] = {}
         self._passed: set[tuple[object, object]] = set()
+        self._unusable: dict[tuple[str, int], Senseless] = {}
 
     def _scan(self, number: int) -> None:
         """Find what is new in a journal."""
@@ -110,8 +106,11 @@ class Ledger:
         for line, offset, content in journal.new():
             told: tuple[object, ClipKey | None] | None = clip_of(content)
             if told is None:
-                with suppress(*INVALID):
+                try:
                     told = self._take(journal, journal.record(line, content))
+                except INVALID as error:
+                    if _is_whole(content):
+                        _note(self._unusable, journal.path.name, line, error)
             at, key = told or (None, None)
             journal.note_time(line, at)
             if key is not None:
@@ -119,7 +118,7 @@ class Ledger:
 
     def _take(self, journal: Journal, record: Record) -> tuple[object, ClipKey | None]:
         """Take in a record; its time, and the clip of which it is."""
-        kind, clip = record["kind"], None
+        kind, clip = _text(record["kind"]), None
         if kind == OPENING:
             journal.open_with(record)
         elif kind == "key":
@@ -148,10 +147,16 @@ class Ledger:
         for stamp, journal, place in sorted(found, key=lambda each: each[0].order):
             file = self._file(place >> _LINE + _OFFSET)
             file.seek(place & (1 << _OFFSET) - 1)
-            with suppress(*INVALID):
-                record = journal.record(stamp.line, file.readline(LONGEST_LINE))
-                if _key_of(record) == key:
-                    yield stamp, record
+            content = file.readline(LONGEST_LINE)
+            try:
+                record = journal.record(stamp.line, content)
+                own = _key_of(record) == key
+            except INVALID as error:
+                if _is_whole(content):
+                    _note(self._invalid, journal.path.name, stamp.line, error)
+                continue
+            if own:
+                yield stamp, record
 
     def _file(self, number: int) -> IO[bytes]:
         if number not in self._open:
@@ -175,14 +180,6 @@ class Ledger:
         source = _source(record["source"]) if record["source"] else None
         entries = {_text(stream): self._entry(entry) for stream, entry in record["streams"].items()}
         return _clip(record["clip"]), source, entries
-
-    def _check(self, record: Record) -> None:
-        kind = _text(record["kind"])
-        if kind == "clip":
-            self._told(record)
-        elif kind == "drop":
-            _streams(record)
-        self._take(Journal(Path()), record)
 
     def _entry(self, entry: Any) -> Entry:
         if entry["status"] not in RANK:
@@ -241,6 +238,16 @@ class History:
             row.entries[stream] = min(reversed(rivals), key=lambda rival: RANK[rival[1].status])[1]
         else:
             row.entries.pop(stream, None)
+
+
+def _note(found: dict[tuple[str, int], Senseless], journal: str, line: int, error: Exception) -> None:
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    found[journal, line] = Senseless(journal, line, f"{kind}{error}")
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line is not torn: one that is promised nothing."""
+    return line.endswith(b"\n") or len(line) == LONGEST_LINE
 
 
 def _unseen(stamp: Stamp, rivals: Rivals) -> Rivals:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..extract.run import Extraction
     from .cluster.extraction import SpreadExtraction
     from .corpora.clips.found import FoundClips
+    from .tally import Tally
 
 VIEW_SETS = {"none": "none", "meanstd": "default", "meanstd2": "wide"}
 """What ``--tta`` calls the view sets."""
@@ -100,15 +101,25 @@ class Extracted:
 
     Attributes:
         found: the clips.
-        rows: what is stored of them.
+        store: where they are.
+        counts: what is counted of them.
         failures: how many failed or are damaged.
         gone: stored clips that are no longer in the folder.
     """
 
     found: FoundClips
-    rows: list[Row]
+    store: Path
+    counts: Tally
     failures: int
     gone: list[Clip]
+
+    @property
+    def rows(self) -> list[Row]:
+        """What is stored of each clip, read now; all are kept in memory."""
+        from ..cache.store import FeatureStore
+
+        with FeatureStore(self.store) as store:
+            return [row for row in map(store.row, self.found.clips) if row is not None]
 
     @property
     def whole(self) -> bool:
@@ -146,6 +157,8 @@ def extract(settings: ExtractSettings, reporter: ExtractionReporter | None = Non
         DatasetError: there are no clips, or what they are is told wrongly.
         ExtractError, StoreError: see :func:`into_store`.
     """
+    from .tally import Tally
+
     reporter = reporter or ExtractionReporter()
     whole = settings.clips.find()
     found = whole.part(*settings.part) if settings.part else whole
@@ -170,8 +183,8 @@ def extract(settings: ExtractSettings, reporter: ExtractionReporter | None = Non
                     writer.remove(clip)
             store.refresh()
         reporter.gone(gone, settings.clips.root, settings.prune)
-        rows = [row for row in map(store.row, found.clips) if row is not None]
-    return Extracted(found, rows, failures, gone)
+        counts = Tally(row for row in map(store.row, found.clips) if row is not None)
+    return Extracted(found, settings.store, counts, failures, gone)
 
 
 def into_store(

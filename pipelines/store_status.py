@@ -28,20 +28,20 @@ def store_status(store: FeatureStore) -> Record:
     """Counts of clips, labels, frames with faces, streams and failures, as JSON values."""
     splits: dict[str, SplitCounts] = defaultdict(SplitCounts)
     streams: dict[tuple[str, str], StreamCounts] = {}
-    failures, failed = [], []
+    failures, stages = [], Counter[str]()
     for row in store:
         splits[row.clip.split].take(row)
         for name, entry in row.entries.items():
             streams.setdefault((name, entry.key.digest), StreamCounts(entry.key)).take(entry)
         failures += [(row.clip, stream, reason) for stream, reason in row.failures.items()]
-        failed += [row] * bool(row.failures)
+        stages.update(stages_of(row))
     sizes = _row_bytes(store, streams.values())
     return {
         "store": str(store.path),
         "clips": sum(split.clips for split in splits.values()),
         "splits": {name: splits[name].record() for name in sorted(splits, key=natural)},
         "streams": [stream.record(sizes) for _, stream in sorted(streams.items())],
-        "failed_stages": failed_stages(failed),
+        "failed_stages": dict(stages.most_common()),
         "failures": [
             {"split": clip.split, "clip": clip.id, "stream": stream, "reason": reason}
             for clip, stream, reason in sorted(failures, key=lambda each: [*map(natural, each[0].key)])
@@ -54,11 +54,14 @@ class SplitCounts:
 
     def __init__(self) -> None:
         self.clips = self.unlabelled = self.frames = self.with_face = self.without_any = 0
+        self.with_sound = self.failed = 0
         self.labels: Counter[str] = Counter()
 
     def take(self, row: Row) -> None:
         """Count a clip."""
         self.clips += 1
+        self.with_sound += row.has("spectrogram")
+        self.failed += bool(row.failures)
         self.unlabelled += not row.clip.label
         if row.clip.label:
             self.labels[row.clip.label] += 1
@@ -134,14 +137,9 @@ def status_text(found: Record) -> str:
     return "\n\n".join(parts)
 
 
-def failed_stages(rows: Iterable[Row]) -> dict[str, int]:
-    """How many clips failed in each stage of their extraction, most first; in several where parts failed."""
-    counts = Counter(
-        stage
-        for row in rows
-        for stage in {str(row.entries[stream].info.get("stage", "stage unknown")) for stream in row.failures}
-    )
-    return dict(counts.most_common())
+def stages_of(row: Row) -> set[str]:
+    """The stages of its extraction in which a clip failed; several where parts of it did."""
+    return {str(row.entries[stream].info.get("stage", "stage unknown")) for stream in row.failures}
 
 
 def _import(key: FeatureKey) -> Record:

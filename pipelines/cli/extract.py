@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,8 +33,8 @@ from .settings_file import config_options
 from .table import aligned, records
 
 if TYPE_CHECKING:
-    from ...cache.rows import Row
     from ..corpora.clips.find import FoundClips
+    from ..tally import Tally
 
 PICTURE_OPTIONS = ("tta", "backbones", "detector", "detect_every", "max_frames")
 
@@ -243,62 +241,44 @@ class _Watched(Printed):
 
 
 def _summarise(store: Path, done: Extracted) -> None:
-    from ..store_status import failed_stages
-
-    found, rows = done.found, done.rows
-    table = []
-    for split in dict.fromkeys(row.clip.split for row in rows):
-        of_split = [row for row in rows if row.clip.split == split]
-        infos = [row.entries["faces"].info for row in of_split if row.has("faces")]
-        frames = sum(info["frames"] for info in infos)
-        faces = sum(info["faces"] for info in infos)
-        table.append(
-            [
-                split,
-                len(of_split),
-                sum(row.clip.label is not None for row in of_split),
-                sum(row.has("spectrogram") for row in of_split),
-                sum(bool(row.failures) for row in of_split),
-                frames,
-                f"{faces / frames:.1%}" if frames else "-",
-            ]
-        )
+    found, counts = done.found, done.counts
+    table = [
+        [
+            split,
+            of.clips,
+            of.clips - of.unlabelled,
+            of.with_sound,
+            of.failed,
+            of.frames,
+            f"{of.with_face / of.frames:.1%}" if of.frames else "-",
+        ]
+        for split, of in counts.splits.items()
+    ]
     header = ["split", "clips", "labelled", "with sound", "failed", "frames", "with face"]
     click.echo(aligned(header, table))
-    failed = {str(row.clip): "; ".join(sorted({*row.failures.values()})) for row in rows if row.failures}
-    stages = failed_stages(rows)
+    stages = dict(counts.stages.most_common())
     keep_result(
         store=str(store),
         dataset=found.dataset,
         splits=records(header, table),
-        failed=failed,
+        failed=counts.failed,
         failed_stages=stages,
     )
     if stages:
         click.echo(f"failed in: {counts_of(stages)}; --retry-failed tries these clips again")
-    changed = Counter(change for row in rows if row.has("faces") for change in _changes(row))
-    if changed:
-        told = (f"{count_of(count, 'clip')} {change}" for change, count in changed.items())
+    if counts.changes:
+        told = (f"{count_of(count, 'clip')} {change}" for change, count in counts.changes.items())
         click.echo(f"pictures: {', '.join(told)}")
     if found.markers:
-        click.echo(_markers(rows))
+        click.echo(_markers(counts))
     following = f"; next: avemo-fuse train --store {store} --fusion fbp"
-    labelled = any(row.clip.label is not None for row in rows)
+    labelled = any(of.labels for of in counts.splits.values())
     click.echo(f"stored in {store}{following if labelled else ''}")
 
 
-def _changes(row: Row) -> Sequence[str]:
-    """What was done to a clip's pictures beyond decoding."""
-    changes: Sequence[str] = row.entries["faces"].info.get("pictures", ())
-    return changes
-
-
-def _markers(rows: Sequence[Row]) -> str:
+def _markers(counts: Tally) -> str:
     """How many clips have facial markers, and why the others have none."""
-    entries = [row.entries["markers"] for row in rows if "markers" in row.entries]
-    counts = Counter(entry.status for entry in entries)
-    absent = Counter(entry.reason for entry in entries if entry.status == "absent")
-    told = [f"facial markers: {count_of(counts['ok'], 'clip')}"]
-    told += [f"{count} failed" for count in (counts["failed"],) if count]
-    told += [f"{count} without: {reason}" for reason, count in absent.items()]
+    told = [f"facial markers: {count_of(counts.markers['ok'], 'clip')}"]
+    told += [f"{count} failed" for count in (counts.markers["failed"],) if count]
+    told += [f"{count} without: {reason}" for reason, count in counts.unmarked.items()]
     return "; ".join(told)

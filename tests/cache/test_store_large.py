@@ -108,9 +108,9 @@ def test_a_journal_that_is_gone_takes_its_clips_along(tmp_path: Path) -> None:
 
 def test_damage_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = add(tmp_path / "s", "a")
+    with path.open("ab") as file:
+        file.write(b"{}\n")
     with FeatureStore(tmp_path / "s") as store:
-        with path.open("ab") as file:
-            file.write(b"{}\n")
         looks: list[int] = []
         look = store._ledger.senseless
         monkeypatch.setattr(store._ledger, "senseless", lambda: looks.append(1) or look())
@@ -118,3 +118,25 @@ def test_damage_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         path.write_bytes(path.read_bytes() + b"[]\n")
         store.refresh()
         assert len(store.senseless) == 2
+
+
+def test_clips_that_were_read_are_not_read_again_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run asks for all of its clips, then for damage: that is one pass, with the lines of both."""
+    path = add(tmp_path / "s", "a", "b", "c")
+    lines = path.read_bytes().splitlines(keepends=True)
+    places = [number for number, line in enumerate(lines) if b'"id":"' in line]
+    for number in places[::2]:  # the records of a and of c
+        lines[number] = lines[number].replace(b'"kind":"clip"', b'"kind":"cliq"')
+    path.write_bytes(b"".join([*lines, b"{}\n", b"torn"]))
+    with FeatureStore(tmp_path / "s") as store:
+        whole = [(line.line, line.why) for line in store.senseless]
+    assert whole == [
+        *((number + 1, "its checksum differs") for number in places[::2]),
+        (len(lines) + 1, "its checksum is damaged"),
+    ]
+    with FeatureStore(tmp_path / "s") as store:
+        assert [row.clip.id for row in store] == ["b"]
+        monkeypatch.setattr(store._ledger, "row", lambda key: pytest.fail("it was read"))
+        assert [(line.line, line.why) for line in store.senseless] == whole

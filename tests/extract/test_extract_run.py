@@ -27,7 +27,7 @@ from avemo.extract.plan import Plan
 from avemo.extract.run import Extraction
 from avemo.extract.spool import OnDisk, Spool, remove_dead, spool_folder
 from avemo.extract.stopwatch import step
-from avemo.pipelines.store_status import failed_stages
+from avemo.pipelines.tally import Tally
 
 MakeClip = Callable[..., Path]
 QUICK = Plan(view_sets=("none",))
@@ -298,7 +298,7 @@ def test_clips_that_hang_or_eat_memory_cost_themselves_alone(
     assert failures["hangs"] == "sound: no progress for 15 s (--clip-timeout)"
     assert failures["eats"].startswith("sound: took more than the 2.1 GB of memory")
     assert (failures["a"], failures["z"]) == ("", "")
-    assert failed_stages(store.rows) == {"sound": 2}
+    assert Tally(store).stages == {"sound": 2}
 
     again = Extraction(clips, heard, store, failed_only=True)
     assert sorted(job.clip.id for job in again.jobs) == ["eats", "hangs"]

@@ -1,0 +1,45 @@
+"""What is counted of clips one after the other, so that a million of them take no memory."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from ..cache.rows import Row
+from .store_status import SplitCounts, stages_of
+
+
+class Tally:
+    """Counts over the clips of an extraction.
+
+    Attributes:
+        splits: by name, in the order of the clips.
+        failed: each clip that failed → why; in several ways where several streams failed.
+        stages: how many clips failed in each.
+        changes: what was done to pictures beyond decoding, and to how many clips.
+        markers: how many clips have facial markers, by status.
+        unmarked: why clips have none, and how many.
+    """
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.splits: dict[str, SplitCounts] = defaultdict(SplitCounts)
+        self.failed: dict[str, str] = {}
+        self.stages: Counter[str] = Counter()
+        self.changes: Counter[str] = Counter()
+        self.markers: Counter[str] = Counter()
+        self.unmarked: Counter[str] = Counter()
+        for row in rows:
+            self._take(row)
+
+    def _take(self, row: Row) -> None:
+        self.splits[row.clip.split].take(row)
+        if row.failures:
+            self.failed[str(row.clip)] = "; ".join(sorted({*row.failures.values()}))
+            self.stages.update(stages_of(row))
+        if row.has("faces"):
+            self.changes.update(row.entries["faces"].info.get("pictures", ()))
+        if "markers" in row.entries:
+            entry = row.entries["markers"]
+            self.markers[entry.status] += 1
+            if entry.status == "absent":
+                self.unmarked[entry.reason] += 1
