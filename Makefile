@@ -1,6 +1,6 @@
 # make demo: the main job, end to end, on clips made on the spot.   make test: the tests.   make docs: the site.
 # make torture: the long tests, two hours: crashes, kills, full disks, damaged files, an hour of soak. Goes on where it was stopped.
-# make cluster: extraction on a real Slurm and a real Ray cluster on this machine.
+# make cluster: extraction and training on a real Slurm and a real Ray cluster on this machine.
 # All install what they need into $(VENV); a second run finds it there.
 VENV ?= .venv
 PYTHON ?= python3

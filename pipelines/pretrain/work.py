@@ -60,10 +60,14 @@ def _figures(loss: float, accuracy: float) -> str:
     return f"loss {loss:.3f}, accuracy {accuracy:.3f}"
 
 
+RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+"""What Lightning, torchrun and Slurm call the number of a process, or of its machine."""
+
+
 @contextmanager
 def only_the_first_speaks() -> Iterator[None]:
     """Of the processes that train together, all but the first print nothing but errors."""
-    if int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0:
+    if all(os.environ.get(rank, "0") == "0" for rank in RANKS):
         yield
         return
     be_silent()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -589,6 +590,36 @@ class TestCommand:
         assert json.loads(done.stdout)["weights"].endswith("two.safetensors")  # one object, not two
         assert done.stderr.count(" recordings: ") == 1
         assert done.stderr.count(": to fit ") == 1
+
+    @pytest.mark.slow
+    def test_two_machines_train_what_two_processes_do(self, folder: Path, tmp_path: Path) -> None:
+        """Each of one process, started as on machines of their own."""
+        script = tmp_path / "run.py"
+        script.write_text("from avemo.pipelines.cli.main import main\n\nmain()\n")
+        words = ("pretrain", "audio", "--data", str(folder), *self.QUICK, "--epochs", "1")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        started = []
+        for number in range(2):
+            launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={number}"]
+            launcher += [
+                "--nproc-per-node=1",
+                "--master-addr=127.0.0.1",
+                f"--master-port={port}",
+                str(script),
+            ]
+            command = [*launcher, *words, "--nodes", "2", "--out", str(tmp_path / "nodes.safetensors")]
+            started.append(
+                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            )
+        first, second = (process.communicate(timeout=300) for process in started)
+        assert [process.returncode for process in started] == [0, 0], (first, second)
+        assert "nodes.safetensors" in first[0] and second[0] == ""
+        processes = tmp_path / "processes.safetensors"
+        command = [sys.executable, str(script), *words, "--processes", "2", "--out", str(processes)]
+        subprocess.run(command, check=True, capture_output=True)
+        assert (tmp_path / "nodes.safetensors").read_bytes() == processes.read_bytes()
 
     def test_real_recordings(self, shared: Path, tmp_path: Path) -> None:
         source = shared / "data" / "java_sed" / "speech"
