@@ -59,9 +59,11 @@ def serve(plan: Plan, keys: Mapping[str, FeatureKey], door: Door, threads: int, 
         tell: is called without a word while all is well, and with ``"ready"`` once networks are loaded.
     """
     torch.set_num_threads(threads)
-    if door.device.startswith("cuda"):
-        torch.cuda.set_device(door.device)
-    plan = replace(plan, device=door.device)
+    device = torch.device(door.device)
+    if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(device)
+    plan = replace(plan, device=str(device))
     require_same_keys(plan, keys)
     try:
         service = _Service(plan)

@@ -90,6 +90,7 @@ class SharedViews:
         every = np.concatenate([views.matrices(CHIP_SIZE) for views in self._sets])
         unique, index = np.unique(every, axis=0, return_inverse=True)
         self._index = np.split(index.reshape(-1), np.cumsum([len(views) for views in self._sets])[:-1])
+        self._places: dict[torch.device, list[torch.Tensor]] = {}
         self.matrices = compose(window_transform(window, CHIP_SIZE, size), unique)
         self.statistics = [(views.name, name) for views in self._sets for name in statistics_of(len(views))]
 
@@ -98,8 +99,12 @@ class SharedViews:
         import torch
 
         features = features.reshape(-1, len(self.matrices), features.shape[-1])
+        if features.device not in self._places:  # a copy to a GPU waits for all that is computed there
+            self._places[features.device] = [
+                torch.from_numpy(index).to(features.device) for index in self._index
+            ]
         rows = []
-        for views, index in zip(self._sets, self._index, strict=True):
+        for views, index in zip(self._sets, self._places[features.device], strict=True):
             of_set = features[:, index]
             rows.append(of_set[:, views.identity])
             if len(views) > 1:

@@ -48,8 +48,10 @@ def warp_device(frames: torch.Tensor, back: torch.Tensor, size: int) -> torch.Te
     line = torch.arange(size, device=frames.device, dtype=torch.float32)
     y, x = torch.meshgrid(line, line, indexing="ij")
     pixels = torch.stack([x, y, torch.ones_like(x)], dim=-1) @ back.transpose(-1, -2)[:, :, None]
-    extent = torch.tensor([width, height], device=frames.device)
-    grid = ((2 * pixels + 1) / extent - 1).reshape(count, -1, size, 2)  # a frame's views, one below the other
+    # By numbers, as a tensor of both sides would have to be copied to the device, for which all waits.
+    sides = zip(pixels.unbind(-1), (width, height), strict=True)
+    grid = torch.stack([(2 * pixel + 1) / side - 1 for pixel, side in sides], dim=-1)
+    grid = grid.reshape(count, -1, size, 2)  # a frame's views, one below the other
     source = frames.permute(0, 3, 1, 2).float()
     views = F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     views = views.round().to(torch.uint8).reshape(count, 3, -1, size, size)

@@ -15,6 +15,7 @@ from avemo.extract.align import (
     CHIP_SIZE,
     DLIB_POINTS,
     TEMPLATES,
+    box_transform,
     chip_transform,
     compose,
     frame_transform,
@@ -22,9 +23,9 @@ from avemo.extract.align import (
     similarity,
 )
 from avemo.extract.decode.media import Media
-from avemo.extract.patch import inverses
-from avemo.extract.views import VIEW_SETS
-from avemo.extract.warp import warp, warp_device
+from avemo.extract.patch import inverses, patch, side_by_side
+from avemo.extract.views import VIEW_SETS, SharedViews
+from avemo.extract.warp import warp, warp_cpu, warp_device
 
 CPU = torch.device("cpu")
 
@@ -135,6 +136,47 @@ def test_a_great_frame_is_shrunk_without_aliasing() -> None:
     stripes[:, ::2] = 255  # finer than the view can show: must come out as even grey
     view = warp(stripes, frame_transform(1600, 1600, 200)[None], 200, CPU)[0].numpy()
     assert np.abs(view[5:-5, 5:-5].astype(float) - 127.5).max() < 2
+
+
+@pytest.mark.parametrize(
+    "box", [(20.3, 60.2, 150.3, 230.2), (-40.0, 10.0, 60.0, 110.0), (300.0, 200.0, 390.0, 299.0)]
+)
+@pytest.mark.parametrize("size", [64, 224])
+def test_views_of_a_part_of_a_frame_are_those_of_the_frame(
+    box: tuple[float, float, float, float], size: int
+) -> None:
+    """Up to how samples are rounded: by one grey level, in fewer than one pixel of a thousand."""
+    frame = smooth_image(288, 360)
+    shared = SharedViews(("default", "wide"), size, (0.0, 0.0, 1.0))
+    matrices = compose(shared.matrices, box_transform(np.array(box)))
+    part, moved = patch(frame, matrices, size)
+    assert part.size < frame.size
+    expected = warp(frame, matrices, size, CPU).numpy().astype(int)
+    off = np.abs(warp_cpu(part, moved, size) - expected)
+    assert off.max() <= 1
+    assert off.astype(bool).mean() < 1e-3
+
+
+def test_parts_of_several_sizes_are_sampled_in_one_call_as_one_by_one() -> None:
+    views = VIEW_SETS["default"].matrices(CHIP_SIZE)
+    boxes = [(20.3, 60.2, 150.3, 230.2), (150.0, 10.0, 250.0, 110.0), (250.0, 200.0, 390.0, 299.0)]
+    cut = [
+        patch(smooth_image(288, 360), compose(views, box_transform(np.array(box))), CHIP_SIZE)
+        for box in boxes
+    ]
+    assert len({part.shape for part, _ in cut}) == 3
+    together, back = (
+        torch.from_numpy(array)
+        for array in (
+            side_by_side([part for part, _ in cut]),
+            np.stack([inverses(matrices) for _, matrices in cut]).astype(np.float32),
+        )
+    )
+    got = warp_device(together, back, CHIP_SIZE).numpy().astype(int)
+    one_by_one = [warp_cpu(part, matrices, CHIP_SIZE) for part, matrices in cut]
+    off = np.abs(got - np.concatenate(one_by_one))
+    assert off.max() <= 2
+    assert off.mean() < 0.05
 
 
 def test_the_device_path_samples_like_the_cpu_path() -> None:
