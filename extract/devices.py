@@ -27,7 +27,7 @@ def torch_device(device: str) -> str:
         ExtractError: there is no such device here, or several are named.
     """
     if "," in device:
-        raise ExtractError(f"--device {device}: several devices are used by avemo-extract alone; name one")
+        raise ExtractError(f"--device {device}: several devices are for avemo-extract; name one")
     if device == "cpu":
         return device
     return best_device() if device == "auto" else _present(device)

@@ -169,7 +169,7 @@ choose_epoch_option = click.option(
 
 def _one_device(_: click.Context, __: click.Parameter, text: str) -> str:
     if "," in text:
-        raise click.BadParameter(f"{text!r}: several devices are used by avemo-extract alone; name one")
+        raise click.BadParameter(f"{text!r}: several devices are for avemo-extract; name one")
     return text
 
 

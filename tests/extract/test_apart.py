@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
 from avemo.cache.clips import Clip
@@ -33,6 +34,7 @@ from avemo.extract.run import Extraction
 from avemo.extract.stopwatch import NETWORK, Stopwatch
 from avemo.extract.streams.registry import keys_of
 from avemo.extract.views import SharedViews
+from avemo.pipelines.cli.main import main
 
 MakeClip = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -320,5 +322,9 @@ def test_devices_that_are_refused(text: str, why: str) -> None:
 
 
 def test_several_devices_are_for_stage_one_alone() -> None:
-    with pytest.raises(ExtractError, match="used by avemo-extract alone"):
+    for command in (["predict", "clip.mp4"], ["recipe", "run", "zhou2019-fusion", "x"]):
+        result = CliRunner().invoke(main, [*command, "--device", "cuda:0,1"])
+        assert result.exit_code == 2
+        assert "'cuda:0,1': several devices are for avemo-extract; name one" in result.output
+    with pytest.raises(ExtractError, match="are for avemo-extract; name one"):
         torch_device("cuda:0,1")

@@ -329,6 +329,7 @@ def test_no_clips(folder: Path) -> None:
         ("--tta", "meanst", "meanstd2"),
         ("--precision", "fp8", "bf16"),
         ("--device", "gpu", "cuda"),
+        ("--device", "cpu:0,1", "cuda:0,1"),
         ("--max-frames", "0", "1"),
     ],
 )
