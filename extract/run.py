@@ -277,8 +277,8 @@ class Extraction:
         if self._device_errors > DEVICE_ERRORS * self.workers:
             devices = ", ".join(torch_devices(self.plan.device))
             raise ExtractError(
-                f"the device {devices} failed {self._device_errors} times in a row, last: {error}; what was done "
-                "is stored: see to the device or use --device cpu, then run the same command again"
+                f"the device {devices} failed {self._device_errors} times in a row, last: {error}; what was "
+                "done is stored: see to the device or use --device cpu, then run the same command again"
             ) from error
 
     def _submit(self, crew: Crew, job: ClipJob, spool: Path) -> Future[ClipResult]:
