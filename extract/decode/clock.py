@@ -60,7 +60,7 @@ class Clock:
         stamped: set[int] = set()
         unstamped: defaultdict[int, float] = defaultdict(float)
         try:
-            for packet in container.demux():
+            for packet in packets_of(container):
                 step()
                 number = watch.part(packet)
                 if not packet.size or packet.is_discard:  # before or behind an edit: decoded, but not shown
@@ -96,7 +96,7 @@ class Clock:
             FFmpegError: the container cannot be read any further.
         """
         watch = _Watch(container)
-        for packet in container.demux():
+        for packet in packets_of(container):
             step()
             offset = self._offsets[min(watch.part(packet), self.restarts)]
             if offset:
@@ -120,6 +120,20 @@ class Clock:
         for before, after in pairwise(parts):
             self._offsets.append(self._offsets[-1] + before.end - after.start)
         self.end = parts[-1].end + self._offsets[-1] - self.start
+
+
+def packets_of(container: InputContainer) -> Iterator[av.Packet]:
+    """All packets, without those of a stream that appears in the middle of a file, which PyAV cannot name."""
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError:
+            packets = container.demux()  # goes on behind the first of them
+            continue
+        if packet is None:
+            return
+        yield packet
 
 
 def _shared(parts: list[_Part], ends: Mapping[tuple[int, int], float]) -> list[_Part]:

@@ -180,8 +180,8 @@ class Media:
                 number += 1
         if self._lost and not number and not stream.width:
             raise ClipError(
-                f"its pictures have more than {MOST_PIXELS >> 20} million pixels, or no size; "
-                "scale the video down"
+                f"its pictures have no size, or more than {MOST_PIXELS >> 20} million pixels; replace the "
+                "file, or scale the video down"
             )
         if self._lost and number:
             count = self.clock.counts[stream.index]

@@ -17,7 +17,8 @@ from ..memory import SHARE, usable_memory
 from ..processes import ProcessDied, Processes
 from .base import DETECTORS
 
-SECONDS = 60.0  # that a network may take for one small picture
+SECONDS = 60.0  # that a network may take for a few pictures
+TRIED = ((96, 96), (300, 600), (480, 270), (720, 1280))  # their sizes
 
 
 @contextmanager
@@ -59,7 +60,9 @@ def _try_out(name: str, files: tuple[Path, ...], sums: tuple[str, ...]) -> None:
 
 
 def _use(name: str, file: Path) -> None:
-    DETECTORS[name](file)(np.zeros((96, 96, 3), np.uint8))
+    detector, noise = DETECTORS[name](file), np.random.default_rng(0)
+    for height, width in TRIED:
+        detector(noise.integers(0, 256, (height, width, 3), np.uint8))
 
 
 def _refusal(files: Sequence[Path]) -> str:

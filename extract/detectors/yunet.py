@@ -49,6 +49,7 @@ class YuNetDetector:
             self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
             found = self._net.detect(bgr)[1]
         rows = np.empty((0, 15)) if found is None else found.astype(np.float64)
+        rows = rows[np.isfinite(rows).all(axis=1)]
         faces = []
         for row in rows[np.argsort(-rows[:, 14], kind="stable")]:
             x, y, width, height = row[:4]
