@@ -22,6 +22,7 @@ from .decode.media import Media
 from .device_errors import is_device_error
 from .digest import sha256_of
 from .errors import ClipError, DeviceError, ExtractError
+from .networks import use_threads
 from .plan import Plan
 from .progress import OnProgress, reported
 from .spool import discard, gathered
@@ -101,9 +102,7 @@ def extract_clip(
         threads: of this process, for the networks.
         on_progress: called as the work goes on.
     """
-    import torch
-
-    torch.set_num_threads(threads)
+    use_threads(threads)
     cv2.setNumThreads(threads)
     ready(plan)
     require_same_keys(plan, job.keys)

@@ -7,9 +7,10 @@ import platform
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -17,9 +18,11 @@ from typing import Any
 
 from .apart import Apart, Door
 from .clip import ClipJob, ClipResult, extract_clip, ready
+from .devices import known_bf16
 from .errors import DeviceError, ExtractError
 from .networks import run_apart
 from .plan import Plan
+from .precision import has_fast_bf16
 from .processes import LOOK, Listener, ProcessDied, Processes, ProcessHung
 from .streams.registry import keys_of
 
@@ -49,7 +52,10 @@ class Crew:
         self, plan: Plan, count: int, cores: int, silence: float, memory: int, devices: Sequence[str] = ()
     ) -> None:
         self._plan, self._threads = plan, max(1, cores // count)
+        self._known = {device: has_fast_bf16(device) for device in devices}
         self._limits = silence, memory
+        if devices:  # as they are called here; a worker cannot ask what is meant by auto
+            self._plan = replace(plan, device=devices[0])
         self._networks = NetworkProcesses(plan, devices, self._threads, silence) if devices else None
         self._workers = self._new(count)
 
@@ -102,13 +108,15 @@ class Crew:
     def _new(self, count: int) -> Processes[ClipResult]:
         libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         environment = {**dict.fromkeys(libraries, str(self._threads)), **KEEP_MEMORY}
-        prepare = partial(_prepare, self._plan, self._networks.doors if self._networks is not None else ())
+        doors = self._networks.doors if self._networks is not None else ()
+        prepare = partial(_prepare, self._plan, doors, self._known)
         return Processes(extract_clip, count, environment, prepare, *self._limits)
 
 
-def _prepare(plan: Plan, doors: Sequence[Door]) -> None:
-    """Make a worker ready."""
+def _prepare(plan: Plan, doors: Sequence[Door], known: Mapping[str, bool]) -> None:
+    """Make a worker ready; where it runs no networks, it need not import torch."""
     if doors:
+        known_bf16.update(known)
         run_apart(Apart(doors))
     ready(plan)
 

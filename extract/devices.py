@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 _GPU_FILES = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 
 
+known_bf16: dict[str, bool] = {}
+"""Devices of which another process has found that they are here, and whether they multiply in bf16.
+
+A process that runs no networks takes its word: to ask a GPU takes torch, seconds, and memory.
+"""
+
+
 def torch_device(device: str) -> str:
     """The device's name, ``auto`` resolved.
 
@@ -28,7 +35,7 @@ def torch_device(device: str) -> str:
     """
     if "," in device:
         raise ExtractError(f"--device {device}: several devices are for avemo-extract; name one")
-    if device == "cpu":
+    if device == "cpu" or device in known_bf16:
         return device
     return best_device() if device == "auto" else _present(device)
 

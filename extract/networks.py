@@ -25,10 +25,18 @@ Network = TypeVar("Network", "Backbone", "AudioBackbone")
 _apart: Apart | None = None
 
 
-def run_apart(apart: Apart | None) -> None:
-    """From now on, this process runs no networks, but asks others; None: it does again."""
+def run_apart(apart: Apart) -> None:
+    """From now on, this process runs no networks, but asks others."""
     global _apart
     _apart = apart
+
+
+def use_threads(count: int) -> None:
+    """Run networks in so many threads, if they run in this process."""
+    if _apart is None:
+        import torch
+
+        torch.set_num_threads(count)
 
 
 def planned_face_networks(plan: Plan) -> list[PlannedNetwork]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from .devices import cpu_has_bf16
+from .devices import cpu_has_bf16, known_bf16
 from .errors import ExtractError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def resolve_precision(precision: str, device: torch.device | str, bf16_suits: bo
 
 def has_fast_bf16(device: torch.device | str) -> bool:
     """Whether ``device`` has bf16 instructions: elsewhere bf16 is emulated, slower than fp32."""
+    if str(device) in known_bf16:
+        return known_bf16[str(device)]
     kind = str(device).partition(":")[0]
     if kind == "cuda":
         import torch

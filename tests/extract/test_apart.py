@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -23,7 +25,7 @@ from avemo.cache.store import FeatureStore
 from avemo.extract import crew as crew_module
 from avemo.extract import network_process
 from avemo.extract.apart import Apart, Door, Question
-from avemo.extract.backbones import Backbone
+from avemo.extract.backbones import Backbone, load_backbone
 from avemo.extract.clip import ClipResult
 from avemo.extract.crew import Crew
 from avemo.extract.devices import torch_device, torch_devices
@@ -243,6 +245,28 @@ def test_networks_that_are_not_those_of_the_keys_are_refused() -> None:
     keys = keys_of(Plan(device="cpu", precision="bf16"))
     with pytest.raises(ExtractError, match="precision: bf16 / fp32"):
         network_process.serve(Plan(device="cpu", precision="fp32"), keys, Door("cpu", "", b""), 1, print)
+
+
+WITHOUT_TORCH = """
+import sys
+from avemo.extract.apart import Door
+from avemo.extract.crew import _prepare
+from avemo.extract.networks import face_networks_at_hand, use_threads
+from avemo.extract.plan import Plan
+from avemo.extract.streams.registry import keys_of
+plan = Plan(device="cuda:1")
+_prepare(plan, [Door("cuda:1", "", b"")], {"cuda:1": True})
+use_threads(1)
+(network,) = face_networks_at_hand(plan)
+precision = keys_of(plan)["ferplusnet/default"].settings["precision"]
+print(precision, network.spec.input_size, "torch" in sys.modules)
+"""
+
+
+def test_a_worker_needs_neither_torch_nor_a_gpu_to_know_its_networks() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=True)
+    size = load_backbone("ferplusnet", "cpu").spec.input_size
+    assert done.stdout.split() == ["bf16", str(size), "False"]
 
 
 def test_who_waits_for_an_answer_shows_that_it_lives() -> None:
