@@ -14,7 +14,7 @@ from . import durable
 from .errors import StoreError
 from .journal import Senseless
 from .rows import Row
-from .shards import cannot_write, reason
+from .shards import cannot_write, reason, unlocked
 from .store import FeatureStore
 
 
@@ -107,7 +107,7 @@ def export(store: FeatureStore, path: Path) -> int:
     if not rows:
         raise StoreError(f"{store.path} holds no clips yet, so there is nothing to export")
     try:
-        with durable.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        with durable.replacing(path) as temporary, unlocked(temporary, "w") as file:
             keys = file.create_group("keys")
             for digest, key in store.keys.items():
                 keys.attrs[digest] = json.dumps({"stream": key.stream, "settings": dict(key.settings)})

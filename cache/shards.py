@@ -107,7 +107,7 @@ class Shard:
             StoreError: the disk is full or cannot be written; nothing stored before is touched.
         """
         try:
-            with durable.replacing(self.path) as temporary, h5py.File(temporary, "w") as file:
+            with durable.replacing(self.path) as temporary, unlocked(temporary, "w") as file:
                 for name, parts in self._parts.items():
                     shape = (self._rows[name], *parts[0].shape[1:])
                     data = file.create_dataset(name, shape=shape, dtype=parts[0].dtype)
@@ -179,7 +179,7 @@ class ShardReader:
         if ref.shard not in self._open:
             if len(self._open) >= self._keep_open:
                 self._open.popitem(last=False)[1][0].close()
-            self._open[ref.shard] = (h5py.File(self._folder / ref.shard, "r"), {})
+            self._open[ref.shard] = (unlocked(self._folder / ref.shard), {})
         self._open.move_to_end(ref.shard)
         file, datasets = self._open[ref.shard]
         if ref.dataset not in datasets:
@@ -190,6 +190,14 @@ class ShardReader:
         if wanted > held:  # before any memory is taken
             raise ValueError(f"{ref.dataset} declares {wanted} bytes for a clip, and the file has {held}")
         return dataset
+
+
+def unlocked(path: Path, mode: str = "r") -> Any:
+    """An HDF5 file, opened without a lock: it has one writer, and its name only when it is whole.
+
+    NFS without a lock daemon refuses locks (h5py#1082, #1101, #1722).
+    """
+    return h5py.File(path, mode, locking=False)
 
 
 def own_dataset(file: Any, name: str) -> Any:

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
-import h5py
-
 from ..cache.keys import FeatureKey
 from ..cache.order import natural
 from ..cache.rows import Entry, Row
-from ..cache.shards import READING, own_dataset
+from ..cache.shards import READING, own_dataset, unlocked
 from ..cache.store import FeatureStore
 from .cli.table import Columns, aligned, table
 from .corpora.clips.found import counts_of
@@ -156,7 +154,7 @@ def _row_bytes(store: FeatureStore, streams: Iterable[StreamCounts]) -> dict[tup
     sizes = {}
     for shard, names in used.items():
         try:
-            with h5py.File(store.path / "shards" / shard, "r") as file:
+            with unlocked(store.path / "shards" / shard) as file:
                 for name in names:
                     dataset = own_dataset(file, name)
                     sizes[shard, name] = dataset.dtype.itemsize * prod(dataset.shape[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -291,3 +292,33 @@ def test_a_shard_whose_arrays_are_not_its_own_is_refused(change, tmp_path: Path)
         with pytest.raises(StoreError):
             store.nbytes(store.rows[0], KEY.stream)
     assert shard.name in problem and "--repair" in problem
+
+
+def test_a_disk_without_locks_holds_a_store(tmp_path: Path) -> None:
+    """NFS without a lock daemon answers every lock with ENOLCK, as this library does."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs a C compiler, and Linux, to take locks away")
+    source, library = tmp_path / "nolock.c", tmp_path / "nolock.so"
+    source.write_text("#include <errno.h>\nint flock(int file, int how) { errno = ENOLCK; return -1; }\n")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    code = (
+        "import sys, numpy as np\n"
+        "from avemo.cache.clips import Clip\nfrom avemo.cache.keys import FeatureKey\n"
+        "from avemo.cache.store import FeatureStore\nfrom avemo.cache.writer import Outcome\n"
+        "key = FeatureKey('net/default', {'backbone': 'net'})\n"
+        "with FeatureStore(sys.argv[1], create=True) as store:\n"
+        "    with store.writer() as writer:\n"
+        "        made = {key.stream: Outcome(key, arrays={'mean': np.ones((3, 2), np.float32)})}\n"
+        "        writer.add(Clip('a', 'train'), None, made)\n"
+        "    store.refresh()\n"
+        "    print(store.read(store.rows[0], key.stream)['mean'].sum())\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "s")],
+        env={**environment, "LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.returncode) == ("6.0\n", 0), done.stderr

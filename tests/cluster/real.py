@@ -1,10 +1,11 @@
 """Extraction and training on a real cluster of two nodes, started on this machine; run by ``make cluster``.
 
-    python -m tests.cluster.real slurm|ray CLIPS [FOLDER]
+    python -m tests.cluster.real slurm|ray|speed CLIPS [FOLDER]
 
 A task is cancelled (Slurm) and a node killed in the middle. The store must equal that of one machine, array
 by array; then a cross-validation and a run of members must, file by file, with a node killed again. Slurm
-needs ``apt-get install slurm-wlm munge``, and root.
+needs ``apt-get install slurm-wlm munge``, and root. ``speed`` kills nothing: it measures extraction with one
+and with two workers, by each way of spreading, on a machine with nothing else to do.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ def main() -> None:
     folder = Path(sys.argv[3] if len(sys.argv) > 3 else tempfile.mkdtemp()).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
+    if engine == "speed":
+        measure(clips, folder)
+        return
     began = time.monotonic()
     subprocess.run([EXTRACT, str(clips), "--store", "single", "--workers", "1", *SETTINGS], check=True)
     alone, began = time.monotonic() - began, time.monotonic()
@@ -75,6 +79,45 @@ def main() -> None:
     print(f"{engine}: {' and '.join(TRAINING)}, {files} files; {trained}")
     print(f"differences: {changed}")
     sys.exit(bool(different or changed))
+
+
+def measure(clips: Path, folder: Path) -> None:
+    """Print seconds of each way with one and with two workers; all stores must be equal."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    ways: dict[str, dict[int, float]] = {}
+
+    def timed(way: str, workers: int, commands: Sequence[Sequence[str]]) -> None:
+        began = time.monotonic()
+        started = [
+            subprocess.Popen([EXTRACT, str(clips), "--store", f"{way}-{workers}-{number}", *words, *SETTINGS])
+            for number, words in enumerate(commands)
+        ]
+        if sum(process.wait(3600) != 0 for process in started):
+            raise SystemExit(f"{way} with {workers} workers failed")
+        ways.setdefault(way, {})[workers] = time.monotonic() - began
+        if len(commands) == 1 and compare(Path("processes-1-0"), Path(f"{way}-{workers}-0"))[2]:
+            raise SystemExit(f"{way} with {workers} workers made another store")
+
+    for n in (1, 2):
+        timed("processes", n, [["--workers", str(n)]])
+    for n in (1, 2):
+        timed("part", n, [["--workers", "1", "--part", f"{number + 1}/{n}"] for number in range(n)])
+    with slurm(folder):
+        for n in (1, 2):
+            timed("slurm", n, [["--on", "slurm", "--jobs", str(n), "--workers", "1"]])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        for n in (1, 2):
+            on = ["--on", "ray", "--ray", cluster.address]
+            timed("ray", n, [[*on, "--jobs", str(n), "--workers", "1"]])
+    finally:
+        cluster.shutdown()
+    print(f"{len(list(clips.iterdir()))} files\n| way | 1 worker | 2 workers | ratio |\n|---|---|---|---|")
+    for way, seconds in ways.items():
+        print(f"| {way} | {seconds[1]:.0f} s | {seconds[2]:.0f} s | {seconds[1] / seconds[2]:.2f} |")
 
 
 def compare(one: Path, other: Path) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from avemo.cache.keys import FeatureKey
 from avemo.cache.store import FeatureStore
 from avemo.extract.errors import ExtractError
 from avemo.extract.plan import Plan
@@ -100,6 +101,10 @@ def test_what_a_worker_refuses(clips: Path, tmp_path: Path) -> None:
         extract_part(replace(part, version="0.0.1"))
     with pytest.raises(ExtractError, match="max_frames: 2 / 3"):
         extract_part(replace(part, plan=replace(PLAN, max_frames=3)))
+    name, key = next(iter(part.keys.items()))
+    weights = FeatureKey(name, {**key.settings, "weights_sha256": "0" * 64})
+    with pytest.raises(ExtractError, match=r"made with other settings here .*weights_sha256: 0"):
+        extract_part(replace(part, keys={**part.keys, name: weights}))
     away = tuple(replace(clip, path=f"/not/mounted/{clip.id}.mp4") for clip in found)
     with pytest.raises(ExtractError, match=r"none of 4 clips is there: /not/mounted/1_sad\.mp4"):
         extract_part(replace(part, clips=away))
