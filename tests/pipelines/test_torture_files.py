@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "fork") or not Path("/proc/self/statm").exists(), reason="it forks, and reads /proc"
@@ -22,3 +23,25 @@ def test_no_changed_file_ends_in_a_traceback_or_a_wrong_result(tmp_path: Path) -
 
     assert sum(tried.outcomes.total() for tried in found) == 210
     assert [problem for tried in found for problem in tried.problems] == []
+
+
+def test_make_torture_runs_every_part_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.torture import __main__ as torture
+
+    log = tmp_path / "log"
+    note = f"open({str(log)!r}, 'a').write"
+    made = {
+        "bad": (("-c", f"{note}('bad ')\nprint('told')\nraise SystemExit(3)"), "a second"),
+        "good": (("-c", f"{note}('good ')"), "a second"),
+        "media": ((), "never"),
+    }
+    monkeypatch.setattr(torture, "parts", lambda films: made)
+    options = ["--reports", str(tmp_path / "reports"), "--films", str(tmp_path / "none")]
+    for _ in range(2):
+        result = CliRunner().invoke(torture.main, options)
+        assert result.exit_code == 1 and "bad         BROKEN" in result.output
+        assert "good        all promises held" in result.output and "media       skipped" in result.output
+    assert log.read_text() == "bad good bad "  # what held is not done again
+    assert (tmp_path / "reports" / "bad.txt").read_text().startswith("told\n")
+    assert CliRunner().invoke(torture.main, [*options, "good"]).exit_code == 0
+    assert CliRunner().invoke(torture.main, [*options, "soap"]).exit_code == 2
