@@ -22,7 +22,7 @@ import numpy as np
 
 from .backbones.planned import PlannedNetwork
 from .errors import DeviceError
-from .stopwatch import NETWORK, clocked, step
+from .stopwatch import NETWORK, clocked, computed_apart, step
 
 IN_FLIGHT = 4  # requests of a worker to a device that are not answered yet
 SIGN = 0.2  # seconds between signs of life of a worker that waits
@@ -68,7 +68,8 @@ class Apart:
 
     @clocked(NETWORK)
     def ask(self, question: Question, *arrays: np.ndarray) -> Future[Any]:
-        """The answer to be. This waits while a network process is yet to start, or has enough to do.
+        """The answer to be, for :meth:`answer`. This waits while a network process is yet to start, or has
+        enough to do.
 
         The future raises :class:`DeviceError` if the device fails or the process ends, and :class:`ClipError`
         if the network cannot be run on what was sent.
@@ -89,7 +90,9 @@ class Apart:
         """Wait for an answer, as long as it takes: whether the process gets on, the main process sees."""
         while True:
             with suppress(concurrent.futures.TimeoutError):
-                return future.result(SIGN)
+                value, seconds = future.result(SIGN)
+                computed_apart(NETWORK, seconds)
+                return value
             step()
 
 
@@ -131,10 +134,10 @@ class _Line:
     def _listen(self, connection: Connection) -> None:
         try:
             while True:
-                number, error, value = connection.recv()
+                number, error, value, seconds = connection.recv()
                 future = self.waiting.pop(number)
                 if error is None:
-                    future.set_result(value)
+                    future.set_result((value, seconds))
                 else:
                     future.set_exception(error)
         except (OSError, EOFError, KeyError):  # no such number: it was given up

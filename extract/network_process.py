@@ -108,6 +108,7 @@ class _Request:
         connection, number, question, arrays: of :meth:`.apart.Apart.ask`.
         taken: how many of its frames are in batches.
         parts: the statistics of the first frames, as they were computed.
+        seconds: that the device took for it.
         failed: whether an error was its answer.
     """
 
@@ -117,11 +118,12 @@ class _Request:
     arrays: list[np.ndarray]
     taken: int = 0
     parts: list[np.ndarray] = field(default_factory=list)
+    seconds: float = 0.0
     failed: bool = False
 
     def answer(self, error: Exception | None, value: Any = None) -> None:
         with suppress(OSError):  # the worker is gone
-            self.connection.send((self.number, error, value))
+            self.connection.send((self.number, error, value, self.seconds))
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +150,7 @@ class _Service:
         self._sender = ThreadPoolExecutor(1)
         self._under_way = Semaphore(UNDER_WAY)
         self._broken: DeviceError | None = None
+        self._done = 0.0
         self._shared = cache(self._shared_views)
         for network in (*self._faces.values(), *self._images.values()):  # the first batch of all takes long
             network(torch.zeros(1, network.spec.input_size, network.spec.input_size, 3, dtype=torch.uint8))
@@ -169,7 +172,8 @@ class _Service:
             parts = self._take()
             if parts:
                 self._under_way.acquire()
-                self._sender.submit(self._finish, parts, self._begun(parts))
+                begun = time.perf_counter()
+                self._sender.submit(self._finish, parts, self._begun(parts), begun)
         self._sender.shutdown()
         raise self._broken
 
@@ -209,25 +213,33 @@ class _Service:
         except Exception as error:
             return _raising(error)
 
-    def _finish(self, parts: Sequence[_Part], result: Callable[[], Any]) -> None:
+    def _finish(self, parts: Sequence[_Part], result: Callable[[], Any], begun: float) -> None:
         """Wait for a batch, and send what is whole."""
         try:
             value = result()
+            seconds = self._since(begun)
         except Exception as error:
             self._fail({part.request for part in parts}, error)
             return
         finally:
             self._under_way.release()
         if parts[0].request.question.kind != "views":
+            parts[0].request.seconds = seconds
             parts[0].request.answer(None, value)
             return
         done = 0
         for part in parts:
             request, count = part.request, part.stop - part.start
             request.parts.append(value[done : done + count])
+            request.seconds += seconds * count / len(value)
             done += count
             if sum(map(len, request.parts)) == len(request.arrays[0]) and not request.failed:
                 request.answer(None, np.concatenate(request.parts))
+
+    def _since(self, begun: float) -> float:
+        """How long the device worked on a batch that is done now: since the one before, if that was later."""
+        before, self._done = self._done, time.perf_counter()
+        return self._done - max(before, begun)
 
     def _fail(self, requests: set[_Request], error: Exception) -> None:
         told: Exception

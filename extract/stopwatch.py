@@ -23,10 +23,16 @@ REST = "rest"
 
 
 class Spent(NamedTuple):
-    """Seconds on the clock, and seconds of processor time over all threads of the process."""
+    """Seconds on the clock, of processor time over all threads of the process, and of a device that another
+    process computes on for this one; while it waits for that, its own clock goes on."""
 
     wall: float = 0.0
     busy: float = 0.0
+    device: float = 0.0
+
+    def and_also(self, other: Spent) -> Spent:
+        """The sum of both."""
+        return Spent(*map(sum, zip(self, other, strict=True)))
 
 
 class Stopwatch:
@@ -82,11 +88,13 @@ class Stopwatch:
 
     def _lap(self) -> None:
         self.steps += 1
-        now, before = _now(), self.spent.get(self._within[-1], Spent())
-        self.spent[self._within[-1]] = Spent(
-            before.wall + now.wall - self._since.wall, before.busy + now.busy - self._since.busy
-        )
+        now = _now()
+        self.add(self._within[-1], Spent(now.wall - self._since.wall, now.busy - self._since.busy))
         self._since = now
+
+    def add(self, name: str, spent: Spent) -> None:
+        """A stage took this, too."""
+        self.spent[name] = self.spent.get(name, Spent()).and_also(spent)
 
 
 _running: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
@@ -101,6 +109,13 @@ def step() -> None:
     watch = _running.get()
     if watch is not None:
         watch.steps += 1
+
+
+def computed_apart(name: str, seconds: float) -> None:
+    """Another process's device worked so long for a stage; a stopwatch, if one runs, is told."""
+    watch = _running.get()
+    if watch is not None:
+        watch.add(name, Spent(device=seconds))
 
 
 def stage_of(error: BaseException) -> str:

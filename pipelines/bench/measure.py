@@ -202,8 +202,7 @@ def _summed(results: Sequence[ClipResult]) -> dict[str, Spent]:
     spent: dict[str, Spent] = {}
     for result in results:
         for stage, own in result.stages.items():
-            before = spent.get(stage, Spent())
-            spent[stage] = Spent(before.wall + own.wall, before.busy + own.busy)
+            spent[stage] = spent.get(stage, Spent()).and_also(own)
     return spent
 
 

@@ -29,7 +29,7 @@ class StageTime:
     """What a stage takes with nothing beside it.
 
     Attributes:
-        seconds: of processor time a clip; of the network on a GPU, on the clock.
+        seconds: of processor time a clip; of the network on a GPU, of the GPU.
         ms_a_frame: of the same; None where no frame was read.
         share: of the sum of all stages.
     """
@@ -87,7 +87,7 @@ def judge(measured: Measured, plan: Plan) -> Verdict:
     alone, whole = measured.alone, measured.whole
     on_device = torch_devices(plan.device) != ("cpu",)
     costs = {
-        stage: spent.wall if on_device and stage == NETWORK else spent.busy
+        stage: (spent.device or spent.wall) if on_device and stage == NETWORK else spent.busy
         for stage, spent in sorted(alone.spent.items(), key=lambda item: STAGES.index(item[0]))
     }
     total = sum(costs.values())

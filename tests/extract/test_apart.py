@@ -8,8 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
-from threading import Timer
+from threading import Event, Thread, Timer
 from typing import Any
 
 import cv2
@@ -18,18 +19,25 @@ import pytest
 import torch
 from click.testing import CliRunner
 from torch import Tensor
+from torchvision.models import alexnet
 
 from avemo.cache.clips import Clip
 from avemo.cache.keys import FeatureKey
 from avemo.cache.store import FeatureStore
 from avemo.extract import crew as crew_module
 from avemo.extract import network_process
-from avemo.extract.apart import Apart, Door, Question
+from avemo.extract.apart import Apart, ApartAudioBackbone, ApartBackbone, Door, Question
 from avemo.extract.backbones import Backbone, load_backbone
 from avemo.extract.clip import ClipResult
 from avemo.extract.crew import Crew
 from avemo.extract.devices import torch_device, torch_devices
-from avemo.extract.errors import DeviceError, ExtractError
+from avemo.extract.errors import ClipError, DeviceError, ExtractError
+from avemo.extract.networks import (
+    audio_networks,
+    planned_audio_networks,
+    planned_segment_networks,
+    segment_networks,
+)
 from avemo.extract.patch import patch
 from avemo.extract.plan import Plan
 from avemo.extract.run import Extraction
@@ -95,6 +103,7 @@ def test_a_store_is_as_without_a_network_process(clips: list[Clip], tmp_path: Pa
     assert apart["text"].failure == ordinary["text"].failure
     assert apart["grey"].notes == ordinary["grey"].notes
     assert_nearly_the_same(here, there)
+    assert ordinary["face"].stages[NETWORK].device == 0 < apart["face"].stages[NETWORK].device
 
 
 def test_clips_that_share_batches_have_the_features_of_each_alone() -> None:
@@ -128,8 +137,9 @@ def test_clips_that_share_batches_have_the_features_of_each_alone() -> None:
     for told, other in zip(asked, alone, strict=True):
         (request,) = other._waiting
         work(other)
-        ((_, error, got),) = told.sent
-        ((_, _, expected),) = request.connection.sent
+        ((_, error, got, seconds),) = told.sent
+        ((_, _, expected, _),) = request.connection.sent
+        assert seconds > 0
         assert error is None
         np.testing.assert_allclose(got, expected, atol=1e-4)
 
@@ -247,6 +257,49 @@ def test_networks_that_are_not_those_of_the_keys_are_refused() -> None:
         network_process.serve(Plan(device="cpu", precision="fp32"), keys, Door("cpu", "", b""), 1, print)
 
 
+def test_images_and_spectrograms_are_answered_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(alexnet(weights=None).state_dict(), tmp_path / "alexnet.pt")
+    plan = Plan(
+        device="cpu",
+        precision="fp32",
+        backbones=(),
+        segment_backbones=("ferplusnet",),
+        audio_backbones=(f"alexnet@{tmp_path / 'alexnet.pt'}",),
+    )
+    door, ended = Door("cpu", crew_module._address(), b"secret"), Event()
+
+    def tell(*_: str) -> None:
+        if ended.is_set():
+            raise NothingLeft
+
+    def run() -> None:
+        with suppress(NothingLeft):
+            network_process.serve(plan, keys_of(plan), door, torch.get_num_threads(), tell)
+
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        apart = Apart([door])
+        rng = np.random.default_rng(0)
+        (known,), (network,) = planned_segment_networks(plan), segment_networks(plan)
+        images = rng.integers(0, 256, (3, network.spec.input_size, network.spec.input_size, 3)).astype(
+            np.uint8
+        )
+        np.testing.assert_array_equal(ApartBackbone(apart, known)(images), network(images).numpy())
+        (known,), (audio,) = planned_audio_networks(plan), audio_networks(plan)
+        heard = ApartAudioBackbone(apart, known)
+        spectrogram = np.asfortranarray(rng.uniform(-80, 0, (200, 150)).astype(np.float32))
+        for got, expected in zip(heard(spectrogram), audio(spectrogram), strict=True):
+            np.testing.assert_array_equal(got, expected.numpy())
+        with pytest.raises(ClipError, match="ValueError: expected a spectrogram"):
+            heard(spectrogram[:10])
+        heard(spectrogram)  # it goes on
+    finally:
+        ended.set()
+        thread.join()
+
+
 WITHOUT_TORCH = """
 import sys
 from avemo.extract.apart import Door
@@ -270,13 +323,14 @@ def test_a_worker_needs_neither_torch_nor_a_gpu_to_know_its_networks() -> None:
 
 
 def test_who_waits_for_an_answer_shows_that_it_lives() -> None:
-    watch, future = Stopwatch(), Future[int]()
-    Timer(1.0, future.set_result, (7,)).start()
+    watch, future = Stopwatch(), Future[tuple[int, float]]()
+    Timer(1.0, future.set_result, ((7, 0.25),)).start()
     with watch.running():
         before = watch.steps
         assert Apart([]).answer(future) == 7
         assert watch.steps - before >= 4
     assert watch.spent[NETWORK].wall >= 0.9
+    assert watch.spent[NETWORK].device == 0.25
 
 
 def test_a_batch_too_large_for_the_device_is_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +350,7 @@ def test_a_batch_too_large_for_the_device_is_computed_in_parts(monkeypatch: pyte
     told = Told()
     service.put(network_process._Request(told, 3, Question("views", "ferplusnet", ("none",)), arrays))
     work(service)
-    ((number, error, got),) = told.sent
+    ((number, error, got, _),) = told.sent
     assert (number, error, got.shape) == (3, None, (5, 1, network.spec.features))
     assert asked == [5, 2, 2, 1]
 

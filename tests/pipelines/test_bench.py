@@ -149,8 +149,8 @@ def test_two_clips_and_a_bad_one(make_clip: Callable[..., Path], tmp_path: Path)
     assert names == [OPEN, DECODE, DETECT, WARP, NETWORK, SOUND, WRITE, REST]
     assert sum(each["share"] for each in told["stages"]) == pytest.approx(1.0)
     seconds = 2 * sum(each["seconds"] for each in told["stages"])
-    assert seconds == pytest.approx(sum(busy for _, busy in told["alone"]["spent"].values()))
+    assert seconds == pytest.approx(sum(busy for _, busy, _ in told["alone"]["spent"].values()))
     # One process did all of it after another, so its stages are most of its time.
-    walls = sum(wall for wall, _ in told["alone"]["spent"].values())
+    walls = sum(wall for wall, *_ in told["alone"]["spent"].values())
     assert 0.5 * told["alone"]["wall"] < walls < 1.1 * told["alone"]["wall"]
     assert told["thousand_seconds"] > told["corpus_seconds"] > told["whole"]["start"]
