@@ -1,15 +1,18 @@
 """What a view costs in other engines and forms of a network, beside the one that stage 1 runs.
 
 One thread, random weights, in turns, in processor time: torch as it is built, with batch norms folded, with
-channels last as well (stage 1's form), and with ``--compile`` compiled; ONNX Runtime and OpenVINO in fp32,
-and in int8 calibrated on the same random views. "error" is the largest difference from torch's features, in
-largest features. An engine that is not installed is left out.
+channels last as well (stage 1's form), the same in bf16 and int8, and with ``--compile`` compiled; ONNX
+Runtime and OpenVINO in fp32, and in int8 calibrated on the same random views. "error" is the largest
+difference from torch's features, in largest features. Random batch norms tell no ranges, so that of stage 1's
+int8 means nothing (``precisions.py`` has it). An engine that is not installed is left out.
 
     pip install onnx onnxruntime openvino
+    export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/engines.py
 
-The variables hold torch, and it seems OpenVINO, to the instructions of a usual laptop. ONNX Runtime does not
-heed them, so compare it without the variables.
+The first line's variables are those of stage 1's processes (``extract.run.KEEP_MEMORY``). The others hold
+torch, and it seems OpenVINO, to the instructions of a usual laptop (AVX2_VNNI: of a newer one). ONNX Runtime
+does not heed them, so compare it without.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from torch import Tensor, nn
 from torch.fx.experimental import optimization
 
 from avemo.extract.backbones import get
+from avemo.extract.int8 import in_int8
 from avemo.extract.precision import prepare
 from avemo.pipelines.cli.table import aligned
 
@@ -46,6 +50,10 @@ def torch_runs(network: nn.Module, views: Tensor, compiling: bool) -> Iterator[t
     yield "torch as built", lambda: network(views).numpy()
     yield "torch, batch norms folded", lambda: folded(views).numpy()
     yield BEFORE, lambda: prepared(last).numpy()
+    half, halved = prepare(copy.deepcopy(network), "cpu", "bf16"), last.to(torch.bfloat16)
+    yield "stage 1, bf16", lambda: half(halved).float().numpy()
+    bytewise = in_int8(copy.deepcopy(network), views)
+    yield "stage 1, int8", lambda: bytewise(last).numpy()
     if compiling:
         compiled = torch.compile(prepared)
         yield "torch.compile of that", lambda: compiled(last).numpy()
@@ -99,12 +107,11 @@ def _openvino(path: Path, views: np.ndarray) -> Run:
     return lambda: request.infer([views], share_inputs=True)[0].copy()  # type: ignore[no-any-return]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def table(name: str, batch: int, rounds: int, compiling: bool) -> list[list[str]]:
     spec = get(name)
     torch.manual_seed(0)
-    with torch.inference_mode(False):
-        network = spec.build().eval().requires_grad_(False)
+    network = spec.build().eval().requires_grad_(False)
     views = torch.rand(batch, len(spec.mean), spec.input_size, spec.input_size)
     expected = network(views).numpy()
     with tempfile.TemporaryDirectory() as folder:

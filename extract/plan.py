@@ -20,7 +20,7 @@ class Plan:
         audio_backbones: networks over spectrograms, ``NAME@FILE`` each.
         max_frames: at most so many frames a clip, spread evenly; None for all.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``; ``cuda:0,1`` for several.
-        precision: ``fp32``, ``bf16`` or ``auto``: bf16 where the processor computes in it.
+        precision: ``fp32``, ``bf16``, ``int8`` or ``auto``: bf16 where the processor computes in it.
         batch: views that pass through a network at once; None for what suits the device.
         pictures: whether faces are looked for; false for clips of sound alone.
         segments: whether speech is cut into segments, as MFCC images (priyasad2019).

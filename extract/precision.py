@@ -13,26 +13,35 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "int8"]
+IN_INT8 = ("ferplusnet", "ferresnet")
+"""The networks that int8 makes faster without a loss of accuracy (``benchmarks/NOTES.md``)."""
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
-    """torch's name of it."""
+    """torch's name of what a network is given: in int8 it turns numbers into integers itself."""
     import torch
 
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def resolve_precision(precision: str, device: torch.device | str, bf16_suits: bool = True) -> Precision:
-    """``"auto"``, ``"fp32"`` or ``"bf16"`` as the precision that is used on ``device``.
+def resolve_precision(
+    precision: str, device: torch.device | str, bf16_suits: bool = True, int8_suits: bool = False
+) -> Precision:
+    """``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"`` as the precision that is used on ``device``.
 
     ``"auto"`` is bf16 where the hardware multiplies in it and the network does not suffer
-    (``bf16_suits``), else fp32. Raises :class:`ExtractError` on any other word.
+    (``bf16_suits``), else fp32. Raises :class:`ExtractError` on any other word, and on int8 where it
+    cannot act.
     """
     if precision == "auto":
         return "bf16" if bf16_suits and has_fast_bf16(device) else "fp32"
     if precision not in get_args(Precision):
-        raise ExtractError(f"precision {precision!r} is unknown: expected auto, fp32 or bf16")
+        raise ExtractError(f"precision {precision!r} is unknown: expected auto, fp32, bf16 or int8")
+    if precision == "int8" and str(device).partition(":")[0] != "cpu":
+        raise ExtractError(f"precision int8 needs --device cpu, and this is {device}; use auto")
+    if precision == "int8" and not int8_suits:
+        raise ExtractError(f"precision int8 is only for {' and '.join(IN_INT8)}; use auto")
     return cast(Precision, precision)
 
 
@@ -67,11 +76,11 @@ def prepare(module: nn.Module, device: torch.device | str, precision: Precision)
     """``module`` for inference: frozen, batch norms folded, channels last, cast, on ``device``."""
     import torch
 
-    module = _fold_batch_norms(module.eval().requires_grad_(False))
+    module = folded(module.eval().requires_grad_(False))
     return module.to(device, dtype_of(precision)).to(memory_format=torch.channels_last)
 
 
-def _fold_batch_norms(module: nn.Module) -> nn.Module:
+def folded(module: nn.Module) -> nn.Module:
     """Every batch norm that directly follows a convolution becomes part of it: exact but for rounding.
 
     A network that torch.fx cannot trace, as its path depends on its input, stays as it is.

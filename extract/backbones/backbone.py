@@ -48,7 +48,7 @@ class Backbone:
         self.label = label
         self.weights_sha256 = weights_sha256
         self.device = torch.device(device)
-        self.precision: Precision = resolve_precision(precision, self.device, spec.bf16)
+        self.precision: Precision = spec.resolved(precision, self.device)
         self._loaded = module
         self._in_batches = InBatches()
 
@@ -74,9 +74,16 @@ class Backbone:
     @cached_property
     def _module(self) -> nn.Module:
         with torch.inference_mode(False):
-            module = prepare(self._loaded, self.device, self.precision)
+            module = self._in_int8() if self.precision == "int8" else self._loaded
+            module = prepare(module, self.device, self.precision)
         del self._loaded
         return module
+
+    def _in_int8(self) -> nn.Module:
+        from ..int8 import in_int8, made_pictures
+
+        pictures = torch.from_numpy(made_pictures(self.spec.input_size))
+        return in_int8(self._loaded, self._normalised(pictures))
 
     @cached_property
     def _constants(self) -> tuple[Tensor, Tensor, Tensor]:

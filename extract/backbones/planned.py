@@ -9,7 +9,6 @@ from typing import Any
 
 from ..digest import sha256_of
 from ..errors import WeightsError
-from ..precision import resolve_precision
 from .audio_spec import audio_spec, find_audio
 from .registry import get
 from .spec import ONNX, TIMM, as_it_is
@@ -50,8 +49,8 @@ def planned_backbone(text: str, device: str, precision: str) -> PlannedNetwork:
         return PlannedNetwork(text, network.label, network.settings())
     spec = get(name)
     path, label = find(name, wanted, spec.default_weights, spec.twin)
-    resolved = resolve_precision(precision, device, spec.bf16)
-    return PlannedNetwork(text, label, spec.settings(_sha256(path), resolved))
+    settings = spec.settings(_sha256(path), spec.resolved(precision, device))
+    return PlannedNetwork(text, label, settings)
 
 
 def planned_audio_backbone(text: str) -> PlannedNetwork:

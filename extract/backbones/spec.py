@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from ..precision import IN_INT8, Precision, resolve_precision
 from .weights import State, load_state
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 ONNX = "onnx"
@@ -17,6 +19,9 @@ ONNX = "onnx"
 
 TIMM = "timm:"
 """How the names of timm's networks begin."""
+
+INT8 = "oneDNN, ranges of batch norms, 1"
+"""How int8 is computed: the number changes where values do."""
 
 Colour = Literal["rgb", "bgr", "grey"]
 
@@ -72,9 +77,13 @@ class BackboneSpec:
     bf16: bool = True
     window: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
+    def resolved(self, precision: str, device: torch.device | str) -> Precision:
+        """The precision that is used; see :func:`.precision.resolve_precision`."""
+        return resolve_precision(precision, device, self.bf16, self.name in IN_INT8)
+
     def settings(self, weights_sha256: str, precision: str) -> dict[str, Any]:
         """All that decides the features' values, for their provenance."""
-        return {
+        settings = {
             "name": self.name,
             "weights_sha256": weights_sha256,
             "layer": self.layer,
@@ -85,3 +94,4 @@ class BackboneSpec:
             "std": list(self.std),
             "precision": precision,
         }
+        return {**settings, "int8": INT8} if precision == "int8" else settings

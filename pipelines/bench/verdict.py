@@ -11,7 +11,7 @@ from ...extract import DEFAULT_BACKBONE
 from ...extract.devices import torch_devices
 from ...extract.networks import face_networks
 from ...extract.plan import Plan
-from ...extract.precision import has_fast_bf16
+from ...extract.precision import IN_INT8, has_fast_bf16
 from ...extract.run import usable_cores
 from ...extract.stopwatch import DECODE, DETECT, NETWORK, OPEN, REST, SOUND, WARP, WRITE
 from ...extract.views import VIEW_SETS
@@ -154,6 +154,9 @@ def _of_stage(plan: Plan, stage: str, shares: dict[str, float]) -> list[Change]:
     elif stage == NETWORK:
         if has_fast_bf16(device) and any(net.precision == "fp32" for net in face_networks(plan)):
             found.append(Change("--precision bf16", "this machine computes in it; features change a little"))
+        networks = [name.partition("@")[0] for name in (*plan.backbones, *plan.segment_backbones)]
+        if device == "cpu" and plan.precision != "int8" and set(networks) <= set(IN_INT8):
+            found.append(Change("--precision int8", "computes in bytes; features change by some 3%"))
         if any(name.partition("@")[0] != DEFAULT_BACKBONE for name in plan.backbones):
             found.append(Change(f"--backbone {DEFAULT_BACKBONE}", "a small network"))
         views = max((len(VIEW_SETS[name]) for name in plan.view_sets), default=1)

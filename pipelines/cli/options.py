@@ -191,10 +191,11 @@ workers_option = click.option(
 )
 precision_option = click.option(
     "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
+    type=click.Choice(["auto", "fp32", "bf16", "int8"]),
     default="auto",
     show_default=True,
-    help="auto: bf16 if the machine computes in it and the network tolerates it.",
+    help="auto: bf16 if the machine computes in it and the network tolerates it. int8: the fastest on x86 "
+    "processors, for ferplusnet and ferresnet; features change by 3 %.",
 )
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for all output."

@@ -32,7 +32,7 @@ class FaceClassifier:
         text: ``NAME`` or ``NAME@FILE`` of the network.
         views: the views of each face.
         device: where it runs.
-        precision: ``auto``, ``fp32`` or ``bf16``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``int8``.
 
     Attributes:
         classes: C names.

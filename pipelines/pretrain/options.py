@@ -80,7 +80,8 @@ device_options = group(
     device_option,
     click.option("--processes", default="1", show_default=True, metavar="N",
                  help="Number of processes, each with a device of its own; auto: one for every GPU."),
-    altered(precision_option, help="auto: bf16 (mixed) if the machine computes in it."),
+    altered(precision_option, type=click.Choice(["auto", "fp32", "bf16"]),
+            help="auto: bf16 (mixed) if the machine computes in it."),
     click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                  help="Number of machines; torchrun or SLURM starts the same command on each."),
 )  # fmt: skip

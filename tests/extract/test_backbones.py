@@ -249,7 +249,7 @@ def test_auto_precision_follows_the_hardware_and_the_network() -> None:
     assert resolve_precision("auto", CPU) == ("bf16" if has_fast_bf16(CPU) else "fp32")
     assert resolve_precision("auto", CPU, bf16_suits=False) == "fp32"
     assert resolve_precision("bf16", CPU, bf16_suits=False) == "bf16"
-    with pytest.raises(ValueError, match="'fp16' is unknown: expected auto, fp32 or bf16"):
+    with pytest.raises(ValueError, match="'fp16' is unknown: expected auto, fp32, bf16 or int8"):
         resolve_precision("fp16", CPU)
 
 

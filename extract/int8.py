@@ -1,0 +1,287 @@
+"""Convolutions in 8-bit integers, on the processor, by the operations that torch has of oneDNN.
+
+A convolution takes and gives codes: bytes that stand for ``(code - zero) * step``. ReLU, and the sum at the
+end of a residual block, are part of it. Weights have 7 bits: products are then added in 16 bits without
+overflow, as processors without VNNI add them in pairs, so all processors compute the same.
+
+What range a map has is told by the batch norms, which know mean and deviation of all that the network was
+trained on. In their training mode they give these to any picture, here to made ones, so that no faces are
+needed. Codes reach half as far again as what was met, for what was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import operator
+import platform
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from .errors import ExtractError
+from .precision import folded
+
+LARGEST_WEIGHT = 63
+LARGEST_CODE = 255
+BEYOND = 1.5  # how far codes reach, in ranges that were met
+PICTURES = 16
+_RELU, _ADD = (torch.relu, F.relu), (operator.add, operator.iadd, torch.add)
+
+Range = tuple[float, float]
+
+
+class Code(NamedTuple):
+    """What bytes stand for: ``(byte - zero) * step``."""
+
+    step: float
+    zero: int
+
+    @classmethod
+    def of(cls, met: Range) -> Code:
+        low, high = (_rounded(BEYOND * value) for value in met)
+        step = max(high - low, 1e-6) / LARGEST_CODE
+        return cls(step, round(-low / step))
+
+
+def in_int8(module: nn.Module, pictures: Tensor) -> nn.Module:
+    """``module``, whose convolutions are followed by batch norms, with these folded and in 8-bit integers.
+
+    Args:
+        module: the network, which is changed.
+        pictures: those of :func:`made_pictures`, normalised for the network.
+
+    Raises:
+        ExtractError: this machine cannot do it.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64") or not hasattr(
+        torch.ops.onednn, "qconv2d_pointwise"
+    ):
+        raise ExtractError("precision int8 needs an x86 processor and a torch with oneDNN; use auto")
+    met = ranges(module, pictures)
+    graph = folded(module.eval().requires_grad_(False))
+    assert isinstance(graph, fx.GraphModule)  # as the graph that was met
+    return _Rewriting(graph, met).done()
+
+
+def made_pictures(side: int) -> np.ndarray:
+    """``[N, S, S, 3]`` uint8: blots of all sizes, dark pictures with few lights, the reverse, and between.
+
+    The same ones everywhere and always, as values depend on them.
+    """
+    random = np.random.RandomState(0)
+    sizes = [size for size in (3, 6, 12, 24) if size < side] + [side]
+    blots = [torch.from_numpy(random.standard_normal((PICTURES, 3, size, size))) for size in sizes]
+    grown = [F.interpolate(each, (side, side), mode="bilinear") for each in blots]
+    values = (torch.stack(grown).sum(0) * 0.18 + 0.5).clamp(0, 1)
+    powers = torch.logspace(-1, 1, PICTURES, base=6, dtype=torch.float64)
+    values = values ** powers[:, None, None, None]
+    return (255 * values).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def ranges(module: nn.Module, pictures: Tensor) -> dict[str, Range]:
+    """The lowest and the highest value of each map, by its node's name in the graph without batch norms."""
+    graph = fx.symbolic_trace(copy.deepcopy(module).double().eval())
+    for part in graph.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.train()
+    met = _Meeting(graph)
+    with torch.no_grad():
+        # Other processors round otherwise: in 64 bits so little that the ranges, rounded, are the same.
+        met.run(pictures.double())
+    return met.ranges
+
+
+class _Meeting(fx.Interpreter):
+    """A graph that notes what values its nodes have."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.ranges: dict[str, Range] = {}
+
+    def run_node(self, node: fx.Node) -> Any:
+        value = super().run_node(node)
+        if isinstance(value, Tensor) and value.is_floating_point():
+            low, high = value.aminmax()
+            # A batch norm becomes part of the convolution before it.
+            whose = _given_to(node) if _is(self.module, node, nn.BatchNorm2d) else node
+            self.ranges[whose.name] = (min(float(low), 0.0), max(float(high), 0.0))
+        return value
+
+
+class _Fused(NamedTuple):
+    """A convolution with what follows it: the last node, the sum in it and what it adds, and a ReLU."""
+
+    last: fx.Node
+    add: fx.Node | None
+    other: fx.Node | None
+    relu: bool
+
+
+class _Rewriting:
+    """A graph on its way to 8-bit integers."""
+
+    def __init__(self, module: fx.GraphModule, met: dict[str, Range]) -> None:
+        self._module, self._graph, self._met = module, module.graph, met
+        self._place = {node: place for place, node in enumerate(self._graph.nodes)}
+        self._codes: dict[fx.Node, tuple[fx.Node, Code]] = {}
+        self._fused: dict[fx.Node, _Fused] = {}
+        for node in self._graph.nodes:
+            if _is(module, node, nn.Conv2d) and self._convolution(node).groups == 1:
+                self._fused[node] = self._followed(node)
+
+    def done(self) -> fx.GraphModule:
+        lasts = {fused.last: node for node, fused in self._fused.items()}
+        for node in list(self._graph.nodes):
+            if node in lasts:
+                self._convolve(lasts[node], self._fused[lasts[node]])
+        self._graph.eliminate_dead_code()
+        self._module.delete_all_unused_submodules()
+        self._module.recompile()
+        return self._module
+
+    def _followed(self, node: fx.Node) -> _Fused:
+        last, add, other = node, None, None
+        after = _only_user(node)
+        if after is not None and after.target in _ADD and len(after.all_input_nodes) == 2:
+            summand = next(each for each in after.all_input_nodes if each is not node)
+            if self._spent(summand, node, after):
+                last, add, other, after = after, after, summand, _only_user(after)
+        relu = after is not None and (_is(self._module, after, nn.ReLU) or after.target in _RELU)
+        return _Fused(after if relu and after is not None else last, add, other, relu)
+
+    def _spent(self, summand: fx.Node, node: fx.Node, add: fx.Node) -> bool:
+        """Whether nothing else needs ``summand`` later than ``add``, or adds it: the sum takes its memory."""
+        if any(fused.add is add for fused in self._fused.values()):
+            return False
+        before = self._place[node]
+        needed = [self._fused[user].last if user in self._fused else user for user in summand.users]
+        return all(user is add or self._place[user] < before for user in needed)
+
+    def _convolve(self, node: fx.Node, fused: _Fused) -> None:
+        last = fused.last
+        codes, given = self._encoded(_given_to(node), last)
+        inputs, other_code = [codes], None
+        if fused.other is not None:
+            other, other_code = self._encoded(fused.other, last)
+            inputs.append(other)
+        taken = fused.other is not None or any(self._takes_codes(user) for user in last.users)
+        code = Code.of(self._met[last.name]) if taken else None
+        convolution = _Convolution(self._convolution(node), given, code, other_code, fused.relu)
+        self._module.add_submodule(f"{node.name}_int8", convolution)
+        with self._graph.inserting_before(last):
+            result = self._graph.call_module(f"{node.name}_int8", tuple(inputs))
+        self._replace(last, result, code)
+
+    def _replace(self, node: fx.Node, result: fx.Node, code: Code | None) -> None:
+        """For users that take no codes, the codes' values; unused, they go with all that is dead."""
+        if code is not None:
+            self._codes[node] = (result, code)
+            with self._graph.inserting_after(result):
+                result = self._graph.call_function(decode, (result, *code))
+        for user in list(node.users):
+            if not self._takes_codes(user):
+                user.replace_input_with(node, result)
+
+    def _convolution(self, node: fx.Node) -> nn.Conv2d:
+        return cast(nn.Conv2d, self._module.get_submodule(str(node.target)))
+
+    def _takes_codes(self, node: fx.Node) -> bool:
+        return node in self._fused or any(fused.add is node for fused in self._fused.values())
+
+    def _encoded(self, node: fx.Node, before: fx.Node) -> tuple[fx.Node, Code]:
+        if node not in self._codes:
+            code = Code.of(self._met[node.name])
+            with self._graph.inserting_before(before):
+                self._codes[node] = (self._graph.call_function(encode, (node, *code)), code)
+        return self._codes[node]
+
+
+class _Convolution(nn.Module):
+    """Codes → codes, or values without ``result``."""
+
+    def __init__(
+        self, convolution: nn.Conv2d, given: Code, result: Code | None, other: Code | None, relu: bool
+    ) -> None:
+        super().__init__()
+        weight = convolution.weight.detach().float()
+        self._steps = weight.abs().amax((1, 2, 3)).clamp(min=1e-12) / LARGEST_WEIGHT
+        self._weight = (weight / self._steps[:, None, None, None]).round().to(torch.int8)
+        self._bias = None if convolution.bias is None else convolution.bias.detach().float()
+        self._given, self._other, self._relu = given, other, "relu" if relu else "none"
+        self._result = (*result, torch.uint8) if result else (1.0, 0, torch.float32)
+        self._shape = (
+            list(convolution.stride),
+            list(convolution.padding),
+            list(convolution.dilation),
+            convolution.groups,
+        )
+        self._packed: Tensor | None = None
+
+    def forward(self, codes: Tensor, other: Tensor | None = None) -> Tensor:
+        if self._packed is None:  # in the order that oneDNN wants for maps of this size
+            self._packed = torch.ops.onednn.qconv_prepack(
+                self._weight, self._steps, *self._given, *self._shape, list(codes.shape)
+            )
+        step, zero, dtype = self._result
+        arguments = {
+            "qx": codes,
+            "x_scale": self._given.step,
+            "x_zero_point": self._given.zero,
+            "qw": self._packed,
+            "w_scale": self._steps,
+            "w_zero_point": torch.zeros(len(self._steps), dtype=torch.int64),
+            "bias": self._bias,
+            **dict(zip(("stride", "padding", "dilation", "groups"), self._shape, strict=True)),
+            "output_scale": step,
+            "output_zero_point": zero,
+            "output_dtype": dtype,
+        }
+        convolve = torch.ops.onednn.qconv2d_pointwise
+        if other is None:
+            result: Tensor = convolve.default(**arguments, attr=self._relu, scalars=[], algorithm="")
+            return result
+        assert self._other is not None
+        summed: Tensor = convolve.binary(
+            **arguments,
+            qaccum=other,
+            accum_scale=self._other.step,
+            accum_zero_point=self._other.zero,
+            binary_attr="sum",
+            alpha=1.0,
+            unary_attr=self._relu,
+            unary_scalars=[],
+            unary_algorithm="",
+        )
+        return summed
+
+
+def encode(values: Tensor, step: float, zero: int) -> Tensor:
+    """Values as codes; those out of range as the nearest."""
+    codes = (values * (1 / step)).add_(zero).round_().clamp_(0, LARGEST_CODE)
+    return codes.to(torch.uint8).contiguous(memory_format=torch.channels_last)
+
+
+def decode(codes: Tensor, step: float, zero: int) -> Tensor:
+    """The values that codes stand for."""
+    return (codes.float() - zero) * step
+
+
+def _is(module: fx.GraphModule | nn.Module, node: fx.Node, kind: type[nn.Module]) -> bool:
+    return node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), kind)
+
+
+def _given_to(node: fx.Node) -> fx.Node:
+    return node.all_input_nodes[0]
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _rounded(value: float) -> float:
+    """Away from zero, to an eighth of a power of two: the same where rounding errors differ."""
+    return math.copysign(2 ** (math.ceil(8 * math.log2(abs(value))) / 8), value) if value else 0.0
