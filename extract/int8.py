@@ -1,8 +1,8 @@
 """Convolutions in 8-bit integers, on the processor, by the operations that torch has of oneDNN.
 
 A convolution takes and gives codes: bytes that stand for ``(code - zero) * step``. ReLU, and the sum at the
-end of a residual block, are part of it. Weights have 7 bits: products are then added in 16 bits without
-overflow, as processors without VNNI add them in pairs, so all processors compute the same.
+end of a residual block, are part of it. Weights have 7 bits: processors without VNNI add products in pairs,
+in 16 bits, which those of 8 bits would overflow.
 
 What range a map has is told by the batch norms, which know mean and deviation of all that the network was
 trained on. In their training mode they give these to any picture, here to made ones, so that no faces are
