@@ -124,7 +124,6 @@ class SpreadExtraction(Spread[tuple[str, str], ClipResult]):
         """Hand out, and yield each clip's result when it is in the store."""
         self._run.settle()
         yield from super().__iter__()
-        self._engine.close()
 
     def function(self) -> Callable[[Part], int]:
         """See :meth:`.Spread.function`."""

@@ -93,6 +93,7 @@ class Spread(ABC, Generic[Key, Result]):
                         break
             yield from self._news(at_once=True)
             if not self.left:
+                self._engine.close()
                 return
             if len(self.left) == before:
                 break  # it is not for want of luck

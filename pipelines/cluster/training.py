@@ -147,7 +147,6 @@ def trainer(
     else:
         with cluster.engine(own, workers, device.startswith("cuda"), told) as engine:
             yield _TrainAllSpread(engine, own, device, told)
-            engine.close()
     shutil.rmtree(own, ignore_errors=True)
 
 

@@ -65,6 +65,8 @@ def main() -> None:
     folder = Path(sys.argv[3] if len(sys.argv) > 3 else tempfile.mkdtemp()).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in a background ignores it, and so
+    # would the commands that are interrupted here
     if engine == "speed":
         measure(clips, folder)
         return
@@ -184,17 +186,32 @@ def head(clips: Path, *more: str, stderr: int | None = None) -> subprocess.Popen
 
 
 def on_slurm(clips: Path, folder: Path) -> tuple[str, float, str]:
-    """Extract by an array; cancel a task, kill a node, bring it back. Train; kill a node."""
+    """Extract by an array; interrupt the command and start it again, cancel a task, preempt one, kill a node
+    and bring it back. Train; kill a node."""
     with slurm(folder) as start:
         refused = head(clips, "--on", "slurm", "--slurm", "partition=nope", stderr=subprocess.PIPE)
         text = refused.communicate()[1].decode().splitlines()[-1]
         if refused.returncode != 2 or "invalid partition specified: nope" not in text:
             raise SystemExit(f"an unknown partition was told of so: {text}")
-        command = head(clips, "--on", "slurm", "--slurm", "partition=main")
+        on = ["--on", "slurm", "--slurm", "partition=main"]
+        with Path("interrupted.log").open("wb") as log:
+            command = head(clips, *on, stderr=log.fileno())
+            wait(command, lambda: stored() >= 1)
+            print("== interrupting the command; its tasks go on", flush=True)
+            command.send_signal(signal.SIGINT)
+            code, text = command.wait(60), Path("interrupted.log").read_text()
+        if code != 130 or "left running: " not in text:
+            raise SystemExit(f"it ended with {code}, and said {text}")
+        command = head(clips, *on)
         wait(command, lambda: stored() >= 2)
-        cancelled = squeue("%i %N", "--states=RUNNING")[0].split()[0]
+        cancelled = running(command)
         print(f"== cancelling task {cancelled}", flush=True)
         subprocess.run(["scancel", cancelled], check=True)
+        time.sleep(5)  # one that has begun to extract, and not one that is about to
+        preempted = running(command, cancelled)
+        print(f"== preempting task {preempted}", flush=True)
+        subprocess.run(["scancel", "--signal=USR2", preempted], check=True)
+        wait(command, lambda: preempted in squeue("%i", "--states=PENDING"))
         before = stored()
         wait(
             command,
@@ -215,8 +232,11 @@ def on_slurm(clips: Path, folder: Path) -> tuple[str, float, str]:
             wait(None, lambda: any(line.startswith("n2 down") for line in sinfo()))
             start("n2")
 
-        trained = train(["--on", "slurm", "--slurm", "partition=main"], kill_n2)
-    told = f"2 nodes; task {cancelled} cancelled, node n2 killed under task {lost} and requeued"
+        trained = train(on, kill_n2)
+    told = (
+        f"2 nodes; command interrupted and started again, task {cancelled} cancelled, task {preempted} "
+        f"preempted and requeued, node n2 killed under task {lost} and requeued"
+    )
     return told, ended, trained
 
 
@@ -293,6 +313,16 @@ def stored() -> int:
         return 0
     with FeatureStore("spread") as store:
         return len(store.rows)
+
+
+def running(command: subprocess.Popen[bytes], but: str = "") -> str:
+    """A task that runs."""
+
+    def found() -> list[str]:
+        return [task for task in squeue("%i", "--states=RUNNING") if task != but]
+
+    wait(command, lambda: bool(found()))
+    return found()[0]
 
 
 def squeue(fields: str, *more: str) -> list[str]:

@@ -76,6 +76,7 @@ def test_workers_train_the_members_of_one_machine(data: Corpus, tmp_path: Path) 
     engine = Here(lose=lambda call: call == 1)
     found = dict(spread(data, wanted, engine, tmp_path, told))
     assert told == ["worker failed: task was lost"] and engine.calls == 5
+    assert engine.closed  # a task that is still at something that others did must not hold up what comes next
     assert found.keys() == alone.keys()
     for place, trained in alone.items():
         assert_same(trained, found[place])
