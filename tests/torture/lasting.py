@@ -121,15 +121,13 @@ def film(minutes: float, max_frames: int, most: float) -> None:
     peaks = []
     for seconds in (3.0, 60 * minutes):
         peaks.append(peak_of(f"{seconds:g} s of 1080p", partial(write_film, seconds=seconds), options))
-    ratio = peaks[1] / peaks[0]
-    click.echo(f"ratio {ratio:.2f}, at most {most:g}")
-    sys.exit(ratio > most)
+    _compare(peaks, most)
 
 
 @main.command()
 @click.option("--count", default=12_000, show_default=True, help="Frames of the longer film.")
-@click.option("--most", default=1000, show_default=True, help="Bytes that a frame may cost.")
-def frames(count: int, most: int) -> None:
+@click.option("--most", default=1.3, show_default=True, help="Largest ratio of the peaks.")
+def frames(count: int, most: float) -> None:
     """Extract all frames of a film of many small ones, and of a quarter of them.
 
     Both are longer than the frames that are kept in memory to be used twice.
@@ -139,9 +137,13 @@ def frames(count: int, most: int) -> None:
         peak_of(f"{number} frames", partial(write_small, count=number), options)
         for number in (count // 4, count)
     ]
-    cost = (peaks[1] - peaks[0]) * 2**20 / (count - count // 4)
-    click.echo(f"{cost:.0f} bytes a frame, at most {most}")
-    sys.exit(cost > most)
+    _compare(peaks, most)
+
+
+def _compare(peaks: Sequence[float], most: float) -> None:
+    ratio = peaks[1] / peaks[0]
+    click.echo(f"ratio {ratio:.2f}, at most {most:g}")
+    sys.exit(ratio > most)
 
 
 def write_small(path: Path, count: int) -> None:
