@@ -8,7 +8,7 @@ ClipKey = tuple[str, str]
 """``(split, id)``, unique in a store."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million of them
 class Clip:
     """A recording and its labels, as known before extraction.
 

@@ -41,7 +41,7 @@ from .streams.faces import find_faces, no_face
 from .streams.registry import keys_of, planned
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # one that is sent would keep a dict
 class ClipJob:
     """A clip with the streams that are still to be made of it.
 

@@ -316,7 +316,7 @@ def test_wrong_input_is_one_clear_line_and_exit_code_2(store: Path, tmp_path: Pa
     assert "no visual feature 'vgg'" in refused(*train, "--visual", "vgg")
     assert "--tta meanstd2` adds it" in refused(*train, "--visual", "f-meanstd-2")
     assert "no device 'abacus'" in refused(*train, "--device", "abacus")
-    assert "no feature store" in refused("train", "--store", tmp_path / "nothing")
+    assert "not a feature store" in refused("train", "--store", tmp_path / "nothing")
     assert "no run among these" in refused("predict", store)
     assert "kfold:K" in refused("cv", "--folds", "days", "--store", store, "--out", tmp_path / "cv")
     assert "100 folds" in refused("cv", "--folds", "kfold:100", "--store", store, "--out", tmp_path / "cv")

@@ -116,7 +116,7 @@
   });
   dialog.addEventListener("close", () => {
     if (place >= shown) more(place + 1);
-    list.children[place].firstElementChild.focus();
+    list.children[place]?.firstElementChild.focus(); // the list may have got shorter by now
   });
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   byId("close").addEventListener("click", () => dialog.close());
