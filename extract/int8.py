@@ -15,12 +15,14 @@ import copy
 import math
 import operator
 import platform
+from threading import RLock
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from .errors import ExtractError
 from .precision import folded
@@ -89,6 +91,9 @@ def ranges(module: nn.Module, pictures: Tensor) -> dict[str, Range]:
         if isinstance(part, nn.BatchNorm2d):
             part.train()
     met = _Meeting(graph)
+    # The interpreter makes a bar, never shown, whose own kind of lock is a semaphore: a worker that is killed
+    # would leave it behind.
+    tqdm.set_lock(RLock())
     with torch.no_grad():
         # Other processors round otherwise: in 64 bits so little that the ranges, rounded, are the same.
         met.run(pictures.double())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 from dataclasses import replace
+from multiprocessing.synchronize import SemLock
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
+from tqdm.std import TqdmDefaultWriteLock, tqdm
 
 from avemo.extract.backbones import get, load_backbone
 from avemo.extract.errors import ExtractError
@@ -200,3 +202,13 @@ def test_rounding_errors_of_other_processors_do_not_change_ranges() -> None:
     """Ranges go up to an eighth of a power of two."""
     assert Code.of((-1.0001, 2.0001)) == Code.of((-1.0002, 2.0003))
     assert Code.of((0.0, 1.0)).zero == 0
+
+
+def test_no_semaphore_is_left_by_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(*_: object, **__: object) -> None:
+        raise AssertionError("a semaphore")
+
+    monkeypatch.setattr(SemLock, "__init__", made)
+    monkeypatch.delattr(tqdm, "_lock", raising=False)
+    monkeypatch.delattr(TqdmDefaultWriteLock, "mp_lock", raising=False)
+    assert ranges(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8))
