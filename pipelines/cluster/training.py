@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import shutil
@@ -33,7 +34,10 @@ FOLDER = "cluster"
 
 @dataclass(frozen=True)
 class Input:
-    """A file on the shared disk that the command wrote for its workers, which have its checksum from it."""
+    """A file on the shared disk that the command wrote for its workers, which have its SHA-256 from it.
+
+    It is a pickle, so nobody must be able to put another in its place.
+    """
 
     path: str
     checksum: str
@@ -43,7 +47,7 @@ class Input:
         """Write ``value``, unless the file is there."""
         durable.make_folder(folder)
         content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-        checksum = xxhash.xxh3_128_hexdigest(content)
+        checksum = hashlib.sha256(content).hexdigest()
         path = folder / f"{checksum}.input"
         if not path.exists():
             with durable.replacing(path) as temporary:
@@ -57,7 +61,7 @@ class Input:
             FusionError: the file is another.
         """
         content = Path(self.path).read_bytes()
-        if xxhash.xxh3_128_hexdigest(content) != self.checksum:
+        if hashlib.sha256(content).hexdigest() != self.checksum:
             raise FusionError(f"{self.path} is not what the command wrote; run it again")
         return pickle.loads(content)
 
