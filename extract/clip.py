@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -57,9 +56,11 @@ class ClipJob:
 
 @dataclass
 class ClipResult:
-    """All that became of a job, ``notes`` being what the user should know of a clip that did not fail.
+    """What became of a job.
 
-    ``seconds`` is how long it took, and ``stages`` where they went (:mod:`.stopwatch`).
+    Attributes:
+        notes: what the user should know about a clip that did not fail.
+        stages: the time that each stage took (:mod:`.stopwatch`).
     """
 
     job: ClipJob
@@ -67,7 +68,6 @@ class ClipResult:
     streams: Mapping[str, Outcome] = field(default_factory=dict)
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
-    seconds: float = 0.0
     stages: Mapping[str, Spent] = field(default_factory=dict)
 
     @property
@@ -106,22 +106,21 @@ def extract_clip(
     cv2.setNumThreads(threads)
     ready(plan)
     require_same_keys(plan, job.keys)
-    started = time.perf_counter()
     source, watch = None, Stopwatch()
-    try:
-        with watch.running(), reported(watch, on_progress) as report:
-            with stage(OPEN):
-                media = Media(job.clip.path, plan.max_frames)
-                source = read_source(media.path)
-                with suppress(ClipError, OSError, ValueError):  # whoever reads on meets it again
-                    report.length = media.seconds()
-            notes: list[str] = []
-            streams = _streams(plan, job, media, spool, notes.append, report.on_frame)
-        result = ClipResult(job, source, streams, [*notes, *media.notes], media.warnings)
-    except Exception as error:
-        result = failed(job, watch.broken_in(error), reason_of(error), source)
-    _release_memory()
-    result.seconds = time.perf_counter() - started
+    with watch.running():
+        try:
+            with reported(watch, on_progress) as report:
+                with stage(OPEN):
+                    media = Media(job.clip.path, plan.max_frames)
+                    source = read_source(media.path)
+                    with suppress(ClipError, OSError, ValueError):  # whoever reads on meets it again
+                        report.length = media.seconds()
+                notes: list[str] = []
+                streams = _streams(plan, job, media, spool, notes.append, report.on_frame)
+            result = ClipResult(job, source, streams, [*notes, *media.notes], media.warnings)
+        except Exception as error:
+            result = failed(job, watch.broken_in(error), reason_of(error), source)
+        _release_memory()
     result.stages = watch.spent
     return result
 
