@@ -11,7 +11,7 @@ from avemo.cache.clips import Clip
 from avemo.extract import stopwatch
 from avemo.extract.clip import ClipJob, extract_clip
 from avemo.extract.plan import Plan
-from avemo.extract.stopwatch import DECODE, DETECT, NETWORK, OPEN, REST, SOUND, WARP, Spent, Stopwatch, clocked
+from avemo.extract.stopwatch import DECODE, DETECT, NETWORK, OPEN, REST, SOUND, WARP, Spent, clocked
 from avemo.extract.streams.registry import keys_of
 
 
@@ -48,7 +48,7 @@ def test_a_stage_within_another_takes_its_own_time_from_it(clock: Clock) -> None
             yield number
 
     clock.wait(9)
-    watch = Stopwatch()
+    watch = stopwatch.Stopwatch()
     clock.wait(9)
     with watch.running():
         with watch.stage("outer"):
@@ -73,7 +73,7 @@ def test_an_error_ends_its_stage_alone(clock: Clock) -> None:
         clock.work(1)
         raise ValueError
 
-    watch = Stopwatch()
+    watch = stopwatch.Stopwatch()
     with watch.running():
         with pytest.raises(ValueError):
             bad()
