@@ -1,7 +1,7 @@
 """Reads arrays from untrusted files: ``.npy``, ``.npz`` and HDF5.
 
-Nothing is unpickled and no link out of a file is followed. An array is read only after its declared shape has
-been found plausible.
+Nothing is unpickled, and links out of a file are not followed. The declared shape and type are checked before
+an array is read.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from .errors import StoreError
 from .order import natural
 
 LARGEST = 1 << 30
-"""Bytes of one array: hours of video at usual dimensions. What declares more is broken, or a bomb."""
+"""Maximum bytes of one array: hours of video at usual dimensions. A larger one is broken, or a bomb."""
 
 NPY, NPZ, HDF5 = (".npy",), (".npz",), (".h5", ".hdf5", ".hdf")
 HEADER_BYTES = 1 << 16
 
 
 class Arrays(ABC):
-    """The arrays of a folder or a file, by name: the path in it, without leading slash or ``.npy``.
+    """The arrays of a folder or file, by name: the path inside it, without leading slash or ``.npy``.
 
     Attributes:
         path: the folder or file.
-        names: in natural order.
+        names: names of all arrays, in natural order.
     """
 
     def __init__(self, path: Path, names: list[str], opened: Any = None) -> None:
@@ -53,10 +53,10 @@ class Arrays(ABC):
         self.close()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The declared shape of an array of floats.
+        """Return the declared shape of an array of floats, without reading its values.
 
         Raises:
-            StoreError: it cannot be read, is too large, or holds something else.
+            StoreError: the array cannot be read, is too large, or is not of floats.
         """
         with _told():
             shape, dtype = self._declared(name)
@@ -64,10 +64,10 @@ class Arrays(ABC):
         return shape
 
     def read(self, name: str) -> tuple[np.ndarray, str]:
-        """An array, and the SHA-256 of its ``.npy`` file, or of its bytes where HDF5 holds it.
+        """Return an array and the SHA-256 of its ``.npy`` file (in HDF5: of its bytes).
 
         Raises:
-            StoreError: it cannot be read, is too large, or holds something else.
+            StoreError: the array cannot be read, is too large, or is not of floats.
         """
         self.shape(name)
         with _told():
@@ -86,10 +86,10 @@ class Arrays(ABC):
 
 
 def open_arrays(path: Path) -> Arrays:
-    """The arrays of a folder of ``.npy`` files (folders in it are searched too), or of one file.
+    """Open a folder of ``.npy`` files (searched recursively) or a single ``.npy``, ``.npz`` or HDF5 file.
 
     Raises:
-        StoreError: there is nothing of the kind.
+        StoreError: the path does not exist, is of another type, cannot be opened, or holds no arrays.
     """
     suffix = path.suffix.lower()
     if path.is_dir():
@@ -116,7 +116,7 @@ def open_arrays(path: Path) -> Arrays:
 
 
 class NpyFolder(Arrays):
-    """A folder of ``.npy`` files, or a single one."""
+    """A folder of ``.npy`` files, or a single ``.npy`` file."""
 
     def __init__(self, path: Path) -> None:
         self._root = path if path.is_dir() else path.parent
@@ -140,7 +140,7 @@ class NpyFolder(Arrays):
 
 
 class NpzFile(Arrays):
-    """An ``.npz``, which is a zip of ``.npy`` files."""
+    """An ``.npz`` file: a zip of ``.npy`` files."""
 
     def __init__(self, path: Path) -> None:
         self._zip = zipfile.ZipFile(path)
@@ -160,12 +160,12 @@ class NpzFile(Arrays):
 
 
 class Hdf5File(Arrays):
-    """An HDF5 file; data sets in groups are named ``group/name``. Links are not followed."""
+    """An HDF5 file. Datasets in groups are named ``group/name``; links are not followed."""
 
     def __init__(self, path: Path) -> None:
         self._file = h5py.File(path, "r")
         found: dict[str, Any] = {}
-        self._file.visititems(found.__setitem__)  # leaves out links, and comes to no object twice
+        self._file.visititems(found.__setitem__)  # skips links, and visits no object twice
         names = [name for name, item in found.items() if isinstance(item, h5py.Dataset)]
         super().__init__(path, names, self._file)
 
@@ -181,7 +181,7 @@ class Hdf5File(Arrays):
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, type, and where the values begin."""
+    """Return the shape, the type and the offset of the values."""
     head = io.BytesIO(file.read(HEADER_BYTES))
     version = np.lib.format.read_magic(head)
     if version == (1, 0):
@@ -194,7 +194,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
 
 
 def _fits(shape: tuple[int, ...], dtype: np.dtype, held: int) -> None:
-    """Refuse an ``.npy`` that does not hold what its header declares, before any of it is read."""
+    """Reject a ``.npy`` file whose size differs from what its header declares, before reading any values."""
     declared = prod(shape) * dtype.itemsize
     if not dtype.hasobject and declared != held and declared <= LARGEST:
         raise StoreError(f"declares {declared} bytes, {dtype}{list(shape)}, and holds {held}; write it again")
@@ -223,6 +223,6 @@ def _told(prefix: str = "cannot be read: ") -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except Exception as error:  # a stranger's file may break any library in any way
+    except Exception as error:  # an untrusted file may make a library raise anything
         detail = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise StoreError(f"{prefix}{detail or type(error).__name__}") from error

@@ -1,4 +1,4 @@
-"""Checks and exports a store."""
+"""Verifies, repairs and exports a store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .store import FeatureStore
 
 
 def damaged(store: FeatureStore) -> Iterator[tuple[Row, str, str]]:
-    """Read every array once; yield ``(row, stream, what is wrong)`` for each that is not as written."""
+    """Read every array once; yield ``(row, stream, reason)`` for each stream that is damaged."""
     for row in store:
         for stream in row.entries:
             if row.has(stream):
@@ -31,11 +31,11 @@ def damaged(store: FeatureStore) -> Iterator[tuple[Row, str, str]]:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is wrong with a store.
+    """Problems found in a store.
 
     Attributes:
-        damaged: row, stream, and what is wrong with its arrays.
-        senseless: lines of journals that cannot be used.
+        damaged: row, stream and reason for each stream with damaged arrays.
+        senseless: invalid journal lines.
         unused: shards that no journal mentions.
     """
 
@@ -48,12 +48,12 @@ class Findings:
 
 
 def inspect(store: FeatureStore) -> Findings:
-    """Read everything in ``store`` once."""
+    """Read everything in ``store`` once and return the problems found."""
     return Findings(list(damaged(store)), store.senseless, unused(store))
 
 
 def repair(store: FeatureStore, findings: Findings) -> None:
-    """Take what is damaged out of ``store``, so that the next run makes it again, and remove unused shards.
+    """Remove damaged streams from ``store``, so that the next run extracts them again, and unused shards.
 
     Raises:
         StoreError: the disk is full or cannot be written.
@@ -73,13 +73,13 @@ def repair(store: FeatureStore, findings: Findings) -> None:
 
 
 _SHARD = rb'"(' + re.escape(durable.HOST).encode() + rb'-\d+-[0-9a-f]+-\d+\.h5)"'
-"""A shard of this machine, as journals name it."""
+"""A shard of this machine, as named in a journal."""
 
 
 def unused(store: FeatureStore) -> list[str]:
-    """Shards of no use: no journal mentions them, and the process that wrote them has ended.
+    """Return shards that no journal mentions and whose writer has ended.
 
-    A process that is killed between a shard and its line in the journal leaves one.
+    A process that is killed after writing a shard and before writing its journal line leaves one behind.
     """
     found = set()
     for path in (store.path / "shards").glob(f"{durable.HOST}-*.h5"):
@@ -87,18 +87,18 @@ def unused(store: FeatureStore) -> list[str]:
         if process and not durable.is_running(int(process[1])):
             found.add(path.name)
     for journal in (store.path / "journal").glob("*.jsonl") if found else ():
-        with journal.open("rb") as lines:  # also those that count no more: a reader may have opened before
+        with journal.open("rb") as lines:  # superseded lines count too: an open reader may still use them
             for line in lines:
                 found.difference_update(map(bytes.decode, re.findall(_SHARD, line)))
     return sorted(found)
 
 
 def export(store: FeatureStore, path: Path) -> int:
-    """Write all of ``store`` into one self-contained HDF5 file; the number of clips in it.
+    """Write all of ``store`` into one self-contained HDF5 file; return the number of clips.
 
-    Layout: ``/clips/<split>/<id>`` with attributes ``label``, ``subject``, ``session``, ``path``,
-    ``sha256``; below it a group a stream (attributes ``status``, ``reason``, ``info``, ``key``) with its
-    arrays ``[T, ...]``; and ``/keys``, whose attributes hold each key's settings as JSON.
+    Layout: ``/clips/<split>/<id>`` with attributes ``label``, ``subject``, ``session``, ``path`` and
+    ``sha256``; below it, one group per stream (attributes ``status``, ``reason``, ``info`` and ``key``) with
+    its arrays ``[T, ...]``; and ``/keys``, whose attributes hold each key's settings as JSON.
 
     Raises:
         StoreError: the store is empty or damaged, or the file cannot be written.

@@ -12,9 +12,8 @@ ClipKey = tuple[str, str]
 class Clip:
     """A recording and its labels, as known before extraction.
 
-    Ids are unique within a split only (AFEW repeats some across splits), so a clip is addressed by
-    :attr:`key`. ``label`` is ``None`` for unlabelled test clips; ``subject`` and ``session`` are
-    ``None`` if unknown.
+    Ids are unique only within a split (AFEW repeats some across splits), so :attr:`key` identifies a clip.
+    ``label`` is ``None`` for unlabelled test clips; ``subject`` and ``session`` are ``None`` if unknown.
     """
 
     id: str

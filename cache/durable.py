@@ -1,6 +1,6 @@
-"""Writes files so that they survive a power cut: a file is complete under its name, or it does not exist.
+"""Writes files that survive a power cut: under its final name, a file is either complete or absent.
 
-Every write, sync and rename that must be durable is made here.
+All durable writes, syncs and renames go through this module.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ HOST = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname()) or "host"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``; it takes that place, synced, when the block ends without an error.
+    """Yield a temporary path; when the block ends without an error, sync it and rename it to ``path``.
 
-    An error leaves ``path`` as it was. What a killed process left of the same file is removed.
+    After an error, ``path`` is unchanged. Temporary files that killed processes left for it are removed.
     """
     discard_abandoned(path.parent, path.name)
     unfinished = temporary(path)
@@ -36,14 +36,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def temporary(path: Path) -> Path:
-    """A hidden path beside ``path`` that no other process, on whatever machine, is given."""
+    """Return a hidden path beside ``path``, unique across processes and machines."""
     return path.with_name(f".{path.name}.{HOST}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def discard_abandoned(folder: Path, name: str = "*") -> None:
-    """Remove temporary files in ``folder``, or those of the file ``name`` alone, whose process has ended.
+    """Remove temporary files in ``folder`` (all, or those of the file ``name``) whose process has ended.
 
-    Only this machine's processes are known; what another machine left stays.
+    Only this machine's processes can be checked, so other machines' files stay.
     """
     pattern = name if name == "*" else glob.escape(name)
     for path in folder.glob(f".{pattern}.{HOST}-*.tmp"):
@@ -53,8 +53,8 @@ def discard_abandoned(folder: Path, name: str = "*") -> None:
 
 
 def is_running(process: int) -> bool:
-    """Whether a process of this machine may still run."""
-    if os.name == "nt":  # where asking by signal 0 would end it
+    """Whether a process of this machine may still be running."""
+    if os.name == "nt":  # on Windows, signal 0 would end the process
         return True
     try:
         os.kill(process, 0)
@@ -66,32 +66,32 @@ def is_running(process: int) -> bool:
 
 
 def put(finished: Path, path: Path) -> None:
-    """Move a finished file to ``path`` on the same disk, over whatever file is there."""
-    sync(finished)  # before the rename: a name must never stand for bytes that are not on the disk
+    """Move a finished file to ``path`` on the same disk, replacing any file there."""
+    sync(finished)  # before the rename: the final name must never refer to bytes that are not on disk
     finished.replace(path)
     sync(path.parent)
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file's bytes."""
+    """Copy a file's bytes and sync the copy."""
     shutil.copyfile(source, target)
     sync(target)
 
 
 def discard(path: Path) -> None:
-    """Remove an unfinished file, if there is one, and free its space at once."""
+    """Remove an unfinished file, if it exists, and free its space at once."""
     with suppress(OSError):
-        # A library that failed on it may hold it open, and its space would be free only when that ends.
+        # A library that failed on the file may still hold it open, which would keep its space allocated.
         os.truncate(path, 0)
     with suppress(OSError):
         path.unlink()
 
 
 def append(path: Path, lines: bytes) -> None:
-    """Append whole lines to a file of lines, which is made if it is not there.
+    """Append whole lines to a file, creating it if needed, and sync it.
 
-    A failure (a full disk) takes back what was written of them; should that fail too, the torn rest stays a
-    line of its own, and the next append begins a new one.
+    If writing fails (full disk), the file is truncated to its old length. If that fails too, the torn line
+    stays, and the next append starts on a new line.
     """
     new = not path.exists()
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
@@ -113,7 +113,7 @@ def append(path: Path, lines: bytes) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, where they are not there."""
+    """Create a folder and any missing parents, durably."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
@@ -121,15 +121,15 @@ def make_folder(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Force a file's bytes, or the names in a folder, to the disk."""
+    """Force a file's bytes, or the names in a folder, to disk."""
     folder = path.is_dir()
-    if folder and os.name == "nt":  # Windows opens no folders
+    if folder and os.name == "nt":  # Windows cannot open folders
         return
     handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(handle)
     except OSError as error:
-        if not (folder and error.errno == errno.EINVAL):  # some network file systems sync no folders
+        if not (folder and error.errno == errno.EINVAL):  # some network file systems cannot sync folders
             raise
     finally:
         os.close(handle)

@@ -1,9 +1,9 @@
 """Imports features made elsewhere into a store, as the ``basic`` statistic of a backbone of their own.
 
-The stream ``NAME/none`` of a clip holds ``basic`` ``[T, D]`` float32 and, where they are known, ``times``
-``[T]`` in seconds. A row of NaN is a frame of which there is no vector (no face was found, say); it is kept
-as it is given, and left out by whoever reads the feature. The key's settings have ``imported``; the
-outcome's info has the array's name and SHA-256.
+The stream ``NAME/none`` of a clip holds ``basic`` ``[T, D]`` float32 and, if known, ``times`` ``[T]`` in
+seconds. A row of NaN marks a frame without a vector (for example without a face); it is stored as given, and
+ignored when the feature is read. The key's settings contain ``imported``; the outcome's info has the array's
+name and SHA-256.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Matched:
     """Arrays matched to clips.
 
     Attributes:
-        clips: name → clip.
+        clips: array name → clip.
         unknown: names of arrays without a clip.
-        refused: name → why the clip is ambiguous.
+        refused: array name → why it cannot be assigned to one clip.
     """
 
     clips: dict[str, Clip] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Matched:
     refused: dict[str, str] = field(default_factory=dict)
 
     def take(self, name: str, candidates: Sequence[Clip]) -> None:
-        """Note the only one of ``candidates`` as the clip of ``name``, or what speaks against it."""
+        """Match ``name`` to the only one of ``candidates``, or record it as unknown or refused."""
         if not candidates:
             self.unknown.append(name)
         elif len(candidates) > 1:
@@ -58,7 +58,7 @@ class Matched:
             self.clips[name] = candidates[0]
 
     def without_doubles(self) -> Matched:
-        """The same, two arrays of one clip refused."""
+        """Refuse arrays that share a clip; return self."""
         names = defaultdict(list)
         for name, clip in self.clips.items():
             names[clip.key].append(name)
@@ -73,10 +73,10 @@ class Matched:
 
 
 def match(names: Iterable[str], clips: Sequence[Clip]) -> Matched:
-    """Find the clip of each array by its name.
+    """Match arrays to clips by name.
 
-    A name is a clip's id, or ends in it after folders (groups); a folder called as a split says that the
-    clip is of that split. A name without other folders may be the last part of an id that is a path.
+    A name is a clip's id, or ends with it after some folders (groups). A folder named after a split restricts
+    the match to that split. If an id is a path, its last part is enough for a name without other folders.
     """
     by_id, by_last = _by_id(clips), _by_last_part(clips)
     splits = {split.casefold() for split in (*SPLITS, *(clip.split for clip in clips))}
@@ -96,14 +96,13 @@ def match(names: Iterable[str], clips: Sequence[Clip]) -> Matched:
 def match_by_map(
     names: Sequence[str], wanted: Mapping[str, Clip], clips: Sequence[Clip], new_in: str = ""
 ) -> Matched:
-    """Find the clip of each array in a map.
+    """Match arrays to clips by a map.
 
     Args:
-        names: of the arrays.
-        wanted: name → clip, whose split is empty where it is not known.
-        clips: those of the store.
-        new_in: the split of clips that the store lacks, where the map names none; empty: only those that
-            it holds are taken.
+        names: names of the arrays.
+        wanted: array name → clip, with an empty split if unknown.
+        clips: clips in the store.
+        new_in: default split for clips that are not in the store; if empty, such clips are not imported.
     """
     by_id = {**_by_last_part(clips), **_by_id(clips)}
     by_key = {clip.key: clip for clip in clips}
@@ -126,9 +125,11 @@ class Taken:
     """The outcome of importing one array.
 
     Attributes:
-        stored: false if it was stored before or cannot be used.
-        empty: it has only rows of NaN.
-        failure: why it could not be used.
+        name: name of the array.
+        clip: the clip it belongs to.
+        stored: whether it was stored now; false if it was stored before or cannot be used.
+        empty: whether all its rows are NaN.
+        failure: why it cannot be used, or the empty string.
     """
 
     name: str
@@ -142,24 +143,24 @@ class Import:
     """An import of arrays into a store.
 
     Args:
-        store: where they go.
-        arrays: what is given.
-        matched: which clip each is of.
-        name: the backbone's label.
-        frames: ``same``: as many vectors as the store has frames of the clip, where it has any; ``any``:
-            however many; ``one``: one a clip, which may be given as ``[D]``.
-        fps: vectors a second; without, they are those of the store's frames if as many, else spread evenly
-            from the first to the last of these, else of unknown time.
-        note: what made them; None for what is stored already, or nothing.
-        replace: let them take the place of others of that name.
+        store: store to add to.
+        arrays: arrays to import.
+        matched: the clip of each array.
+        name: label of the backbone.
+        frames: expected number of vectors per clip. ``same``: one per stored frame, if frames are stored;
+            ``any``: any number; ``one``: one, which may have shape ``[D]``.
+        fps: vectors per second. If None, times are those of the stored frames if the counts agree, else
+            spread evenly from the first to the last of these; unknown without stored frames.
+        note: description of how the features were made; None keeps the stored one, if any.
+        replace: overwrite features stored under the same name.
 
     Raises:
-        StoreError: the name cannot be used, or has other features in the store.
+        StoreError: the name is invalid or already used for other features, or no array can be used.
 
     Attributes:
-        key: of the stream.
-        dropped: clips whose features of another key are removed from the store.
-        lacking: clips of the store that no array is of.
+        key: key of the stream.
+        dropped: clips whose features with another key are removed from the store.
+        lacking: clips of the store without an array.
     """
 
     def __init__(
@@ -190,11 +191,11 @@ class Import:
 
     @property
     def dimensions(self) -> int:
-        """D of every vector."""
+        """Length D of each vector."""
         return int(self.key.settings["dimensions"])
 
     def __iter__(self) -> Iterator[Taken]:
-        """Work, yielding what became of each array. What was stored stays, also when this is left early."""
+        """Import the arrays, yielding the outcome of each. Leaving early keeps everything stored so far."""
         with self._store.writer() as writer:
             for clip in self.dropped:
                 writer.drop(clip, [self.stream])
@@ -223,7 +224,7 @@ class Import:
 
     def _outcome(self, array: np.ndarray, row: Row) -> Outcome:
         array = self._as_rows(array, row)
-        with np.errstate(over="ignore"):  # told below
+        with np.errstate(over="ignore"):  # reported below
             values = np.ascontiguousarray(array, dtype=np.float32)
         missing = np.isnan(values).all(axis=1)
         (broken,) = np.nonzero(~np.isfinite(values).all(axis=1) & ~missing)
@@ -238,7 +239,7 @@ class Import:
         return Outcome(self.key, arrays={"basic": values} | ({} if times is None else {"times": times}))
 
     def _as_rows(self, array: np.ndarray, row: Row) -> np.ndarray:
-        """``[T, D]``, checked."""
+        """Check an array and return it as ``[T, D]``."""
         dimensions = self._dimensions_of(array.shape)
         if dimensions != self.dimensions:
             raise StoreError(f"has {dimensions} values a frame, and the others have {self.dimensions}")
@@ -254,13 +255,13 @@ class Import:
         return array
 
     def _times(self, count: int, row: Row) -> np.ndarray | None:
-        """``[T]`` seconds, or None where nothing tells them."""
+        """Return ``[T]`` seconds, or None if unknown."""
         if self._fps:
             return np.arange(count) / self._fps
         times = self._frame_times(row)
         if times is None or not len(times) or count == len(times):
             return times
-        return np.linspace(times[0], times[-1], 2 * count + 1)[1::2]  # the middles of equal parts
+        return np.linspace(times[0], times[-1], 2 * count + 1)[1::2]  # the centres of equal parts
 
     def _frame_times(self, row: Row) -> np.ndarray | None:
         return self._store.read(row, "faces", ["times"])["times"] if row.has("faces") else None
@@ -275,7 +276,7 @@ class Import:
                     )
 
     def _key(self, name: str, note: str | None) -> FeatureKey:
-        """The key stored, or a new one."""
+        """Return the stored key, or a new one."""
         stored = [entry.key for entry in self._entries()]
         if note is None:
             note = stored[0].settings["note"] if stored else ""
@@ -296,7 +297,7 @@ class Import:
         return key
 
     def _most_have(self) -> int:
-        """The number of values that most arrays have in a vector."""
+        """Return the most common vector length among the arrays."""
         counts: Counter[int] = Counter()
         problems = []
         for name in self._clips:
@@ -309,7 +310,7 @@ class Import:
         return counts.most_common(1)[0][0]
 
     def _dimensions_of(self, shape: tuple[int, ...]) -> int:
-        """D of an array ``[T, D]``, or ``[D]`` where that will do."""
+        """Return D of an array ``[T, D]``, or of ``[D]`` if one vector per clip is expected."""
         if len(shape) not in ((1, 2) if self._frames == ONE else (2,)) or not shape[-1]:
             hint = "; one vector [values] a clip goes in with --vectors one" if len(shape) == 1 else ""
             raise StoreError(f"is {list(shape)}, and [frames, values] is expected{hint}")
@@ -325,7 +326,7 @@ def _is_same(entry: Entry, outcome: Outcome) -> bool:
 
 
 def _by_last_part(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
-    """Clips by the name of their file, where their ids are paths."""
+    """Clips by the last part of their id, which may be a path."""
     found = defaultdict(list)
     for clip in clips:
         found[clip.id.rpartition("/")[2]].append(clip)

@@ -1,12 +1,12 @@
 """Append-only JSON-lines journals: the records of what a store holds.
 
-Each writer has a journal of its own. A line is appended and synced only after the shard that it speaks of is
-in place, so a torn last line (power cut, full disk) costs nothing that was promised.
+Each writer has a journal of its own. A line is appended and synced only after the shard it refers to is in
+place, so a torn last line (power cut, full disk) loses nothing that was acknowledged.
 
-Order needs no clock. Within a journal it is that of the lines. A journal begins with what its writer found
-of the other journals when it was opened, as numbers of lines, so a record follows those lines and no others
-of theirs. Two records of which neither follows the other are concurrent. Journals written before there was
-such a beginning have only the time of each record, and precede the others.
+Records are ordered without clocks. Within a journal, the order is that of the lines. A journal opens with the
+number of lines that its writer found in each of the other journals; its records follow those lines and no
+others. Two records are concurrent if neither follows the other. Journals of older versions have no such
+opening record, only a time for each record; they precede all others.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from .clips import ClipKey
 
 Record = dict[str, Any]
 OPENING = "writer"
-"""The kind of the record that a journal begins with."""
+"""The kind of a journal's opening record."""
 
 LONGEST_LINE = 64 << 20
-"""Bytes. A clip takes some hundred a stream; a longer line is cut, and its parts make no sense."""
+"""Bytes. A clip takes a few hundred per stream; a longer line is cut and its parts are invalid."""
 
 _SUM = re.compile(rb',"sum":"([0-9a-f]{16})"\}\r?\n?\Z')
 _TEXT = rb'"([^"\\]*)"'
@@ -39,7 +39,7 @@ _OF_CLIP = re.compile(
     rb'clip","clip":\{"id":' + _TEXT + rb',"split":' + _TEXT + rb"|"
     rb'(?:drop|remove)","split":' + _TEXT + rb',"id":' + _TEXT + rb")"
 )
-"""How :func:`append` begins a record of a clip."""
+"""The beginning of a clip's record, as written by :func:`append`."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Stamp:
     """A record's position among all records.
 
     Attributes:
-        journal: the file's name.
-        line: from 1.
-        seen: journal → how many of its lines the writer had found; None where only times are known.
-        order: sorts records so that each comes after those that it follows.
+        journal: name of the journal file.
+        line: line number, from 1.
+        seen: journal → number of its lines that the writer had found; None if only times are known.
+        order: sort key that puts each record after the ones it follows.
     """
 
     journal: str
@@ -59,7 +59,7 @@ class Stamp:
     order: tuple[int, float, str, int]
 
     def follows(self, other: Stamp) -> bool:
-        """Whether the writer knew of ``other``."""
+        """Whether this record's writer knew of ``other``."""
         if self.journal == other.journal:
             return self.line > other.line
         if self.seen is None:
@@ -84,8 +84,8 @@ class Journal:
 
     Attributes:
         path: the file.
-        lines: how many whole lines were read.
-        end: where the next begins, in bytes.
+        lines: number of complete lines read so far.
+        end: offset of the next line in bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -98,9 +98,9 @@ class Journal:
         self._latest: list[float] = []
 
     def new(self) -> Iterator[tuple[int, int, bytes]]:
-        """Lines that were not read yet: number, where it begins, and its bytes.
+        """Yield each unread line as its number, its offset and its bytes.
 
-        A last line without an end may be torn, or still being written, and comes again the next time.
+        A last line without a line break may be torn or still being written; it is yielded again next time.
         """
         with self.path.open("rb") as file:
             file.seek(self.end)
@@ -115,42 +115,46 @@ class Journal:
                     self.end = file.tell()
 
     def record(self, line: int, content: bytes) -> Record:
-        """The record of a line. Only journals that were begun before there were checksums have lines without.
+        """Return the record of a line.
+
+        A line without a checksum is valid only before the journal's first line with one: older versions wrote
+        no checksums.
 
         Raises:
-            ValueError: it is none, or damaged.
+            ValueError: the line is not a record, or is damaged.
         """
         return parse(content, self._summed is not None and self._summed < line)
 
     def open_with(self, record: Record) -> None:
-        """Take in what the journal begins with.
+        """Apply the journal's opening record.
 
         Raises:
-            ValueError: it makes no sense.
+            ValueError: the record is invalid.
         """
         seen = record.get("seen")
         if not isinstance(seen, dict) or not all(isinstance(count, int) for count in seen.values()):
             raise ValueError(f"{seen!r} does not count lines of journals")
         if self._seen is None:
-            # Who found a line found all that its writer had found too, and so more lines in all than it.
+            # A writer that found a line had also found every line that the line's writer had, so its total is
+            # larger, and sorting by these totals keeps the order.
             self._seen, self._before, self._latest = seen, sum(seen.values()), []
 
     def note_time(self, line: int, at: object) -> None:
-        """Note the time of a record; it counts only in a journal without a beginning."""
+        """Note the time of a record, which is used only in a journal without an opening record."""
         if self._seen is None:
             latest = self._latest[-1] if self._latest else 0.0
-            latest = max(latest, at) if isinstance(at, (int, float)) else latest  # clocks step back
+            latest = max(latest, at) if isinstance(at, (int, float)) else latest  # clocks may step back
             self._latest[line - 1 :] = [latest]
 
     def stamp(self, line: int) -> Stamp:
-        """The stamp of a line that was read."""
+        """Return the stamp of a line that has been read."""
         if self._seen is None:
             return Stamp(self.path.name, line, None, (0, self._latest[line - 1], self.path.name, line))
         return Stamp(self.path.name, line, self._seen, (1, self._before + line, self.path.name, line))
 
 
 def opening(folder: Path) -> Record:
-    """What a new journal in ``folder`` begins with."""
+    """Return the opening record of a new journal in ``folder``."""
     seen = {path.name: _count_lines(path) for path in sorted(folder.glob("*.jsonl"))}
     return {"time": time.time_ns(), "kind": OPENING, "seen": seen}
 
@@ -167,12 +171,12 @@ def append(path: Path, records: Iterable[Record]) -> None:
 
 def _line(record: Record) -> bytes:
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-    content = text.encode(errors="surrogatepass")  # names of files need not be text
+    content = text.encode(errors="surrogatepass")  # file names need not be valid text
     return content[:-1] + b',"sum":"%s"}\n' % xxhash.xxh3_64_hexdigest(content).encode()
 
 
 def clip_of(line: bytes) -> tuple[int, ClipKey] | None:
-    """Time and clip of a line, by a glance at its beginning; None where that does not tell them."""
+    """Return time and clip of a line from its beginning, without parsing it; None if that is not possible."""
     found = _OF_CLIP.match(line)
     if not found:
         return None
@@ -185,10 +189,14 @@ def clip_of(line: bytes) -> tuple[int, ClipKey] | None:
 
 
 def parse(line: bytes, summed: bool = True) -> Record:
-    """A line's record; ``summed`` says whether it must have a checksum.
+    """Parse a line into a record.
+
+    Args:
+        line: the line's bytes.
+        summed: whether a checksum is required.
 
     Raises:
-        ValueError: it is none, or damaged.
+        ValueError: the line is not a record, or is damaged.
     """
     try:
         record = json.loads(line)

@@ -1,4 +1,4 @@
-"""Provenance of stored arrays."""
+"""Keys: the provenance of stored arrays."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """Everything but the clip that changes the values of a stream.
+    """Everything except the clip that changes the values of a stream.
 
-    ``stream`` names what it is (``faces``, ``spectrogram``, ``resnet18/default``); ``settings`` holds
-    the detector, alignment, view set, backbone, weights' SHA-256, precision and other numbers, as JSON
-    values. Settings that do not change the values (device, workers, batch size) do not belong here.
+    Attributes:
+        stream: name of the stream, such as ``faces``, ``spectrogram`` or ``resnet18/default``.
+        settings: detector, alignment, view set, backbone, SHA-256 of the weights, precision and so on, as
+            JSON values. Settings that do not change values (device, workers, batch size) are left out.
     """
 
     stream: str
@@ -24,12 +25,12 @@ class FeatureKey:
 
     @cached_property
     def digest(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the canonical JSON form."""
+        """The first 16 hex digits of the SHA-256 of the key's canonical JSON form."""
         text = json.dumps([self.stream, self.settings], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def differences(self, other: FeatureKey) -> list[str]:
-        """One line for each setting in which ``other`` differs: ``name: this value / that value``."""
+        """Return one line for each setting that differs in ``other``: ``name: own value / other value``."""
         names = sorted({*self.settings, *other.settings})
         absent = "(not set)"
         return [

@@ -1,7 +1,7 @@
-"""Combines the journals of a store into its keys and its clips with their outcomes.
+"""Combines the journals of a store into its keys, its clips and their outcomes.
 
-Opening a store only finds where each clip is spoken of. Its records are read when the clip is asked for, so a
-store of a million clips opens in seconds, and takes a few hundred bytes of memory for each.
+Opening a store only locates each clip's records. They are read when the clip is requested, so a store of a
+million clips opens in seconds and takes a few hundred bytes of memory per clip.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from .rows import RANK, Entry, Row, Source
 from .shards import ArrayRef
 
 Rivals = list[tuple[Stamp, Entry]]
-"""Outcomes of one stream of a clip of which none follows another."""
+"""Concurrent outcomes of one stream of a clip: none follows another."""
 
 KEEP_OPEN = 64
 _OFFSET, _LINE = 44, 32  # bits
 INVALID = (KeyError, TypeError, ValueError, AttributeError)
-"""What a record raises that makes no sense."""
+"""What reading an invalid record may raise."""
 
 
 class Ledger:
-    """Combines records.
+    """The combined records of all journals.
 
-    A record replaces those that it follows. Of concurrent outcomes, ``ok`` beats the others, and ``absent``
-    beats ``failed``; otherwise the order of the stamps decides, on which all readers agree. An invalid record
-    is skipped; it affects no other.
+    A record replaces the ones it follows. Among concurrent outcomes, ``ok`` beats the others and ``absent``
+    beats ``failed``; the order of the stamps, which all readers share, breaks ties. An invalid record is
+    skipped and affects no other.
 
     Args:
-        folder: with the journals.
+        folder: folder of the journals.
 
     Attributes:
-        keys: by digest.
+        keys: keys of all streams, by digest.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,13 +47,13 @@ class Ledger:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in what the journals have got since."""
+        """Read what has been added to the journals since."""
         self._read: set[ClipKey] = set()
         self._invalid: dict[tuple[str, int], Senseless] = {}
         paths = {path.name: path for path in sorted(self._folder.glob("*.jsonl"))}
         known = {journal.path.name: journal for journal in self._journals}
         if any(name not in paths or paths[name].stat().st_size < known[name].end for name in known):
-            self._forget()  # which nobody does to a store; its journals only grow
+            self._forget()  # should not happen: a store's journals only grow
             known = {}
         for name, path in paths.items():
             if name not in known:
@@ -62,12 +62,12 @@ class Ledger:
             self._scan(number)
 
     def close(self) -> None:
-        """Close the journals that are open."""
+        """Close all open journals."""
         while self._open:
             self._open.popitem()[1].close()
 
     def row(self, key: ClipKey) -> Row | None:
-        """A clip with all that is stored of it, or None."""
+        """Return a clip with everything stored for it, or None."""
         found = self._places.get(key)
         if found is None:
             return None
@@ -81,12 +81,14 @@ class Ledger:
         return history.row
 
     def __iter__(self) -> Iterator[ClipKey]:
-        """The clips that are spoken of, also those of which nothing is stored any more."""
+        """All clips with records, including those that have been removed."""
         return iter(self._places)
 
     def senseless(self) -> list[Senseless]:
-        """Lines that make no sense, but for those that are known and passed over. Reads all clips of which
-        nothing was read since the last refresh."""
+        """Return invalid lines, except those already passed over.
+
+        Reads all clips that have not been read since the last refresh.
+        """
         for key in [key for key in self._places if key not in self._read]:
             self.row(key)
         found = {**self._unusable, **self._invalid}
@@ -101,7 +103,7 @@ class Ledger:
         self._unusable: dict[tuple[str, int], Senseless] = {}
 
     def _scan(self, number: int) -> None:
-        """Find what is new in a journal."""
+        """Locate the new records of a journal."""
         journal = self._journals[number]
         for line, offset, content in journal.new():
             told: tuple[object, ClipKey | None] | None = clip_of(content)
@@ -117,7 +119,7 @@ class Ledger:
                 self._place(key, (number << _LINE | line) << _OFFSET | offset)
 
     def _take(self, journal: Journal, record: Record) -> tuple[object, ClipKey | None]:
-        """Take in a record; its time, and the clip of which it is."""
+        """Apply a record; return its time, and its clip if it has one."""
         kind, clip = _text(record["kind"]), None
         if kind == OPENING:
             journal.open_with(record)
@@ -133,13 +135,13 @@ class Ledger:
     def _place(self, key: ClipKey, place: int) -> None:
         found = self._places.setdefault(key, place)
         if isinstance(found, list):
-            if place not in found:  # the last line of before comes twice
+            if place not in found:  # an unfinished last line is yielded twice
                 found.append(place)
         elif found != place:
             self._places[key] = [found, place]
 
     def _records(self, key: ClipKey, places: list[int]) -> Iterator[tuple[Stamp, Record]]:
-        """A clip's records in their order, invalid ones left out."""
+        """Yield a clip's valid records in their order."""
         found = []
         for place in places:
             journal, line = self._journals[place >> _LINE + _OFFSET], place >> _OFFSET & (1 << _LINE) - 1
@@ -176,7 +178,7 @@ class Ledger:
             history.remove(stamp)
 
     def _told(self, record: Record) -> tuple[Clip, Source | None, dict[str, Entry]]:
-        """What a record tells of a clip; it counts as a whole or not at all."""
+        """Parse a clip's record, as a whole or not at all."""
         source = _source(record["source"]) if record["source"] else None
         entries = {_text(stream): self._entry(entry) for stream, entry in record["streams"].items()}
         return _clip(record["clip"]), source, entries
@@ -194,10 +196,10 @@ class Ledger:
 
 
 class History:
-    """What becomes of one clip, told record by record in their order.
+    """The state of one clip, built from its records in order.
 
     Attributes:
-        row: what is stored of it now; None if nothing is.
+        row: what is stored for the clip after the records so far, or None.
     """
 
     def __init__(self) -> None:
@@ -206,11 +208,11 @@ class History:
         self._rivals: dict[str, Rivals] = {}
 
     def tell(self, stamp: Stamp, clip: Clip, source: Source | None, entries: dict[str, Entry]) -> None:
-        """Take in a clip's outcomes."""
+        """Apply a record of a clip's outcomes."""
         row = self.row = self.row or Row(clip)
         row.clip = clip
         if row.source and source and row.source.sha256 != source.sha256:
-            row.entries.clear()  # the file is another one now
+            row.entries.clear()  # the file's content has changed
             self._rivals.clear()
         row.source = source or row.source
         self._tellings = [*(other for other in self._tellings if not stamp.follows(other)), stamp]
@@ -218,13 +220,13 @@ class History:
             self._settle(row, stream, [*_unseen(stamp, self._rivals.get(stream, [])), (stamp, entry)])
 
     def drop(self, stamp: Stamp, streams: Iterable[str]) -> None:
-        """Forget streams, as far as their writer was known."""
+        """Remove streams, except outcomes that the record does not follow."""
         if self.row:
             for stream in streams:
                 self._settle(self.row, stream, _unseen(stamp, self._rivals.get(stream, [])))
 
     def remove(self, stamp: Stamp) -> None:
-        """Forget the clip, as far as its writers were known."""
+        """Remove the clip, except outcomes that the record does not follow."""
         self._tellings = [other for other in self._tellings if not stamp.follows(other)]
         if self._tellings:
             self.drop(stamp, list(self._rivals))
@@ -234,7 +236,7 @@ class History:
     def _settle(self, row: Row, stream: str, rivals: Rivals) -> None:
         self._rivals[stream] = rivals
         if rivals:
-            # the last of the best
+            # the last one of the best status
             row.entries[stream] = min(reversed(rivals), key=lambda rival: RANK[rival[1].status])[1]
         else:
             row.entries.pop(stream, None)
@@ -246,7 +248,7 @@ def _note(found: dict[tuple[str, int], Senseless], journal: str, line: int, erro
 
 
 def _is_whole(line: bytes) -> bool:
-    """Whether a line is not torn: one that is promised nothing."""
+    """Whether a line is complete. A torn line was never acknowledged, so it is not reported."""
     return line.endswith(b"\n") or len(line) == LONGEST_LINE
 
 

@@ -1,7 +1,7 @@
-"""Merges stores, such as parts of a corpus that were extracted on several machines.
+"""Merges stores, such as parts of a corpus extracted on several machines.
 
-Shards are copied as files under their names. An array is journalled once its checksum was verified.
-A merge that is killed leaves a valid store and continues when it is run again: nothing is copied twice.
+Shards are copied as files and keep their names. An array is journalled only after its checksum has been
+verified. A killed merge leaves a valid store; run again, it continues without copying anything twice.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from .store import FeatureStore
 from .writer import Outcome, StoreWriter
 
 WORTH_COPYING = 0.5
-"""Of a shard's bytes; where less is wanted, those arrays are written anew instead."""
+"""Minimum share of a shard's bytes that must be wanted; otherwise only the wanted arrays are rewritten."""
 
 AT_ONCE = 10_000
-"""Clips without arrays, whose records are written in one go."""
+"""Number of clips without arrays whose records are written at once."""
 
 Wanted = Sequence[tuple[ClipKey, Sequence[str]]]
-"""Clips, with the streams wanted of them. Rows are read when they are needed, as there may be a million."""
+"""Clips with the streams wanted of them. Rows are read on demand, as there may be a million."""
 
 
 def contradictions(stores: Sequence[FeatureStore]) -> Iterator[str]:
-    """What keeps stores from being one: a line for each thing that two of them tell differently of a clip."""
+    """Yield a line for each fact about a clip on which two stores disagree; they cannot be merged."""
     for number, store in enumerate(stores):
         for row in store:
             told: dict[str, tuple[FeatureStore, object]] = {}
@@ -49,7 +49,7 @@ def contradictions(stores: Sequence[FeatureStore]) -> Iterator[str]:
 
 
 def mixtures(store: FeatureStore) -> Iterator[str]:
-    """What of ``store`` cannot be trained on: a text for each stream of several settings."""
+    """Yield a message for each stream that has mixed settings and so cannot be trained on."""
     for stream in store.streams:
         try:
             store.key(stream)
@@ -70,14 +70,14 @@ class Merge:
     """A merge of one store into another.
 
     Args:
-        source: taken from; it stays as it is.
-        target: added to.
+        source: store to read from; it is not changed.
+        target: store to add to.
 
     Attributes:
-        found: how many clips the source has.
-        clips: how many clips the target gets, or gets something of.
-        nbytes: of the shards in which that is.
-        damaged: what could not be taken.
+        found: number of clips in the source.
+        clips: number of clips that are new to the target or add something to it.
+        nbytes: total size of the shards that hold these additions.
+        damaged: streams that could not be merged.
     """
 
     def __init__(self, source: FeatureStore, target: FeatureStore) -> None:
@@ -91,10 +91,10 @@ class Merge:
         self.damaged: list[Damage] = []
 
     def __iter__(self) -> Iterator[int]:
-        """Work, yielding after each shard how many bytes it has.
+        """Merge, yielding the size in bytes of each shard when it is done.
 
         Raises:
-            StoreError: the target's disk is full or cannot be written; what it holds is whole.
+            StoreError: the target's disk is full or cannot be written; everything stored in it is intact.
         """
         self._need_room()
         with self._target.writer() as writer:
@@ -107,7 +107,7 @@ class Merge:
                 yield self._sizes[shard]
 
     def _consider(self, theirs: Row) -> bool:
-        """Note what the target lacks of a row; whether that is anything."""
+        """Record what the target lacks of a row; return whether it lacks anything."""
         row, ours = self._united(theirs)
         lacking = [
             stream
@@ -120,14 +120,14 @@ class Merge:
             self._bare.append((theirs.clip.key, bare))
         shards: dict[str, list[str]] = defaultdict(list)
         for stream in lacking:
-            for ref in list(row.entries[stream].arrays.values())[:1]:  # one outcome's arrays lie together
+            for ref in list(row.entries[stream].arrays.values())[:1]:  # an outcome's arrays share a shard
                 shards[ref.shard].append(stream)
         for shard, streams in shards.items():
             self._shards[shard].append((theirs.clip.key, streams))
         return bool(lacking) or new
 
     def _united(self, theirs: Row) -> tuple[Row, Row]:
-        """A row of the source, its clip as the target will have it; and that of the target."""
+        """Return the source's row with its clip and source as merged, and the target's row."""
         ours = self._target.row(theirs.clip) or Row(theirs.clip)
         return Row(_united(ours.clip, theirs.clip), ours.source or theirs.source, theirs.entries), ours
 
@@ -169,7 +169,7 @@ class Merge:
         writer.add(row.clip, row.source, {stream: outcome})
 
     def _copied(self, shard: str, wanted: Wanted) -> set[tuple[Clip, str]]:
-        """Have a shard in the target, if that is worth while; which of ``wanted`` are whole in it there."""
+        """Copy a shard to the target if that pays; return which of ``wanted`` are intact in the copy."""
         place = self._place(shard)
         if place.exists():
             return self._whole(shard, wanted)
@@ -183,7 +183,7 @@ class Merge:
                 put(unfinished, place)
             return whole
         except OSError as error:
-            if error.errno == errno.EIO:  # the source's disk is failing: what can be read of it is
+            if error.errno == errno.EIO:  # the source's disk is failing: rewrite what can be read
                 return set()
             raise cannot_write(place, error) from error
         finally:
@@ -199,7 +199,7 @@ class Merge:
         return used >= WORTH_COPYING * self._sizes[shard]
 
     def _whole(self, file: str, wanted: Wanted) -> set[tuple[Clip, str]]:
-        """Which of ``wanted`` are as they were written, in a file among the target's shards."""
+        """Return which of ``wanted`` are undamaged in a file in the target's shard folder."""
         found = set()
         with closing(ShardReader(self._target.path / "shards")) as reader:
             for row, streams in self._rows(wanted):
@@ -217,7 +217,7 @@ class Merge:
 
 
 def _tellings(row: Row) -> Iterator[tuple[str, object]]:
-    """What a store says of a clip that no other may say otherwise."""
+    """Yield the facts about a clip on which all stores must agree."""
     if row.source:
         yield "content of its file", row.source.sha256[:12]
     if row.clip.label is not None:
@@ -241,7 +241,7 @@ def _difference(one: object, other: object) -> str:
 
 
 def _united(ours: Clip, theirs: Clip) -> Clip:
-    """What either knows of a clip."""
+    """Return ``ours``, with unknown fields taken from ``theirs``."""
     return replace(
         ours,
         path=ours.path or theirs.path,

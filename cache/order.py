@@ -1,4 +1,4 @@
-"""The order in which people expect names."""
+"""Natural sort order."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import re
 
 
 def natural(text: str) -> list[str | int]:
-    """A sorting key that counts the numbers in ``text`` as numbers: ``actor2`` before ``actor10``."""
+    """Return a sort key that compares digits in ``text`` as numbers: ``actor2`` before ``actor10``."""
     return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d{1,18})", text))]

@@ -1,4 +1,4 @@
-"""JSON that others may have written, alone in a file or as the metadata of one."""
+"""Reads untrusted JSON: files, and the metadata of safetensors files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 LARGEST_JSON = 256 << 20
-"""Bytes of a JSON file; avemo's own are thousands of times smaller."""
+"""Maximum bytes of a JSON file; avemo's own are thousands of times smaller."""
 
 
 def read_json(path: Path) -> Any:
-    """What a file of JSON in UTF-8 says.
+    """Return the content of a JSON file in UTF-8.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no JSON, is too large or nested too deep, or says something twice.
+        OSError: the file cannot be read.
+        ValueError: it is not JSON, is too large or nested too deep, or repeats a key.
     """
     with path.open("rb") as file:
         content = file.read(LARGEST_JSON + 1)
@@ -29,18 +29,19 @@ def read_json(path: Path) -> Any:
 
 
 def packed(about: Mapping[str, str]) -> dict[str, str]:
-    """Texts by name, as the metadata of a safetensors file.
+    """Pack strings by name into the metadata of a safetensors file.
 
-    They become one entry: several are written in random order, and the same seed is to give the same bytes.
+    They become one entry, because safetensors writes several in random order, and the same seed must give the
+    same bytes.
     """
     return {"about": json.dumps(dict(about))}
 
 
 def unpacked(metadata: Mapping[str, str] | None) -> Mapping[str, str]:
-    """What :func:`packed` made; or texts that stand alone, as they did before there was that.
+    """Return the strings packed by :func:`packed`. Metadata of older files, an entry per string, is valid too.
 
     Raises:
-        ValueError: they are no texts.
+        ValueError: the metadata is invalid.
     """
     metadata = metadata or {}
     about = json.loads(metadata["about"]) if "about" in metadata else metadata

@@ -1,4 +1,4 @@
-"""A clip in a store: its file, and the outcome of each stream."""
+"""A clip in a store: its file and the outcome of each stream."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .keys import FeatureKey
 from .shards import ArrayRef
 
 RANK = {"ok": 0, "absent": 1, "failed": 2}
-"""The statuses of an outcome, the most useful first."""
+"""The statuses of an outcome, most useful first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The file of a clip: its checksum, and its size and time to detect changes cheaply."""
+    """A clip's file: its checksum, and its size and modification time to detect changes cheaply."""
 
     sha256: str
     size: int
@@ -27,8 +27,13 @@ class Source:
 class Entry:
     """The outcome of one stream for one clip.
 
-    ``status`` is ``ok`` (arrays are there), ``absent`` (the clip has no such stream, for example no sound)
-    or ``failed``; for the latter two, ``reason`` says why. ``info`` holds small facts (frames, faces).
+    Attributes:
+        key: provenance of the arrays.
+        status: ``ok`` (arrays are stored), ``absent`` (the clip has no such stream, for example no sound) or
+            ``failed``.
+        reason: why the stream is absent or failed.
+        info: small facts, such as numbers of frames and faces.
+        arrays: name → location of the array.
     """
 
     key: FeatureKey
@@ -40,19 +45,19 @@ class Entry:
 
 @dataclass
 class Row:
-    """A clip with everything that is stored of it; ``entries`` has the newest outcome of each stream."""
+    """A clip with everything stored for it; ``entries`` has the newest outcome of each stream."""
 
     clip: Clip
     source: Source | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
 
     def has(self, stream: str) -> bool:
-        """Whether arrays of ``stream`` can be read for this clip."""
+        """Whether the clip has arrays of ``stream``."""
         return stream in self.entries and self.entries[stream].status == "ok"
 
     @property
     def failures(self) -> dict[str, str]:
-        """Stream → reason, for each that failed."""
+        """Stream → reason, for each stream that failed."""
         return {name: entry.reason for name, entry in self.entries.items() if entry.status == "failed"}
 
     @property

@@ -1,8 +1,8 @@
-"""Shards: immutable HDF5 files of many clips' arrays.
+"""Shards: immutable HDF5 files with the arrays of many clips.
 
-Inside, the arrays of one kind stand end to end in one contiguous data set ``/<key digest>/<array>``
-``[ΣT, ...]``; the journal knows which rows are whose. A shard is written under a temporary name,
-synced and renamed, so a file with a shard's name is always whole.
+Arrays of one kind are concatenated in one contiguous dataset ``/<key digest>/<array>`` ``[ΣT, ...]``; the
+journal records the rows of each clip. A shard is written under a temporary name, synced and renamed, so a
+file with a shard's name is always complete.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ BLOCK_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class ArrayRef:
-    """Where one clip's array lies: rows ``start:stop`` of a shard's data set, and its XXH3 checksum.
+    """The location of one clip's array: rows ``start:stop`` of a shard's dataset, and its XXH3 checksum.
 
-    ``kind`` is what :func:`kind_of` said of it; empty in stores of before there was that.
+    ``kind`` is the value of :func:`kind_of`, empty in stores of older versions.
     """
 
     shard: str
@@ -41,14 +41,14 @@ class ArrayRef:
     kind: str = ""
 
     def __post_init__(self) -> None:
-        if os.path.basename(self.shard) != self.shard:  # noqa: PTH119  a journal may be a stranger's
+        if os.path.basename(self.shard) != self.shard:  # noqa: PTH119  a journal is untrusted
             raise ValueError(f"a shard is a file of the store's own, not {self.shard!r}")
 
 
 def blocks(array: np.ndarray) -> Iterator[np.ndarray]:
-    """``array`` cut along its first axis into blocks of at most some megabytes.
+    """Yield ``array`` in blocks of at most 8 MiB (at least one row) along its first axis.
 
-    A memory-mapped array passes through memory one block at a time.
+    A memory-mapped array is read one block at a time.
     """
     row = max(1, array.nbytes // max(1, len(array)))
     step = max(1, BLOCK_BYTES // row)
@@ -57,7 +57,7 @@ def blocks(array: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def checksum(array: np.ndarray) -> str:
-    """XXH3 of the array's bytes in C order, as 16 hex digits."""
+    """Return the XXH3 of the array's bytes in C order, as 16 hex digits."""
     digest = xxhash.xxh3_64()
     for block in blocks(array):
         digest.update(block.data.cast("B") if block.size else b"")
@@ -65,12 +65,12 @@ def checksum(array: np.ndarray) -> str:
 
 
 def kind_of(array: Any) -> str:
-    """The type and the shape of a row, ``<f4[200]``: the same bytes of another kind are other values."""
+    """Return type and row shape, such as ``<f4[200]``: equal bytes of another kind are different values."""
     return f"{array.dtype.str}{list(array.shape[1:])}".replace(" ", "")
 
 
 class Shard:
-    """Collects arrays, then writes them in one go. Long arrays may be memory maps."""
+    """Collects arrays, then writes them all at once. Long arrays may be memory maps."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,11 +80,11 @@ class Shard:
 
     @property
     def arrays(self) -> int:
-        """How many were taken in, those without a single value too."""
+        """Number of arrays added so far, including empty ones."""
         return sum(map(len, self._parts.values()))
 
     def add(self, dataset: str, array: np.ndarray) -> ArrayRef:
-        """Take ``array`` ``[T, ...]`` in; it is read again when the shard is written."""
+        """Add ``array`` ``[T, ...]``, which is read again when the shard is written."""
         if array.ndim == 0:
             raise StoreError(f"{dataset} is a scalar; a stored array has time as its first axis")
         parts = self._parts[dataset]
@@ -101,10 +101,10 @@ class Shard:
         return ArrayRef(self.path.name, dataset, start, stop, checksum(array), kind_of(array))
 
     def write(self) -> None:
-        """Put the shard in place; after this returns it survives a power cut.
+        """Write the shard; once this returns, it survives a power cut.
 
         Raises:
-            StoreError: the disk is full or cannot be written; nothing stored before is touched.
+            StoreError: the disk is full or cannot be written; everything stored before is intact.
         """
         try:
             with durable.replacing(self.path) as temporary, unlocked(temporary, "w") as file:
@@ -120,7 +120,7 @@ class Shard:
 
 
 def cannot_write(path: Path, error: Exception) -> StoreError:
-    """What to say where a store's disk is full, or fails."""
+    """Return the error for a store whose disk is full or fails."""
     return StoreError(
         f"cannot write {path}: {reason(error)}. What was stored before is whole; "
         "free some space and run the same command again to go on."
@@ -128,13 +128,13 @@ def cannot_write(path: Path, error: Exception) -> StoreError:
 
 
 def reason(error: Exception) -> str:
-    """Why a file could not be written, in one line; h5py's own words are many, and lack the system's."""
+    """Return why writing failed, in one line; h5py's messages are long and omit the system's."""
     number = getattr(error, "errno", None) or next(iter(re.findall(r"errno = (\d+)", str(error))), None)
     return os.strerror(int(number)) if number else " ".join(str(error).split())
 
 
 class ShardReader:
-    """Reads arrays back, keeping the last few files open."""
+    """Reads arrays from shards, keeping the last few files open."""
 
     def __init__(self, folder: Path, keep_open: int = 32) -> None:
         self._folder = folder
@@ -142,10 +142,10 @@ class ShardReader:
         self._open: OrderedDict[str, tuple[Any, dict[str, Any]]] = OrderedDict()
 
     def read(self, ref: ArrayRef) -> np.ndarray:
-        """The array ``[T, ...]`` that ``ref`` points to, its checksum verified.
+        """Return the array ``[T, ...]`` at ``ref`` after verifying its checksum.
 
         Raises:
-            StoreError: the shard is gone or damaged.
+            StoreError: the shard is missing or damaged.
         """
         try:
             dataset = self._dataset(ref)
@@ -160,10 +160,10 @@ class ShardReader:
         return array
 
     def nbytes(self, ref: ArrayRef) -> int:
-        """Bytes of the array that ``ref`` points to; none of them is read.
+        """Return the size in bytes of the array at ``ref``, without reading it.
 
         Raises:
-            StoreError: the shard is gone or damaged.
+            StoreError: the shard is missing or damaged.
         """
         try:
             dataset = self._dataset(ref)
@@ -187,13 +187,13 @@ class ShardReader:
         dataset = datasets[ref.dataset]
         wanted = (ref.stop - ref.start) * dataset.dtype.itemsize * prod(dataset.shape[1:])
         held = (self._folder / ref.shard).stat().st_size
-        if wanted > held:  # before any memory is taken
+        if wanted > held:  # before any memory is allocated
             raise ValueError(f"{ref.dataset} declares {wanted} bytes for a clip, and the file has {held}")
         return dataset
 
 
 def unlocked(path: Path, mode: str = "r") -> Any:
-    """An HDF5 file, opened without a lock: it has one writer, and its name only when it is whole.
+    """Open an HDF5 file without locking it; a shard has one writer, and is complete once it has its name.
 
     NFS without a lock daemon refuses locks (h5py#1082, #1101, #1722).
     """
@@ -201,11 +201,12 @@ def unlocked(path: Path, mode: str = "r") -> Any:
 
 
 def own_dataset(file: Any, name: str) -> Any:
-    """A data set of plain values in ``file`` itself.
+    """Return a dataset of plain values that is stored in ``file`` itself.
 
     Raises:
-        KeyError: there is none.
-        ValueError: it is a link, or its values are in other files, compressed, or no plain values.
+        KeyError: ``file`` has no such dataset.
+        ValueError: the dataset is a link, a scalar, chunked or compressed, stored in other files, or not of
+            plain values.
     """
     group = file
     for part in name.split("/"):
@@ -227,7 +228,7 @@ def _line(error: Exception) -> str:
 
 
 READING = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-"""What h5py raises on a file that is damaged, or was made to be."""
+"""What h5py raises on a damaged or malicious file."""
 
 _REMEDY = (
     "`avemo store verify --repair` takes its clips out of the store, so that the next run extracts them."

@@ -1,13 +1,13 @@
-"""The feature store: the features of a folder of clips, and how they were made.
+"""The feature store: the features of a folder of clips, with their provenance.
 
 On disk::
 
     features/
       store.json          format and version
-      journal/*.jsonl     one journal a writer: keys, clips and their outcomes
+      journal/*.jsonl     one journal per writer: keys, clips and their outcomes
       shards/*.h5         immutable files of arrays
 
-Every stored array has time (or another running index) as its first axis.
+The first axis of every stored array is time (or another running index).
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _CARD = json.dumps({"format": FORMAT, "version": VERSION})
 class FeatureStore:
     """A folder of shards and journals, opened for reading; :meth:`writer` adds to it.
 
+    Iterating yields the row of each clip, read on demand, in the order in which clips were first stored.
+
     Args:
         path: the store's folder.
-        create: make an empty store if there is none.
+        create: whether to create an empty store if there is none.
 
     Raises:
-        StoreError: there is no store, or one of another version.
-
-    Iterating gives each clip's row, read when its turn comes, in the order in which clips were first stored.
+        StoreError: there is no store, it has another version, or it cannot be read or created.
 
     Example:
         >>> store = FeatureStore("features")                          # doctest: +SKIP
@@ -73,7 +73,7 @@ class FeatureStore:
         self.close()
 
     def close(self) -> None:
-        """Close the files that are open."""
+        """Close all open files."""
         self._reader.close()
         self._ledger.close()
 
@@ -81,23 +81,23 @@ class FeatureStore:
         yield from filter(None, map(self._ledger.row, self._ledger))
 
     def beside(self, keys: Collection[tuple[str, str]]) -> Iterator[Row]:
-        """The clips of other ids than ``keys``; of those, nothing is read."""
+        """Yield the rows of all clips except ``keys``, without reading anything of the latter."""
         yield from filter(None, map(self._ledger.row, (key for key in self._ledger if key not in keys)))
 
     @property
     def count(self) -> int:
-        """How many clips there are."""
+        """Number of clips."""
         return sum(1 for _ in self)
 
     @property
     def rows(self) -> list[Row]:
-        """All clips, ordered by split and id, numbers in ids counted as numbers; all are kept in memory."""
+        """All clips in natural order of split and id. Keeps them all in memory."""
         if self._rows is None:
             self._rows = sorted(self, key=lambda row: [natural(part) for part in row.clip.key])
         return list(self._rows)
 
     def row(self, clip: Clip) -> Row | None:
-        """What is stored of ``clip``, or None."""
+        """Return the row of ``clip``, or None if nothing is stored for it."""
         return self._ledger.row(clip.key)
 
     @property
@@ -107,18 +107,18 @@ class FeatureStore:
 
     @property
     def streams(self) -> list[str]:
-        """Names of all streams that some clip has."""
+        """Names of all streams that any clip has."""
         return sorted(self.counts())
 
     @property
     def senseless(self) -> list[Senseless]:
-        """Invalid lines of the journals; what they recorded is not in the store. Reads every line, once."""
+        """Invalid lines of the journals, whose records are not in the store. Reads every line, once."""
         if self._senseless is None:
             self._senseless = self._ledger.senseless()
         return self._senseless
 
     def counts(self, rows: Iterable[Row] | None = None) -> Mapping[str, Mapping[str, int]]:
-        """Stream → digest of a key → how many of ``rows`` (default: of all clips) have it with that key."""
+        """Count clips (default: all) by stream and key: stream → digest of the key → number of ``rows``."""
         if rows is None:
             if self._counts is None:
                 self._counts = self.counts(self)
@@ -130,7 +130,7 @@ class FeatureStore:
         return counts
 
     def key(self, stream: str, rows: Iterable[Row] | None = None) -> FeatureKey:
-        """The one key with which ``stream`` was extracted for ``rows`` (default: all clips).
+        """Return the one key with which ``stream`` was extracted for ``rows`` (default: all clips).
 
         Raises:
             StoreError: no clip has the stream.
@@ -154,7 +154,7 @@ class FeatureStore:
         return self.keys[first]
 
     def read(self, row: Row, stream: str, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """The arrays ``[T, ...]`` of one clip's stream, all or those in ``names``.
+        """Return the arrays ``[T, ...]`` of one clip's stream by name: all, or those in ``names``.
 
         Raises:
             StoreError: the clip has no such stream or array, or the shard is damaged.
@@ -172,19 +172,19 @@ class FeatureStore:
         return {name: self._reader.read(arrays[name]) for name in names or arrays}
 
     def nbytes(self, row: Row, stream: str) -> int:
-        """Bytes of the arrays of one clip's stream; none of them is read.
+        """Return the size in bytes of the arrays of one clip's stream, without reading them.
 
         Raises:
-            StoreError: the shard is gone or damaged.
+            StoreError: the shard is missing or damaged.
         """
         return sum(map(self._reader.nbytes, row.entries[stream].arrays.values()))
 
     def writer(self, **limits: float) -> StoreWriter:
-        """A writer with shards and a journal of its own; use it as a context manager."""
+        """Return a writer with shards and a journal of its own; use it as a context manager."""
         return StoreWriter(self.path, **limits)
 
     def refresh(self) -> None:
-        """Take in what the journals have got since."""
+        """Read what has been added to the journals since."""
         self._ledger.refresh()
         self._rows, self._counts, self._senseless = None, None, None
 
@@ -214,8 +214,10 @@ class FeatureStore:
             )
 
     def _create(self, card: Path) -> None:
-        """Make an empty store. There is one from the moment on when the card is in place, and a process that
-        does the same at the same time, or was killed while it did, does no harm."""
+        """Create an empty store.
+
+        The store exists once its card is in place, so concurrent or killed attempts are harmless.
+        """
         folders = [self.path / name for name in ("journal", "shards")]
         found = [path for folder in (self.path, *folders) for path in folder.glob("*")]
         others = [path for path in found if path not in folders and not path.name.startswith(".")]

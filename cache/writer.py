@@ -1,4 +1,4 @@
-"""Adding to a store: outcomes are collected, written as a shard, and only then journalled."""
+"""Writes to a store: outcomes are collected, written as a shard, and only then journalled."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Outcome:
 class StoreWriter:
     """Writes shards and a journal that no other writer touches.
 
-    A shard is closed when it holds ``shard_bytes`` or is ``shard_seconds`` old, so a killed run loses
-    at most the work of that time. Leaving the context closes the last one, also after an exception.
+    A shard is written when it holds ``shard_bytes`` or is ``shard_seconds`` old, so a killed run loses at
+    most the work of that time. Leaving the context writes the last one, even after an exception.
 
     Args:
         path: the store's folder.
-        shard_bytes: bytes of arrays after which a shard is written.
-        shard_seconds: age after which a shard is written, at the next clip.
+        shard_bytes: size of the arrays, in bytes, at which a shard is written.
+        shard_seconds: age in seconds at which a shard is written, when the next clip is added.
     """
 
     def __init__(self, path: Path, shard_bytes: float = 64e6, shard_seconds: float = 20.0) -> None:
@@ -59,8 +59,8 @@ class StoreWriter:
         self._opening = [journal.opening(self._journal.parent)]
         for folder in (path, self._shards):
             durable.discard_abandoned(folder)
-            for leftover in folder.glob(".*.tmp"):  # of another machine, whose processes nobody here knows
-                with suppress(FileNotFoundError):  # its writer was only slow
+            for leftover in folder.glob(".*.tmp"):  # of other machines, whose processes cannot be checked
+                with suppress(FileNotFoundError):  # its writer was only slow, and has just renamed it
                     if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
                         durable.discard(leftover)
 
@@ -73,7 +73,7 @@ class StoreWriter:
         self.flush()
 
     def add(self, clip: Clip, source: Source | None, streams: Mapping[str, Outcome]) -> None:
-        """Take the outcomes of one clip's streams in; with no streams, only its row is renewed."""
+        """Add the outcomes of one clip's streams; without streams, only update its row."""
         if self._shard is None:
             self._count += 1
             self._shard = Shard(self._shards / f"{self.name}-{self._count:05d}.h5")
@@ -84,7 +84,7 @@ class StoreWriter:
             self.flush()
 
     def adopt(self, clip: Clip, source: Source | None, entries: Mapping[str, Entry]) -> None:
-        """Take outcomes in whose arrays, if any, lie in shards that are in place already."""
+        """Add outcomes whose arrays, if any, are in existing shards."""
         streams = {}
         for stream, entry in entries.items():
             self._declare(entry.key)
@@ -100,12 +100,12 @@ class StoreWriter:
         )
 
     def rename(self, row: Row, clip: Clip) -> None:
-        """Keep all that is stored of a clip under another id or split; its arrays stay where they are."""
+        """Move everything stored for a clip to another id or split; its arrays stay in their shards."""
         self.adopt(clip, row.source, row.entries)
         self.remove(row.clip)
 
     def remove(self, clip: Clip) -> None:
-        """Remove a clip and everything stored of it; its arrays stay in their shards."""
+        """Remove a clip and everything stored for it; its arrays stay in their shards."""
         self._record(kind="remove", split=clip.split, id=clip.id)
 
     def drop(self, clip: Clip, streams: list[str]) -> None:
@@ -113,14 +113,14 @@ class StoreWriter:
         self._record(kind="drop", split=clip.split, id=clip.id, streams=streams)
 
     def pass_over(self, line: journal.Senseless) -> None:
-        """Note that a line of a journal which makes no sense is known."""
+        """Mark an invalid journal line as known, so that it is no longer reported."""
         self._record(kind="pass", journal=line.journal, line=line.line)
 
     def flush(self) -> None:
-        """Write the shard in flight and journal what it holds.
+        """Write the current shard, then journal its outcomes.
 
         Raises:
-            StoreError: the disk is full or cannot be written. What is in flight is kept, for another try.
+            StoreError: the disk is full or cannot be written. The outcomes are kept for another attempt.
         """
         if self._shard is not None and self._shard.arrays:
             self._shard.write()
