@@ -1,15 +1,15 @@
 """avemo: audio-video emotion recognition, from clips to a challenge submission.
 
-Two stages that share nothing but a feature store:
+There are two stages, connected only by a feature store:
 
 * :mod:`avemo.extract` decodes clips, aligns the main face, runs face networks over transformed
   views of it and turns the sound into spectrograms;
-* :mod:`avemo.cache` keeps all of that, with where it came from, in immutable HDF5 shards;
+* :mod:`avemo.cache` stores the features and their origin in immutable HDF5 shards;
 * :mod:`avemo.fusion` reads named features from the store and trains attention and
   factorized-bilinear-pooling heads on them;
 * :mod:`avemo.pipelines` holds the command lines, data sets and recipes.
 
-The three functions here are for scripts and notebooks; ``import avemo`` itself loads nothing heavy.
+The three functions below are for scripts and notebooks. ``import avemo`` loads no heavy packages.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ def predict(
     backbone: str = "ferplusnet",
     device: str = "auto",
 ) -> FilmExpressions:
-    """Name the expressions in a film, as ``avemo predict`` does; nothing is trained.
+    """Recognise the expressions in a film, as ``avemo predict`` does. No training is needed.
 
-    Expressions are named as raters of photographs would name them. They are not what a person feels.
+    Expressions are named as raters of photographs would name them. They do not show what a person feels.
 
     Args:
-        film: any video that FFmpeg reads.
-        tta: views of each face that are averaged: ``none`` (1), ``flip`` (2), ``default`` or ``wide`` (18).
-        detect_every: look for faces in every Nth frame.
-        smooth: standard deviation in seconds of the Gaussian that smooths over time; 0 for none.
-        detector: ``NAME`` or ``NAME@FILE``; ``auto``: YuNet if its weights are here, else dlib.
-        backbone: a face network that ``avemo pretrain face`` trained, ``NAME`` or ``NAME@FILE``.
+        film: any video that FFmpeg can read.
+        tta: views of each face to average: ``none`` (1), ``flip`` (2), ``default`` or ``wide`` (18).
+        detect_every: run the face detector on every Nth frame.
+        smooth: standard deviation in seconds of a Gaussian filter over time; 0 for none.
+        detector: ``NAME`` or ``NAME@FILE``; ``auto`` is YuNet if its weights are installed, else dlib.
+        backbone: a face network trained by ``avemo pretrain face``, ``NAME`` or ``NAME@FILE``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
         avemo.extract.errors.ClipError: the film cannot be read.
-        avemo.extract.errors.ExtractError: there is no such network, detector or device.
-        ValueError: a number or a name of views that makes no sense.
+        avemo.extract.errors.ExtractError: the network, detector or device is not available.
+        ValueError: a number or ``tta`` is invalid.
     """
     from .pipelines.predict.expressions import PredictSettings, expressions_of
 
@@ -86,25 +86,25 @@ def extract(
     device: str = "auto",
     workers: int = 0,
 ) -> Extracted:
-    """Turn a folder of clips into features, as ``avemo-extract`` does; what is stored is not made again.
+    """Extract features from a folder of clips, as ``avemo-extract`` does. Stored features are kept.
 
     Args:
         clips: the folder, or one media file.
         store: the feature store to create or add to.
-        dataset, pattern, manifest, labels: what the clips are, as with ``avemo-extract``.
+        dataset, pattern, manifest, labels: how to find and label the clips, as for ``avemo-extract``.
         tta: views of each face, one or several of ``none``, ``meanstd`` and ``meanstd2``.
         backbones: one or several face networks, ``NAME`` or ``NAME@FILE``; empty for the default one.
-        detector: ``NAME`` or ``NAME@FILE``; ``auto``: that of the store, in a new one YuNet if its weights
-            are here, else dlib.
-        detect_every: look for faces in every Nth frame; the face moves evenly between.
-        max_frames: at most so many frames of a clip, evenly spaced; None for all.
+        detector: ``NAME`` or ``NAME@FILE``; ``auto`` is the store's detector, or in a new store YuNet if its
+            weights are installed, else dlib.
+        detect_every: run the face detector on every Nth frame and interpolate the face in between.
+        max_frames: maximum number of frames per clip, evenly spaced; None for all.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         workers: parallel processes; 0 for one per core.
 
     Raises:
-        avemo.pipelines.errors.DatasetError: there are no clips, or a setting of theirs is wrong.
-        avemo.extract.errors.ExtractError: there is no such network, detector, device or set of views.
-        avemo.cache.store.StoreError: the store cannot be read or made.
+        avemo.pipelines.errors.DatasetError: there are no clips, or a setting about them is invalid.
+        avemo.extract.errors.ExtractError: the network, detector, device or view set is not available.
+        avemo.cache.store.StoreError: the store cannot be read or created.
     """
     from .extract import DEFAULT_BACKBONE
     from .extract.plan import Plan
@@ -125,10 +125,10 @@ def extract(
 
 
 def open_store(path: str | Path = "features") -> FeatureStore:
-    """The feature store that ``avemo-extract`` or ``avemo.extract`` made; usable in a ``with`` block.
+    """Open a feature store made by ``avemo-extract`` or ``avemo.extract``. Usable in a ``with`` block.
 
     Raises:
-        avemo.cache.store.StoreError: there is none.
+        avemo.cache.store.StoreError: there is no store at ``path``.
     """
     from .cache.store import FeatureStore
 
@@ -140,7 +140,7 @@ def _several(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 class _StageOne(ModuleType):
-    """``avemo.extract`` is the package of stage 1 and, called, the function above."""
+    """Makes the package ``avemo.extract`` callable: calling it runs the function above."""
 
     __call__ = staticmethod(extract)
 

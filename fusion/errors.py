@@ -1,11 +1,11 @@
-"""Errors of stage 2; each message says what was found, what was expected and what to do."""
+"""Errors of stage 2. Each message gives the value found, the value expected and a remedy."""
 
 from __future__ import annotations
 
 
 class FusionError(Exception):
-    """Scores, runs or settings that cannot be used as they are."""
+    """Unusable scores, runs or settings."""
 
 
 class NotHeld(FusionError):
-    """A feature that a store does not hold."""
+    """The store does not hold a requested feature."""

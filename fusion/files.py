@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Writes files atomically: a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..cache import durable
 from .errors import FusionError
 
 _FORMULA = re.compile(r"(?!(?:[+-]?[\d.,]*(?:[eE][+-]?\d+)? ?%?)\Z)'*[=+\-@\t\r\n＝＋－＠]")
-"""The beginning of a formula, and any ``'`` before it; numbers and a lone sign are none."""
+"""Start of a formula, including any ``'`` before it. Numbers and a lone sign do not match."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, which takes its place, synced, when the block ends well.
+    """Yield a temporary path that is synced and replaces ``path`` if the block succeeds.
 
-    Folders above are made as needed.
+    Missing parent folders are created.
 
     Raises:
-        FusionError: the file cannot be written; what was at ``path`` before is untouched.
+        FusionError: the file cannot be written; an existing file at ``path`` is left unchanged.
     """
     try:
         durable.make_folder(path.parent)
@@ -48,7 +48,7 @@ def write_json(path: Path, content: Any) -> None:
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write ``header`` and ``rows``, numbers in full and None as an empty cell; see :func:`replacing`.
 
-    All tables of avemo are written here, and no cell of theirs is run by a spreadsheet: see :func:`as_cell`.
+    Writes every CSV table of avemo. Cells are escaped so that no spreadsheet runs them; see :func:`as_cell`.
     """
     lines = ([as_cell(value) for value in row] for row in (header, *rows))
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -56,20 +56,20 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def as_cell(value: object) -> object:
-    """A value as it is written: a text that a spreadsheet would run gets a ``'`` before it."""
+    """Escape a value for CSV: prefix a ``'`` to text that a spreadsheet would run as a formula."""
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def of_cell(text: str) -> str:
-    """The text that :func:`as_cell` was given."""
+    """Undo :func:`as_cell`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def shortened(text: str, most: int = 300) -> str:
-    """``text``, or its two ends where it is too long to be read."""
+    """Return ``text``, cut to its two ends if it is longer than ``most``."""
     return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
 
 def as_file_name(text: str) -> str:
-    """``text`` with what a file's name had better not have replaced by ``_``."""
+    """Replace characters that are unsafe in file names by ``_``."""
     return re.sub(r"[^\w.-]", "_", text)

@@ -24,7 +24,7 @@ class Bin:
     """The clips whose highest score is in (``low``, ``high``], with their confidence and accuracy.
 
     Attributes:
-        clips: how many.
+        clips: number of clips.
         confidence: mean of their highest scores, 0 to 1.
         accuracy: share of correct predictions, 0 to 1.
     """
@@ -37,9 +37,9 @@ class Bin:
 
 
 def reliability(scores: Scores, bins: int = BINS) -> list[Bin]:
-    """The bins of a reliability diagram, of equal width over 0 to 1; those without a clip are left out.
+    """Return the non-empty bins of a reliability diagram, of equal width over 0 to 1.
 
-    Clips without a true class are passed over.
+    Clips without a true class or scores are ignored.
 
     Raises:
         FusionError: no clip has a true class.
@@ -74,16 +74,16 @@ def expected_calibration_error(scores: Scores, bins: int = BINS) -> float:
 
 
 def temperature(scores: Scores) -> float:
-    """The T at which :func:`tempered` scores have the least mean negative log likelihood (Guo et al. 2017).
+    """Fit the T that minimises the mean negative log likelihood of :func:`tempered` scores (Guo et al. 2017).
 
-    Above 1 where scores are too sure of themselves. Looked for from 0.05 to 20: an end is given where clips
-    are all right, or scores tell nothing.
+    T is above 1 if the scores are overconfident. The search runs from 0.05 to 20; the result is one of these
+    limits if all clips are right or the scores carry no information.
 
     Args:
-        scores: of clips that were not trained on; those without a true class or scores are passed over.
+        scores: scores of clips outside the training set; clips without a true class or scores are ignored.
 
     Raises:
-        FusionError: no clip has both.
+        FusionError: no clip has both a true class and scores.
     """
     known = _known(scores)
     truth = np.array([scores.classes.index(str(name)) for name in known.truth])
@@ -97,7 +97,7 @@ def temperature(scores: Scores) -> float:
 
 
 def tempered(scores: Scores, temperature: float) -> Scores:
-    """softmax(log(score) / T): the same predictions, less sure of themselves with a T above 1.
+    """Return softmax(log(score) / T): the same predictions, less confident if T is above 1.
 
     Raises:
         FusionError: ``temperature`` is not above 0.
@@ -108,14 +108,14 @@ def tempered(scores: Scores, temperature: float) -> Scores:
 
 
 def softened(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(log(p) / T) of ``[N, C]`` probabilities: the same order, less sure with a T above 1."""
+    """Return softmax(log(p) / T) of ``[N, C]`` probabilities: the same order, less confident if T > 1."""
     logits = np.log(np.maximum(probabilities, LEAST)) / temperature
     values: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
     return values / values.sum(axis=1, keepdims=True)
 
 
 def best_temperature(loss: Callable[[float], float]) -> float:
-    """The T from 0.05 to 20 at which ``loss`` is least."""
+    """Return the T from 0.05 to 20 that minimises ``loss``."""
     found = minimize_scalar(
         lambda log_temperature: loss(float(np.exp(log_temperature))),
         bounds=(np.log(COLDEST), np.log(HOTTEST)),
@@ -126,19 +126,19 @@ def best_temperature(loss: Callable[[float], float]) -> float:
 
 
 def bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
-    """The number of the bin, of equal width over 0 to 1, that each of ``[N]`` confidences is in."""
+    """Return the bin index of each of ``[N]`` confidences, for bins of equal width over 0 to 1."""
     places = np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="left") - 1
     return np.clip(places, 0, bins - 1)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The temperature of a run's mean scores, and the clips that it was fitted on.
+    """The temperature of a run's mean scores, and the clips it was fitted on.
 
     Attributes:
         temperature: see :func:`temperature`.
-        clips: how many labelled clips it was fitted on; no member was trained on them.
-        split: the split that they are of.
+        clips: number of labelled clips it was fitted on; no member was trained on them.
+        split: the split of these clips.
     """
 
     temperature: float
@@ -147,7 +147,7 @@ class Calibration:
 
     @classmethod
     def fitted(cls, scores: Scores, split: str) -> Calibration:
-        """Fit the temperature of scores of labelled clips of ``split``.
+        """Fit the temperature on the labelled clips of ``split``.
 
         Raises:
             FusionError: no clip has a true class.
@@ -156,10 +156,10 @@ class Calibration:
 
     @classmethod
     def read(cls, path: Path) -> Calibration:
-        """What :meth:`write` wrote.
+        """Read a file written by :meth:`write`.
 
         Raises:
-            FusionError: the file cannot be read, or makes no sense.
+            FusionError: the file cannot be read, or its temperature is out of range.
         """
         try:
             content = read_json(path)
@@ -174,7 +174,7 @@ class Calibration:
         return found
 
     def write(self, path: Path) -> None:
-        """Write it as JSON.
+        """Write the calibration as JSON.
 
         Raises:
             FusionError: the file cannot be written.
@@ -182,7 +182,7 @@ class Calibration:
         write_json(path, asdict(self))
 
     def __call__(self, scores: Scores) -> Scores:
-        """The scores at the temperature."""
+        """Apply the temperature to ``scores``."""
         return tempered(scores, self.temperature)
 
     def __str__(self) -> str:
@@ -191,16 +191,19 @@ class Calibration:
 
 
 def tempered_by_others(parts: Sequence[Scores]) -> list[tuple[float, Scores]]:
-    """Each part of a cross-validation at the :func:`temperature` that was fitted on all other parts.
+    """Calibrate each fold of a cross-validation with the :func:`temperature` fitted on the other folds.
 
-    No clip's own class has a part in its temperature, but those of other parts come of members that were
-    trained on it.
+    A clip's own class does not affect its temperature, but the members that scored the other folds were
+    trained on the clip.
 
     Args:
-        parts: the held-out scores of each fold, two or more.
+        parts: held-out scores of each fold, two or more.
+
+    Returns:
+        The temperature and the calibrated scores of each fold.
 
     Raises:
-        FusionError: the other parts have no clip with a true class.
+        FusionError: the other folds have no clip with a true class and scores.
     """
     found = []
     for place, part in enumerate(parts):
@@ -220,7 +223,7 @@ def _known(scores: Scores) -> Scores:
 
 
 def _confidence(scores: Scores) -> tuple[np.ndarray, np.ndarray]:
-    """The highest score of each clip, and whether its class is the true one."""
+    """Return the highest score of each labelled clip, and whether its prediction is right."""
     known = _known(scores)
     right = [name == truth for name, truth in zip(known.predicted, known.truth, strict=True)]
     return known.values.max(axis=1), np.array(right)

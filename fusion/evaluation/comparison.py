@@ -1,4 +1,4 @@
-"""Matches two sets of scores: the clips that both have, and the errors of each."""
+"""Matches two sets of scores: their common clips, and the errors of each."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class MatchedScores:
 
     Attributes:
         first, second: their scores, clips in one order and with the same true classes.
-        only_first, only_second: clips that one alone has, left out.
-        unlabelled: clips of both whose true class neither knows, left out.
+        only_first, only_second: number of clips in one set only, left out.
+        unlabelled: number of common clips without a true class, left out.
     """
 
     first: Scores
@@ -30,11 +30,11 @@ class MatchedScores:
 
 
 def match(first: Scores, second: Scores) -> MatchedScores:
-    """Match clips by split and id; by id alone where one of the two names no splits.
+    """Match clips by split and id, or by id alone if one set names no splits.
 
     Raises:
-        FusionError: the classes differ, the two know different true classes of a clip, no labelled clip is in
-            both, or ids are not unique where they must be.
+        FusionError: the classes differ, the two sets give a clip different true classes, no labelled clip is
+            in both, or clips are matched by id and an id is not unique.
     """
     check_same_classes(first.classes, second.classes)
     if any(first.splits) != any(second.splits):
@@ -63,10 +63,10 @@ def match(first: Scores, second: Scores) -> MatchedScores:
 
 
 def errors(members: Sequence[Scores], known: Scores) -> np.ndarray:
-    """``[N]`` the share of ``members`` that err on each clip of ``known``, 0 to 1.
+    """Return the share of ``members`` that err on each clip of ``known``, ``[N]``, 0 to 1.
 
     Args:
-        members: scores of these clips, and maybe others.
+        members: scores of at least these clips.
         known: the clips, with their true classes.
 
     Raises:

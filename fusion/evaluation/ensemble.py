@@ -13,17 +13,17 @@ from .scores import Scores, check_same_classes, joined_status
 def average(
     members: Sequence[Scores], weights: Sequence[float] | None = None, names: Sequence[str] = ()
 ) -> Scores:
-    """The weighted mean of M members' probabilities, clips and classes matched by name.
+    """Average the probabilities of M members, matching clips and classes by name.
 
-    A clip that some members could not score has the mean of the others.
+    If some members could not score a clip, the mean is over the others.
 
-    Clips and classes of the result are in sorted order and sums are taken in order of size, so the order
-    of members changes no bit of it.
+    Clips and classes of the result are sorted and sums are taken in order of size, so the result does not
+    depend on the order of members, to the last bit.
 
     Args:
         members: scores of the same clips and classes, in any order.
-        weights: M weights above 0 (default: equal ones).
-        names: what an error calls the members (default: by number).
+        weights: M weights above 0 (default: equal weights).
+        names: names of the members in error messages (default: numbers).
 
     Raises:
         FusionError: there are no members, or their clips, classes or true labels differ.
@@ -43,7 +43,7 @@ def average(
     aligned = [_aligned(member, clips, classes) for member in members]
     values = np.stack([share * member.values for share, member in zip(shares, aligned, strict=True)])
     mean = np.sort(values, axis=0).sum(axis=0)
-    given = shares @ np.stack([member.scored for member in aligned])  # the weight of those that score a clip
+    given = shares @ np.stack([member.scored for member in aligned])  # total weight of members with a score
     some = np.isnan(mean).any(axis=1) & (given > 0)
     mean[some] = np.nansum(np.sort(values[:, some], axis=0), axis=0) / given[some, None]
     marks = tuple(mark for member in members for mark in member.marks)
@@ -83,13 +83,13 @@ def _check_same_clips(name: str, scores: Scores, other_name: str, other: Scores)
 
 
 def known_classes(members: Sequence[Scores]) -> tuple[str | None, ...]:
-    """The true class of each clip as any member knows it.
+    """Return the true class of each clip, or None if no member knows it.
 
     Args:
-        members: scores of the same clips, in one order.
+        members: scores of the same clips, in the same order.
 
     Raises:
-        FusionError: two know different ones.
+        FusionError: two members give a clip different true classes.
     """
     known = []
     labels_of_clips = zip(*(member.truth for member in members), strict=True)

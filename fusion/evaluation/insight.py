@@ -1,4 +1,4 @@
-"""Insight into trained members: attention over frames, adaption factors, embeddings and their t-SNE."""
+"""Inspects trained members: attention over frames, adaption factors, embeddings and their t-SNE."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ..heads.bilinear import adaption_factors
 from ..training.batches import Batcher
 from ..training.training import PREDICT_BATCH, Member, one_thread, resolve_device
 
-FEWEST = 5  # clips of which a plane can be told
-DIMENSIONS = 50  # t-SNE's authors reduce to as many first
+FEWEST = 5  # clips for a t-SNE plane
+DIMENSIONS = 50  # t-SNE's authors first reduce to 50 dimensions
 PERPLEXITY = 30.0
 
 
@@ -30,8 +30,8 @@ class AttentionOverTime:
     """Attention over one stream of a clip.
 
     Attributes:
-        times: ``[T]`` seconds of each vector, in its clip.
-        weights: ``[T]`` share of each in the sum, of sum 1; empty for a clip without the stream.
+        times: ``[T]`` seconds of each vector within its clip.
+        weights: ``[T]`` attention weights, adding up to 1; empty if the clip lacks the stream.
     """
 
     times: np.ndarray
@@ -43,13 +43,13 @@ class Insight:
     """Attention, factors and embeddings of N clips.
 
     Attributes:
-        attention: stream → each clip's, weights averaged over members.
+        attention: stream → attention over each clip, weights averaged over members.
         factors: ``[N, 2]`` μ of the sound and η of the pictures, averaged over members (zhou2021 eq. 15-16);
-            NaN for a clip without both streams; None if the head has none.
-        before: ``[N, B]`` the attended streams of all members side by side, so that squared distances are
+            NaN for a clip that lacks a stream; None if the head has no adaption factors.
+        before: ``[N, B]`` attended streams of all members, concatenated, so that squared distances are
             summed over members.
-        after: ``[N, E]`` what the members' classifiers read, side by side alike; None if the head makes no
-            embedding, or none but ``before``.
+        after: ``[N, E]`` inputs of the members' classifiers, concatenated likewise; None if the head has no
+            embedding, or if it equals ``before``.
     """
 
     attention: Mapping[str, Sequence[AttentionOverTime]]
@@ -59,7 +59,7 @@ class Insight:
 
 
 def look(members: Sequence[Member], corpus: Corpus, device: str = "cpu") -> Insight:
-    """What ``members`` of one run make of all clips of ``corpus``.
+    """Compute attention, factors and embeddings of all clips of ``corpus`` with ``members`` of one run.
 
     Raises:
         FusionError: their head has no attention over a clip's frames.
@@ -90,13 +90,13 @@ def look(members: Sequence[Member], corpus: Corpus, device: str = "cpu") -> Insi
 
 
 def plane(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """``[N, D]`` as points ``[N, 2]`` with the same neighbours: t-SNE (van der Maaten & Hinton 2008) of the
-    first 50 principal components.
+    """Project ``[N, D]`` onto points ``[N, 2]`` by t-SNE (van der Maaten & Hinton 2008).
 
-    Only who is near whom tells something; distances between groups, their sizes and the axes do not.
+    t-SNE runs on the first 50 principal components. Only neighbourhoods are meaningful; distances between
+    groups, their sizes and the axes are not.
 
     Raises:
-        FusionError: there are fewer than five clips, or a value is not finite.
+        FusionError: there are fewer than five clips, a value is not finite, or all embeddings are the same.
     """
     if len(values) < FEWEST:
         raise FusionError(f"{len(values)} clips; a plane needs {FEWEST} or more")
@@ -113,7 +113,7 @@ def plane(values: np.ndarray, seed: int = 0) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """Of one member, a clip at a time: stream → ``[T]`` arrays, padded as its batch was."""
+    """One member's attention and embeddings. Stream → one ``[T]`` array per clip, padded like its batch."""
 
     times: Mapping[str, list[np.ndarray]]
     masks: Mapping[str, list[np.ndarray]]

@@ -1,4 +1,4 @@
-"""Confidence intervals: bootstrap of any figure (Efron 1979), and Wilson's of a share (Wilson 1927)."""
+"""Confidence intervals: the bootstrap (Efron 1979), and Wilson's interval of a proportion (Wilson 1927)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Interval:
-    """From ``low`` to ``high``, 0 to 1."""
+    """An interval from ``low`` to ``high``, within 0 to 1."""
 
     low: float
     high: float
@@ -25,10 +25,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Percentile intervals of the figures of one set of scores.
+    """Percentile intervals of the metrics of one set of scores.
 
     Attributes:
-        units: how many clips, or groups of clips, were drawn from.
+        units: number of clips, or groups of clips, drawn from.
     """
 
     accuracy: Interval
@@ -44,17 +44,18 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Intervals:
-    """Intervals from drawing as many clips, with replacement, again and again.
+    """Compute bootstrap intervals by resampling clips with replacement.
 
-    Clips of one person are alike, so drawing clips flatters: with ``groups``, whole groups are drawn (cluster
-    bootstrap). With fewer than about ten groups that interval is too narrow as well.
+    Clips of one person are correlated, so drawing single clips gives intervals that are too narrow. With
+    ``groups``, whole groups are drawn (cluster bootstrap); with fewer than about ten groups, the interval is
+    still too narrow.
 
     Args:
-        scores: the clips; those without a true class are passed over.
-        groups: of each clip, its subject; None to draw clips.
-        resamples: how often to draw.
-        level: the share of draws that lie inside, half of the rest on either side.
-        seed: of the draws.
+        scores: scores of the clips; clips without a true class are ignored.
+        groups: subject of each clip; None to draw clips.
+        resamples: number of draws.
+        level: share of draws inside the interval, with equal tails on both sides.
+        seed: random seed.
 
     Raises:
         FusionError: no clip has a true class, or there are fewer than two groups.
@@ -80,10 +81,10 @@ def bootstrap(
 
 
 def of_share(part: int, whole: int, level: float = 0.95) -> Interval:
-    """Wilson's interval of ``part`` of ``whole`` clips; it stays within 0 to 1, and is of use for few clips.
+    """Return Wilson's interval of ``part / whole``. It stays within 0 to 1 and suits small samples.
 
     Raises:
-        ValueError: ``whole`` is not 1 or more, or ``part`` is not within it.
+        ValueError: ``whole`` is below 1, or ``part`` is not from 0 to ``whole``.
     """
     found = binomtest(part, whole).proportion_ci(level, method="wilson")
     return Interval(float(found.low), float(found.high))

@@ -1,4 +1,4 @@
-"""Metrics: accuracy, unweighted average recall, macro F1, confusion, and figures of each class."""
+"""Metrics: accuracy, unweighted average recall, macro F1, confusion matrix, and metrics of each class."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Summary:
     """The metrics of a set of scores.
 
     Attributes:
-        clips: how many clips have a true class; the figures are over these.
+        clips: number of clips with a true class; the metrics are over these.
         accuracy: share of correct predictions, 0 to 1.
         uar: unweighted average recall, 0 to 1.
         macro_f1: unweighted average F1, 0 to 1.
         classes: C class names.
-        confusion: ``[C, C]`` counts, true classes down, predicted ones across.
+        confusion: ``[C, C]`` counts; rows are true classes, columns predicted ones.
     """
 
     clips: int
@@ -43,7 +43,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Figures of one class, 0 to 1; ``clips`` counts those whose true class it is."""
+    """Metrics of one class, 0 to 1. ``clips`` is the number of clips of that true class."""
 
     name: str
     clips: int
@@ -53,25 +53,25 @@ class ClassFigures:
 
 
 def accuracy(truth: Sequence[str], predicted: Sequence[str]) -> float:
-    """Share of clips predicted right, 0 to 1."""
+    """Return the share of correct predictions, 0 to 1."""
     _check(truth, predicted)
     return float(accuracy_score(truth, predicted))
 
 
 def unweighted_average_recall(truth: Sequence[str], predicted: Sequence[str]) -> float:
-    """Mean over the classes that occur in ``truth`` of the share of their clips predicted right, 0 to 1."""
+    """Return the mean recall over the classes that occur in ``truth``, 0 to 1."""
     _check(truth, predicted)
     return float(recall_score(truth, predicted, labels=sorted({*truth}), average="macro", zero_division=0))
 
 
 def macro_f1(truth: Sequence[str], predicted: Sequence[str]) -> float:
-    """Mean F1 over the classes that occur in ``truth``, 0 to 1; a class never predicted counts as 0."""
+    """Return the mean F1 over the classes that occur in ``truth``, 0 to 1; 0 for a class never predicted."""
     _check(truth, predicted)
     return float(f1_score(truth, predicted, labels=sorted({*truth}), average="macro", zero_division=0))
 
 
 def confusion(truth: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Counts ``[C, C]`` of clips, true classes down, predicted ones across, both as in ``classes``."""
+    """Return the confusion matrix ``[C, C]``: true classes down, predicted across, ordered as ``classes``."""
     _check(truth, predicted)
     unknown = sorted({*truth, *predicted} - {*classes})
     if unknown:
@@ -80,10 +80,10 @@ def confusion(truth: Sequence[str], predicted: Sequence[str], classes: Sequence[
 
 
 def summary(scores: Scores) -> Summary:
-    """All figures over the clips whose true class is known.
+    """Compute all metrics over the clips with a true class.
 
     Raises:
-        FusionError: no clip has one.
+        FusionError: no clip has a true class.
     """
     known = scores.labelled
     truth = [name for name in known.truth if name is not None]
@@ -102,7 +102,7 @@ def summary(scores: Scores) -> Summary:
 
 
 def of_classes(summary: Summary) -> list[ClassFigures]:
-    """Recall, precision and F1 of each class that occurs; a class never predicted has a precision of 0."""
+    """Return recall, precision and F1 of each class that occurs. Precision is 0 if it is never predicted."""
     counts = summary.confusion
     found = []
     for place, name in enumerate(summary.classes):
@@ -114,13 +114,13 @@ def of_classes(summary: Summary) -> list[ClassFigures]:
 
 
 def figures(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Accuracy, unweighted average recall and macro F1 of many confusion matrices at once.
+    """Compute accuracy, unweighted average recall and macro F1 of many confusion matrices at once.
 
     Args:
-        confusions: ``[..., C, C]`` counts, true classes down; each matrix of one clip or more.
+        confusions: ``[..., C, C]`` counts; rows are true classes; at least one clip per matrix.
 
     Returns:
-        Three arrays ``[...]``, each as :func:`accuracy`, :func:`unweighted_average_recall` and
+        Three arrays ``[...]``, equal to :func:`accuracy`, :func:`unweighted_average_recall` and
         :func:`macro_f1` of the same clips.
     """
     hits = np.diagonal(confusions, axis1=-2, axis2=-1).astype(np.float64)

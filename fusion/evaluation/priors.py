@@ -1,8 +1,8 @@
 """Re-weights scores by assumed class frequencies (zhou2019 section 3).
 
 The paper multiplies the mean scores by the square roots of class counts, so that frequent classes win
-close calls: the prediction is ``argmax(mean scores * weights)``. :func:`reestimate` instead finds how
-frequent each class is among the very clips that are scored.
+close calls: the prediction is ``argmax(mean scores * weights)``. :func:`reestimate` instead estimates the
+class frequencies of the scored clips themselves.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ..errors import FusionError
 from .scores import Scores, check_same_classes
 from .tables import number, read_table
 
-LARGEST = 1e100  # weight: the sum of some is finite
+LARGEST = 1e100  # largest weight; sums of weights stay finite
 
 
 @dataclass(frozen=True)
 class Prior:
-    """Class weights, and where they come from.
+    """Class weights and their origin.
 
     Attributes:
-        weights: a weight for each class, 0 or more, adding up to 1.
-        note: a caveat for the reader of the result.
+        weights: class → weight, 0 or more, adding up to 1.
+        note: a caveat for readers of the result.
     """
 
     weights: Mapping[str, float]
@@ -47,14 +47,14 @@ class Prior:
 
 @dataclass(frozen=True)
 class Reestimate:
-    """What :func:`reestimate` found.
+    """Result of :func:`reestimate`.
 
     Attributes:
         trained: share of each class among the training clips.
-        shares: share of each class among the scored clips, estimated.
-        iterations: how many it took.
-        converged: whether it converged within them.
-        p_value: of the likelihood-ratio test that the shares are still the trained ones (Saerens et al. §2.3,
+        shares: estimated share of each class among the scored clips.
+        iterations: number of iterations.
+        converged: whether they converged.
+        p_value: p of the likelihood-ratio test that the shares equal the trained ones (Saerens et al. §2.3,
             χ² with C − 1 degrees of freedom).
     """
 
@@ -66,7 +66,7 @@ class Reestimate:
 
     @property
     def weights(self) -> dict[str, float]:
-        """What scores are to be multiplied by: estimated over trained share."""
+        """Factors for the scores: estimated share / trained share."""
         return {name: share / self.trained[name] for name, share in self.shares.items()}
 
 
@@ -76,21 +76,21 @@ def reestimate(
     tolerance: float = 1e-8,
     most_iterations: int = 10_000,
 ) -> Reestimate:
-    """The class shares of unlabelled clips by expectation-maximisation (Saerens, Latinne, Decaestecker 2002).
+    """Estimate class shares of unlabelled clips by EM (Saerens, Latinne, Decaestecker 2002).
 
-    Iterates eq. (2.9): each clip's scores times shares / trained shares, brought to a sum of 1; the mean over
-    clips gives the next shares. The likelihood never falls. It rests on scores being probabilities, under the
-    training shares: overconfident ones lead it astray, so calibrate them first.
+    Iterates eq. (2.9): multiply each clip's scores by shares / trained shares and normalise them to a sum of
+    1; the mean over clips gives the next shares. The likelihood never falls. Scores must be probabilities
+    under the training shares; overconfident scores bias the estimate, so calibrate them first.
 
     Args:
-        scores: ``[N, C]`` of the clips in question; true classes are not looked at, nor clips without scores.
-        training: clips, or their share, of each class that was trained on.
-        tolerance: at rest, no share changes by more in an iteration.
-        most_iterations: where to give up.
+        scores: ``[N, C]`` scores of the clips; true classes and clips without scores are ignored.
+        training: number or share of training clips of each class.
+        tolerance: stop when no share changes by more than this in an iteration.
+        most_iterations: maximum number of iterations.
 
     Raises:
-        FusionError: the classes differ, one was never trained on, no clip has scores, or most have hard ones
-            (one 1 and otherwise 0), which no prior can move.
+        FusionError: the classes differ, a class has no training clips, no clip has scores, or most scores
+            are hard (a 1 and otherwise 0), which no prior can change.
     """
     check_same_classes(scores.classes, list(training))
     scores = scores.take(np.flatnonzero(scores.scored).tolist())
@@ -124,14 +124,14 @@ def reestimate(
 
 
 def reweight(scores: Scores, weights: Mapping[str, float]) -> Scores:
-    """Scores times class weights, each row brought to a sum of 1 again (zhou2019 section 3).
+    """Multiply scores by class weights and normalise each row to a sum of 1 (zhou2019 section 3).
 
     Args:
         scores: ``[N, C]`` probabilities.
-        weights: a weight for each class, by name.
+        weights: class → weight.
 
     Raises:
-        FusionError: the classes differ, or a clip is left with no probability at all.
+        FusionError: the classes differ, or all weighted scores of a clip are 0.
     """
     check_same_classes(scores.classes, list(weights))
     values = scores.values * [weights[name] for name in scores.classes]
@@ -145,18 +145,18 @@ def reweight(scores: Scores, weights: Mapping[str, float]) -> Scores:
 
 
 def from_counts(counts: Mapping[str, int], note: str) -> Prior:
-    """Square roots of how many clips each class has (zhou2019 section 3)."""
+    """Return a prior of the square roots of class counts (zhou2019 section 3)."""
     return Prior(_roots(counts), note)
 
 
 def from_file(path: Path) -> Prior:
-    """Weights from a file.
+    """Read a prior from a file.
 
-    A CSV with the columns ``class,weight`` gives them as they are, one with ``class,count`` gives counts,
-    of which the square roots are taken; a JSON object maps classes to weights.
+    Weights come from a CSV with columns ``class,weight`` or a JSON object of classes and weights. A CSV with
+    columns ``class,count`` holds counts, whose square roots are the weights.
 
     Raises:
-        FusionError: the file cannot be read as any of these.
+        FusionError: the file has none of these formats.
     """
     weights = _from_json(path) if path.suffix.lower() == ".json" else _from_csv(path)
     try:
@@ -166,10 +166,10 @@ def from_file(path: Path) -> Prior:
 
 
 def counts_from_file(path: Path) -> dict[str, int]:
-    """Clips of each class, from a CSV with the columns ``class,count``.
+    """Read the number of clips of each class from a CSV with columns ``class,count``.
 
     Raises:
-        FusionError: the file is no such table, or a count is no whole number.
+        FusionError: the file is not such a table, or a count is not a whole number.
     """
     return {name: int(value) for name, value in _column(path, "count").items()}
 

@@ -1,4 +1,4 @@
-"""Class scores of clips, with the names of both, and the CSV that holds them losslessly."""
+"""Class scores of clips, with names of clips and classes, and their lossless CSV format."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CLIP, SPLIT, TRUTH, LABEL, MARKS = "clip", "split", "truth", "label", "marks"
 STATUS, GUESS = "status", "guess"
 OTHER_COLUMNS = (CLIP, SPLIT, TRUTH, LABEL, STATUS, GUESS, MARKS)
 OK, NO_FACE, NO_SOUND, FAILED = "ok", "no face", "no sound", "failed"
-"""What a clip had for the head that scored it; a clip that lacks both streams is ``no face, no sound``."""
+"""Status of a clip for the head that scored it. A clip without both streams is ``no face, no sound``."""
 TRANSDUCTIVE = "transductive"
-"""The mark of scores that unlabelled clips of the test set had a part in."""
-SUM_TOLERANCE = 0.05  # scores of other programs come rounded to two digits
+"""Marks scores that depend on unlabelled clips of the test set."""
+SUM_TOLERANCE = 0.05  # other programs may round scores to two digits
 
 
 class _RowError(FusionError):
-    """Something wrong with one clip's row."""
+    """An error in one clip's row."""
 
     def __init__(self, index: int, text: str) -> None:
         super().__init__(text)
@@ -35,17 +35,17 @@ class Scores:
     """Probabilities of each class for each clip.
 
     Attributes:
-        clips: ``(split, id)`` of each clip, N of them, none twice.
-        classes: C class names, none twice; their order is that of the columns.
-        values: ``[N, C]`` float64, each in [0, 1], a row's sum about 1; NaN throughout the row of a clip that
-            has nothing to score, whose status says why.
-        truth: the known class of each clip, or None.
-        status: :data:`OK`, or what each clip lacks; empty where that is not known, as in files of others.
-        marks: what must be said wherever these scores or figures of them are shown, such as
-            :data:`TRANSDUCTIVE`; in sorted order, without ``;``.
+        clips: ``(split, id)`` of N clips, without duplicates.
+        classes: C class names in column order, without duplicates.
+        values: ``[N, C]`` float64, each in [0, 1], rows adding up to about 1; a row of NaN if the clip has
+            nothing to score, and its status says why.
+        truth: true class of each clip, or None.
+        status: :data:`OK`, or what the clip lacks; empty if unknown, as in files of other programs.
+        marks: caveats to show with these scores and their metrics, such as :data:`TRANSDUCTIVE`; sorted,
+            without ``;``.
 
     Raises:
-        FusionError: the parts do not fit together, or a value is no probability.
+        FusionError: shapes or names do not match, or a value is not a probability.
     """
 
     clips: tuple[tuple[str, str], ...]
@@ -78,9 +78,9 @@ class Scores:
 
     @property
     def predicted(self) -> tuple[str, ...]:
-        """The most probable class of each clip; of equal ones, the first in ``classes``.
+        """The most probable class of each clip; the first in ``classes`` on a tie.
 
-        A clip without scores gets a guess: the class that is most probable over all clips that have them.
+        For a clip without scores, this is a guess: the most probable class over all scored clips.
         """
         scored = self.scored
         mean = self.values[scored].mean(axis=0) if scored.any() else np.zeros(len(self.classes))
@@ -88,7 +88,7 @@ class Scores:
 
     @property
     def unscored(self) -> Scores:
-        """The clips that have no scores."""
+        """The clips without scores."""
         return self.take(np.flatnonzero(~self.scored).tolist())
 
     @property
@@ -102,7 +102,7 @@ class Scores:
         return self.take([i for i, truth in enumerate(self.truth) if truth is not None])
 
     def take(self, indices: Sequence[int]) -> Scores:
-        """The clips at ``indices``, in that order."""
+        """Return the clips at ``indices``, in that order."""
         return Scores(
             tuple(self.clips[i] for i in indices),
             self.classes,
@@ -113,11 +113,11 @@ class Scores:
         )
 
     def marked(self, *marks: str) -> Scores:
-        """The same scores with these marks too."""
+        """Return these scores with ``marks`` added."""
         return replace(self, marks=(*self.marks, *marks))
 
     def select(self, split: str) -> Scores:
-        """The clips of one split.
+        """Return the clips of one split.
 
         Raises:
             FusionError: there are none.
@@ -128,14 +128,14 @@ class Scores:
         return self.take([i for i, clip in enumerate(self.clips) if clip[0] == split])
 
     def in_split(self, split: str) -> Scores:
-        """The same scores, all clips said to be of ``split``; for files that name none."""
+        """Return these scores with the split of all clips set to ``split``."""
         return replace(self, clips=tuple((split, clip) for _, clip in self.clips))
 
     def reorder(self, classes: Sequence[str]) -> Scores:
-        """The same scores with their columns in the order of ``classes``.
+        """Return these scores with their columns in the order of ``classes``.
 
         Raises:
-            FusionError: ``classes`` is another set of names.
+            FusionError: ``classes`` is a different set of names.
         """
         check_same_classes(self.classes, classes)
         columns = [self.classes.index(name) for name in classes]
@@ -143,14 +143,14 @@ class Scores:
 
     @property
     def marks_cell(self) -> str:
-        """The marks as they stand in a cell of a table."""
+        """The marks as one table cell."""
         return "; ".join(self.marks)
 
     def write(self, path: Path) -> None:
-        """Write ``clip,split,truth,status,<class>...``; :meth:`read` gives back the very same numbers.
+        """Write ``clip,split,truth,status,<class>...``; :meth:`read` restores exactly the same numbers.
 
-        A clip without scores has empty cells. Marked scores have one more column, ``marks``, before those of
-        the classes.
+        A clip without scores has empty cells. Marked scores have an extra column, ``marks``, before the
+        class columns.
 
         Raises:
             FusionError: the file cannot be written.
@@ -163,7 +163,7 @@ class Scores:
 
     @property
     def cells(self) -> list[list[float | str]]:
-        """:attr:`values` as they stand in a CSV, empty where there are none."""
+        """:attr:`values` as CSV cells, empty for clips without scores."""
         return [
             row if scored else [""] * len(row)
             for row, scored in zip(self.values.tolist(), self.scored, strict=True)
@@ -173,12 +173,12 @@ class Scores:
     def read(cls, path: Path) -> Scores:
         """Read a CSV of scores.
 
-        Columns are found by name: ``clip``; ``split``, ``truth`` and ``status`` where there are any (without,
-        the split is the empty text); ``marks``, separated by semicolons; ``label`` and ``guess`` of a
-        submission, which are passed over; all others are classes.
+        Columns are found by name. ``clip`` is required; ``split`` (default: an empty string), ``truth``,
+        ``status`` and ``marks`` (separated by semicolons) are optional; ``label`` and ``guess`` of a
+        submission are ignored. All other columns are classes.
 
         Raises:
-            FusionError: the file is no such table; the text names file, row, column and remedy.
+            FusionError: the file is not such a table; the message names file, row, column and remedy.
         """
         table = read_table(path, [CLIP], f"{CLIP},{SPLIT},{TRUTH},<class>,<class>...")
         classes = tuple(name for name in table.header if name not in OTHER_COLUMNS)
@@ -233,10 +233,10 @@ class Scores:
 
 
 def joined(parts: Iterable[Scores]) -> Scores:
-    """The clips of all ``parts`` (folds, splits) one after the other, with the classes of the first.
+    """Concatenate the clips of all ``parts`` (folds, splits), with classes in the order of the first part.
 
     Raises:
-        FusionError: the parts are of different classes, or share a clip.
+        FusionError: the parts have different classes, or share a clip.
     """
     first, *others = parts
     aligned = [first, *(part.reorder(first.classes) for part in others)]
@@ -251,7 +251,10 @@ def joined(parts: Iterable[Scores]) -> Scores:
 
 
 def joined_status(words: Iterable[str]) -> str:
-    """What several members say of one clip, each of the streams that it reads: all that the clip lacks."""
+    """Combine the statuses that several members give one clip into all that the clip lacks.
+
+    Each member reports only on the streams it reads.
+    """
     said = {word for status in words for word in status.split(", ")}
     lacking = [word for word in (NO_FACE, NO_SOUND) if word in said]
     for word in (FAILED, OK):
@@ -265,7 +268,7 @@ def _name(clip: tuple[str, str]) -> str:
 
 
 def _numbers(path: Path, row: TableRow, classes: Sequence[str]) -> list[float]:
-    """A row's scores; NaN where its status says that it has none."""
+    """Return a row's scores; all NaN if the cells are empty and the status says why."""
     empty = row.cells.get(STATUS, "") not in ("", OK) and not any(row.cells[name] for name in classes)
     return [np.nan] * len(classes) if empty else [number(path, row, name) for name in classes]
 
@@ -275,10 +278,10 @@ def _marks(cells: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_same_classes(ours: Sequence[str], theirs: Sequence[str]) -> None:
-    """See that two sequences of class names are one set.
+    """Check that two sequences hold the same class names, in any order.
 
     Raises:
-        FusionError: they differ; the text shows both and what each lacks.
+        FusionError: they differ; the message shows both and the differences.
     """
     if sorted(ours) != sorted(theirs):
         missing = ", ".join(sorted({*theirs} - {*ours})) or "nothing"

@@ -15,16 +15,16 @@ from ..errors import FusionError
 class MatchedPair:
     """The matched-pair test (Gillick & Cox 1989; Pallett, Fisher & Fiscus 1990).
 
-    With d_i = errors of A − errors of B on clip i, Z = mean(d) / (sd(d) / √n), sd over n − 1, is about
-    normal where neither is better. A Z above 0 says that B makes fewer errors.
+    With d_i = errors of A − errors of B on clip i, Z = mean(d) / (sd(d) / √n), sd over n − 1, is
+    approximately standard normal if neither is better. Z is above 0 if B makes fewer errors.
 
     Attributes:
         clips: n.
-        difference: mean(d), B's accuracy less A's, -1 to 1.
-        interval: its 95 % confidence interval, mean(d) ± 1.96 sd(d) / √n.
-        z: Z; 0 where A and B err alike on every clip, infinite where they differ alike on every clip.
-        one_tailed: p = 1 − Φ(Z), of "B is better than A".
-        two_tailed: p = 2 (1 − Φ(|Z|)), of "they differ".
+        difference: mean(d), B's accuracy minus A's, -1 to 1.
+        interval: 95 % confidence interval of the difference, mean(d) ± 1.96 sd(d) / √n.
+        z: Z; 0 if d is 0 on every clip, infinite if d is the same non-zero value on every clip.
+        one_tailed: p = 1 − Φ(Z) for "B is better than A".
+        two_tailed: p = 2 (1 − Φ(|Z|)) for "A and B differ".
     """
 
     clips: int
@@ -37,12 +37,12 @@ class MatchedPair:
 
 @dataclass(frozen=True)
 class McNemar:
-    """McNemar's exact test: of the clips that one alone gets right, B's number is binomial with p = 1/2.
+    """McNemar's exact test: B's share of the clips that only one gets right is binomial with p = 1/2.
 
     Attributes:
-        only_first, only_second: clips that A, or B, alone gets right.
-        one_tailed: p of "B is better than A".
-        two_tailed: p of "they differ".
+        only_first, only_second: number of clips that only A, or only B, gets right.
+        one_tailed: p for "B is better than A".
+        two_tailed: p for "A and B differ".
     """
 
     only_first: int
@@ -52,14 +52,14 @@ class McNemar:
 
 
 def matched_pair(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> MatchedPair:
-    """The matched-pair test on the errors of A and B.
+    """Run the matched-pair test on the errors of A and B.
 
     Args:
-        first, second: of each clip, in one order: 1 for an error, 0 for none, or anything between (the share
-            of members that err).
+        first, second: error on each clip, in the same order: 1 for an error, 0 for none, or a value in
+            between (the share of members that err).
 
     Raises:
-        FusionError: fewer than two clips, or not as many of both.
+        FusionError: there are fewer than two clips, or the lengths differ.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
@@ -75,13 +75,13 @@ def matched_pair(first: Sequence[float] | np.ndarray, second: Sequence[float] | 
 
 
 def mcnemar(first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndarray) -> McNemar:
-    """McNemar's exact test on whether A and B are right.
+    """Run McNemar's exact test on the correct predictions of A and B.
 
     Args:
-        first, second: of each clip, in one order, whether its prediction is right.
+        first, second: whether the prediction of each clip is right, in the same order.
 
     Raises:
-        FusionError: no clips, or not as many of both.
+        FusionError: there are no clips, or the lengths differ.
     """
     a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if a.shape != b.shape or not len(a):

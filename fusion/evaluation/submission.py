@@ -1,4 +1,4 @@
-"""What is handed in: a CSV to look at, and the zip of one text file a clip that the challenge takes."""
+"""Writes submissions: a readable CSV, and the challenge's zip with one text file per clip."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..files import replacing, write_csv
 from .scores import CLIP, GUESS, LABEL, MARKS, STATUS, Scores
 
 UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f]|\.\.|^\.|^$')
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold: the same scores give the same bytes
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip; constant, so that equal scores give equal bytes
 
 
 def write_submission(scores: Scores, path: Path) -> None:
-    """Write ``clip,label,status,guess,<class>...``: the predicted class of each clip and its probabilities.
+    """Write ``clip,label,status,guess,<class>...``: the predicted class and the probabilities of each clip.
 
-    ``guess`` is ``yes`` where a clip has no scores, so that its label is a guess; see
-    :attr:`.Scores.predicted`. Marked scores have one more column, ``marks``.
+    ``guess`` is ``yes`` if a clip has no scores, so its label is a guess; see :attr:`.Scores.predicted`.
+    Marked scores have an extra column, ``marks``.
 
     Raises:
         FusionError: two clips share an id, or the file cannot be written.
@@ -32,15 +32,15 @@ def write_submission(scores: Scores, path: Path) -> None:
 
 
 def write_challenge_zip(scores: Scores, folder: Path, team: str) -> Path:
-    """Write ``<team>.zip`` in ``folder``: for each clip an ``<id>.txt`` of its class name, nothing else.
+    """Write ``<team>.zip`` in ``folder``, with one ``<id>.txt`` per clip that holds its class name.
 
     Equal scores give equal bytes.
 
     Returns:
-        The zip's path.
+        Path of the zip.
 
     Raises:
-        FusionError: an id or the team's name is unfit for a file name, two clips share an id, or the file
+        FusionError: an id or the team's name is not a valid file name, two clips share an id, or the file
             cannot be written.
     """
     _check_name(team, "team")

@@ -1,4 +1,4 @@
-"""Tables as CSV files, read strictly: what is wrong is told with file, row and column."""
+"""Reads CSV tables strictly; errors name file, row and column."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..files import of_cell
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row; ``number`` is as a spreadsheet counts, the header being row 1."""
+    """One row. ``number`` counts as in a spreadsheet: the header is row 1."""
 
     number: int
     cells: Mapping[str, str]
@@ -21,22 +21,22 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """Column names, all distinct, and one or more rows that each have a cell for every column."""
+    """Distinct column names, and at least one row with a cell for every column."""
 
     header: tuple[str, ...]
     rows: tuple[TableRow, ...]
 
 
 def read_table(path: Path, columns: Sequence[str], example: str) -> Table:
-    """Read a CSV in UTF-8 whose header holds ``columns``, in any order, and maybe others.
+    """Read a CSV in UTF-8 whose header has at least ``columns``, in any order.
 
     Args:
         path: the file.
-        columns: what must be there.
-        example: a right header, for the text of an error.
+        columns: required columns.
+        example: a valid header, for error messages.
 
     Raises:
-        FusionError: the file cannot be read, a column is missing or doubled, a row is of another length,
+        FusionError: the file cannot be read, a column is missing or duplicated, a row has the wrong length,
             or there are no rows.
     """
     try:
@@ -61,10 +61,10 @@ def read_table(path: Path, columns: Sequence[str], example: str) -> Table:
 
 
 def number(path: Path, row: TableRow, column: str) -> float:
-    """The number in one cell.
+    """Return the number in one cell.
 
     Raises:
-        FusionError: it holds something else.
+        FusionError: the cell does not hold a number.
     """
     text = row.cells[column]
     try:

@@ -1,1 +1,1 @@
-"""Expressions in any film, named by a face network's own classes; nothing is trained."""
+"""Recognises expressions in any film with a face network's own classes, without training."""
