@@ -23,8 +23,8 @@ class Sequences:
 
     Attributes:
         values: ``[ΣT, D]`` float32.
-        lengths: ``[N]`` vectors of each clip; 0 for a clip that has none.
-        times: ``[ΣT]`` seconds of each vector, in its clip.
+        lengths: ``[N]`` number of vectors of each clip, 0 or more.
+        times: ``[ΣT]`` seconds of each vector within its clip.
     """
 
     values: np.ndarray
@@ -33,7 +33,7 @@ class Sequences:
 
     @classmethod
     def of(cls, parts: Iterable[np.ndarray | None]) -> Sequences:
-        """Of each clip's ``[T, D]``, or None, spread evenly over one second; at least one must be there."""
+        """Concatenate each clip's ``[T, D]`` or None, at least one array; times are spread over 0 to 1 s."""
         parts = list(parts)
         lengths = np.array([0 if part is None else len(part) for part in parts], dtype=np.int64)
         values = np.concatenate([part for part in parts if part is not None])
@@ -46,11 +46,11 @@ class Sequences:
 
     @property
     def starts(self) -> np.ndarray:
-        """``[N]`` where each clip's vectors begin in ``values``."""
+        """``[N]`` index of each clip's first vector in ``values``."""
         return np.cumsum(self.lengths) - self.lengths
 
     def frames_of(self, clips: np.ndarray) -> np.ndarray:
-        """Whether each of the ΣT vectors is of one of ``clips`` (indices)."""
+        """Return a mask ``[ΣT]`` of the vectors that belong to ``clips`` (indices)."""
         return np.repeat(np.isin(np.arange(len(self.lengths)), clips), self.lengths)
 
 
@@ -61,11 +61,12 @@ class Corpus:
     Attributes:
         clips: the clips, in the store's order.
         streams: ``visual``, ``audio`` or both.
-        segments: which frames of the visual stream are each segment of the sound, where that is cut into
+        segments: frames of the visual stream for each segment of the sound, if the sound is cut into
             segments.
-        status: what each clip has, as :class:`.Scores` say it; empty where it is not known.
-        empty: indices of the clips that have nothing to score.
-        alone: of several streams: status and empty clips for a head that reads only the one.
+        status: status of each clip, as in :class:`.Scores`; empty if unknown.
+        empty: indices of the clips with nothing to score.
+        alone: stream → ``status`` and ``empty`` for a head that reads only that stream; empty if there is
+            one stream.
     """
 
     clips: tuple[Clip, ...]
@@ -77,7 +78,7 @@ class Corpus:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of all classes that occur, sorted."""
+        """Sorted names of all classes that occur."""
         return tuple(sorted({clip.label for clip in self.clips if clip.label is not None}))
 
     @property
@@ -87,22 +88,22 @@ class Corpus:
 
     @property
     def typical_seconds(self) -> float:
-        """How long its clips are, in the median: to where their last vectors end; 0 if that is not known."""
+        """Median length of the clips in seconds, up to the end of their last vectors; 0 if unknown."""
         parts = [np.split(stream.times, stream.starts[1:]) for stream in self.streams.values()]
         ends = [max(map(end_of, clip)) for clip in zip(*parts, strict=True)]
         return float(np.median([end for end in ends if end > 0] or [0.0]))
 
     def of_split(self, *splits: str) -> np.ndarray:
-        """Indices of the clips of these splits."""
+        """Return the indices of the clips of these splits."""
         return np.flatnonzero([clip.split in splits for clip in self.clips])
 
     def targets(self, classes: Sequence[str]) -> np.ndarray:
-        """``[N]`` index in ``classes`` of each clip's class, -1 where it is not known or not among them."""
+        """Return ``[N]`` indices into ``classes``, -1 for an unknown class or one not in ``classes``."""
         places = {name: i for i, name in enumerate(classes)}
         return np.array([places.get(clip.label or "", -1) for clip in self.clips], dtype=np.int64)
 
     def only(self, streams: Sequence[str]) -> Corpus:
-        """As a head sees it that reads these streams alone."""
+        """Return the corpus as seen by a head that reads only these streams."""
         if {*streams} >= self.streams.keys():
             return self
         (name,) = streams
@@ -110,9 +111,9 @@ class Corpus:
         return replace(self, streams={name: self.streams[name]}, status=status, empty=empty, alone={})
 
     def scores(self, classes: Sequence[str], values: np.ndarray) -> Scores:
-        """Probabilities ``[N, C]`` with the names of clips and classes; a foreign class counts as unknown.
+        """Wrap probabilities ``[N, C]`` as :class:`.Scores`.
 
-        What a head says of a clip that has nothing to score is left out.
+        A label outside ``classes`` counts as unknown. Clips with nothing to score get NaN.
         """
         truth = tuple(clip.label if clip.label in classes else None for clip in self.clips)
         values = values.copy()
@@ -122,13 +123,13 @@ class Corpus:
 
 
 def fitted_and_watched(corpus: Corpus, fit_on: str) -> tuple[np.ndarray, np.ndarray]:
-    """Which clips to fit and which to watch while fitting (indices).
+    """Return the indices of the clips to fit, and of those to watch (validate on) while fitting.
 
     ``train`` fits the labelled clips of that split and watches those of ``val``; ``train+val`` fits
-    both and watches none. Where all clips are of one split, its labelled ones are fitted.
+    both and watches none. If all clips are in one split, its labelled clips are fitted.
 
     Raises:
-        FusionError: there are no such clips, or they are of fewer than two classes.
+        FusionError: a split is missing, or the labelled clips have fewer than two classes.
     """
     splits = sorted({clip.split for clip in corpus.clips})
     wanted = splits if len(splits) == 1 else fit_on.split("+")
@@ -149,36 +150,37 @@ def fitted_and_watched(corpus: Corpus, fit_on: str) -> tuple[np.ndarray, np.ndar
 
 
 class SequenceSource(Protocol):
-    """A clip to be read, or a part of one."""
+    """A clip, or a part of one, whose features can be read."""
 
     @property
     def clip(self) -> Clip:
-        """What it is called, and what is known of it."""
+        """The clip's id, split, label and subject."""
 
     def vectors(self, feature: Feature) -> Vectors | None:
-        """Its values; None where it has none."""
+        """Return the values of a feature; None if the clip has none."""
 
     def has_face(self, times: np.ndarray) -> np.ndarray:
-        """``[T]`` whether its face was found in the frame nearest to each time; where faces were not looked
-        for (imported features, markers), there is one in all.
+        """Return ``[T]``: whether a face was found in the frame nearest to each time.
+
+        All true if no face detector ran (imported features, markers).
         """
 
     @property
     def seen(self) -> bool:
-        """Whether its face was found in any frame, or not looked for."""
+        """Whether a face was found in any frame, or no face detector ran."""
 
     @property
     def silent(self) -> bool:
-        """Whether its sound is digital silence."""
+        """Whether the sound is digital silence."""
 
     @property
     def failed(self) -> bool:
-        """Whether something of it could not be read."""
+        """Whether a part of the clip could not be read."""
 
 
 @dataclass(frozen=True)
 class StoredClip:
-    """A clip of a store."""
+    """A clip in a store."""
 
     store: FeatureStore
     row: Row
@@ -209,18 +211,23 @@ class StoredClip:
 
 @dataclass(frozen=True, eq=False)
 class FaceTimes:
-    """The frames of a clip with its face: their ``times`` ``[T]`` in seconds, and ``found`` ``[T]``."""
+    """Face detections of a clip.
+
+    Attributes:
+        times: ``[T]`` seconds of the frames.
+        found: ``[T]`` whether a face was found.
+    """
 
     times: np.ndarray
     found: np.ndarray
 
     def near(self, times: np.ndarray) -> np.ndarray:
-        """Whether it was in the frame nearest to each of ``times``."""
+        """Return whether a face was found in the frame nearest to each of ``times``."""
         return np.asarray(self.found[nearest(self.times, times)])
 
 
 def faces_of(store: FeatureStore, row: Row) -> FaceTimes | None:
-    """A clip's faces; None where they were not looked for.
+    """Return a clip's face detections; None if no face detector ran.
 
     Raises:
         StoreError: an array is damaged.
@@ -232,7 +239,7 @@ def faces_of(store: FeatureStore, row: Row) -> FaceTimes | None:
 
 
 def is_silent(store: FeatureStore, row: Row) -> bool:
-    """Whether a clip's sound is digital silence: its log-Mel values are all at the floor.
+    """Return whether a clip's sound is digital silence (all log-Mel values are at the floor).
 
     Raises:
         StoreError: an array is damaged.
@@ -252,14 +259,14 @@ def load(
     """Read ``features`` (``visual``, ``audio``) of all ``rows``.
 
     Args:
-        store: an opened store.
-        features: what to read.
+        store: an open store.
+        features: stream → feature to read.
         rows: the clips.
-        dimensions: D of each, where it is known; without, one clip at least must have the feature.
+        dimensions: D of each feature if known; without it, at least one clip must have the feature.
 
     Raises:
         StoreError: an array is damaged.
-        FusionError: no clip has a stream, or a clip's values cannot be used.
+        FusionError: no clip has one of the features, or a clip's values are unusable.
     """
     return gathered(features, [StoredClip(store, row) for row in rows], dimensions)
 
@@ -301,7 +308,7 @@ def gathered(
 def _outcomes(
     sources: Sequence[SequenceSource], given: Mapping[str, np.ndarray]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The status of each clip, and the places of those that have nothing to score."""
+    """Return the status of each clip, and the indices of the clips with nothing to score."""
     found = [
         _outcome(source, {name: bool(has[i]) for name, has in given.items()})
         for i, source in enumerate(sources)
@@ -310,11 +317,14 @@ def _outcomes(
 
 
 def _outcome(source: SequenceSource, given: Mapping[str, bool]) -> tuple[str, bool]:
-    """A clip's status for a head of these streams, true where it has vectors; and whether it has nothing to
-    score.
+    """Return a clip's status for a head of these streams, and whether there is nothing to score.
 
-    Faces alone are scored on whole frames where no face is found, as in the papers; with the sound, a clip
-    that has neither a face nor a sound is not.
+    A head that reads faces alone scores whole frames if no face is found, as in the papers. A head that reads
+    the sound does not score a clip that lacks all of its streams.
+
+    Args:
+        source: the clip.
+        given: stream → whether the clip has vectors.
     """
     lacking = [NO_FACE] if VISUAL in given and not (given[VISUAL] and source.seen) else []
     if AUDIO in given and (not given[AUDIO] or source.silent):
@@ -326,9 +336,9 @@ def _outcome(source: SequenceSource, given: Mapping[str, bool]) -> tuple[str, bo
 
 
 def end_of(times: np.ndarray) -> float:
-    """Where the last of rising ``times`` ends, if it lasts as long as they mostly do; 0 of none.
+    """Return the end of the last of rising ``times`` in seconds, from their median spacing; 0 if empty.
 
-    A single one is the middle of its clip, as that of functionals.
+    A single time is taken as the middle of its clip, as for functionals.
     """
     if not len(times):
         return 0.0
@@ -336,12 +346,12 @@ def end_of(times: np.ndarray) -> float:
 
 
 def spread(count: int, start: float = 0.0, end: float = 1.0) -> np.ndarray:
-    """``[count]`` seconds: the middles of equal parts of the time from ``start`` to ``end``."""
+    """Return the middles of ``count`` equal parts of the time from ``start`` to ``end`` (seconds)."""
     return np.linspace(start, end, 2 * count + 1)[1::2]
 
 
 def _span(known: Iterable[np.ndarray | None]) -> tuple[float, float]:
-    """The first and the last of a clip's times, as far as its streams know them; 0 and 1 where none does."""
+    """Return the first and last time of a clip over streams with known times; 0 and 1 if there are none."""
     times = [stream for stream in known if stream is not None]
     return (min(map(np.min, times)), max(map(np.max, times))) if times else (0.0, 1.0)
 
@@ -349,7 +359,7 @@ def _span(known: Iterable[np.ndarray | None]) -> tuple[float, float]:
 def _timed(
     sequences: Sequences, known: Sequence[np.ndarray | None], spans: Sequence[tuple[float, float]]
 ) -> Sequences:
-    """With each clip's times; where nothing tells them, they are spread over those of the other stream."""
+    """Set each clip's times; unknown times are spread over the time span of the other stream."""
     clips = zip(sequences.lengths, known, spans, strict=True)
     times = [spread(count, *span) if own is None else own for count, own, span in clips]
     return replace(sequences, times=np.concatenate(times))

@@ -1,7 +1,7 @@
 """Functionals: statistics of the low-level descriptors of a stretch of speech, as one vector.
 
 After Eyben et al. 2016 ("The Geneva Minimalistic Acoustic Parameter Set (GeMAPS)", IEEE TAC): pitch, voice
-quality, level and timbre where there is voice, how pitch and level move, and the rhythm of voice and pause.
+quality, level and timbre of voiced frames, movement of pitch and loudness, and rhythm of voice and pauses.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import numpy as np
 FRAMES_A_SECOND = 100
 PERCENTILES = (5, 20, 50, 80, 95)
 FEWEST_VOICED = 5
-"""Frames: of fewer, nothing is said about the voice."""
+"""Minimum number of voiced frames; with fewer, voice statistics are NaN."""
 
-_REFERENCE_HZ = 27.5  # of semitones, as in GeMAPS
+_REFERENCE_HZ = 27.5  # reference of the semitone scale, as in GeMAPS
 _PAUSE_DB = 25.0  # below the loudest frame
-_MOVING = 5
-_SYLLABLE = 9  # frames over which level is averaged before its peaks are counted
+_MOVING = 5  # frames of the moving average before rises and falls
+_SYLLABLE = 9  # frames of the moving average of the level before peaks are counted
 
 
 def functionals(
@@ -27,20 +27,21 @@ def functionals(
     spectrum: np.ndarray,
     mfcc: np.ndarray,
 ) -> np.ndarray:
-    """One vector for T frames, 10 ms apart.
+    """Summarise T frames, 10 ms apart, as one vector.
 
     Args:
-        f0: ``[T, 1]`` Hz, 0 where unvoiced.
-        voice: ``[T, Q]`` qualities of the voiced frames.
+        f0: ``[T, 1]`` Hz, 0 if unvoiced.
+        voice: ``[T, Q]`` voice quality of the voiced frames.
         level: ``[T, 1]`` dB.
         loudness: ``[T, 1]``.
-        spectrum: ``[T, S]``, what describes its shape.
+        spectrum: ``[T, S]`` descriptors of the spectrum's shape.
         mfcc: ``[T, M]``.
 
     Returns:
-        ``[D]``, ``D = 9 (5 + Q + S + M) + 18``: :func:`statistics` of all, pitch in semitones, over the
-        voiced frames, and of level and loudness over all; :func:`movement` of pitch and of loudness; and
-        :func:`rhythm`. What needs voice is NaN where fewer than :data:`FEWEST_VOICED` frames have one.
+        ``[D]``, ``D = 9 (5 + Q + S + M) + 18``: :func:`statistics` of all descriptors over the voiced frames,
+        with pitch in semitones; :func:`statistics` of level and loudness over all frames; :func:`movement` of
+        pitch and of loudness; and :func:`rhythm`. Values that need voice are NaN if fewer than
+        :data:`FEWEST_VOICED` frames are voiced.
     """
     voiced = f0[:, 0] > 0
     semitones = np.full(len(f0), np.nan)
@@ -62,8 +63,10 @@ def functionals(
 
 
 def statistics(values: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """``[T, K]`` at ``[T]`` seconds → ``[9 K]``: means, deviations, :data:`PERCENTILES`, ranges from the 20th
-    to the 80th, and slopes a second of the straight lines through them; all NaN of no values.
+    """Compute nine statistics of each column: ``[T, K]`` at ``[T]`` seconds → ``[9 K]``.
+
+    These are mean, standard deviation, :data:`PERCENTILES`, range from the 20th to the 80th percentile, and
+    slope per second of the regression line. All are NaN if T is 0.
     """
     if not len(values):
         return np.full(9 * values.shape[1], np.nan)
@@ -75,11 +78,10 @@ def statistics(values: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def movement(values: np.ndarray) -> np.ndarray:
-    """``[T]`` → ``[4]``: mean and deviation of the rises from frame to frame, then of the falls, a second, of
-    the mean of five frames.
+    """Return mean and standard deviation of rises, then of falls, per second: ``[T]`` → ``[4]``.
 
-    Frames near one that is NaN take no part. A side that does not happen has 0; all is NaN where nothing
-    is known of either.
+    Rises and falls are frame-to-frame changes of a moving average over five frames. Averages that include a
+    NaN frame are ignored. Values are 0 without rises (or falls), and all NaN if no change is known.
     """
     smooth = _smoothed(values, _MOVING)
     changes = np.diff(smooth) * FRAMES_A_SECOND
@@ -91,10 +93,11 @@ def movement(values: np.ndarray) -> np.ndarray:
 
 
 def rhythm(voiced: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """``[T]`` whether voiced, and dB → ``[10]``: the voiced share of the frames; the share more than 25 dB
-    below the loudest; voiced stretches a second, mean and deviation of their seconds, and of those of the
-    gaps; peaks of level a second, which are about its syllables; the natural logarithm of all seconds; and
-    the longest gap in seconds.
+    """Describe the rhythm of voice and pauses: ``[T]`` voicing and ``[T]`` level in dB → ``[10]``.
+
+    In order: share of voiced frames; share of frames more than 25 dB below the loudest; voiced stretches per
+    second; mean and standard deviation of their seconds, and of the seconds of the gaps; level peaks per
+    second, about the syllable rate; natural logarithm of the duration in seconds; longest gap in seconds.
     """
     seconds = len(level) / FRAMES_A_SECOND
     stretches, gaps = lengths(voiced), lengths(~voiced)
@@ -118,13 +121,13 @@ def rhythm(voiced: np.ndarray, level: np.ndarray) -> np.ndarray:
 
 
 def lengths(frames: np.ndarray) -> np.ndarray:
-    """Seconds of each stretch of true ``frames`` ``[T]``."""
+    """Return the duration in seconds of each run of true ``frames`` ``[T]``."""
     edges = np.flatnonzero(np.diff(np.r_[False, frames, False].astype(int)))
     return (edges[1::2] - edges[::2]) / FRAMES_A_SECOND
 
 
 def _smoothed(values: np.ndarray, frames: int) -> np.ndarray:
-    """``[T]`` → ``[T - frames + 1]``, or none: moving means."""
+    """Moving average: ``[T]`` → ``[T - frames + 1]``, empty if T is below ``frames``."""
     return (
         np.convolve(values, np.full(frames, 1 / frames), mode="valid")
         if len(values) >= frames

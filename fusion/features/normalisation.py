@@ -1,4 +1,4 @@
-"""Normalises each subject by that subject's own clips; this is transductive, and results must say so."""
+"""Normalises each subject by its own clips. This is transductive, and results must say so."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .corpus import Corpus, Sequences
 
 
 def per_subject(corpus: Corpus) -> Corpus:
-    """Every stream brought to zero mean and unit variance over all vectors of each subject's clips.
+    """Normalise every stream to zero mean and unit variance over all vectors of each subject's clips.
 
-    Labels are not looked at, but all clips of a tested subject must be there at once: figures made so are
-    *transductive*, and do not hold for a stranger's first clip. Standardisation inside the folds follows as
-    always.
+    Labels are not used, but all clips of a test subject must be available at once: results are
+    *transductive* and do not hold for the first clip of a new person. The usual standardisation within folds
+    still follows.
 
     Raises:
-        FusionError: a clip names no subject.
+        FusionError: a clip has no subject.
     """
     unnamed = [str(clip) for clip in corpus.clips if not clip.subject]
     if unnamed:

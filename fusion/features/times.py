@@ -1,4 +1,4 @@
-"""At which seconds of a clip the rows of a stored stream are."""
+"""Times of the rows of a stored stream, in seconds of its clip."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ FACES, LOG_MEL = "faces", "logmel"
 
 
 def times_of(store: FeatureStore, row: Row, stream: str, count: int) -> np.ndarray | None:
-    """``[count]`` seconds of a stream's rows, ``[count, 2]`` of segments; None where nothing tells them.
+    """Return the ``[count]`` seconds of a stream's rows, ``[count, 2]`` for segments; None if unknown.
 
-    They are stored with the stream. Stores that were written before that was so, and features that were
-    imported before there were faces, have them only for some: there, the window and hop in a stream's key
-    tell those of its frames, and those of the faces are those of as many vectors of faces.
+    Times are stored with the stream. Early stores, and features imported before faces were extracted, lack
+    some of them. Then they are computed from the window and hop in the stream's key, or taken from the faces
+    if there are equally many.
 
     Raises:
         StoreError: an array is damaged.
@@ -33,9 +33,10 @@ def times_of(store: FeatureStore, row: Row, stream: str, count: int) -> np.ndarr
 
 
 def sound_seconds(store: FeatureStore, row: Row) -> float:
-    """How long a clip's sound is, by the frames of log-Mel, of which every clip with sound has some; else 0.
+    """Return the length of a clip's sound in seconds, from its log-Mel frames; 0 without sound.
 
-    The sound begins at 0 s, and ends as far behind its last frame's middle as the first one is from 0 s.
+    The sound begins at 0 s and ends as long after the middle of the last frame as the middle of the first
+    frame is after 0 s.
 
     Raises:
         StoreError: an array is damaged.
