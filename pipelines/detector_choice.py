@@ -1,4 +1,4 @@
-"""Which face detector ``--detector auto`` is: one rule for all commands."""
+"""Choose the face detector for ``--detector auto``; one rule for all commands."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ YUNET = "yunet"
 
 
 class DetectorChoice(NamedTuple):
-    """``NAME`` or ``NAME@FILE``, and why it was chosen; ``why`` is empty where the user named it."""
+    """``NAME`` or ``NAME@FILE``, and why it was chosen; ``why`` is empty if the user named it."""
 
     text: str
     why: str = ""
 
 
 def choose_detector(text: str, store: FeatureStore | None = None) -> DetectorChoice:
-    """What ``auto`` is here; any other text stays as it is.
+    """Resolve ``auto`` to a detector; return any other text unchanged.
 
-    It is the detector of the store's faces, so that a file that is fetched later changes no store. Without
-    any, it is YuNet if its weights are in the folder of weights, else dlib.
+    ``auto`` is the detector of the store's faces, so that weights fetched later do not change the store. If
+    the store has no faces, it is YuNet if its weights are in the folder of weights, else dlib.
 
     Raises:
-        ExtractError: the store's faces were found by several detectors, or by one whose file is not known.
+        ExtractError: the store's faces were found by several detectors, or by one whose weights are not
+            available.
     """
     if text != AUTO:
         return DetectorChoice(text)
@@ -54,11 +55,11 @@ def _by_weights() -> DetectorChoice:
 
 
 def _used(store: FeatureStore) -> list[dict[str, Any]]:
-    """By which detectors the store's faces were found, each as its settings in the keys."""
+    """Return the detectors that found the store's faces, each as its settings in the keys."""
     from ..extract.streams.faces import FACES
 
     used = _distinct(key for key in store.keys.values() if key.stream == FACES)
-    if len(used) > 1:  # perhaps one of them only before the clips were extracted again
+    if len(used) > 1:  # one may be from before the clips were extracted again
         used = _distinct(row.entries[FACES].key for row in store.rows if row.has(FACES))
     return used
 
@@ -73,7 +74,7 @@ def _distinct(keys: Iterable[FeatureKey]) -> list[dict[str, Any]]:
 
 
 def _again(store: FeatureStore, used: dict[str, Any]) -> str:
-    """The detector with these settings, by a text for :func:`.load_detector`."""
+    """Return the detector with these settings, as :func:`.load_detector` takes it."""
     from ..extract.backbones.weights_folder import stored
     from ..extract.digest import sha256_of
     from ..extract.errors import ExtractError

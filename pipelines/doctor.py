@@ -1,4 +1,4 @@
-"""What a machine has for avemo: each check really uses the thing."""
+"""Check what this machine has for avemo; each check runs the real thing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 
 OK, NOTE, BAD = "ok", "note", "bad"
 
-OLDEST, NEWEST = (3, 10), (3, 13)  # Pythons that avemo is made for
-LITTLE = 2 << 30  # bytes
+OLDEST, NEWEST = (3, 10), (3, 13)  # supported Python versions
+LITTLE = 2 << 30  # bytes; less free space is worth a note
 CODECS = (
     *("h264", "hevc", "mpeg4", "mpeg2video", "flv", "vp8", "vp9", "av1"),
     *("aac", "mp3", "opus", "vorbis", "flac", "pcm_s16le"),
@@ -32,13 +32,14 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        name: of the check.
-        state: ``ok``; ``note``, what one may want to change; ``bad``, what does not work.
-        found: what there is.
-        remedy: what to do; empty where nothing need be.
+        name: name of the check.
+        state: ``ok``; ``note`` for something that the user may want to change; ``bad`` for something that
+            does not work.
+        found: what the check found.
+        remedy: what to do; empty if nothing.
     """
 
     name: str
@@ -48,11 +49,11 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """All checks, one after the other; one that fails is bad, with the reason, and the next one follows."""
+    """Run all checks in turn; one that raises is reported as ``bad`` with the reason."""
     for name, check in CHECKS.items():
         try:
             yield from check(name)
-        except Exception as error:  # whatever it is, it is what one asked the doctor about
+        except Exception as error:  # any error is a finding
             found = f"{type(error).__name__}: {_first_line(error)}"
             yield Finding(name, BAD, found, "install avemo anew: pip install --force-reinstall avemo")
 
@@ -66,7 +67,7 @@ def python(name: str) -> Iterator[Finding]:
 
 
 def networks(name: str) -> Iterator[Finding]:
-    """torch and torchvision, which must be of one make."""
+    """Check that torch and torchvision work together."""
     found = f"torch {version('torch')}, torchvision {version('torchvision')}"
     try:
         import torch
@@ -153,7 +154,7 @@ def detectors(name: str) -> Iterator[Finding]:
 
 
 def backbone(name: str) -> Iterator[Finding]:
-    """The default network, on pictures of nothing."""
+    """Run the default network on blank images, and time it."""
     import numpy as np
 
     from ..extract import DEFAULT_BACKBONE

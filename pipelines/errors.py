@@ -6,20 +6,20 @@ from ..pretrain.errors import PretrainError
 
 
 class DatasetError(ValueError):
-    """Clips that were not found where expected; the message says what was expected."""
+    """Clips were not found where expected; the message says what was expected."""
 
 
 class NotThisDataset(DatasetError):
-    """A folder whose layout is not that of the data set."""
+    """The folder's layout is not that of the data set."""
 
 
 class NotThisLayout(PretrainError):
-    """Files whose layout is not that of the data set; the message says what was expected."""
+    """The files' layout is not that of the data set; the message says what was expected."""
 
 
 class DownloadError(ValueError):
-    """A file that cannot be had from its address; the text says why, in a word."""
+    """A file cannot be downloaded; the text says why in a few words."""
 
 
 class ClusterError(ValueError):
-    """The engine, or its workers, cannot do the work. The text says what was found, and the remedy."""
+    """The engine or its workers cannot do the work; the text says what was found and what to do."""

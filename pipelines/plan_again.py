@@ -1,4 +1,4 @@
-"""The plan by which a trained run's features are extracted once more, from other clips."""
+"""Plan how to extract a trained run's features from other clips."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def plan_again(
     device: str = "auto",
     segment_audio: Sequence[str] = (),
 ) -> Plan:
-    """The plan that gives streams of just these keys once more.
+    """Return the plan that makes streams with exactly these keys.
 
     Args:
-        keys: of the streams wanted, visual ones (``BACKBONE/VIEWSET``) and others.
-        detector, backbones, audio, segment_audio: ``NAME@FILE`` of what needs a file of weights; what comes
-            with a package is found without.
-        device: where the networks run.
+        keys: keys of the streams wanted, visual ones (``BACKBONE/VIEWSET``) and others.
+        detector, backbones, audio, segment_audio: ``NAME@FILE`` of networks that need a file of weights;
+            those that come with a package are found without.
+        device: device for the networks.
 
     Raises:
-        ExtractError: a file is not named, or it or something else is not what the keys tell of.
+        ExtractError: a file is not named, or a file or another setting differs from what the keys record.
     """
     from ..extract.markers import MARKERS
     from ..extract.streams.registry import keys_of
@@ -76,7 +76,7 @@ def plan_again(
 
 
 def _files(option: str, wanted: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> dict[str, str]:
-    """By each label that is wanted, ``NAME`` or ``NAME@FILE``: the file of its checksum, else of its name."""
+    """Map each wanted label to ``NAME`` or ``NAME@FILE``: the file with its checksum, else with its name."""
     given = tuple(given)
     known = {_label(text): text for text in given}
     sums = {text: _sha256(text) for text in given}
@@ -96,7 +96,7 @@ def _files(option: str, wanted: Mapping[str, Mapping[str, Any]], given: Iterable
 
 
 def _sha256(text: str) -> str | None:
-    """Of the file of ``NAME@FILE`` or ``NAME@TAG``; None where there is none."""
+    """Return the SHA-256 of the file of ``NAME@FILE`` or ``NAME@TAG``; None if there is no file."""
     from ..extract.backbones import WeightsError
     from ..extract.backbones.weights_folder import find
     from ..extract.digest import sha256_of

@@ -1,4 +1,4 @@
-"""Stage 1 as a function of its settings: clips into a store. It prints nothing; a reporter is told."""
+"""Stage 1 as a function of its settings: clips into a store. It prints nothing, but calls a reporter."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from .tally import Tally
 
 VIEW_SETS = {"none": "none", "meanstd": "default", "meanstd2": "wide"}
-"""What ``--tta`` calls the view sets."""
+"""``--tta`` name → view set."""
 
 
 @dataclass(frozen=True)
 class ClipFolder:
-    """A folder of clips, and how it is read.
+    """A folder of clips, and how to read it.
 
     Attributes:
         root: the folder, or one media file.
-        dataset, pattern, manifest: what the clips are, see :func:`.find_clips`.
-        labels: which classes to keep, and their new names: a mapping, or a text for :func:`.read_labels`.
-        other_labels: ``keep``, ``map`` or ``drop``: what becomes of classes beyond the seven emotions.
+        dataset, pattern, manifest: data set, file names and table of the clips, see :func:`.find_clips`.
+        labels: classes to keep and their new names: a mapping, or a text for :func:`.read_labels`.
+        other_labels: ``keep``, ``map`` or ``drop`` classes beyond the seven emotions.
     """
 
     root: Path
@@ -50,10 +50,10 @@ class ClipFolder:
     other_labels: str = "keep"
 
     def find(self) -> FoundClips:
-        """Its clips.
+        """Find the clips.
 
         Raises:
-            DatasetError: there are none, or a setting is wrong.
+            DatasetError: there are none, or a setting is invalid.
         """
         labels = self.labels or None
         return find_clips(
@@ -68,19 +68,20 @@ class ClipFolder:
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """All that :func:`extract` needs to know.
+    """Settings of :func:`extract`.
 
     Attributes:
-        clips: the clips.
-        plan: which features; those of pictures are left out for a data set that is read without.
-        store: the feature store to create or add to.
+        clips: folder of the clips.
+        plan: features to extract; those of pictures are left out for a data set that is read without
+            pictures.
+        store: feature store to create or add to.
         workers: parallel processes; 0 for one per core.
         part: ``(I, N)``: only every N-th clip from the I-th on.
         prune: remove stored clips that are no longer in the folder.
         replace: replace stored clips whose file or label differs.
-        cluster: where the work is done.
+        cluster: where the work runs.
         silence: seconds without any progress on a clip after which it fails; 0 for no limit.
-        failed_only: take only the stored clips that failed.
+        failed_only: extract only the stored clips that failed.
     """
 
     clips: ClipFolder
@@ -97,13 +98,13 @@ class ExtractSettings:
 
 @dataclass(frozen=True)
 class Extracted:
-    """What :func:`extract` did.
+    """The outcome of :func:`extract`.
 
     Attributes:
         found: the clips.
-        store: where they are.
-        counts: what is counted of them.
-        failures: how many failed or are damaged.
+        store: path of the store.
+        counts: counts over the clips.
+        failures: number of clips that failed or are damaged.
         gone: stored clips that are no longer in the folder.
     """
 
@@ -115,7 +116,7 @@ class Extracted:
 
     @property
     def rows(self) -> list[Row]:
-        """What is stored of each clip, read now; all are kept in memory."""
+        """The stored row of each clip, read at each access; all are held in memory."""
         from ..cache.store import FeatureStore
 
         with FeatureStore(self.store) as store:
@@ -123,38 +124,38 @@ class Extracted:
 
     @property
     def whole(self) -> bool:
-        """Whether no clip failed and no file was left out that should be looked at."""
+        """Whether no clip failed and no file was left out because of a problem."""
         return not (self.failures or self.found.problems)
 
 
 class ExtractionReporter:
-    """Is told what happens in stage 1; this one keeps it to itself."""
+    """Receives the events of stage 1; this one ignores them."""
 
     def found(self, root: Path, found: FoundClips) -> None:
-        """Which clips there are, before anything is done."""
+        """The clips were found; no work has been done yet."""
 
     def detected(self, choice: DetectorChoice) -> None:
-        """Which face detector was chosen, as none was named."""
+        """A face detector was chosen, because the user named none."""
 
     def planned(self, plan: Plan, run: Extraction, store: FeatureStore, total: int) -> None:
-        """What is about to be done on how many clips."""
+        """Work is about to start, on ``total`` clips."""
 
     def handed_out(self, text: str) -> None:
-        """What an engine does with work that it was given, and which of its workers failed."""
+        """An engine reports on its work, or on a worker that failed."""
 
     def watched(self, work: Extraction | MarkerRun | SpreadExtraction, total: int) -> Iterator[ClipResult]:
-        """Each result as it comes; iterating does the work."""
+        """Yield each result as it comes; iterating does the work."""
         yield from work
 
     def gone(self, clips: list[Clip], root: Path, pruned: bool) -> None:
-        """Stored clips that are no longer in the folder."""
+        """Stored clips are no longer in the folder."""
 
 
 def extract(settings: ExtractSettings, reporter: ExtractionReporter | None = None) -> Extracted:
     """Turn a folder of clips into features.
 
     Raises:
-        DatasetError: there are no clips, or what they are is told wrongly.
+        DatasetError: there are no clips, or the settings of the folder are invalid.
         ExtractError, StoreError: see :func:`into_store`.
     """
     from .tally import Tally
@@ -196,16 +197,16 @@ def into_store(
     reporter: ExtractionReporter | None = None,
     cluster: ClusterSettings | None = None,
 ) -> int:
-    """Extract ``found`` into the store at ``path``; then its facial markers, if it has any.
+    """Extract ``found`` into the store at ``path``, then its facial markers, if it has any.
 
     Returns:
-        How many clips failed or are damaged; those whose markers are, too, count twice.
+        Number of clips that failed or are damaged; a clip whose markers failed as well counts twice.
 
     Raises:
-        ExtractError: the plan asks for something that there is not, or clips would take the place of others
-            with other labels; ``replace`` lets them.
-        StoreError: ``path`` is no store and cannot become one.
-        ClusterError: the engine of ``cluster`` is not there, or its workers fail.
+        ExtractError: the plan asks for something that does not exist, or clips would replace stored ones with
+            other labels and ``replace`` is not set.
+        StoreError: ``path`` is not a store and cannot become one.
+        ClusterError: the engine of ``cluster`` is not available, or its workers fail.
     """
     reporter, cluster = reporter or ExtractionReporter(), cluster or ClusterSettings()
     with _filled(found, plan, path, workers, replace, reporter, cluster) as (_, failures):
@@ -224,7 +225,7 @@ def _filled(
     silence: float = CLIP_TIMEOUT,
     failed_only: bool = False,
 ) -> Iterator[tuple[FeatureStore, int]]:
-    """The store with what :func:`into_store` puts into it, and what that returns."""
+    """Do the work of :func:`into_store`; yield the open store and the number of failures."""
     from ..cache.store import FeatureStore
     from ..extract.marker_run import MarkerRun
     from ..extract.run import Extraction, start_crew
@@ -232,7 +233,7 @@ def _filled(
 
     with ExitStack() as opened:
         crew = None
-        if not (path / "store.json").exists():  # what cannot be used is told before there is a store
+        if not (path / "store.json").exists():  # fail before a store is created
             plan = _with_detector(plan, None, reporter)
             keys_of(plan)
             if cluster.on == "local":
@@ -263,7 +264,7 @@ def _filled(
 
 
 def _with_detector(plan: Plan, store: FeatureStore | None, reporter: ExtractionReporter) -> Plan:
-    """The plan with a detector that has a name."""
+    """Return the plan with ``auto`` resolved to a detector."""
     choice = choose_detector(plan.detector, store) if plan.pictures else DetectorChoice("dlib")
     if choice.why:
         reporter.detected(choice)
@@ -278,7 +279,7 @@ def _done(
     cluster: ClusterSettings,
     total: int,
 ) -> Iterator[ClipResult]:
-    """The results of a run that is done here, or where ``cluster`` says."""
+    """Yield the results of the run, which is done here or on the cluster."""
     if cluster.on == "local" or not run.jobs:
         yield from reporter.watched(run, total)
         return
@@ -295,11 +296,11 @@ def _troubled(results: Iterator[ClipResult]) -> int:
 
 
 def stale(store: FeatureStore, found: FoundClips, root: Path) -> list[Clip]:
-    """Clips of files below ``root`` that are stored, and not among ``found``.
+    """Return stored clips of files below ``root`` that are not among ``found``.
 
-    Clips from elsewhere are another data set's, which may share the store.
+    Clips from elsewhere belong to other data sets, which may share the store.
     """
-    folder = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118  links are left as they are
+    folder = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118  links are not resolved
     keys = {clip.key for clip in found.clips}
     clips = (row.clip for row in store.beside(keys) if row.clip.path)
     return [clip for clip in clips if os.path.abspath(clip.path).startswith(folder)]  # noqa: PTH100

@@ -1,4 +1,4 @@
-"""What a store holds, counted and as text."""
+"""Count what a store holds, and format the counts as text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 
 def store_status(store: FeatureStore) -> Record:
-    """Counts of clips, labels, frames with faces, streams and failures, as JSON values."""
+    """Count clips, labels, frames with faces, streams and failures; return JSON values."""
     splits: dict[str, SplitCounts] = defaultdict(SplitCounts)
     streams: dict[tuple[str, str], StreamCounts] = {}
     failures, stages = [], Counter[str]()
@@ -48,7 +48,7 @@ def store_status(store: FeatureStore) -> Record:
 
 
 class SplitCounts:
-    """What is counted of the clips of a split."""
+    """Counts over the clips of a split."""
 
     def __init__(self) -> None:
         self.clips = self.unlabelled = self.frames = self.with_face = self.without_any = 0
@@ -70,7 +70,7 @@ class SplitCounts:
             self.without_any += not row.has_face
 
     def record(self) -> Record:
-        """The counts, as JSON values."""
+        """Return the counts as JSON values."""
         return {
             "clips": self.clips,
             "labels": dict(sorted(self.labels.items())),
@@ -82,7 +82,7 @@ class SplitCounts:
 
 
 class StreamCounts:
-    """What is counted of a stream with one key: clips of each status, and rows of their arrays."""
+    """Counts of a stream with one key: clips by status, and rows of their arrays."""
 
     def __init__(self, key: FeatureKey) -> None:
         self.key = key
@@ -96,7 +96,7 @@ class StreamCounts:
             self.rows[ref.shard, ref.dataset] += ref.stop - ref.start
 
     def record(self, sizes: Mapping[tuple[str, str], int]) -> Record:
-        """The counts, as JSON values; ``sizes`` are the bytes of a row of each data set."""
+        """Return the counts as JSON values; ``sizes`` gives the bytes per row of each data set."""
         return {
             "stream": self.key.stream,
             "key": self.key.digest,
@@ -107,9 +107,9 @@ class StreamCounts:
 
 
 def watched(store: FeatureStore, clips: int) -> Iterator[tuple[int, int]]:
-    """How many clips the store holds and how many of them failed, again and again until it holds ``clips``.
+    """Poll the store until it holds ``clips``; yield the numbers of clips stored and failed.
 
-    The journals are read for at most a tenth of the time.
+    Reading the journals takes at most a tenth of the time.
     """
     while True:
         began = time.monotonic()
@@ -122,7 +122,7 @@ def watched(store: FeatureStore, clips: int) -> Iterator[tuple[int, int]]:
 
 
 def status_text(found: Record) -> str:
-    """A report as tables, and the first failures with their reasons."""
+    """Format a status as tables, followed by the first failures with their reasons."""
     parts = [f"{found['store']}: {found['clips']} clips"]
     if found["clips"]:
         parts += [_split_table(found["splits"]), _label_table(found["splits"])]
@@ -136,18 +136,18 @@ def status_text(found: Record) -> str:
 
 
 def stages_of(row: Row) -> set[str]:
-    """The stages of its extraction in which a clip failed; several where parts of it did."""
+    """Return the stages of extraction in which a clip failed; several if several streams failed."""
     return {str(row.entries[stream].info.get("stage", "stage unknown")) for stream in row.failures}
 
 
 def _import(key: FeatureKey) -> Record:
-    """What is known of features that were made elsewhere."""
+    """Describe features made elsewhere; empty for others."""
     known = {name: key.settings.get(name) for name in ("dimensions", "fps", "note")}
     return {"imported": known} if key.settings.get("imported") else {}
 
 
 def _row_bytes(store: FeatureStore, streams: Iterable[StreamCounts]) -> dict[tuple[str, str], int]:
-    """Bytes of one row of each (shard, data set) in use; those that cannot be opened are left out."""
+    """Return the bytes per row of each (shard, data set) in use, without those that cannot be opened."""
     used: dict[str, set[str]] = defaultdict(set)
     for shard, dataset in (place for stream in streams for place in stream.rows):
         used[shard].add(dataset)
@@ -158,7 +158,7 @@ def _row_bytes(store: FeatureStore, streams: Iterable[StreamCounts]) -> dict[tup
                 for name in names:
                     dataset = own_dataset(file, name)
                     sizes[shard, name] = dataset.dtype.itemsize * prod(dataset.shape[1:])
-        except READING:  # `verify` tells of these
+        except READING:  # `avemo store verify` names these
             continue
     return sizes
 

@@ -1,4 +1,4 @@
-"""Opening a feature store as a command does."""
+"""Open feature stores for commands, and warn about damage."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def open_store(path: Path) -> FeatureStore:
-    """A store; damage to its journals is told.
+    """Open a store, and warn about damage to its journals.
 
     Raises:
-        StoreError: there is none.
+        StoreError: there is no store.
     """
     from ..cache.store import FeatureStore
 
@@ -25,12 +25,12 @@ def open_store(path: Path) -> FeatureStore:
 
 
 def is_store(path: Path) -> bool:
-    """Whether a folder is a store, and not one of clips."""
+    """Whether a folder is a store rather than a folder of clips."""
     return (path / "store.json").is_file()
 
 
 def say_damage(store: FeatureStore) -> None:
-    """Warn of journal lines that make no sense and are left out."""
+    """Warn about invalid journal lines, which are left out."""
     if store.senseless:
         lines = f"{len(store.senseless)} lines" if len(store.senseless) > 1 else "a line"
         click.echo(

@@ -1,4 +1,4 @@
-"""What is counted of clips one after the other, so that a million of them take no memory."""
+"""Counts over clips, taken one at a time so that a million of them need no memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Tally:
     """Counts over the clips of an extraction.
 
     Attributes:
-        splits: by name, in the order of the clips.
-        failed: each clip that failed → why; in several ways where several streams failed.
-        stages: how many clips failed in each.
-        changes: what was done to pictures beyond decoding, and to how many clips.
-        markers: how many clips have facial markers, by status.
-        unmarked: why clips have none, and how many.
+        splits: split → its counts, in the order of the clips.
+        failed: clip that failed → reason; several reasons if several streams failed.
+        stages: stage → number of clips that failed in it.
+        changes: change to pictures beyond decoding → number of clips.
+        markers: status of facial markers → number of clips.
+        unmarked: reason for missing markers → number of clips.
     """
 
     def __init__(self, rows: Iterable[Row]) -> None:

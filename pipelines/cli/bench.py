@@ -36,7 +36,7 @@ TAKEN = {
     *("max_frames", "tta", "backbones", "audio_backbones", "detector", "detect_every"),
     *("segments", "segment_backbones", "vad", "device", "workers", "precision", "batch", "json"),
 }
-"""Options of avemo-extract that decide what its stages cost."""
+"""Options of avemo-extract that affect the cost of its stages."""
 
 EXAMPLES = """
 \b
@@ -78,9 +78,9 @@ Exit code: 0 done; 1 done, but some clips failed (each is named with its reason)
 def bench(clips: Path | None, count: int, seconds: float, **options: Any) -> int:
     """Time each stage of avemo-extract on this machine, with the clips in the folder CLIPS.
 
-    The options are those of avemo-extract. Each stage is timed with nothing beside it, then the whole run.
-    Shown are what each stage costs, which one is the wall, what to change, and how long a corpus takes.
-    Without CLIPS, clips of the demo set are made and timed. Nothing is kept.
+    The options are those of avemo-extract. Each stage is timed alone, then the whole run. The output shows
+    what each stage costs, which one is the bottleneck, what to change, and how long a corpus takes. Without
+    CLIPS, demo clips are made and timed. Nothing is kept.
     """
     from ..bench.measure import BenchSettings, measure
     from ..bench.verdict import judge
@@ -107,7 +107,7 @@ def bench(clips: Path | None, count: int, seconds: float, **options: Any) -> int
 
 
 def _defaults() -> dict[str, Any]:
-    """Those of the options of avemo-extract that this command has not got."""
+    """Return the defaults of those options of avemo-extract that this command lacks."""
     names = signature(settings_of).parameters
     others = [each for each in avemo_extract.params if each.name in names and each.name not in TAKEN]
     plain = (bool, int, float, str, tuple)
@@ -210,7 +210,7 @@ def _change(option: str, effect: str, saves: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """As ``40 s``, ``12 min``, ``1 h 10 min`` or ``3 days 4 h``."""
+    """Format seconds as ``40 s``, ``12 min``, ``1 h 10 min`` or ``3 days 4 h``."""
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if seconds < 90:
         return f"{max(1, round(seconds))} s"

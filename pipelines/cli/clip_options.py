@@ -1,4 +1,4 @@
-"""The options that say what the clips are, for all commands that take a folder of them."""
+"""Options that describe the clips, for all commands that take a folder of clips."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ dataset_options = group(
         "map each to the nearest emotion; or drop them. map and drop also correct spellings of the seven.",
     ),
 )
-"""The options of a folder of clips; :class:`.ClipFolder` takes what they say."""
+"""Options of a folder of clips; their values are fields of :class:`.ClipFolder`."""
 
 DATASET_OPTIONS = ("dataset", "pattern", "manifest", "labels", "other_labels")

@@ -1,4 +1,4 @@
-"""Where work runs: here, or on a cluster."""
+"""Options for where work runs: on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ cluster_options = together(
 
 
 def cluster_of(options: dict[str, Any]) -> ClusterSettings:
-    """Take the options out of ``options``; those that would do nothing are refused."""
+    """Pop the cluster options from ``options``; refuse those that would do nothing."""
     on = options.pop("on")
     names = ("jobs", "slurm", "ray", "cancel_on_interrupt")
     jobs, slurm, ray, cancel = (options.pop(name) for name in names)

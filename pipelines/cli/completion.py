@@ -1,4 +1,4 @@
-"""Names that the shell completes after an option; importing this imports no network."""
+"""Names for shell completion; importing this module loads no network."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def names(known: Iterable[str] | Callable[[], Iterable[str]]) -> Completion:
-    """What ``shell_complete`` of an option calls: those of ``known`` that begin as the word typed so far."""
+    """Return a ``shell_complete`` callback that offers the ``known`` names beginning with the typed text."""
 
     def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
         return [name for name in (known() if callable(known) else known) if name.startswith(begun)]
@@ -69,7 +69,7 @@ def names(known: Iterable[str] | Callable[[], Iterable[str]]) -> Completion:
 
 
 def datasets() -> Iterable[str]:
-    """What ``--dataset`` takes."""
+    """Return the values of ``--dataset``."""
     from ..corpora.clips.schemes import SCHEMES
 
     return ("auto", *SCHEMES)

@@ -1,4 +1,4 @@
-"""Prints what work has to tell."""
+"""Print the facts, notes and progress of work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``avemo datasets``: the known data sets, and what of one is in a folder."""
+"""``avemo datasets``: list the known data sets, and check a folder of one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .clip_options import PATTERN_HELP, dataset_options
 from .framework import command, json_result, show_result
 from .table import Columns, aligned, table
 
-SUBJECTS = 24  # shown with their classes
-NAMES = 12  # shown of a list
+SUBJECTS = 24  # at most so many are shown with their classes
+NAMES = 12  # at most so many of a list are shown
 
 EXAMPLES = f"""
 \b
@@ -46,7 +46,7 @@ or no usable clip.
 def list_() -> None:
     """List the known data sets.
 
-    Published counts, classes and layouts. docs/datasets.md says where to get them.
+    Shows published counts, classes and layouts. docs/datasets.md says where to get the data.
     """
     show_result(known_sets(), _sets_text)
 
@@ -76,7 +76,7 @@ def check(folder: Path, **source: Any) -> int:
 
 
 def _sets_text(sets: Sequence[Mapping[str, Any]]) -> str:
-    """A table of them, and their layouts."""
+    """Format the data sets as a table, followed by their layouts."""
     columns: Columns = {
         "name": "name",
         "clips": "clips",
@@ -97,7 +97,7 @@ def _classes(names: Collection[str]) -> str:
 
 
 def _contents_text(told: Mapping[str, Any]) -> str:
-    """The report for people."""
+    """Format the report as text."""
     parts = [
         f"{told['folder']}: {told['dataset']}, {count_of(told['clips'], 'clip')}",
         "\n".join(told["notes"]),
@@ -118,7 +118,7 @@ def _split_table(splits: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _groups_text(groups: Mapping[str, Mapping[str, int]], what: str) -> str:
-    """Clips per class of each subject or session; only how many there are where there are many."""
+    """Format the clips per class of each subject or session; if there are many, only their number."""
     if not groups:
         return ""
     totals = [sum(tally.values()) for tally in groups.values()]

@@ -1,4 +1,4 @@
-"""``avemo demo``: makes sample clips."""
+"""``avemo demo``: make sample clips."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Example:
 def demo(folder: Path, clips_per_class: int, seed: int, workers: int) -> None:
     """Make sample clips in DIR, in AFEW's folder layout.
 
-    Code moves one public-domain photograph into expressions, face shapes and head motions, with a synthetic
+    Code animates one public-domain photograph (expressions, face shapes, head motions) and adds a synthetic
     voice. The clips show that the pipeline works; they say nothing about human emotion. The same seed makes
     the same clips. If a run is stopped, the same command continues it.
     """

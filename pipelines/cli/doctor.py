@@ -1,4 +1,4 @@
-"""``avemo doctor``: tests this machine, and says how to get what is missing."""
+"""``avemo doctor``: test this machine, and say how to get what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``avemo-extract``: a folder of clips into a feature store."""
+"""``avemo-extract``: extract features from a folder of clips into a store."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ command continues).
 
 
 class JobPart(NamedTuple):
-    """The ``number``-th ``of`` so many."""
+    """Part ``number`` (from 1) ``of`` several."""
 
     number: int
     of: int
@@ -152,11 +152,11 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
 @json_result
 @config_options
 def main(**options: Any) -> int:
-    """Turn the video clips in the folder CLIPS into features.
+    """Extract features from the video clips in the folder CLIPS.
 
-    Tracks the main face of each clip, runs face networks over views of it, turns the sound into
-    spectrograms, and keeps everything in a feature store. Stored features are not computed again. If a
-    run is stopped, the same command continues it.
+    Tracks the main face of each clip, runs face networks over views of it, turns the sound into spectrograms,
+    and keeps everything in a feature store. Stored features are not computed again. If a run is stopped, the
+    same command continues it.
     """
     if not (options["segments"] or options["segment_backbones"]):
         refuse_idle({"vad": "it finds the speech for segments; add --segments"})
@@ -195,7 +195,7 @@ def settings_of(
     retry_failed: bool,
     **source: Any,
 ) -> ExtractSettings:
-    """What the options ask for."""
+    """Return the settings that the options ask for."""
     from ...extract.plan import Plan
 
     # avemo bench has no options of a cluster.
@@ -231,7 +231,7 @@ def settings_of(
 
 
 class _Watched(Printed):
-    """Refuses what would do nothing for these clips."""
+    """Prints, and refuses options that would do nothing for these clips."""
 
     def found(self, root: Path, found: FoundClips) -> None:
         if found.markers:
@@ -277,7 +277,7 @@ def _summarise(store: Path, done: Extracted) -> None:
 
 
 def _markers(counts: Tally) -> str:
-    """How many clips have facial markers, and why the others have none."""
+    """Say how many clips have facial markers, and why the others have none."""
     told = [f"facial markers: {count_of(counts.markers['ok'], 'clip')}"]
     told += [f"{count} failed" for count in (counts.markers["failed"],) if count]
     told += [f"{count} without: {reason}" for reason, count in counts.unmarked.items()]

@@ -1,4 +1,4 @@
-"""Stage 1 as a command shows it: what was found, what is to be done, a progress bar, and what went wrong."""
+"""Show stage 1 on the terminal: the clips found, the work to do, a progress bar, and what went wrong."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from ..corpora.clips.found import FoundClips
     from ..detector_choice import DetectorChoice
 
-SHOWN = 20  # of the files that are left out
-NAMED = 3  # clips of which the same is noted, or that are no longer there
-LONG = 20.0  # seconds of a clip that has bars of its own
+SHOWN = 20  # at most so many left-out files are named
+NAMED = 3  # at most so many clips with the same note are named
+LONG = 20.0  # seconds from which a clip has bars of its own
 
 
 class Printed(ExtractionReporter):
-    """Prints it.
+    """Prints the events of stage 1.
 
     Args:
-        where: what is said of where work is done, if not in so many processes here.
+        where: text that says where the work is done; empty for processes on this machine.
     """
 
     def __init__(self, where: str = "") -> None:
@@ -150,7 +150,7 @@ class Printed(ExtractionReporter):
 
 @contextmanager
 def _within(run: Extraction) -> Iterator[None]:
-    """If a single clip is to be done, and it is long, a bar for each step of it."""
+    """If the only clip to do is long, show a bar for each step of it."""
     if len(run.jobs) != 1:
         yield
         return
@@ -181,14 +181,16 @@ def _lines(result: ClipResult) -> list[str]:
 
 
 class Notes:
-    """What is worth a word about whole clips. A folder of sound alone says the same of each, so like notes
-    are told of a few clips by name and counted of the others."""
+    """Notes about clips that did not fail; like notes are shown for a few clips and counted for the rest.
+
+    In a folder of sound files, for example, every clip has the same note.
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
     def told(self, result: ClipResult) -> list[str]:
-        """Lines to show at once."""
+        """Return the lines to show at once."""
         lines = []
         for note in result.notes:
             kind = _alike(note)
@@ -198,7 +200,7 @@ class Notes:
         return lines
 
     def counted(self) -> list[str]:
-        """Lines to show at the end."""
+        """Return the lines to show at the end."""
         return [
             f"note: the same of {count_of(count - NAMED, 'more clip')}: {kind}"
             for kind, count in self._counts.items()

@@ -1,7 +1,7 @@
-"""What all commands share: their exit codes, and errors as one clear line.
+"""What all commands share: groups of options, exit codes, and errors in one clear line.
 
-0 done; 1 done, but some clips failed; 2 wrong arguments or input; 130 interrupted, resumable (143 by SIGTERM,
-129 by SIGHUP).
+Exit codes: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 130 interrupted, resumable (143
+by SIGTERM, 129 by SIGHUP).
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ GROUPS = (
 )
 """The groups of options in ``--help``, in this order."""
 FEW = 6
-"""So many options need no groups."""
+"""Commands with at most this many options show them without groups."""
 
 
 def group(name: str, *options: Decorator) -> Decorator:
-    """All of ``options`` as one decorator; ``--help`` shows them in this order under ``name``."""
+    """Combine ``options`` into one decorator; ``--help`` shows them in this order under ``name``."""
     assert name in GROUPS, name
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        before = len(getattr(function, "__click_params__", ()))  # where click gathers them
+        before = len(getattr(function, "__click_params__", ()))  # where click collects them
         function = together(*options)(function)
         for parameter in function.__click_params__[before:]:  # type: ignore[attr-defined]
             vars(parameter).setdefault("group", name)
@@ -63,7 +63,7 @@ def group(name: str, *options: Decorator) -> Decorator:
 
 
 def altered(option: Decorator, **attributes: Any) -> Decorator:
-    """An option that another command has too, here with another ``default`` or ``help``."""
+    """Return a shared option with another ``default``, ``help`` or other attribute."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         function = option(function)
@@ -74,7 +74,7 @@ def altered(option: Decorator, **attributes: Any) -> Decorator:
 
 
 def together(*options: Decorator) -> Decorator:
-    """All of ``options`` as one decorator, in this order."""
+    """Combine ``options`` into one decorator, in this order."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -85,13 +85,13 @@ def together(*options: Decorator) -> Decorator:
 
 
 def group_of(parameter: click.Parameter) -> str | None:
-    """The group of an option; None if it has none."""
+    """Return the group of an option; None if it has none."""
     own = OTHER if parameter.is_eager else None  # help and version
     return getattr(parameter, "group", own)
 
 
 def by_group(parameters: Iterable[click.Parameter]) -> dict[str, list[click.Option]]:
-    """Options by the groups under which ``--help`` shows them; all as ``Options`` where they are few."""
+    """Sort options into the groups of ``--help``; if there are few, all are ``Options``."""
     options = [each for each in parameters if isinstance(each, click.Option) and not each.hidden]
     if sum(group_of(option) != OTHER for option in options) <= FEW:
         return {"Options": options}
@@ -117,7 +117,7 @@ json_result = group(
 
 
 def keep_result(**values: Any) -> None:
-    """Tell values to whoever asked for ``--json``; a mapping joins the one kept under the same name."""
+    """Add values to the result that ``--json`` prints; a mapping is merged into the one of the same name."""
     context = click.get_current_context(silent=True)
     if context is None or RESULT not in context.meta:
         return
@@ -132,28 +132,28 @@ def wants_json() -> bool:
 
 
 def tell_result(value: Any) -> None:
-    """Let ``--json`` print this, whole."""
+    """Set the whole result that ``--json`` prints."""
     click.get_current_context().meta[RESULT] = value
 
 
 def show_result(value: Any, text: Callable[[Any], str]) -> None:
-    """Print a result: as JSON if asked for, else as the text that ``text`` makes of it."""
+    """Print a result: as JSON if asked for, else formatted by ``text``."""
     tell_result(value) if wants_json() else click.echo(text(value))
 
 
 def be_silent() -> None:
-    """For this command, print no result and no progress: another process does."""
+    """Print no result and no progress for this command, because another process does."""
     click.get_current_context().meta[SILENT] = True
 
 
 def is_silent() -> bool:
-    """Whether :func:`be_silent` was called for the command that runs."""
+    """Whether :func:`be_silent` was called for the running command."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(SILENT))
 
 
 class InputError(click.ClickException):
-    """Input that cannot be used; its text says what was found, expected, and what to do."""
+    """Input that cannot be used; the text says what was found, what was expected, and what to do."""
 
     exit_code = WRONG_INPUT
 
@@ -175,7 +175,7 @@ def _show_traceback(context: click.Context) -> None:
 
 
 def as_message(text: str) -> str:
-    """An error's text as it is printed: values of strangers in it reach no terminal as commands, and end."""
+    """Make an error's text safe to print: escape unprintable characters, shorten long texts in the middle."""
     text = "".join(c if c == "\n" or c.isprintable() else repr(c)[1:-1] for c in text)
     if len(text) > LONGEST_MESSAGE:
         text = f"{text[: LONGEST_MESSAGE // 2]} … {text[-LONGEST_MESSAGE // 2 :]}"
@@ -183,11 +183,11 @@ def as_message(text: str) -> str:
 
 
 _TO_TERMINALS = re.compile(r"(?!\x1b\[A)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What tells a terminal to do something, or turns the text around; a progress bar moves up a line."""
+"""Control characters and bidirectional overrides, except "up one line", which progress bars use."""
 
 
 class _Printable:
-    """A stream on which no name of a stranger's clip, class or speaker reaches the terminal as a command."""
+    """Wraps a stream so that names of clips, classes or speakers cannot send commands to the terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -196,7 +196,7 @@ class _Printable:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write ``text``; what is escaped is so as JSON does it, as it may be part of some."""
+        """Write ``text``; control characters are escaped as in JSON, because the text may be JSON."""
         return self._stream.write(_TO_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
@@ -213,7 +213,7 @@ def is_told(error: Exception) -> bool:
 
 
 class Interrupted(KeyboardInterrupt):
-    """The process was asked to end by a signal."""
+    """A signal asked the process to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -222,9 +222,9 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """A batch system's SIGTERM and a closed terminal's SIGHUP end a command as Ctrl-C does: it tidies up.
+    """Let SIGTERM (batch systems) and SIGHUP (a closed terminal) end a command as Ctrl-C does, with clean-up.
 
-    A signal that is ignored, as by ``nohup``, stays so.
+    A signal that is ignored, as by ``nohup``, stays ignored.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -244,10 +244,10 @@ def _interruptible() -> Iterator[None]:
 
 
 class Command(click.Command):
-    """A command whose function may return an exit code, and whose errors are told in one line.
+    """A command whose function may return an exit code, and whose errors are shown in one line.
 
-    Exceptions of this package's own classes carry texts for the user; so do those of the file system.
-    Any other is a bug, and keeps its traceback, which ``--debug`` shows of all.
+    Exceptions of this package and of the file system carry texts for the user. Any other exception is a bug
+    and keeps its traceback; ``--debug`` shows the traceback of all.
     """
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -292,25 +292,25 @@ class Command(click.Command):
 
 
 def is_given(name: str) -> bool:
-    """Whether a parameter of the command stands on its command line or in its ``--config``."""
+    """Whether a parameter is set on the command line or in ``--config``."""
     context = click.get_current_context()
     return context.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
 
 
 def given() -> set[str]:
-    """Names of the parameters of the command that runs which :func:`is_given`."""
+    """Return the names of the running command's parameters for which :func:`is_given` holds."""
     names = (parameter.name or "" for parameter in click.get_current_context().command.params)
     return {name for name in names if is_given(name)}
 
 
 def refuse_idle(idle: Mapping[str, str]) -> None:
-    """The one rule of all commands: an option that is given and cannot act is refused, and told why.
+    """Refuse an option that is given but would do nothing, and say why; the one rule of all commands.
 
     Args:
-        idle: name of a parameter of the command that does nothing here → why.
+        idle: name of a parameter that would do nothing → reason.
 
     Raises:
-        click.UsageError: one of them stands on the command line.
+        click.UsageError: one of them is given.
     """
     for parameter in click.get_current_context().command.params:
         name = parameter.name or ""
@@ -319,7 +319,7 @@ def refuse_idle(idle: Mapping[str, str]) -> None:
 
 
 def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a function a :class:`Command`, which answers to ``-h`` too."""
+    """Turn a function into a :class:`Command` that also answers to ``-h``."""
     return click.command(
         name, cls=Command, context_settings={"help_option_names": ["-h", "--help"]}, **settings
     )
@@ -328,7 +328,7 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
 def with_options_of(
     other: click.Command, without: Collection[str]
 ) -> Callable[[click.Command], click.Command]:
-    """Give a command the options of another, behind its own."""
+    """Append another command's options to those of a command."""
 
     def extend(own: click.Command) -> click.Command:
         own.params += [parameter for parameter in other.params if parameter.name not in without]

@@ -1,4 +1,4 @@
-"""``avemo``, the umbrella over all commands."""
+"""``avemo``, the parent of all commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands have; each is declared here once."""
+"""Options shared by several commands, each declared once."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ vote_option = click.option(
     "[default: majority]",
 )
 
-# choosing
+# selection
 
 choose_epoch_option = click.option(
     "--choose-epoch",
@@ -164,7 +164,7 @@ choose_epoch_option = click.option(
     help="Choose each fold's number of epochs, up to --epochs, on inner folds of its training clips.",
 )
 
-# where it runs, and what comes of it
+# where it runs, and output
 
 
 def _one_device(_: click.Context, __: click.Parameter, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Files that a command writes: none takes the place of another without a word."""
+"""Files that a command writes; an existing file is replaced only if the user allows it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ overwrite_option = group("Output", click.option("--overwrite", is_flag=True, hel
 
 
 def refuse_existing(paths: Iterable[Path], overwrite: bool, unless: Path | None = None) -> None:
-    """See, before any work, that nothing would be overwritten.
+    """Check, before any work, that nothing would be overwritten.
 
     Args:
-        paths: the files to write.
-        overwrite: whether the user lets them be replaced.
-        unless: something that the command itself left beside them; if it is there, they are its own, and are
-            made anew when it goes on.
+        paths: files to write.
+        overwrite: whether the user allows existing files to be replaced.
+        unless: file that this command leaves beside them; if it exists, the others are the command's own and
+            may be replaced when it continues.
 
     Raises:
-        InputError: a file is there already, or a folder is.
+        InputError: a file exists already, or a path is a folder.
     """
     for path in paths:
         if path.is_dir():

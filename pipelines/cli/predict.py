@@ -1,4 +1,4 @@
-"""``avemo predict``: the expressions in any film, without training."""
+"""``avemo predict``: name the expressions in any film, without training."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def predict(
 ) -> int:
     """Name the facial expressions in each FILM (a video, or a folder of videos), without any training.
 
-    The main face is followed, and the embedded face network names its expression in each frame as raters of
+    The main face is tracked, and the embedded face network names its expression in each frame as raters of
     photographs would: anger, contempt, disgust, fear, happiness, neutral, sadness or surprise. That is not
     what a person feels. Writes a table of frames, a table of windows, and both as JSON.
     """

@@ -1,4 +1,4 @@
-"""``avemo pretrain``: training the networks of stage 1."""
+"""``avemo pretrain``: train the networks of stage 1."""
 
 from __future__ import annotations
 

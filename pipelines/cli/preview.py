@@ -1,4 +1,4 @@
-"""``avemo preview``: the face taken in each clip, as contact sheets and a page over all of them."""
+"""``avemo preview``: show the face chosen in each clip, on contact sheets and an index page."""
 
 from __future__ import annotations
 
@@ -108,14 +108,14 @@ def preview(
     workers: int,
     **source: Any,
 ) -> int:
-    """Show which face was taken in each clip, to find wrong ones in a minute.
+    """Show which face was chosen in each clip, to find wrong ones in a minute.
 
     Draws a contact sheet for each clip (frames with the face's box and points, the aligned faces that a
-    network sees, the detector's confidence over time, the sound and its speech), and a page over all sheets,
-    clips with the fewest faces first.
+    network sees, the detector's confidence over time, the sound and its speech), and an index page, clips
+    with the fewest faces first.
 
     CLIPS are video files or a folder of any data set that avemo-extract reads; their faces are detected
-    first. Of a STORE, the stored face tracks are shown.
+    first. For a STORE, the stored face tracks are shown.
     """
     if (out / "index.html").exists() and not (out / "sheets").is_dir():
         raise InputError(f"{out} holds an index.html that is no preview; name another folder by --out")
@@ -161,10 +161,10 @@ def _extract(
     max_frames: int | None,
     workers: int,
 ) -> None:
-    """Stage 1 without networks: face tracks and sound of these clips into the store at ``path``.
+    """Extract face tracks and sound, without networks, into the store at ``path``.
 
     Raises:
-        InputError: the store holds tracks of other settings, which would be replaced.
+        InputError: the store holds tracks made with other settings, which would be replaced.
     """
     from ...cache.store import FeatureStore
     from ...extract.plan import Plan
@@ -188,7 +188,7 @@ def _extract(
 
 
 def _say(shown: Preview) -> None:
-    """Failures with their reasons, the clips to look at first, and where the page is."""
+    """Print failures with their reasons, the clips to check first, and the path of the page."""
     for subject in shown.failed:
         reason = subject.problem or "; ".join(subject.notes)
         click.echo(f"{'failed' if subject.problem else 'note'}: {subject.clip}: {reason}", err=True)

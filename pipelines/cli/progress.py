@@ -1,4 +1,4 @@
-"""Progress bars with rate and time left: lively on a terminal, a line every ten seconds in a log."""
+"""Progress bars with rate and time left: updated often on a terminal, every ten seconds in a log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def progress_bar(work: Iterable[Any] | None = None, **settings: Any) -> tqdm:
-    """:class:`tqdm.tqdm` with such ``settings``."""
+    """Return a :class:`tqdm.tqdm` with these ``settings``; hidden if the command is silent."""
     from tqdm import tqdm
 
     settings["disable"] = settings.get("disable", False) or is_silent()
@@ -22,7 +22,7 @@ def progress_bar(work: Iterable[Any] | None = None, **settings: Any) -> tqdm:
 
 
 def write(line: str) -> None:
-    """Print to standard error; above a progress bar, if there is one."""
+    """Print to standard error, above a progress bar if there is one."""
     from tqdm import tqdm
 
     tqdm.write(line, file=sys.stderr)
@@ -30,9 +30,10 @@ def write(line: str) -> None:
 
 @contextmanager
 def seconds_bar(step: str, total: float) -> Iterator[Callable[[float], None]]:
-    """A bar of the seconds of a recording, gone when the block ends; the block says how far it has come.
+    """Show progress through a recording in seconds; yield a function that takes the position reached.
 
-    The rate is in real time: 2.00x is two seconds of the recording in a second.
+    The bar disappears when the block ends. The rate is relative to real time: 2.00x is two seconds of the
+    recording per second.
     """
     shape = (
         "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} s [{elapsed}<{remaining}, {rate_noinv_fmt}]"

@@ -1,4 +1,4 @@
-"""``avemo recipe``: papers as data; each is listed, shown, and run by one command."""
+"""``avemo recipe``: list, show and run the recipes of papers."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ options = together(
 @command("list", epilog="\b\nExamples:\n  avemo recipe list\n  avemo recipe list --json")
 @json_result
 def list_() -> None:
-    """Say which recipes there are."""
+    """List the recipes."""
     found = [load(name) for name in names()]
     header = ("recipe", "title", "runs", "source")
     rows = [[each.name, each.title, len(each.runs) or "--preset", each.source] for each in found]
@@ -137,7 +137,7 @@ def list_() -> None:
 @command("show")
 @click.argument("name", metavar="NAME", shell_complete=completion.names(names))
 def show(name: str) -> None:
-    """Print a recipe: a file to copy and change."""
+    """Print a recipe, as a file to copy and change."""
     load(name)
     click.echo(path_of(name).read_text(encoding="utf-8"), nl=False)
 
@@ -160,7 +160,7 @@ Examples:
 @click.argument("data", type=click.Path(path_type=Path))
 @options
 def run(name: str, data: Path, **given: Any) -> int:
-    """Do what a paper did, on the clips or in the store DATA, and set the results beside what it printed.
+    """Run a paper's recipe on the clips or the store DATA, and compare the results with the paper's.
 
     NAME is a recipe of `avemo recipe list`, or a file NAME.toml in the same form.
     """
@@ -170,9 +170,9 @@ def run(name: str, data: Path, **given: Any) -> int:
 def short(
     name: str, examples: str, without: Sequence[str] = ()
 ) -> Callable[[Callable[..., Any]], click.Command]:
-    """A command that runs one recipe; the function that it is made of gives it its help.
+    """Make a command that runs one recipe; the decorated function gives it its help.
 
-    It lacks the options ``without``, with which the recipe can do nothing.
+    It lacks the options ``without``, which would do nothing for the recipe.
     """
 
     def make(function: Callable[..., Any]) -> click.Command:
@@ -200,8 +200,8 @@ def short(
 def emotiw2019() -> None:
     """Reproduce submission 5 of zhou2019 to EmotiW 2019 (avemo recipe run emotiw2019).
 
-    Five features of the face, each fused with the sound by transformer attention and factorized bilinear
-    pooling, averaged, and re-weighted by class. A second --backbone is for F-AR-Mean, which joins both.
+    Five face features, each fused with the sound by transformer attention and factorized bilinear pooling,
+    then averaged and re-weighted by class. A second --backbone is for F-AR-Mean, which joins both.
     """
 
 
@@ -217,8 +217,8 @@ def emotiw2019() -> None:
 def interspeech2019() -> None:
     """Recognise emotions as Priyasad et al. do (avemo recipe run interspeech2019), and cross-validate.
 
-    Speech is cut into segments of 655 ms. An LSTM reads the faces of each, attention fuses it with the
-    segment's sound, and a clip's segments vote. `avemo recipe run priyasad2019` does it in the paper's sizes.
+    Speech is cut into segments of 655 ms. An LSTM reads the faces of each, attention fuses its output with
+    the segment's sound, and a clip's segments vote. `avemo recipe run priyasad2019` uses the paper's sizes.
     """
 
 
@@ -233,7 +233,7 @@ recipe = click.Group(
 
 
 def carry_out(recipe: Recipe, data: Path, out: Path, overwrite: bool, team: str | None, **asked: Any) -> int:
-    """Run a recipe; 1 if clips failed."""
+    """Run a recipe; return 1 if clips failed, else 0."""
     from ..fuse.ensemble import ensemble
     from ..recipes.results import shown, write
     from ..recipes.run import do, lines_of, plan, prepared
@@ -282,10 +282,10 @@ def carry_out(recipe: Recipe, data: Path, out: Path, overwrite: bool, team: str 
 
 
 def known(recipe: Recipe) -> Recipe:
-    """The recipe, its settings by the names of parameters.
+    """Return the recipe with its settings under the names of parameters.
 
     Raises:
-        InputError: a key or value of them cannot be used, or there is nothing to run.
+        InputError: a key or value is invalid, or there is nothing to run.
     """
     if not recipe.runs:
         users = [name for name in names() if load(name).shared.get("preset") == recipe.name]
@@ -303,7 +303,7 @@ def known(recipe: Recipe) -> Recipe:
 
 
 def _changes(recipe: Recipe, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of runs that the command line gives; None takes one away."""
+    """Return the settings of runs given on the command line; None removes one."""
     texts = dict(text.partition("=")[::2] for text in asked["changes"])
     values = {name.strip(): value_of(text.strip()) for name, text in texts.items()}
     kept = {name: value for name, value in values.items() if value != "none"}
@@ -316,7 +316,7 @@ def _changes(recipe: Recipe, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(recipe: Recipe, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Settings by their fields, those of the head beside the others."""
+    """Return settings by field, the head's among the others."""
     found = checked(settings, click.Context(COMMANDS[recipe.kind]), where)
     head = read_keys(found.pop("head", ()))
     return {**found, **head}
@@ -329,7 +329,7 @@ def _refuse_changes(idle: Mapping[str, str]) -> None:
 
 
 def _idle(recipe: Recipe, stored: bool) -> dict[str, str]:
-    """Options that do nothing here → why."""
+    """Return options that would do nothing → reason."""
     idle = dict.fromkeys(CLIP_OPTIONS, "DATA is a store, whose features are used") if stored else {}
     if not recipe.extract.get("segments"):
         idle["segment_backbones"] = f"{recipe.name} cuts no segments"
@@ -345,7 +345,7 @@ def _idle(recipe: Recipe, stored: bool) -> dict[str, str]:
 
 
 def _extraction(recipe: Recipe, data: Path, out: Path, asked: Mapping[str, Any]) -> ExtractSettings:
-    """What to extract: what is asked for, else what the recipe says, else the defaults of avemo-extract."""
+    """Return what to extract: the options given, else the recipe, else the defaults of avemo-extract."""
     own = {name: asked[name] for name in (*CLIP_OPTIONS, "backbones") if name in given()}
     machine = {"device": asked["device"], "workers": asked["workers"], "store": out / "features"}
     settings = {"detector": asked["detector"], **recipe.extract, **own, **machine}
@@ -354,7 +354,7 @@ def _extraction(recipe: Recipe, data: Path, out: Path, asked: Mapping[str, Any])
 
 
 def _labels(recipe: Recipe, extraction: ExtractSettings) -> list[str]:
-    """What the backbones are called, where the recipe names them."""
+    """Return the labels of the backbones, if the recipe refers to backbones."""
     from ...extract.networks import planned_face_networks
 
     wanted, backbones = letters(recipe), extraction.plan.backbones
@@ -364,7 +364,7 @@ def _labels(recipe: Recipe, extraction: ExtractSettings) -> list[str]:
 
 
 def _foreseen(extraction: ExtractSettings, planned: Planned) -> str:
-    """The name of the data set; that there are clips, and folds of them, is seen before any work."""
+    """Return the name of the data set, after checking, before any work, that it has clips and folds."""
     from ...extract.streams.registry import keys_of
     from ...fusion.training.folds import divide
 
@@ -381,7 +381,7 @@ def _foreseen(extraction: ExtractSettings, planned: Planned) -> str:
 
 
 def _outputs(recipe: Recipe, out: Path, team: str | None) -> list[Path]:
-    """The files that are written beside those of the runs."""
+    """Return the files to write, besides those of the runs."""
     from ..fuse.ensemble import outputs
 
     more = outputs(out, team) if recipe.ensemble is not None else []
@@ -389,7 +389,7 @@ def _outputs(recipe: Recipe, out: Path, team: str | None) -> list[Path]:
 
 
 def _notes(recipe: Recipe, done: Mapping[str, Done], ready: Planned) -> list[str]:
-    """What whoever reads the table must know."""
+    """Return the notes that readers of the table need."""
     notes = [*dict.fromkeys(each.demo for each in done.values() if each.demo)]
     notes += [f"The paper's figures: {recipe.source}."] if recipe.source else []
     for stream, what in {"visual": "faces", "audio": "sound"}.items():

@@ -1,4 +1,4 @@
-"""``avemo-fuse report``: the results of runs, as one HTML file."""
+"""``avemo-fuse report``: show the results of runs in one HTML file."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def report(
 ) -> None:
     """Show the results of each RUN, a folder of train, cv or ensemble, on one page.
 
-    Accuracy, confusion, calibration and learning curves; the clips that are most wrong, with the attention
-    over their frames and sound; adaption factors; t-SNE before and after fusion; settings. The page is one
-    self-contained HTML file: mail it, print it, open it on a phone.
+    The page has accuracy, confusion, calibration and learning curves; the clips that are most wrong, with the
+    attention over their frames and sound; adaption factors; t-SNE before and after fusion; and the settings.
+    It is one self-contained HTML file: mail it, print it, open it on a phone.
     """
     from ...fusion.files import write_text
     from ..pages.report.page import report_page
@@ -61,7 +61,7 @@ def report(
 
     if out:
         refuse_existing([out], overwrite)
-    out = out or runs[0] / "report.html"  # the run's own page, which is made again
+    out = out or runs[0] / "report.html"  # the run's own page may be replaced
     other = read_member(baseline) if baseline else None
     results = [read(path, store, other) for path in runs]
     write_text(out, report_page(results))

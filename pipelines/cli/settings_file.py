@@ -27,7 +27,7 @@ TABLE = "KEY=VALUE"
 
 
 def settable(command: click.Command) -> dict[str, click.Option]:
-    """Key → option, of all that a file may set."""
+    """Return key → option, for all options that a file may set."""
     return {
         option.opts[0].removeprefix("--"): option
         for option in command.params
@@ -36,16 +36,16 @@ def settable(command: click.Command) -> dict[str, click.Option]:
 
 
 def read(path: Path, context: click.Context) -> dict[str, Any]:
-    """The settings in a file, by the names of the command's parameters.
+    """Read the settings in a file, by the names of the command's parameters.
 
     Raises:
-        InputError: the file cannot be read, or a key or value cannot be used.
+        InputError: the file cannot be read, or a key or value is invalid.
     """
     return checked(toml(path), context, str(path))
 
 
 def toml(path: Path) -> dict[str, Any]:
-    """What a file of TOML says.
+    """Parse a TOML file.
 
     Raises:
         InputError: it cannot be read.
@@ -59,10 +59,10 @@ def toml(path: Path) -> dict[str, Any]:
 
 
 def checked(found: Mapping[str, Any], context: click.Context, where: str) -> dict[str, Any]:
-    """Settings by the names of the command's parameters; a key is either name of an option.
+    """Return settings by the names of the command's parameters; a key may be an option or its parameter.
 
     Raises:
-        InputError: a key or value cannot be used.
+        InputError: a key or value is invalid.
     """
     options = settable(context.command)
     by_name = {option.name: option for option in options.values()}
@@ -87,14 +87,14 @@ def checked(found: Mapping[str, Any], context: click.Context, where: str) -> dic
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-    """A hint for whoever wrote ``key``."""
+    """Return a hint for an unknown ``key``."""
     known = list(known)
     near = difflib.get_close_matches(key, known, 1)
     return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
 
 
 def value_of(text: str) -> Any:
-    """A value as it is typed: as TOML would have it, or else a text."""
+    """Parse a value typed on the command line: as TOML if it is valid, else as text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except ValueError:
@@ -102,7 +102,7 @@ def value_of(text: str) -> Any:
 
 
 def _expected(option: click.Option, value: Any) -> tuple[str, bool]:
-    """What a value should be, in words, and whether it is."""
+    """Describe the value that an option expects, and say whether ``value`` is one."""
     if option.multiple:
         what = "a table" if option.metavar == TABLE else "a list of texts"
         return what, isinstance(value, list) and all(isinstance(each, str) for each in value)
@@ -116,16 +116,16 @@ def _expected(option: click.Option, value: Any) -> tuple[str, bool]:
 
 
 def literal(value: Any) -> str:
-    """A value as TOML writes it."""
+    """Format a value as TOML."""
     if isinstance(value, (bool, int, float)):
         return repr(value).lower()
     if type(value) in (list, tuple):
         return f"[{', '.join(map(literal, value))}]"
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON leaves as it is
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON leaves it unescaped
 
 
 def dumped(command: click.Command, values: Mapping[str, Any]) -> str:
-    """The settings in force as TOML; defaults are comments, since only what is given must be able to act."""
+    """Format the settings in force as TOML; defaults are comments, as a given option must not be idle."""
     lines = [f"# Settings of {command.name}, for --config. Lines with # are defaults."]
     if values.get("preset"):
         lines.append("# What the preset says goes before these defaults.")

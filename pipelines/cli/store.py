@@ -1,4 +1,4 @@
-"""``avemo store``: inspects, checks, merges and exports feature stores."""
+"""``avemo store``: inspect, check, merge and export feature stores."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ store_argument = click.argument("path", metavar="[STORE]", default=DEFAULT, type
 def status(path: Path, watch: int | None) -> None:
     """Show what a store holds.
 
-    Clips, labels, faces, streams and failures of STORE (default: features).
+    Counts the clips, labels, faces, streams and failures of STORE (default: features).
     """
     from ..store_status import status_text, store_status, watched
 
@@ -185,7 +185,7 @@ def _the_clip(name: str, clips: Sequence[Clip], path: Path) -> Clip:
     return found[0]
 
 
-SHOWN = 5  # of what keeps stores apart
+SHOWN = 5  # at most so many contradictions are named
 
 MERGE_EXAMPLES = """
 \b
@@ -206,9 +206,9 @@ same command continues).
 def merge(out: Path, stores: tuple[Path, ...]) -> int:
     """Merge stores into one.
 
-    OUT, a new or an existing store, gets all clips and features of each STORE. What several stores have is
-    kept once. If two stores disagree about a clip (its file, label or extraction settings), nothing is done
-    and the differences are named. Every copied array is checked.
+    OUT, a new or existing store, gets all clips and features of each STORE; duplicates are kept once. If two
+    stores disagree about a clip (its file, label or extraction settings), nothing is done and the differences
+    are named. Every copied array is checked.
     """
     named = [path.resolve() for path in (out, *stores)]
     for i, path in enumerate(named):
@@ -258,7 +258,7 @@ def _refuse(problems: Sequence[str]) -> None:
 
 
 def _run(work: Merge) -> None:
-    """Carry a merge out under a progress bar."""
+    """Run a merge under a progress bar."""
 
     with progress_bar(total=work.nbytes, unit="B", unit_scale=True, disable=not work.nbytes) as bar:
         for done in work:

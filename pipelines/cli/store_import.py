@@ -1,4 +1,4 @@
-"""``avemo store import``: per-frame features made elsewhere into a feature store."""
+"""``avemo store import``: import per-frame features made elsewhere into a feature store."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def import_(
     replace: bool,
     add_clips: bool,
 ) -> int:
-    """Add per-frame features of another program to a store.
+    """Import per-frame features of another program into a store.
 
     They become the statistic `basic` of a backbone named NAME; train on them with `--visual basic:NAME`.
     Features that are stored already are skipped.
@@ -125,7 +125,7 @@ def import_(
 
 
 def _need_some(matched: Matched, arrays: Arrays, store: FeatureStore, table: Path | None) -> None:
-    """Stop where no array is of any clip."""
+    """Raise an error if no array belongs to any clip."""
     if not matched.clips:
         for name, reason in matched.refused.items():
             click.echo(f"failed: {name}: {reason}", err=True)
@@ -139,10 +139,10 @@ def _need_some(matched: Matched, arrays: Arrays, store: FeatureStore, table: Pat
 
 
 def read_map(table: Path) -> tuple[dict[str, Clip], dict[str, str]]:
-    """The clip of each file that a CSV lists, by the name of its array, and what is wrong with other rows.
+    """Read the clip of each file from a CSV, by the name of its array, and what is wrong with other rows.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: the CSV cannot be read.
     """
     from ..corpora.tables import table_rows
     from ..errors import DatasetError
@@ -163,7 +163,7 @@ def read_map(table: Path) -> tuple[dict[str, Clip], dict[str, str]]:
 
 
 def _work(work: Import, arrays: Arrays, matched: Matched, store: FeatureStore) -> int:
-    """Carry an import out under a progress bar, and tell what became of it; the exit code."""
+    """Run an import under a progress bar and print its outcome; return the exit code."""
 
     click.echo(
         f"{arrays.path}: {count_of(len(arrays.names), 'array')}, {work.dimensions} values a vector; "

@@ -10,9 +10,10 @@ NUMBER = re.compile(r"-|[+-]?\d[\d.,]*( ± \d[\d.]*|-\d[\d.]*| ?%| [kMGT]?B)?")
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """``header`` and ``rows`` in columns, text to the left and numbers (``12``, ``98.1%``, ``1 ± 2``) right.
+    """Align ``header`` and ``rows`` in columns, text to the left and numbers to the right.
 
-    A float gets three decimals, None a dash. A column of nothing but numbers and dashes is one of numbers.
+    Numbers look like ``12``, ``98.1%`` or ``1 ± 2``; a column of only numbers and dashes counts as numbers.
+    Floats get three decimals, None a dash.
     """
     texts = list(zip(header, *([_text(cell) for cell in row] for row in rows), strict=True))
     widths = [max(map(len, column)) for column in texts]
@@ -28,27 +29,27 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """``header`` and ``rows`` as a table of Markdown, the first column to the left, the others to the right.
+    """Format ``header`` and ``rows`` as a Markdown table, first column to the left, others to the right.
 
-    A float gets three decimals, None a dash.
+    Floats get three decimals, None a dash.
     """
     lines = [header, ("---", *["---:"] * (len(header) - 1)), *([_text(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 Columns = Mapping[str, str | Callable[[Any], object]]
-"""Header → the key of its values in a mapping, or what computes them from it."""
+"""Header → the key of its values in a mapping, or a function that computes them from it."""
 
 
 def table(found: Iterable[Any], columns: Columns) -> str:
-    """A row for each of some mappings."""
+    """Align a table with one row per mapping in ``found``."""
     cells = columns.values()
     rows = [[each[cell] if isinstance(cell, str) else cell(each) for cell in cells] for each in found]
     return aligned(list(columns), rows)
 
 
 def records(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[dict[str, object]]:
-    """A mapping a row, for JSON."""
+    """Return one mapping per row, for JSON."""
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""``avemo weights``: lists, fetches and checks weights."""
+"""``avemo weights``: list, fetch and check weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=T
 def list_(pattern: str) -> None:
     """List known weights.
 
-    PATTERN selects names: a part of them, or with * and ?, as in 'resnet*' or ferplus.
+    PATTERN selects names by a part of them, as in ferplus, or by * and ?, as in 'resnet*'.
     """
     from ...extract.backbones.zoo import matches
     from ..weights.report import weight_records, weights_table
@@ -39,7 +39,7 @@ def list_(pattern: str) -> None:
 @names_argument
 @json_result
 def show(names: tuple[str, ...]) -> None:
-    """Show all that is known about weights.
+    """Show details of weights.
 
     Classes, input and output, licence, source, checksum and, for those on this machine, the file and whether
     it is intact.
@@ -127,7 +127,7 @@ def verify(files: tuple[str, ...]) -> int:
 @click.option("--as", "name", metavar="NAME", help="ARCHITECTURE or ARCHITECTURE@TAG, as in ir50@affectnet.")
 @click.option("--licence", metavar="TEXT", help="Licence of the weights, for the card.")
 def add(file: Path, name: str | None, licence: str | None) -> None:
-    """Add a weights file of yours, so that --backbone or --detector finds it by name.
+    """Add your own weights file, so that --backbone or --detector finds it by name.
 
     FILE is recognised by its tensors and kept as .safetensors, with a card that records its origin. No code
     in it is run.
@@ -141,7 +141,7 @@ def add(file: Path, name: str | None, licence: str | None) -> None:
 
 
 def _records(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Of the weights with these names, which may have ``*`` and ``?``, or lack the only tag that there is."""
+    """Find weights by name; a name may contain ``*``, or leave out the tag if there is only one."""
     import difflib
 
     from ...extract.backbones.zoo import matches
@@ -196,7 +196,7 @@ def _fetch(entry: WeightSet, url: str | None) -> None:
 
 
 def _to_verify(files: Sequence[str], here: Mapping[str, Path]) -> list[tuple[Path, WeightSet | None]]:
-    """Paths, and what the file of a name should be; ``here`` are the names of all that is here."""
+    """Return paths, each with what a named file should be; ``here`` maps all local names to paths."""
     from ...extract.backbones.zoo import of_name
 
     if not files and not here:

@@ -1,1 +1,1 @@
-"""Commands over a feature store: train, cross-validate, score, ensemble, compare."""
+"""The work behind ``avemo-fuse``: train, cross-validate, score, ensemble, compare."""

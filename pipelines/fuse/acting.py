@@ -1,4 +1,4 @@
-"""Which settings do nothing beside the others, and why; ``cli.framework.refuse_idle`` is the rule."""
+"""Find settings that do nothing beside the others; ``cli.framework.refuse_idle`` refuses them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SETTINGS = {
     **{name: (name,) for name in ("visual_encoder", "audio_encoder")},
     "attention": ("visual_attention", "audio_attention"),
 }
-"""Field of the settings, or key of the head → the fields of a head that it is about."""
+"""Field of the settings, or key of the head → the fields of a head that it sets."""
 
 READ = {"visual": "pictures", "audio": "sound"}
 
 
 def idle(settings: HeadTraining) -> dict[str, str]:
-    """The fields, and keys of the head, that do nothing beside the others → why.
+    """Return the fields, and keys of the head, that do nothing beside the others → reason.
 
     Raises:
         FusionError: there is no such head or attention.
@@ -63,7 +63,7 @@ def _of_head(settings: HeadTraining) -> dict[str, str]:
 
 
 def _of_choice(settings: HeadTraining) -> dict[str, str]:
-    """What is about a grid, and about what is chosen of it."""
+    """Return idle settings of the grid, and of what is chosen from it."""
     grid, _ = Grid.parse(settings.grid, 0, 1)
     found = dict.fromkeys(grid.axes, "--grid gives its values")
     if "seed" in (part.partition("=")[0].strip() for part in (settings.grid or "").split(",")):
@@ -88,19 +88,19 @@ def for_rows(
     rows: Sequence[Mapping[str, Any]],
     what: str,
 ) -> tuple[list[Settings], dict[str, str]]:
-    """The settings of each of several heads: shared ones, then the row's own.
+    """Return the settings of several heads: the shared ones, overridden by each row's own.
 
-    What is shared and does nothing in a row is at its default there.
+    A shared setting that does nothing in a row has its default there.
 
     Args:
-        settings: those that all rows share.
-        given: the fields of them that were given.
-        preset: the network of a paper, see :func:`.presets.with_preset`.
-        rows: each row's own fields and keys.
-        what: what a row is, for a text.
+        settings: settings shared by all rows.
+        given: names of those fields that were given.
+        preset: network of a paper, see :func:`.presets.with_preset`.
+        rows: fields and keys of each row's own.
+        what: noun for a row, used in messages.
 
     Returns:
-        The settings of each row; and what does nothing in any row → why.
+        Settings of each row; and settings that do nothing in any row → reason.
 
     Raises:
         InputError: the preset has no such head.
@@ -111,7 +111,7 @@ def for_rows(
     for own in rows:
         made = with_preset(settings.changed(**own), preset, {*given, *own})
         why = idle(made)
-        # what --visual FEATURE:BACKBONE says of a feature of a row's own is its backbone
+        # if a row has its own feature, --visual FEATURE:BACKBONE still names the backbone
         replaced = [name for name in own if name != "out" and ":" not in str(getattr(settings, name, ""))]
         why |= dict.fromkeys(replaced, f"each {what} has its own")
         reasons.append(why)

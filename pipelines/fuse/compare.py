@@ -1,4 +1,4 @@
-"""``avemo-fuse compare``: whether one set of scores is better than another, or by luck."""
+"""``avemo-fuse compare``: test whether one set of scores is better than another."""
 
 from __future__ import annotations
 
@@ -41,8 +41,14 @@ Both tests take clips as independent, which those of one person are not quite.
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its scores, each member's where a run's folder has them, and the clips left out because
-    it was trained on them."""
+    """One of the two sets of scores.
+
+    Attributes:
+        name: name of the file or run.
+        scores: scores of all clips compared.
+        members: scores of each member; empty unless the side is a run.
+        trained: number of clips left out because one of the two sides was trained on them.
+    """
 
     name: str
     scores: Scores
@@ -52,7 +58,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of it: figures of both, and the tests; ``members`` is of a member alone, errors averaged."""
+    """The outcome: figures of both, and the tests.
+
+    ``members`` is the matched-pair test for a single member, on errors averaged over the members.
+    """
 
     first: Summary
     second: Summary
@@ -72,9 +81,9 @@ def compare(first: Path, second: Path, split: str | None) -> None:
     """Test whether B is better than A on the labelled clips that both score.
 
     A and B are CSVs of scores, or folders of runs. Clips are matched by split and id. The matched-pair test
-    (Pallett, Fisher & Fiscus 1990) and McNemar's exact test hold the two against each other clip by clip. Of
-    two folders of several members, the matched-pair test is made on the errors of one member alone too,
-    averaged over all of them.
+    (Pallett, Fisher & Fiscus 1990) and McNemar's exact test compare the two clip by clip. If both are runs
+    with several members, the matched-pair test is also made for a single member, on errors averaged over all
+    members.
     """
     from ...fusion.evaluation.comparison import match
 
@@ -90,7 +99,7 @@ def compare(first: Path, second: Path, split: str | None) -> None:
 
 
 def _sides(paths: Sequence[Path], split: str | None) -> list[Side]:
-    """The scores at ``paths``: of ``split``, or else of all splits that neither was trained on."""
+    """Return the scores at ``paths``: of ``split``, else of all splits that neither was trained on."""
     found = [read_member(path) for path in paths]
     fitted = {name for member in found for name in member.trained_on}
     if split in fitted:
@@ -105,7 +114,7 @@ def _sides(paths: Sequence[Path], split: str | None) -> list[Side]:
 
 
 def _members(folder: Path) -> list[Scores]:
-    """The scores of each member of a run, those of all splits together."""
+    """Return the scores of each member of a run, over all splits."""
     from ...fusion.evaluation.scores import Scores, joined
 
     files: dict[str, list[Path]] = defaultdict(list)
@@ -199,7 +208,7 @@ def _as_json(sides: Sequence[Side], matched: MatchedScores, results: Comparison)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity: a Z without bounds is null."""
+    """Replace infinities by None, because JSON has none: a Z without bounds is null."""
     return {
         name: None if isinstance(value, float) and math.isinf(value) else value
         for name, value in values.items()

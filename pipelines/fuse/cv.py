@@ -26,7 +26,7 @@ SILENT = Reporter()
 
 @dataclass(frozen=True, eq=False)
 class Arranged:
-    """A cross-validation that is ready to run: all that its settings ask for was found and fits together."""
+    """A cross-validation that is ready to run: its settings were checked, its features read."""
 
     settings: CrossValidationSettings
     prepared: Prepared
@@ -36,12 +36,12 @@ class Arranged:
 
 
 def arrange(settings: CrossValidationSettings) -> Arranged:
-    """Read the store, divide its clips and see that nothing leaks; train nothing yet.
+    """Read the store, divide its clips into folds and check for leaks; train nothing yet.
 
     Raises:
         StoreError: the store cannot be read.
         NotHeld: it does not hold a feature.
-        FusionError: settings that cannot be used.
+        FusionError: the settings are invalid.
     """
     with open_store(settings.store) as store:
         prepared = prepare(store, settings, labelled_only=True)
@@ -57,11 +57,11 @@ def arrange(settings: CrossValidationSettings) -> Arranged:
 
 
 def cross_validate(settings: CrossValidationSettings, reporter: Reporter = SILENT) -> CrossValidated:
-    """Train and score what the folder lacks.
+    """Train and score the members that the folder lacks.
 
     Raises:
         StoreError: the store cannot be read.
-        FusionError: settings that cannot be used, or the folder holds another run.
+        FusionError: the settings are invalid, or the folder holds another run.
     """
     arranged = arrange(settings)
     for note in arranged.notes:
@@ -80,7 +80,7 @@ def cross_validate(settings: CrossValidationSettings, reporter: Reporter = SILEN
 
 
 def design_of(folds: Sequence[Fold], prepared: Prepared, settings: CrossValidationSettings) -> Design:
-    """What is to be trained and chosen."""
+    """Return what to train and what to choose."""
     first, members = prepared.seeds
     seeds = [first + number for number in range(members)]
     inner = partial(
@@ -96,7 +96,7 @@ def design_of(folds: Sequence[Fold], prepared: Prepared, settings: CrossValidati
 
 
 def plan_of(run: CrossValidation, design: Design, settings: CrossValidationSettings) -> list[tuple[str, str]]:
-    """What is to be done, as names and texts."""
+    """Describe the work to do, as names and texts."""
     folds, seeds = len(design.folds), len(design.seeds)
     state = f"{len(run.missing(design))} of {folds * seeds} trainings to do"
     lines = [("folds", f"{settings.folds}, {folds} × {seeds} members: {state}")]
@@ -111,7 +111,7 @@ def plan_of(run: CrossValidation, design: Design, settings: CrossValidationSetti
 def card_of(
     prepared: Prepared, design: Design, marks: Sequence[str], settings: CrossValidationSettings
 ) -> Card:
-    """What to write on the run's folder."""
+    """Return the card for the run's folder."""
     selection = {"of": design.chosen, "by": settings.choose_by, "inner_folds": settings.inner_folds}
     if design.rule.halving:
         selection["halving"] = True

@@ -1,4 +1,4 @@
-"""What came of a cross-validation: tables on the screen, in Markdown and as CSV files."""
+"""Results of a cross-validation: tables on the screen, in Markdown and as CSV files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ECE = "ECE: expected calibration error over 15 bins."
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table under a title; ``name`` is that of its CSV file, ``raw`` what that holds where it is more."""
+    """A titled table; ``name`` is that of its CSV file, ``raw`` the content of that file if it has more."""
 
     name: str
     title: str
@@ -37,9 +37,10 @@ class ResultTable:
 
 @dataclass(frozen=True)
 class FigureLine:
-    """Figures of one set of clips: of the members' mean with intervals, or their average with its spread.
+    """Figures on one set of clips: of the ensemble with intervals, or of one member with its spread.
 
-    ``figures`` and ``spreads`` are accuracy, unweighted average recall and macro F1, 0 to 1.
+    ``figures`` and ``spreads`` are accuracy, unweighted average recall and macro F1, 0 to 1; those of one
+    member are averaged over the members.
     """
 
     name: str
@@ -52,7 +53,7 @@ class FigureLine:
 
     @property
     def cells(self) -> list[object]:
-        """As they are shown under :func:`summary`'s header."""
+        """The figures as shown under :func:`summary`'s header."""
         texts: list[object] = [self.name, self.clips]
         for place, figure in enumerate(("accuracy", "uar", "macro_f1")):
             value = f"{self.figures[place]:.3f}"
@@ -63,7 +64,7 @@ class FigureLine:
 
     @property
     def raw(self) -> list[object]:
-        """All numbers in full, as under :data:`RAW`."""
+        """All numbers in full, in the order of :data:`RAW`."""
         cells: list[object] = [self.name, self.clips]
         for place, figure in enumerate(("accuracy", "uar", "macro_f1")):
             cells += [self.figures[place], self.spreads and self.spreads[place]]
@@ -87,8 +88,15 @@ RAW = [
 
 @dataclass(frozen=True, eq=False)
 class CrossValidated:
-    """Held-out scores of each member, and how they were made; ``choices`` are of the folds, ``notes`` what
-    whoever reads the figures should know."""
+    """Held-out scores of each member, and how they were made.
+
+    Attributes:
+        members: scores of each member, over all held-out clips.
+        design: folds, seeds and candidates.
+        choices: what was chosen for each fold.
+        rows: the clips.
+        notes: remarks for readers of the figures.
+    """
 
     members: Sequence[Scores]
     design: Design
@@ -105,26 +113,26 @@ class CrossValidated:
 
     @cached_property
     def of_folds(self) -> list[Scores]:
-        """The ensemble's scores of each fold's held-out clips."""
+        """The ensemble's scores on each fold's held-out clips."""
         places = {clip: i for i, clip in enumerate(self.mean.clips)}
         return [
             self.mean.take([places[self.rows[i].clip.key] for i in fold.test]) for fold in self.design.folds
         ]
 
     def subjects(self, scores: Scores) -> list[str] | None:
-        """Who is in each clip of ``scores``; None unless all are named, and there are two or more."""
+        """Return the subject of each clip; None unless all are known and at least two differ."""
         known = {row.clip.key: row.clip.subject for row in self.rows}
         names = [known[clip] or "" for clip in scores.clips]
         return names if all(names) and len({*names}) > 1 else None
 
 
 def tables(outcome: CrossValidated) -> list[ResultTable]:
-    """All of them, in the order in which they are shown."""
+    """Return all tables, in the order in which they are shown."""
     return [make(outcome) for make in (of_folds, of_members, summary, of_classes, confusion)]
 
 
 def of_folds(outcome: CrossValidated) -> ResultTable:
-    """The ensemble's figures on each fold, and what was chosen for it."""
+    """Tabulate the ensemble's figures on each fold, and what was chosen for it."""
     from ...fusion.evaluation.metrics import summary as figures
 
     shown: dict[str, Callable[[Choice], object]] = {
@@ -144,7 +152,7 @@ def of_folds(outcome: CrossValidated) -> ResultTable:
 
 
 def of_members(outcome: CrossValidated) -> ResultTable:
-    """Each member's figures on all held-out clips."""
+    """Tabulate each member's figures on all held-out clips."""
     from ...fusion.evaluation.metrics import summary as figures
 
     found = [figures(scores) for scores in outcome.members]
@@ -157,7 +165,7 @@ def of_members(outcome: CrossValidated) -> ResultTable:
 
 
 def summary(outcome: CrossValidated) -> ResultTable:
-    """One member and the ensemble, over all clips and over those with a face."""
+    """Tabulate one member and the ensemble, over all clips and over those with a face."""
     sets: list[tuple[str, list[Scores]]] = [("", list(outcome.members))]
     seen = [with_faces(scores, outcome.rows) for scores in outcome.members]
     if all(seen):
@@ -173,7 +181,7 @@ def summary(outcome: CrossValidated) -> ResultTable:
 
 
 def of_classes(outcome: CrossValidated) -> ResultTable:
-    """The ensemble's figures on each class."""
+    """Tabulate the ensemble's figures on each class."""
     from ...fusion.evaluation.metrics import of_classes as figures
     from ...fusion.evaluation.metrics import summary as counted
 
@@ -184,7 +192,7 @@ def of_classes(outcome: CrossValidated) -> ResultTable:
 
 
 def confusion(outcome: CrossValidated) -> ResultTable:
-    """The ensemble's confusion matrix."""
+    """Tabulate the ensemble's confusion matrix."""
     from ...fusion.evaluation.metrics import summary as counted
 
     found = counted(outcome.mean)
@@ -194,7 +202,7 @@ def confusion(outcome: CrossValidated) -> ResultTable:
 
 
 def calibration(outcome: CrossValidated) -> str:
-    """How far the ensemble's scores are from probabilities, before and after a temperature."""
+    """Describe the ensemble's calibration error, before and after a temperature."""
     from ...fusion.evaluation.calibration import expected_calibration_error, tempered_by_others
     from ...fusion.evaluation.scores import joined
 
@@ -232,7 +240,7 @@ def write(outcome: CrossValidated, out: Path, note: str | None) -> None:
 
 
 def titled(table: ResultTable, marks: str) -> str:
-    """The title with the marks behind it."""
+    """Return the title, followed by the marks."""
     return f"{table.title} ({marks})" if marks else table.title
 
 

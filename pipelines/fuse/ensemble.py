@@ -1,4 +1,4 @@
-"""Many sets of scores to one prediction and a submission."""
+"""Average sets of scores into one prediction and a submission."""
 
 from __future__ import annotations
 
@@ -27,8 +27,14 @@ ENSEMBLE = "ensemble.json"
 
 @dataclass(frozen=True)
 class EnsembleMember:
-    """Scores that go into the ensemble; the card of the run that made them, where there is one, and the
-    splits that it was trained on."""
+    """Scores that go into the ensemble.
+
+    Attributes:
+        name: name shown: the path of the file or run.
+        scores: the scores.
+        card: card of the run that made them; None for a CSV.
+        trained_on: splits that the run was trained on.
+    """
 
     name: str
     scores: Scores
@@ -41,19 +47,19 @@ class EnsembleMember:
 
     @property
     def note(self) -> str:
-        """What must be said wherever its scores are shown."""
+        """Note to show wherever the scores are shown; empty if none."""
         return (self.card.facts.get("demo") or "") if self.card else ""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """What becomes of mean scores: a temperature, then a prior.
+    """What is done to mean scores: a temperature, then a prior.
 
     Attributes:
-        source: the prior's name.
-        prior: gives the prior for some calibrated scores, or None for none.
-        temperature: None to leave scores as they are.
-        by_val: whether one of the two comes of the labels of the split val.
+        source: name of the prior.
+        prior: function from calibrated scores to the prior, or None for none.
+        temperature: temperature; None to leave scores as they are.
+        by_val: whether one of the two was fitted on the labels of the split val.
     """
 
     source: str
@@ -62,13 +68,13 @@ class Finish:
     by_val: bool
 
     def calibrated(self, scores: Scores) -> Scores:
-        """The scores at the temperature."""
+        """Return the scores at the temperature."""
         from ...fusion.evaluation.calibration import tempered
 
         return scores if self.temperature is None else tempered(scores, self.temperature)
 
     def weighted(self, scores: Scores, prior: Prior | None) -> Scores:
-        """Calibrated scores times the prior's weights."""
+        """Return calibrated scores times the prior's weights."""
         from ...fusion.evaluation.priors import reweight
 
         weighted = reweight(scores, prior.weights) if prior else scores
@@ -76,11 +82,11 @@ class Finish:
 
 
 def ensemble(settings: EnsembleSettings) -> Scores:
-    """Average class scores, by the names of clips and classes; calibrate, re-weight and write them.
+    """Average class scores, matching clips and classes by name; calibrate, re-weight and write them.
 
     Raises:
-        UsageError: the members do not allow what is asked for.
-        FusionError: scores that cannot be read or do not fit together, or a prior that cannot be used.
+        UsageError: the members do not allow what the settings ask for.
+        FusionError: scores cannot be read or do not match, or a prior cannot be used.
     """
     from ...fusion.evaluation.priors import counts_from_file
 
@@ -106,7 +112,7 @@ def ensemble(settings: EnsembleSettings) -> Scores:
 
 
 def _describe(members: Sequence[EnsembleMember], finish: Finish, out: Path) -> None:
-    """Write what the scores in ``out`` were made of, for `avemo-fuse report`."""
+    """Record how the scores in ``out`` were made, for `avemo-fuse report`."""
     from ...fusion.files import write_json
 
     prior = finish.prior(finish.calibrated(_mean(members).scores))
@@ -121,7 +127,7 @@ def _describe(members: Sequence[EnsembleMember], finish: Finish, out: Path) -> N
 
 
 def read_member(path: Path) -> EnsembleMember:
-    """The scores of a file, or of all splits of a run folder."""
+    """Read the scores of a file, or of all splits of a run folder."""
     from ...fusion.evaluation.scores import Scores, joined
 
     if not path.is_dir():
@@ -136,14 +142,14 @@ def read_member(path: Path) -> EnsembleMember:
         return EnsembleMember(str(path), scores)
     card = cards.read(path)
     fitted = tuple(card.settings["fit_on"].split("+")) if "fit_on" in card.settings else ()
-    # where all clips are of one split, those were fitted, whatever it is called
+    # if all clips are of one split, it was fitted, whatever its name
     return EnsembleMember(
         str(path), scores, card, scores.splits if fitted and len(scores.splits) == 1 else fitted
     )
 
 
 def _train_counts(members: Sequence[EnsembleMember], source: str) -> Mapping[str, int] | None:
-    """The class counts that all members share, where ``source`` asks for them."""
+    """Return the class counts that all members share, if ``source`` needs them."""
     known = [member for member in members if member.train_counts]
     if source not in ("train", EM) or not known:
         return None
@@ -157,7 +163,7 @@ def _train_counts(members: Sequence[EnsembleMember], source: str) -> Mapping[str
 
 
 def _val_counts(members: Sequence[EnsembleMember]) -> Mapping[str, int] | None:
-    """Labelled clips of each class in the split ``val``, where all members have it."""
+    """Count the labelled clips of each class in the split ``val``; None unless all members have it."""
     if not all(VAL in member.scores.splits for member in members):
         return None
     mean = _mean(_of_split(members, VAL)).scores
@@ -166,10 +172,10 @@ def _val_counts(members: Sequence[EnsembleMember]) -> Mapping[str, int] | None:
 
 
 def _temperature(text: str, members: Sequence[EnsembleMember]) -> float | None:
-    """The temperature that ``text`` asks for."""
+    """Return the temperature that ``text`` asks for."""
     from ...fusion.evaluation.calibration import Calibration
 
-    runs = all(member.card for member in members)  # of a file nobody knows what it was trained on
+    runs = all(member.card for member in members)  # a CSV does not say what its model was trained on
     if text == "none" or (text == AUTO and not (runs and can_validate(members))):
         return None
     if text not in (AUTO, VAL):
@@ -188,7 +194,7 @@ def _temperature(text: str, members: Sequence[EnsembleMember]) -> float | None:
 
 
 def _default_split(members: Sequence[EnsembleMember]) -> str:
-    """Test, or else val, where all members that name splits have it; or else all clips."""
+    """Return test, else val, if all members with named splits have it; else all."""
     naming = [set(member.scores.splits) for member in members if any(member.scores.splits)]
     common = set.intersection(*naming) if naming else set()
     return next((name for name in ("test", "val") if name in common), ALL)
@@ -203,14 +209,14 @@ def can_validate(members: Sequence[EnsembleMember]) -> bool:
 
 
 def _of_split(members: Sequence[EnsembleMember], split: str) -> list[EnsembleMember]:
-    """The members' clips of ``split``; scores that name no split are taken to be of it."""
+    """Select the members' clips of ``split``; scores without splits are assumed to be of it."""
     if split == ALL:
         return list(members)
     return [replace(member, scores=select(member.scores, split)) for member in members]
 
 
 def select(scores: Scores, split: str) -> Scores:
-    """The clips of ``split``; all of them where no splits are named."""
+    """Select the clips of ``split``; all of them if no splits are named."""
     return scores.select(split) if any(scores.splits) else scores.in_split(split)
 
 
@@ -224,7 +230,7 @@ def _mean(members: Sequence[EnsembleMember]) -> EnsembleMember:
 
 
 def _say_results(members: Sequence[EnsembleMember], finish: Finish) -> Scores:
-    """Tell the figures of members and mean, as they are and finished; the mean finished."""
+    """Print the figures of members and mean, plain and finished; return the finished mean."""
     mean = _mean(members)
     calibrated = finish.calibrated(mean.scores)
     prior = finish.prior(calibrated)
@@ -262,7 +268,7 @@ def _say_results(members: Sequence[EnsembleMember], finish: Finish) -> Scores:
 
 
 def _say_harm(scores: Scores, finish: Finish) -> None:
-    """Say so where the prior lowers the accuracy on these validation clips."""
+    """Warn if the prior lowers the accuracy on these validation clips."""
     from ...fusion.evaluation.metrics import summary
 
     calibrated = finish.calibrated(scores)
@@ -276,7 +282,7 @@ def _say_harm(scores: Scores, finish: Finish) -> None:
 
 
 def _figures(scores: Scores, known: Scores, finish: Finish, prior: Prior | None) -> list[float]:
-    """Accuracy and unweighted average recall against the true classes in ``known``, which has all of them."""
+    """Return accuracy and unweighted average recall against the true classes in ``known``, which has all."""
     from ...fusion.evaluation.metrics import summary
 
     truth = dict(zip(known.clips, known.truth, strict=True))
@@ -294,7 +300,7 @@ def _calibration(before: Scores, after: Scores) -> str:
 
 
 def outputs(out: Path, team: str | None) -> list[Path]:
-    """The files that an ensemble writes."""
+    """Return the files that an ensemble writes."""
     zipped = [out / f"{team}.zip"] if team else []
     return [*zipped, out / "submission.csv", out / "scores.csv", out / ENSEMBLE]
 

@@ -1,4 +1,4 @@
-"""What must be said beside scores."""
+"""Notes to show beside scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def with_faces(scores: Scores, rows: Sequence[Row]) -> Scores | None:
-    """The labelled clips in which a face was found; None if that is all of them, or none."""
+    """Select the labelled clips in which a face was found; None if that is all of them, or none."""
     faces = {row.clip.key for row in rows if row.has_face}
     labelled = scores.labelled
     chosen = [i for i, clip in enumerate(labelled.clips) if clip in faces]
@@ -24,7 +24,7 @@ def with_faces(scores: Scores, rows: Sequence[Row]) -> Scores | None:
 
 
 def unscored_note(scores: Scores) -> str | None:
-    """What to say of clips that have nothing to score; None without any."""
+    """Return a note on clips without scores of their own; None if there are none."""
     without = scores.unscored
     if not without.clips:
         return None
@@ -39,6 +39,6 @@ def unscored_note(scores: Scores) -> str | None:
 
 
 def demo_note(rows: Sequence[Row]) -> str | None:
-    """What must stand beside every score on the demo set; None for other clips."""
+    """Return the note that goes with every score on the demo set; None for other clips."""
     folders = {Path(row.clip.path).parent for row in rows if row.clip.path}
     return DEMO_NOTE if any(is_demo(folder) for folder in folders) else None

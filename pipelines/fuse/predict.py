@@ -1,4 +1,4 @@
-"""Scores of clips from trained runs."""
+"""Score clips with trained runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Predicted:
     """Scores of ``rows``, the mean of all members of ``runs``.
 
     Attributes:
-        trained: the clips that a run was trained on.
+        trained: clips that a run was trained on.
         incomplete: whether some clips could not be scored.
     """
 
@@ -46,15 +46,15 @@ class Predicted:
 
 def predict(
     settings: ScoringSettings,
-    reporter: Reporter = Reporter(),  # noqa: B008 (it keeps nothing)
+    reporter: Reporter = Reporter(),  # noqa: B008 (it has no state)
     extraction: ExtractionReporter = ExtractionReporter(),  # noqa: B008
 ) -> Predicted:
-    """Score clips, of a store or extracted here, and write the scores.
+    """Score clips, from a store or extracted here, and write the scores.
 
     Raises:
-        UsageError: the paths are no runs and clips.
+        UsageError: the paths are not runs and clips.
         StoreError: the store cannot be read.
-        FusionError: keys or classes do not fit, or a run is not finished.
+        FusionError: keys or classes do not match, or a run is not finished.
     """
     from ..pages.overlay.windows import Wanted, over_time
     from ..plan_again import plan_again
@@ -101,7 +101,7 @@ def predict(
 
 
 def idle(settings: ScoringSettings) -> dict[str, str]:
-    """The settings that do nothing with these runs and clips → why."""
+    """Return the settings that do nothing with these runs and clips → reason."""
     paths, files, source = divide(settings.paths, settings.store)
     runs = [Run(path) for path in paths]
     networks = ("backbones", "audio_backbones", "segment_backbones", "detector")
@@ -123,9 +123,9 @@ def idle(settings: ScoringSettings) -> dict[str, str]:
 
 
 def with_truth(scores: Scores, rows: Sequence[Row], reporter: Reporter) -> Scores:
-    """The scores with each clip's class as the runs call it; what they do not know is told.
+    """Add each clip's class under the runs' name for it; report labels that the runs do not know.
 
-    A label in other case, or another name for one of the seven emotions, is the runs' own class.
+    A label in another case, or another name of one of the seven emotions, is the runs' own class.
     """
     labels = {row.clip.key: row.clip.label for row in rows}
     names = {label: same_class(label, scores.classes) for label in {*labels.values()} if label is not None}
@@ -145,8 +145,10 @@ def with_truth(scores: Scores, rows: Sequence[Row], reporter: Reporter) -> Score
 
 
 def divide(paths: Sequence[Path], store: Path | None) -> tuple[list[Path], list[Path], Path]:
-    """The runs among ``paths``; clips that are files; and what holds the clips: a folder of them, what those
-    files have in common, or a store, which is ``store`` or ``features`` where ``paths`` name none.
+    """Divide ``paths`` into runs, clips that are files, and the place of the clips.
+
+    The place is a folder of clips, the common folder of those files, or a store; if ``paths`` name none, it
+    is ``store``, else ``features``.
     """
     runs = [path for path in paths if (path / "run.json").exists()]
     others = [path for path in paths if path not in runs]
@@ -168,15 +170,15 @@ def divide(paths: Sequence[Path], store: Path | None) -> tuple[list[Path], list[
 
 
 def is_clips(path: Path) -> bool:
-    """Whether there is a file, or a folder that is no store."""
+    """Whether a path is a file, or a folder that is not a store."""
     return path.exists() and not (path / "store.json").exists()
 
 
 def keys_of(runs: Sequence[Run]) -> dict[str, FeatureKey]:
-    """The keys of all streams that the runs read.
+    """Return the keys of all streams that the runs read.
 
     Raises:
-        InputError: two runs read a stream of different settings.
+        InputError: two runs read one stream with different settings.
     """
     keys: dict[str, FeatureKey] = {}
     for run in runs:
@@ -191,7 +193,7 @@ def keys_of(runs: Sequence[Run]) -> dict[str, FeatureKey]:
 
 
 def of_split(found: FoundClips, split: str | None) -> FoundClips:
-    """The clips of one split, where one is named."""
+    """Select the clips of ``split``; all if it is None."""
     clips = [clip for clip in found.clips if split in (None, clip.split)]
     if not clips:
         have = ", ".join(sorted({clip.split for clip in found.clips}))
@@ -200,7 +202,7 @@ def of_split(found: FoundClips, split: str | None) -> FoundClips:
 
 
 def choose(store: FeatureStore, found: FoundClips | None, split: str | None) -> list[Row]:
-    """The clips to score: those found, or all that the store holds; of one split, where one is named."""
+    """Return the clips to score, of ``found`` or of the whole store; of one split if it is given."""
     every = store.rows if found is None else [row for row in map(store.row, found.clips) if row]
     rows = [row for row in every if split in (None, row.clip.split)]
     if not rows:

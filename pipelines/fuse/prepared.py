@@ -1,4 +1,4 @@
-"""A store read for training."""
+"""Read a store for training."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .notes import demo_note
 from .settings import HeadTraining
 
 ENCODED = {"audio": "spectrogram", "visual": "markers"}
-"""The feature of each stream that an encoder reads where none is named."""
+"""The feature that an encoder of each stream reads by default."""
 
 
 @dataclass
@@ -46,13 +46,14 @@ class Prepared:
     """A store read for training.
 
     Attributes:
-        rows: the clips used.
+        store: the store.
+        rows: clips used.
         features: ``visual``, ``audio`` or both, as the head needs.
-        keys: what each stream was extracted with.
-        corpus: their values, in the order of ``rows``.
+        keys: key of each stream that the features read.
+        corpus: values of the features, in the order of ``rows``.
         setup: classes and settings.
-        grid: settings to combine instead of some of the setup's.
-        seeds: the first, and how many.
+        grid: settings to combine, in place of the setup's.
+        seeds: the first seed, and the number of seeds.
     """
 
     store: FeatureStore
@@ -65,7 +66,7 @@ class Prepared:
     seeds: tuple[int, int]
 
     def card(self, kind: str, fitted: Sequence[int], facts: Mapping[str, Any], **settings: Any) -> Card:
-        """What to write on the run's folder."""
+        """Return the card for the run's folder."""
 
         labels = Counter(str(self.rows[i].clip.label) for i in fitted)
         always = {
@@ -125,12 +126,12 @@ def prepare(store: FeatureStore, settings: HeadTraining, labelled_only: bool = F
     grid.check(head)
     for each in grid.setups(setup):
         each.training.check()
-        build_head(each.head, dimensions, len(setup.classes), setup.weights)  # for its complaints
+        build_head(each.head, dimensions, len(setup.classes), setup.weights)  # raises if settings do not fit
     return Prepared(store, rows, features, keys, corpus, setup, grid, seeds)
 
 
 def describe(prepared: Prepared) -> list[tuple[str, str]]:
-    """What goes into training, as names and texts."""
+    """Describe the input of training, as names and texts."""
     counts = Counter(row.clip.split for row in prepared.rows)
     head = prepared.setup.head
     lines = [
@@ -157,7 +158,7 @@ def describe(prepared: Prepared) -> list[tuple[str, str]]:
 
 
 def training_of(prepared: Prepared) -> str:
-    """How a member is trained, in words, but for what the grid gives."""
+    """Describe how a member is trained, leaving out what the grid gives."""
     training, head, grid = prepared.setup.training, prepared.setup.head, prepared.grid.axes
     values = {
         "epochs": ("epochs", training.epochs),
@@ -172,10 +173,10 @@ def training_of(prepared: Prepared) -> str:
 
 
 def head_settings(settings: HeadTraining) -> HeadSettings:
-    """The head that is asked for; what is left open is as in the head's paper.
+    """Return the head that the settings ask for; the rest is as in the head's paper.
 
     Raises:
-        FusionError: there is no such head or attention, or it does not read something that is given.
+        FusionError: there is no such head or attention, or a given key does not act in it.
     """
     keys = HeadSettings().with_keys(settings.head)
     given = {
@@ -192,14 +193,14 @@ def head_settings(settings: HeadTraining) -> HeadSettings:
 def encoders(
     settings: HeadTraining, features: Mapping[str, Feature]
 ) -> tuple[dict[str, EncoderSettings], dict[str, Mapping[str, Tensor]]]:
-    """The encoders that are asked for, by their streams; and the tensors of the files that they name.
+    """Return the encoders that the settings ask for, by stream, and the tensors of the files that they name.
 
     Args:
-        settings: what is asked for.
-        features: what each stream that the head reads is read as.
+        settings: settings of the training.
+        features: feature of each stream that the head reads.
 
     Raises:
-        FusionError: that is nothing to be encoded.
+        FusionError: there is nothing for an encoder to read.
         WeightsError: a file cannot be read.
     """
     found, weights = {}, {}
@@ -214,7 +215,7 @@ def encoders(
 
 
 def _channels(name: str, stream: str, feature: Feature | None, fusion: str) -> int:
-    """Channels of the feature that an encoder is to read."""
+    """Return the number of channels of the feature that an encoder reads."""
 
     if feature is None:
         what = {"audio": "sound", "visual": "pictures"}[stream]
@@ -239,7 +240,7 @@ def _encoder(
 
 
 def path_of(head: HeadSettings, stream: str) -> str:
-    """What a stream goes through before it is fused."""
+    """Describe what a stream goes through before it is fused."""
 
     segments = complete(head).segments
     if segments is not None:

@@ -42,15 +42,15 @@ EMOTIW2019_TEST_COUNTS = {
 def choose(
     source: str, train_counts: Mapping[str, int] | None, val_counts: Mapping[str, int] | None = None
 ) -> Prior | None:
-    """The prior that ``source`` names: ``none``, ``train``, ``val``, ``emotiw2019`` or a file.
+    """Return the prior that ``source`` names: ``none``, ``train``, ``val``, ``emotiw2019`` or a file.
 
     Args:
-        source: one of the names, or a file that :func:`avemo.fusion.evaluation.priors.from_file` reads.
-        train_counts: clips of each class that was trained on, for ``train``; None where not known.
-        val_counts: clips of each class in the split ``val``, for ``val``; None where not known.
+        source: one of the names, or a file for :func:`avemo.fusion.evaluation.priors.from_file`.
+        train_counts: training clips of each class, for ``train``; None if not known.
+        val_counts: clips of each class in the split ``val``, for ``val``; None if not known.
 
     Raises:
-        click.UsageError: counts are asked for and not known.
+        click.UsageError: counts are needed but not known.
         FusionError: the file cannot be used.
     """
     from ...fusion.evaluation.priors import from_counts, from_file
@@ -75,10 +75,10 @@ def choose(
 def weighting(
     source: str, train_counts: Mapping[str, int] | None, val_counts: Mapping[str, int] | None
 ) -> Callable[[Scores], Prior | None]:
-    """What gives the prior for some scores: that of :func:`choose` for all, or ``em``'s for each.
+    """Return a function from scores to their prior: that of :func:`choose` for all, or ``em``'s for each.
 
     Raises:
-        click.UsageError: counts are asked for and not known.
+        click.UsageError: counts are needed but not known.
         FusionError: a file cannot be used.
     """
     if source == EM:

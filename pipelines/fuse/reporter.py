@@ -1,4 +1,4 @@
-"""What training tells while it works, and who hears it."""
+"""Events of training, and the reporter that receives them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ Progress = Callable[[int], None]
 
 
 class Reporter:
-    """Hears how work goes. This one says nothing; :class:`avemo.pipelines.cli.console.Console` prints."""
+    """Receives events of training; this one ignores them.
+
+    :class:`avemo.pipelines.cli.console.Console` prints them.
+    """
 
     def facts(self, lines: Sequence[tuple[str, str]]) -> None:
-        """Names and texts: what is about to be done, or was."""
+        """Names and texts that describe work to be done, or done."""
 
     def note(self, text: str) -> None:
-        """Something that whoever reads the figures should know."""
+        """A remark for readers of the figures."""
 
     @contextmanager
     def epochs(self, total: int) -> Iterator[Progress]:
-        """While the block runs: how many of ``total`` epochs are done."""
+        """Yield a function that takes the number of epochs done, of ``total``."""
         yield lambda done: None

@@ -1,6 +1,6 @@
-"""What ``avemo-fuse`` can be asked for, as plain values.
+"""Settings of ``avemo-fuse``, as plain values.
 
-The defaults stand here alone: the options of the commands take theirs from these classes, and a recipe
+Defaults are defined only here: the options of the commands take theirs from these classes, and a recipe
 changes what it needs: ``TrainSettings().changed(fusion="am-fbp", trunks=19)``.
 """
 
@@ -20,11 +20,11 @@ Self = TypeVar("Self", bound="HeadTraining")
 
 @dataclass(frozen=True)
 class HeadTraining:
-    """Which head is trained on what, and how: what training and cross-validation share.
+    """Which head is trained on what, and how; shared by training and cross-validation.
 
-    ``head`` holds settings of the head by their keys (:data:`avemo.fusion.heads.settings.KEYS`); what is not
-    there is as in the head's paper. What is None of ``dropout``, ``epochs`` and ``learning_rate`` is left to
-    the number of clips, see :meth:`settled`.
+    ``head`` holds settings of the head by key (:data:`avemo.fusion.heads.settings.KEYS`); the rest is as in
+    the head's paper. If ``dropout``, ``epochs`` or ``learning_rate`` is None, it depends on the number of
+    clips, see :meth:`settled`.
     """
 
     store: Path = Path("features")
@@ -55,14 +55,14 @@ class HeadTraining:
     overwrite: bool = False
 
     def changed(self: Self, **values: Any) -> Self:
-        """These settings with other values; a name that is no field is a key of the head."""
+        """Return these settings with other values; a name that is not a field is a key of the head."""
         own = {each.name for each in fields(self)}
         head = {name: value for name, value in values.items() if name not in own}
         rest = {name: value for name, value in values.items() if name in own}
         return replace(self, **{"head": {**self.head, **head}, **rest})
 
     def settled(self: Self, clips: int) -> Self:
-        """These settings with what they leave open as it is good for so many labelled clips."""
+        """Return these settings with open ones set to good values for ``clips`` labelled clips."""
         found = defaults_for(self.fusion, clips, self.batch)
         values = {
             name: getattr(found, name)
@@ -75,14 +75,19 @@ class HeadTraining:
 
     @property
     def training(self) -> TrainingSettings:
-        """How a member is trained, of :meth:`settled` settings."""
+        """How a member is trained; for :meth:`settled` settings."""
         return TrainingSettings(*(getattr(self, each.name) for each in fields(TrainingSettings)))
 
 
 @dataclass(frozen=True)
 class TrainSettings(HeadTraining):
-    """An ensemble of heads: the folder of its run, the splits it is fitted on, and the points of a grid that
-    are trained: ``all``, or the one chosen as ``best`` or by ``halving``."""
+    """Settings of ``avemo-fuse train``.
+
+    Attributes:
+        out: folder of the run.
+        fit_on: splits to train on.
+        choose_grid: points of the grid to train: ``all``, or the one chosen as ``best`` or by ``halving``.
+    """
 
     out: Path = Path("runs/default")
     fit_on: str = "train"
@@ -91,7 +96,7 @@ class TrainSettings(HeadTraining):
 
 @dataclass(frozen=True)
 class CrossValidationSettings(HeadTraining):
-    """A cross-validation: its folder, its folds, and what is chosen on inner folds, by which figure."""
+    """Settings of ``avemo-fuse cv``: folder, folds, what is chosen on inner folds, and by which figure."""
 
     out: Path = Path("runs/cv")
     folds: str = "subject"
@@ -105,7 +110,7 @@ class CrossValidationSettings(HeadTraining):
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """Scores to average; how they are calibrated and re-weighted; what is written."""
+    """Scores to average, how to calibrate and re-weight them, and what to write."""
 
     members: tuple[Path, ...]
     split: str | None = None
@@ -119,8 +124,10 @@ class EnsembleSettings:
 
 @dataclass(frozen=True)
 class ScoringSettings:
-    """Runs, and a store or clips that they score; ``dataset`` holds the fields of a
-    :class:`avemo.pipelines.stage_one.ClipFolder`, where clips are found."""
+    """Runs, and the store or clips to score.
+
+    ``dataset`` holds fields of :class:`avemo.pipelines.stage_one.ClipFolder`, with which clips are found.
+    """
 
     paths: tuple[Path, ...]
     store: Path | None = None

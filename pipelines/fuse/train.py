@@ -1,4 +1,4 @@
-"""Training an ensemble of heads on a store of features."""
+"""Train an ensemble of heads on a feature store."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Begun:
     """A run that is ready to be trained.
 
     Attributes:
-        weights: what the encoders of each member start from.
-        fitted, watched: indices of its clips.
+        weights: initial weights of the encoders of each member.
+        fitted, watched: indices of the clips to train on, and to validate on.
     """
 
     settings: TrainSettings
@@ -49,7 +49,7 @@ class Begun:
 
     @property
     def state(self) -> str:
-        """How far the run is."""
+        """The progress of the run, as text."""
         kept = self.run.members - len(self.run.missing())
         done = f", {kept} of them trained already" if kept else ""
         return f"{self.run.path}, members: {self.run.members}{done}"
@@ -65,22 +65,22 @@ class TrainedRun:
 
 
 def train(settings: TrainSettings | Sequence[TrainSettings], reporter: Reporter = SILENT) -> TrainedRun:
-    """Train what a run lacks, and score all clips of the store with it.
+    """Train the members that a run lacks, and score all clips of the store with it.
 
     Args:
-        settings: what is trained. Of several, whose heads and training may differ, one run gets the members.
-        reporter: hears how it goes.
+        settings: what to train; if several, whose heads and training may differ, their members share one run.
+        reporter: receives facts, notes and progress.
 
     Raises:
         StoreError: the store cannot be read.
-        FusionError: settings that cannot be used, a subject or a recording is fitted and watched, or the
+        FusionError: the settings are invalid, a subject or a recording is both fitted and watched, or the
             folder holds another run.
     """
     return finish(begin(settings, reporter), reporter)
 
 
 def begin(settings: TrainSettings | Sequence[TrainSettings], reporter: Reporter = SILENT) -> Begun:
-    """The run that is asked for, new or to be gone on with, before anything is trained.
+    """Start or reopen a run, before anything is trained.
 
     Raises:
         StoreError, FusionError: as :func:`train`.
@@ -126,7 +126,7 @@ def begin(settings: TrainSettings | Sequence[TrainSettings], reporter: Reporter 
 
 
 def together(every: Sequence[Prepared]) -> Prepared:
-    """What several heads are trained on, for one run.
+    """Combine what several heads are trained on into one run.
 
     Raises:
         FusionError: two of them read different features of a stream, or one has a grid.
@@ -156,7 +156,7 @@ def together(every: Sequence[Prepared]) -> Prepared:
 
 
 def finish(begun: Begun, reporter: Reporter = SILENT) -> TrainedRun:
-    """Train the members that the run lacks, keeping each as it comes; score all clips."""
+    """Train the members that the run lacks, saving each when it is done; score all clips."""
     run, prepared, settings = begun.run, begun.prepared, begun.settings
     validated = (
         f"{len(begun.watched)} validate" if len(begun.watched) else "none to validate: `avemo-fuse cv` can"
@@ -195,7 +195,7 @@ def _train_missing(begun: Begun, reporter: Reporter, trained: TrainAll) -> None:
 
 
 def choose(begun: Begun, reporter: Reporter, trained: TrainAll) -> None:
-    """Choose a point of the grid on inner folds of the clips being fitted."""
+    """Choose a point of the grid on inner folds of the training clips."""
     run, prepared, settings = begun.run, begun.prepared, begun.settings
     candidates = prepared.grid.setups(prepared.setup)
     fold = Fold("fit", begun.fitted, begun.fitted[:0])

@@ -1,1 +1,1 @@
-"""Training and judging networks on pictures, recordings and segments."""
+"""Train and evaluate networks on pictures, recordings and segments."""

@@ -1,4 +1,4 @@
-"""``avemo pretrain audio``: an audio network on labelled recordings."""
+"""``avemo pretrain audio``: train an audio network on labelled recordings."""
 
 from __future__ import annotations
 
@@ -101,11 +101,11 @@ network_options = group(
 @json_result
 @config_options
 def audio(evaluating: bool, **options: Any) -> int:
-    """Train an audio network on labelled recordings, or say how right one is.
+    """Train an audio network on labelled recordings, or evaluate one.
 
-    Writes the weights, which --audio-backbone alexnet@FILE of avemo-extract and the encoders of avemo-fuse
-    take, and a card that says what they are. Nobody speaks on both sides of the held-out part. A training
-    that was stopped goes on with the same command, and ends as if it had not been.
+    Writes the weights, for --audio-backbone alexnet@FILE of avemo-extract and for the encoders of avemo-fuse,
+    and a card that describes them. No speaker is in both the training and the held-out part. If training is
+    stopped, the same command continues it, with the same result as an uninterrupted one.
     """
     name, _, start = options["backbone"].partition("@")
     with only_the_first_speaks():
@@ -132,7 +132,7 @@ def _task(
     classes: tuple[str, ...] = (),
     weights: Path = Path(),
 ) -> SoundTask:
-    """The recordings that the options say; with the ``classes`` of ``weights``, if these are evaluated."""
+    """Read the recordings that the options name; for evaluation, in the ``classes`` of ``weights``."""
     from ...pretrain.recordings import LONGEST, pack_recordings
     from ...pretrain.tasks import SoundTask
     from ..corpora.clips.labels import read_labels

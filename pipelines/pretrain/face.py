@@ -1,4 +1,4 @@
-"""``avemo pretrain face``: a face network on labelled pictures."""
+"""``avemo pretrain face``: train a face network on labelled pictures."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ small_size_option = group(
 @json_result
 @config_options
 def face(evaluating: bool, **options: Any) -> int:
-    """Train a face network on labelled pictures, or say how right one is.
+    """Train a face network on labelled pictures, or evaluate one.
 
-    Writes the weights, which --backbone NAME@FILE of avemo-extract takes, and a card that says what they
-    are. Pictures of the same pixels stay on one side of the held-out part. A training that was stopped goes
-    on with the same command, and ends as if it had not been.
+    Writes the weights, for --backbone NAME@FILE of avemo-extract, and a card that describes them. Pictures
+    with the same pixels are all in either the training or the held-out part. If training is stopped, the same
+    command continues it, with the same result as an uninterrupted one.
     """
     with only_the_first_speaks():
         if evaluating:
@@ -140,7 +140,7 @@ def face(evaluating: bool, **options: Any) -> int:
 def _task(
     options: Mapping[str, Any], spec: BackboneSpec, classes: Sequence[str] = (), weights: Path = Path()
 ) -> FaceTask:
-    """The pictures that the options say; with the ``classes`` of ``weights``, if these are evaluated."""
+    """Read the pictures that the options name; for evaluation, in the ``classes`` of ``weights``."""
     import numpy as np
 
     from ...pretrain.chips import MARGIN, faces_named

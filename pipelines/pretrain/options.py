@@ -1,4 +1,4 @@
-"""The options that the commands of ``avemo pretrain`` have in common."""
+"""Options shared by the commands of ``avemo pretrain``."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def with_defaults(options: Decorator, **values: Any) -> Decorator:
-    """``options``, some of them with other defaults."""
+    """Give some of ``options`` other defaults."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         function = options(function)
-        for option in function.__click_params__:  # type: ignore[attr-defined]  # where click gathers them
+        for option in function.__click_params__:  # type: ignore[attr-defined]  # where click collects them
             option.default = values.get(option.name, option.default)
         return function
 
@@ -105,7 +105,7 @@ augment_option = group(
 
 
 def augmentation_help(kind: type[DataclassInstance]) -> str:
-    """What ``--augment`` takes, with the defaults."""
+    """List the settings that ``--augment`` takes, with their defaults."""
     lines = [
         f"  {f'{each.name}={str(each.default).lower()}':20} {each.metadata['means']}" for each in fields(kind)
     ]
@@ -113,11 +113,11 @@ def augmentation_help(kind: type[DataclassInstance]) -> str:
 
 
 def evaluation_options(data: str, default: str) -> Decorator:
-    """``--evaluate`` and ``--weights``.
+    """Return ``--evaluate`` and ``--weights``.
 
     Args:
-        data: the option that names the data.
-        default: which weights are evaluated where none are named.
+        data: option that names the data.
+        default: description of the weights evaluated by default.
     """
     return group(
         "Evaluation",
@@ -129,17 +129,17 @@ def evaluation_options(data: str, default: str) -> Decorator:
 
 
 def without_option(why: str = "") -> Decorator:
-    """``--without CLASS``."""
+    """Return ``--without CLASS``."""
     return click.option("--without", multiple=True, metavar="CLASS", help=f"Drop a class{why}. Repeatable.")
 
 
 def chosen_subjects(options: Mapping[str, Any]) -> list[str]:
-    """What ``--held-out-subjects`` says."""
+    """Return the names in ``--held-out-subjects``."""
     return [name.strip() for name in options["held_out_subjects"].split(",") if name.strip()]
 
 
 def recipe_of(options: Mapping[str, Any], random: bool, augmentation: Any) -> TrainingRecipe:
-    """The settings of a network that starts at ``random`` or from weights."""
+    """Return the training settings of a network that starts at ``random`` or from weights."""
     from ...pretrain.recipe import TrainingRecipe
 
     usual = (0.05 if options["optimiser"] == "sgd" else 0.001) * (1 if random else 0.1)

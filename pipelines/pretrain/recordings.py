@@ -1,4 +1,4 @@
-"""From a folder or a manifest to labelled recordings of speech, and what of it cannot be used."""
+"""Find labelled recordings of speech in a folder or a manifest, and what cannot be used."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def find_recordings(
     """Find the labelled recordings in a folder, or those that a manifest lists.
 
     Args:
-        path: a folder, or a CSV as ``avemo-extract --manifest`` takes it.
-        dataset: as all options below but the last, see :func:`.find_clips`.
+        path: a folder, or a CSV as for ``avemo-extract --manifest``.
+        dataset: name of the data set; for this and all but the last argument see :func:`.find_clips`.
         manifest: a CSV that lists recordings of the folder.
-        pattern: how files are named.
+        pattern: pattern of the file names.
         labels: class in small letters → class wanted; others are left out. None for all.
         others: what to do with classes other than the seven emotions.
-        without: classes, as wanted, that are left out.
+        without: wanted classes to leave out.
 
     Raises:
-        DatasetError: there is nothing, or an option is wrong.
-        PretrainError: nothing is labelled; a name is wrong.
+        DatasetError: no recordings are found, or an option is invalid.
+        PretrainError: no recording is labelled, or a name is unknown.
     """
     listed = path.is_file() and path.suffix.lower() == ".csv"
     found = find_clips(

@@ -1,4 +1,4 @@
-"""``avemo pretrain segments``: an image network on the MFCC images of labelled speech."""
+"""``avemo pretrain segments``: train an image network on the MFCC images of labelled speech."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ data_options = together(
 @json_result
 @config_options
 def segments(evaluating: bool, **options: Any) -> int:
-    """Train an image network on MFCC images of labelled speech, or say how right one is.
+    """Train an image network on MFCC images of labelled speech, or evaluate one.
 
-    The images are those of a store's segments, each with its clip's class. Writes the weights, which
-    --segment-backbone NAME@FILE of avemo-extract takes, and a card that says what they are. Nobody speaks on
-    both sides of the held-out part. A training that was stopped goes on with the same command, and ends as if
-    it had not been.
+    The images are those of a store's segments, each with its clip's class. Writes the weights, for
+    --segment-backbone NAME@FILE of avemo-extract, and a card that describes them. No speaker is in both the
+    training and the held-out part. If training is stopped, the same command continues it, with the same
+    result as an uninterrupted one.
     """
     name, _, start = options["backbone"].partition("@")
     with only_the_first_speaks():
@@ -108,10 +108,10 @@ def segments(evaluating: bool, **options: Any) -> int:
 def _task(
     options: Mapping[str, Any], spec: BackboneSpec, classes: tuple[str, ...] = (), weights: Path = Path()
 ) -> SegmentTask:
-    """The labelled clips' segments; with the ``classes`` of ``weights``, if these are evaluated.
+    """Read the segments of the labelled clips; for evaluation, in the ``classes`` of ``weights``.
 
     Raises:
-        InputError: a class that is left out is not there, or fewer than two are.
+        InputError: a class to leave out does not exist, or fewer than two classes are left.
     """
     from ...extract.streams.segments import SEGMENTS
     from ...pretrain.pictures import require_known

@@ -1,4 +1,4 @@
-"""What the commands of ``avemo pretrain`` do with a task: train or evaluate, and print what comes of it."""
+"""Train or evaluate for the commands of ``avemo pretrain``, and print the outcome."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from ...pretrain.task import Task
     from ...pretrain.training import EpochFigures
 
-SHOWN = 10  # samples that are left out
+SHOWN = 10  # at most so many left-out samples are named
 
 
 class Terminal(Listener):
-    """Progress bars, and a line an epoch."""
+    """Shows progress bars, and one line per epoch."""
 
     @contextmanager
     def counting(self, what: str, unit: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
         with progress_bar(total=total, initial=done, unit=unit, desc=what or None, leave=not what) as bar:
 
             def advance(count: int = 1, loss: float = float("nan")) -> None:
-                if loss == loss:  # not NaN, as before the first look
+                if loss == loss:  # not NaN, as it is until the first loss is read
                     bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 bar.update(count)
 
@@ -61,12 +61,12 @@ def _figures(loss: float, accuracy: float) -> str:
 
 
 RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-"""What Lightning, torchrun and Slurm call the number of a process, or of its machine."""
+"""Variables in which Lightning, torchrun and Slurm number a process or its machine."""
 
 
 @contextmanager
 def only_the_first_speaks() -> Iterator[None]:
-    """Of the processes that train together, all but the first print nothing but errors."""
+    """Silence all processes that train together but the first, except for errors."""
     if all(os.environ.get(rank, "0") == "0" for rank in RANKS):
         yield
         return
@@ -76,7 +76,7 @@ def only_the_first_speaks() -> Iterator[None]:
 
 
 def train(task: Task, recipe: TrainingRecipe, start: str, options: Mapping[str, Any]) -> int:
-    """Train, or go on with a training; the exit code."""
+    """Train, or continue a training; return the exit code."""
     from ...extract.precision import resolve_precision
     from ...pretrain.driver import Pretraining
 
@@ -102,7 +102,7 @@ def train(task: Task, recipe: TrainingRecipe, start: str, options: Mapping[str, 
 
 
 def evaluate(task: Task, classifier: Classifier, weights: Path, options: Mapping[str, Any]) -> int:
-    """Say how right a network is; the exit code."""
+    """Evaluate a network; return the exit code."""
     from ...extract.backbones.weights_folder import read_card
     from ...extract.precision import resolve_precision
     from ...pretrain.evaluation import Computing
@@ -127,7 +127,11 @@ def evaluate(task: Task, classifier: Classifier, weights: Path, options: Mapping
 
 
 def require_fabric() -> None:
-    """Raises :class:`InputError`, which says what to install, where Lightning Fabric is not."""
+    """Check that Lightning Fabric is installed.
+
+    Raises:
+        InputError: it is not; the text says what to install.
+    """
     from importlib.util import find_spec
 
     if find_spec("lightning_fabric") is None:
@@ -135,10 +139,10 @@ def require_fabric() -> None:
 
 
 def torch_device(name: str) -> str:
-    """PyTorch's name of the device that ``--device`` asks for.
+    """Return PyTorch's name of the device that ``--device`` asks for.
 
     Raises:
-        InputError: this machine has none.
+        InputError: this machine has no such device.
     """
     import torch
 
@@ -154,7 +158,7 @@ def torch_device(name: str) -> str:
 
 
 def make_fabric(options: Mapping[str, Any]) -> lightning.Fabric:
-    """Where and how exactly to compute, as the options say."""
+    """Return the Fabric for the device, processes and precision of the options."""
     import logging
 
     import lightning_fabric as lightning
@@ -182,12 +186,12 @@ def make_fabric(options: Mapping[str, Any]) -> lightning.Fabric:
 
 
 def default_out(architecture: str, data: str) -> Path:
-    """Where weights go if nothing is said."""
+    """Return the file for weights if the user names none."""
     return Path(f"{architecture.replace(':', '-')}-{data}.safetensors")
 
 
 def weights_there(options: Mapping[str, Any], default: Path) -> Path:
-    """The weights to evaluate: ``--weights``, ``--out`` or the ``default``.
+    """Return the weights to evaluate: ``--weights``, ``--out`` or the ``default``.
 
     Raises:
         InputError: there is no such file.
@@ -199,7 +203,7 @@ def weights_there(options: Mapping[str, Any], default: Path) -> Path:
 
 
 def _clear_way(job: Pretraining, overwrite: bool) -> None:
-    """See that nothing of another training is lost.
+    """Check that nothing of another training is lost.
 
     Raises:
         InputError: there are weights of another training, and they may not be overwritten.
@@ -213,7 +217,7 @@ def _clear_way(job: Pretraining, overwrite: bool) -> None:
 
 
 def _say_skipped(task: Task) -> int:
-    """Name the samples that were left out, and those used in part; the exit code."""
+    """Name the samples that were left out or used in part; return the exit code."""
     packed = task.packed
     lines = [f"left out: {item.name}: {item.reason}" for item in packed.skipped]
     damaged = getattr(packed, "damaged", ())

@@ -1,1 +1,1 @@
-"""The papers as settings, and the tables that their results are held against."""
+"""The papers' settings, and the tables to compare results with."""

@@ -1,4 +1,4 @@
-"""``--preset PAPER``: the network of a paper, which is the ``[[network]]`` of its recipe."""
+"""``--preset PAPER``: the network of a paper, given by ``[[network]]`` in its recipe."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Settings = TypeVar("Settings", bound=HeadTraining)
 
 
 def presets() -> list[str]:
-    """The recipes that have a network."""
+    """Return the recipes that have a network."""
     return [name for name in names() if load(name).network]
 
 
 def with_preset(settings: Settings, paper: str | None, given: Collection[str]) -> Settings:
-    """The settings with the network of a paper where they leave it open.
+    """Fill open settings with the network of a paper.
 
     Args:
-        settings: as given.
+        settings: settings as given.
         paper: one of :func:`presets`; None for none.
-        given: the fields of ``settings`` that are not to be changed; neither are the keys of its head.
+        given: fields of ``settings`` that must not change; the keys of its head do not change either.
 
     Raises:
         InputError: there is no such paper, or it has no such head.
@@ -45,9 +45,9 @@ def with_preset(settings: Settings, paper: str | None, given: Collection[str]) -
     for part in network:
         if fusion in part.heads and (markers or not part.markers):
             chosen |= part.settings
-    if "attention" in fixed:  # which is about both streams
+    if "attention" in fixed:  # it sets both streams
         fixed |= {"visual_attention", "audio_attention"}
     made = settings.changed(**{name: value for name, value in chosen.items() if name not in fixed})
     if "halve_after" not in fixed and made.epochs and (made.halve_after or 0) >= made.epochs:
-        return made.changed(halve_after=None)  # a shorter training than the paper's does not come to it
+        return made.changed(halve_after=None)  # a training shorter than the paper's never reaches it
     return made

@@ -1,4 +1,4 @@
-"""Recipes: what a paper did, and what it printed, as data. A recipe is a TOML file, here or anywhere."""
+"""Recipes: a paper's settings and figures as data, in a TOML file here or elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..cli.framework import InputError
 from ..cli.settings_file import literal, nearest, toml
 
 FIRST, SECOND = "{A}", "{B}"
-"""What stands for the first and the second backbone in the name of a feature."""
+"""Placeholders for the first and the second backbone in the name of a feature."""
 HERE = Path(__file__).parent
 KEYS = {
     "title": "",
@@ -29,13 +29,13 @@ KEYS = {
     "published": [],
     "network": [],
 }
-"""What a file may say, and an example of what is expected."""
+"""The keys of a recipe file, each with a value of the type expected."""
 EXPECTED = {str: "a text in quotes", bool: "true or false", dict: "a table", list: "a list of tables"}
 
 
 @dataclass(frozen=True)
 class Published:
-    """A figure that a paper printed: on which data set, whose, and the accuracy from 0 to 1."""
+    """A figure printed in a paper: data set, name of the method, and accuracy from 0 to 1."""
 
     dataset: str
     name: str
@@ -44,7 +44,7 @@ class Published:
 
 @dataclass(frozen=True)
 class NetworkPart:
-    """Settings of some heads of a paper; with ``markers``, only where the pictures are facial markers."""
+    """Settings of some heads of a paper; with ``markers``, only if the pictures are facial markers."""
 
     heads: tuple[str, ...]
     markers: bool
@@ -53,21 +53,21 @@ class NetworkPart:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is made of clips, and what the results are held against.
+    """A paper's runs, and the figures to compare the results with.
 
     Attributes:
-        name, file: what it is called, and where it stands.
-        title, source, paper: what it is; where that is printed, on which clips; what the paper used.
+        name, file: name of the recipe, and its file.
+        title, source, paper: title; where the figures are printed, and on which clips; what the paper used.
         extract: settings of ``avemo-extract``, as in its ``--config``.
         kind: ``train`` or ``cv``; empty if there is nothing to run.
         shared: settings of all runs.
         runs: name → the settings in which a run differs.
         papers: run → the accuracy that the paper printed, from 0 to 1.
-        ensemble: the ``prior`` of the ensemble of the runs, and the ``paper``'s figure; None for none.
-        baseline: the run that the others are tested against, if any.
-        published: run → figures of others beside it.
+        ensemble: ``prior`` of the ensemble of the runs, and the ``paper``'s figure; None for no ensemble.
+        baseline: run that the others are tested against, if any.
+        published: run → figures of others, shown beside it.
         confusion: whether the results show confusion matrices.
-        network: the network of the paper, for ``--preset``; see :mod:`.presets`.
+        network: network of the paper, for ``--preset``; see :mod:`.presets`.
     """
 
     name: str
@@ -88,22 +88,22 @@ class Recipe:
 
 
 def letters(recipe: Recipe) -> int:
-    """How many backbones the runs name."""
+    """Return how many backbones the runs name."""
     texts = [str(each.get("visual", "")) for each in (recipe.shared, *recipe.runs.values())]
     return sum(any(letter in text for text in texts) for letter in (FIRST, SECOND))
 
 
 def names() -> list[str]:
-    """The recipes of the package."""
+    """Return the names of the recipes of the package."""
     return sorted(path.stem for path in HERE.glob("*.toml"))
 
 
 @cache
 def load(name: str) -> Recipe:
-    """A recipe of the package, or that of a file ``NAME.toml``.
+    """Load a recipe of the package, or one in a file ``NAME.toml``.
 
     Raises:
-        InputError: there is none, or something in it cannot be used.
+        InputError: there is none, or something in it is invalid.
     """
     found = read(name)
     where = path_of(name)
@@ -141,7 +141,7 @@ def load(name: str) -> Recipe:
 
 
 def path_of(name: str) -> Path:
-    """The file of a recipe.
+    """Return the file of a recipe.
 
     Raises:
         InputError: there is none.
@@ -154,10 +154,10 @@ def path_of(name: str) -> Path:
 
 
 def read(name: str) -> dict[str, Any]:
-    """What a file says, laid over what its ``base`` says, table by table; ``runs`` replace those of the base.
+    """Read a file, merged into its ``base`` table by table; its ``runs`` replace those of the base.
 
     Raises:
-        InputError: it cannot be read, or a key or its kind of value is not known.
+        InputError: it cannot be read, or a key or the type of a value is not known.
     """
     path = path_of(name)
     found = toml(path)
@@ -178,7 +178,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def _published(found: list[Any], runs: Mapping[str, Any], where: Path) -> dict[str, tuple[Published, ...]]:
-    """The ``[[published]]`` tables, by their runs."""
+    """Parse the ``[[published]]`` tables, by their runs."""
     tables = {}
     for table in found:
         _known(_table(table, f"{where}: published"), ("run", "rows"), f"{where}: [[published]]")

@@ -1,4 +1,4 @@
-"""What came of a recipe's runs, beside what the paper printed: one table, as a page and as CSV."""
+"""Results of a recipe's runs beside the paper's: one table, as a page and as CSV."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A run, an ensemble, or a figure that others printed. Figures are from 0 to 1.
+    """A run, an ensemble, or a figure printed by others. Figures are from 0 to 1.
 
     Attributes:
-        name: what is shown.
-        members: scores of the same clips by each member, held out or validating; none if there are none.
-        paper: the accuracy that was printed.
+        name: name shown.
+        members: scores of the same held-out or validation clips by each member; empty if there are none.
+        paper: accuracy that was printed.
         baseline: members that these are tested against.
     """
 
@@ -43,7 +43,7 @@ class Line:
 
     @property
     def marks(self) -> str:
-        """What must stand beside the figures."""
+        """Marks to show beside the figures."""
         return self.mean.marks_cell if self.mean else ""
 
     @property
@@ -61,7 +61,7 @@ class Line:
 
     @property
     def figures(self) -> dict[str, object]:
-        """All numbers in full, by the columns of ``results.csv``; None where there is none."""
+        """All numbers in full, by the columns of ``results.csv``; None for missing ones."""
         whole, test = self.whole, self.test
         one = [summary(scores) for scores in self.members] if len(self.members) > 1 else []
         spread = {
@@ -109,11 +109,11 @@ COLUMNS: dict[str, Callable[[Mapping[str, object]], object]] = {
     "two-tailed p": lambda figures: figures["two_tailed_p"],
     "paper %": _percent("paper"),
 }
-ALWAYS = 4  # of the columns; others are shown where a line has something in them
+ALWAYS = 4  # first columns always shown; others only if a line has a value
 
 
 def shown(lines: Sequence[Line]) -> tuple[list[str], list[list[object]]]:
-    """A header, and a row for each line."""
+    """Return a header, and a row for each line."""
     figures = [line.figures for line in lines]
     columns = {name: [cell(each) for each in figures] for name, cell in COLUMNS.items()}
     names = [
@@ -125,7 +125,7 @@ def shown(lines: Sequence[Line]) -> tuple[list[str], list[list[object]]]:
 
 
 def confusion(scores: Scores) -> tuple[list[str], list[list[object]]]:
-    """Per cent of each true class (down) that are taken for each class (across), and a header."""
+    """Return a header, and per cent of each true class (down) predicted as each class (across)."""
     found = summary(scores)
     counts = found.confusion
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
@@ -139,7 +139,7 @@ def confusion(scores: Scores) -> tuple[list[str], list[list[object]]]:
 def write(
     title: str, lines: Sequence[Line], notes: Sequence[str], folder: Path, matrices: bool
 ) -> list[Path]:
-    """Write ``results.md`` and ``results.csv``; with ``matrices``, a confusion matrix of each run too.
+    """Write ``results.md`` and ``results.csv``; with ``matrices``, also a confusion matrix of each run.
 
     Raises:
         FusionError: they cannot be written.
@@ -160,5 +160,5 @@ def write(
 
 
 def slug(name: str) -> str:
-    """A name for files: ``1d-abfcn (no LRN)`` as ``1d-abfcn-no-lrn``."""
+    """Return a name for files: ``1d-abfcn-no-lrn`` for ``1d-abfcn (no LRN)``."""
     return re.sub(r"[^\w.]+", "-", name.lower()).strip("-")

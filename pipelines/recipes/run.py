@@ -1,4 +1,4 @@
-"""Carrying a recipe out on a store: its runs, each trained or cross-validated, and what comes of them."""
+"""Run a recipe on a store: train or cross-validate each of its runs, and collect the results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KINDS: dict[str, type[RunSettings]] = {"train": TrainSettings, "cv": CrossValida
 
 @dataclass(frozen=True)
 class Planned:
-    """The settings of each run; why others are left out; and which settings given act in none → why."""
+    """The settings of each run; runs left out → reason; and given settings that act in none → reason."""
 
     runs: Mapping[str, RunSettings]
     left_out: Mapping[str, str]
@@ -43,14 +43,14 @@ class Planned:
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A run that was done.
+    """A finished run.
 
     Attributes:
         path: its folder.
-        members: each member's scores of the clips that were held out or validate; none without such clips.
-        mean: of the members, calibrated as the run is.
-        features: the feature of each stream.
-        demo, note: what must be said beside its figures.
+        members: each member's scores of the held-out or validation clips; empty without such clips.
+        mean: mean of the members, calibrated as the run is.
+        features: name of each stream's feature.
+        demo, note: remarks to show beside its figures.
     """
 
     path: Path
@@ -64,17 +64,17 @@ class Done:
 def plan(
     recipe: Recipe, given: Mapping[str, Any], backbones: Sequence[str], store: Path, out: Path, **machine: Any
 ) -> Planned:
-    """The settings of each run.
+    """Return the settings of each run.
 
     Args:
-        recipe: what to run.
-        given: settings that go before those that its runs share; None takes one away.
-        backbones: labels of the face networks in the store; none to take what is there.
-        store, out: what the runs read, and the folder that theirs are in.
+        recipe: recipe to run.
+        given: settings that override those shared by the runs; None removes one.
+        backbones: labels of the face networks in the store; empty to take what it has.
+        store, out: store to read, and folder of the runs' folders.
         machine: settings that change no result.
 
     Raises:
-        InputError: the recipe says something that does nothing in any run.
+        InputError: a setting of the recipe does nothing in any run.
         FusionError: there is no such head or attention.
     """
     shared = {name: value for name, value in {**recipe.shared, **given}.items() if value is not None}
@@ -100,7 +100,7 @@ def plan(
 
 
 def _named(text: str, backbones: Sequence[str]) -> str:
-    """A feature with the backbones' labels; without, if the store's are not named."""
+    """Fill the backbones' labels into the name of a feature; drop the backbones if no labels are given."""
     if not backbones:
         return text.partition(":")[0]
     for letter, label in zip((FIRST, SECOND), backbones, strict=False):
@@ -109,12 +109,12 @@ def _named(text: str, backbones: Sequence[str]) -> str:
 
 
 def prepare(settings: RunSettings, reporter: Reporter) -> None:
-    """See that a run can be done, and take its folder; train nothing yet.
+    """Check that a run can be done, and claim its folder; train nothing yet.
 
     Raises:
         StoreError: the store cannot be read.
         NotHeld: it does not hold a feature.
-        FusionError: settings that cannot be used, or the folder holds another run.
+        FusionError: the settings are invalid, or the folder holds another run.
     """
     if isinstance(settings, TrainSettings):
         train.begin(settings, reporter)
@@ -123,19 +123,19 @@ def prepare(settings: RunSettings, reporter: Reporter) -> None:
 
 
 def prepared(planned: Planned, reporter: Reporter) -> Planned:
-    """Only the runs whose features the store holds, each prepared. Raises as :func:`prepare`."""
+    """Prepare the runs; leave out those whose features the store lacks. Raises as :func:`prepare`."""
     left_out, runs = dict(planned.left_out), {}
     for name, settings in planned.runs.items():
         try:
             prepare(settings, reporter)
-            runs[name] = replace(settings, overwrite=False)  # that was done now
+            runs[name] = replace(settings, overwrite=False)  # done already
         except NotHeld as error:
             left_out[name] = str(error)
     return Planned(runs, left_out, planned.idle)
 
 
 def do(settings: RunSettings, reporter: Reporter) -> Done:
-    """Train what a run lacks, and score."""
+    """Train the members that a run lacks, and return its scores."""
     if isinstance(settings, TrainSettings):
         done = train.train(settings, reporter)
         begun = done.begun
@@ -158,13 +158,13 @@ def do(settings: RunSettings, reporter: Reporter) -> Done:
 def lines_of(
     recipe: Recipe, done: Mapping[str, Done], prior: str, dataset: str
 ) -> tuple[list[Line], list[str]]:
-    """The lines of the results, and what must be said beside them.
+    """Return the lines of the results, and the notes to show beside them.
 
     Args:
-        recipe: what was run.
+        recipe: recipe that was run.
         done: its runs.
-        prior: of the ensemble, if the recipe has one.
-        dataset: the name of the data set; of the figures of others, those on this one are shown, or all.
+        prior: prior of the ensemble, if the recipe has one.
+        dataset: name of the data set; published figures on it are shown, or all if there are none.
     """
     baseline = done[recipe.baseline].members if recipe.baseline else None
     lines = []
@@ -191,7 +191,7 @@ def lines_of(
 
 
 def _ensemble(recipe: Recipe, done: Mapping[str, Done], source: str) -> tuple[list[Line], Prior | None]:
-    """The mean of the runs, as it is and, calibrated first, re-weighted."""
+    """Average the runs; with a prior, also calibrate and re-weight the mean."""
     first = next(iter(done.values()))
     prior = choose(source, cards.read(first.path).facts["train_counts"])
     name = f"mean of these {len(done)}"

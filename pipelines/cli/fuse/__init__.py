@@ -1,4 +1,4 @@
-"""``avemo-fuse``: a store of features into trained heads, scores and ensembles."""
+"""``avemo-fuse``: train heads on a feature store, score clips, make ensembles."""
 
 from __future__ import annotations
 
@@ -37,4 +37,4 @@ Examples:
 )
 @click.version_option(__version__, prog_name="avemo-fuse")
 def main() -> None:
-    """Train attention and bilinear-pooling heads on a feature store, and use what they say."""
+    """Train attention and bilinear-pooling heads on a feature store, and use their scores."""

@@ -102,12 +102,12 @@ with all tables, and the same as CSV: results.csv (members), tables/*.csv.
 @json_result
 @config_options
 def cv(**options: Any) -> None:
-    """Train on all folds but one, score that one, in turn; over all labelled clips, whatever their split.
+    """Train on all folds but one, score that one, in turn, over all labelled clips of any split.
 
-    Standardisation is fitted inside each fold. The epoch (--choose-epoch), the point of --grid and the
-    weight of --fusion decision, if none is given, are chosen on inner folds of its training clips. A subject,
-    or a copy of a recording, on both sides of a fold is refused. A run that was stopped goes on with the same
-    command. The last line is the ensemble's accuracy and unweighted average recall over all held-out clips.
+    Standardisation is fitted inside each fold. The epoch (--choose-epoch), the point of --grid and the weight
+    of --fusion decision, unless given, are chosen on inner folds of the training clips. A subject, or a copy
+    of a recording, on both sides of a fold is refused. If a run is stopped, the same command continues it.
+    The last line shows the ensemble's accuracy and unweighted average recall over all held-out clips.
     """
     settings = asked(CrossValidationSettings, options)
     from ...fuse.cv import cross_validate
@@ -120,7 +120,7 @@ def cv(**options: Any) -> None:
 
 
 def show(outcome: CrossValidated, out: Path, note: str | None) -> None:
-    """Print the tables; the ensemble's accuracy and unweighted average recall come last."""
+    """Print the tables, ending with the ensemble's accuracy and unweighted average recall."""
     from ....fusion.evaluation.metrics import summary as figures
     from ...fuse.cv_results import ECE, INTERVALS, SPREAD, calibration, tables, titled
 

@@ -1,4 +1,4 @@
-"""``avemo-fuse ensemble``: many sets of scores to one prediction and a submission."""
+"""``avemo-fuse ensemble``: average sets of scores into one prediction and a submission."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ Examples:
 )
 @json_result
 def ensemble(**options: Any) -> None:
-    """Average class scores, by the names of clips and classes.
+    """Average class scores, matching clips and classes by name.
 
     Each SCORES_OR_RUN is a CSV of scores or the folder of a run.
     """

@@ -1,4 +1,4 @@
-"""``avemo-fuse heads``: what each head is, and its settings."""
+"""``avemo-fuse heads``: list the heads, and explain their settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Examples:
 @click.argument("name", required=False, shell_complete=names(FUSIONS))
 @json_result
 def heads(name: str | None) -> None:
-    """List the heads; or explain one, with the keys that --set and --grid take for it."""
+    """List the heads, or explain one with the keys that --set and --grid take for it."""
     from ....fusion.heads.registry import HEADS, head_class
 
     if name is None:
@@ -53,7 +53,7 @@ def heads(name: str | None) -> None:
 
 
 def keys_of(head: type[Head]) -> list[dict[str, Any]]:
-    """The keys that act in a head, with their defaults there."""
+    """Return the keys that act in a head, with their defaults."""
     from ....fusion.heads.registry import acting, complete, settings_for
     from ....fusion.heads.settings import KEYS
 
@@ -80,5 +80,5 @@ def keys_of(head: type[Head]) -> list[dict[str, Any]]:
 
 
 def _about(head: type[Head]) -> str:
-    """What its documentation says, without marks for Sphinx."""
+    """Return a head's documentation without Sphinx markup."""
     return re.sub(r":\w+:`[~.]*([^`]+)`", r"\1", inspect.getdoc(head) or "")

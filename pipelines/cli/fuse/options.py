@@ -1,4 +1,4 @@
-"""What the commands of ``avemo-fuse`` share: options, and how they become settings."""
+"""Options shared by the commands of ``avemo-fuse``, and the settings made of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Settings = TypeVar("Settings", bound=HeadTraining)
 
 
 def _listed(name: str, features: Sequence[str]) -> str:
-    """A line or two of features, for ``--help``."""
+    """Format features as a line or two, for ``--help``."""
     text, start = " ".join(features[1:]), f"  {name:<8}"
     return fill(text, 82, break_on_hyphens=False, initial_indent=start, subsequent_indent=" " * len(start))
 
@@ -52,7 +52,7 @@ f-ar-mean:A+B joins two backbones):
 
 
 def _keys(context: click.Context, _: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
-    """Settings of the head: those of ``--config``, and what the command line says instead."""
+    """Parse settings of the head: those in ``--config``, overridden by the command line."""
     try:
         return read_keys([*(context.lookup_default("head") or ()), *texts])
     except FusionError as error:
@@ -193,13 +193,13 @@ training_options = together(
 
 
 def out_option(text: str) -> Decorator:
-    """``--out DIR``, whose default is that of the settings."""
+    """Return ``--out DIR``, whose default is that of the settings."""
     option = click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help=text)
     return group("Output", option)
 
 
 def defaults_from(settings: type) -> Decorator:
-    """Options take their defaults from the fields of ``settings`` that have their names."""
+    """Give options the defaults of the fields of ``settings`` with the same names."""
     defaults = {each.name: each.default for each in fields(settings) if each.default is not MISSING}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -212,10 +212,10 @@ def defaults_from(settings: type) -> Decorator:
 
 
 def asked(kind: type[Settings], options: dict[str, Any]) -> Settings:
-    """The settings that the options of the running command ask for.
+    """Return the settings that the options of the running command ask for.
 
     Raises:
-        UsageError: an option that is given does nothing beside the others.
+        UsageError: a given option would do nothing beside the others.
         InputError: the preset has no such head.
         FusionError: there is no such head or attention.
     """
@@ -228,17 +228,17 @@ def asked(kind: type[Settings], options: dict[str, Any]) -> Settings:
 
 
 def asked_heads(options: dict[str, Any]) -> TrainSettings | list[TrainSettings]:
-    """As :func:`asked`; several, where ``--fusion`` names several heads or more than one member of one."""
+    """Like :func:`asked`, but a list if ``--fusion`` names several heads or a number of members."""
     if not re.search(r"\+|^\s*\d", options["fusion"]):
         return asked(TrainSettings, options)
     return several(*read(TrainSettings, options))
 
 
 def several(settings: TrainSettings, preset: str | None) -> list[TrainSettings]:
-    """The settings of each head of ``--fusion "2am-fbp + 4g-fbp"``; as given where it names one.
+    """Return the settings of each head of ``--fusion "2am-fbp + 4g-fbp"``.
 
     Raises:
-        UsageError: an option that is given does nothing in any of them, or the text is of another form.
+        UsageError: a given option would do nothing in any of them, or the text has another form.
         InputError: the preset has no such head.
         FusionError: there is no such head or attention.
     """
@@ -256,10 +256,10 @@ def several(settings: TrainSettings, preset: str | None) -> list[TrainSettings]:
 
 
 def kinds(text: str) -> dict[str, int]:
-    """``2am-fbp + 4g-fbp`` as head → how many.
+    """Parse ``2am-fbp + 4g-fbp`` into head → number of members.
 
     Raises:
-        UsageError: it is not of that form.
+        UsageError: the text has another form.
     """
     found: dict[str, int] = {}
     for part in text.split("+"):
@@ -273,17 +273,17 @@ def kinds(text: str) -> dict[str, int]:
 
 
 def read(kind: type[Settings], options: dict[str, Any]) -> tuple[Settings, str | None]:
-    """The options as they are, as settings and the name of a preset."""
+    """Return the options, unchanged, as settings and the name of a preset."""
     preset = options.pop("preset")
     cluster = cluster_of(options)
     return kind(**options, cluster=cluster), preset
 
 
 def refuse(idle: Mapping[str, str], head: Mapping[str, Any]) -> None:
-    """See that nothing that is given is idle: options, and keys of ``--set``.
+    """Refuse options and keys of ``--set`` that are given but would do nothing.
 
     Raises:
-        UsageError: something is.
+        UsageError: there is one.
     """
     for key in head:
         if key in idle:

@@ -1,4 +1,4 @@
-"""``avemo-fuse predict``: scores of clips from trained runs."""
+"""``avemo-fuse predict``: score clips with trained runs."""
 
 from __future__ import annotations
 
@@ -128,10 +128,10 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
 def predict(**options: Any) -> int:
     """Score the clips of STORE, or the video clips in CLIPS, with the mean of all members of each RUN.
 
-    The clips of a store must have been extracted with the settings that the runs were trained on; those in
-    a folder, or in files, are extracted so here. With --overlay or --timeline each video is scored over time
-    as well. Where labels are known, the last line is accuracy and unweighted average recall over the labelled
-    clips that no RUN was trained on.
+    Clips in a store must have been extracted with the settings that the runs were trained on; files and
+    folders are extracted with these settings here. With --overlay or --timeline each video is also scored
+    over time. If labels are known, the last line shows accuracy and unweighted average recall over the
+    labelled clips that no RUN was trained on.
     """
     settings = ScoringSettings(**{name: options.pop(name) for name in FIELDS}, dataset=options)
     if (settings.window or settings.hop) and not (settings.overlay or settings.timeline):
@@ -156,8 +156,7 @@ FIELDS = [each.name for each in fields(ScoringSettings) if each.name != "dataset
 
 
 def report(scores: Scores, trained: set[tuple[str, str]]) -> None:
-    """Print accuracy and unweighted average recall of the labelled clips, those that were ``trained`` on
-    apart."""
+    """Print accuracy and unweighted average recall of labelled clips, separately for those ``trained`` on."""
     from ....fusion.evaluation.metrics import summary
 
     known = scores.labelled

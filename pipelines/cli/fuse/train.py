@@ -1,4 +1,4 @@
-"""``avemo-fuse train``: an ensemble of heads on a store of features."""
+"""``avemo-fuse train``: train an ensemble of heads on a feature store."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ Examples:
 def train(**options: Any) -> None:
     """Train an ensemble of heads, and score every clip of the store with it.
 
-    A run that was stopped goes on with the same command; more --members add to those that are there. The
-    last epoch is the model: validation clips are watched, and choose nothing.
+    If a run is stopped, the same command continues it; more --members are added to the existing ones. The
+    model is that of the last epoch: validation clips are watched, but nothing is chosen by them.
     """
     settings = asked_heads(options)
     from ...fuse.train import train
@@ -82,8 +82,10 @@ def train(**options: Any) -> None:
 
 
 def report(done: TrainedRun, split: str) -> None:
-    """Print accuracy and unweighted average recall on the labelled clips of ``split``: of each member, or,
-    where the run has a grid, the mean over the members of each of its points."""
+    """Print accuracy and unweighted average recall on the labelled clips of ``split``.
+
+    Figures are per member or, in a run with a grid, the mean over the members of each point.
+    """
     from ....fusion.evaluation.ensemble import average
     from ....fusion.evaluation.metrics import summary
 
