@@ -1,11 +1,11 @@
-"""Named features: the inputs of heads, computed when read from the statistics in a store.
+"""Named features: the inputs of heads, computed on reading from the statistics in a store.
 
-A visual stream ``BACKBONE/VIEWSET`` holds ``basic`` (the chip itself) and, for view sets of many
-views, ``mean`` and ``std`` over the V transformed views of each frame, ``[T, D]`` each. All of
-zhou2019 table 3 is made of these, so nothing below is ever stored.
+A visual stream ``BACKBONE/VIEWSET`` holds ``basic`` (features of the chip itself) and, if the view set has
+several views, ``mean`` and ``std`` over the V transformed views of each frame, ``[T, D]`` each. All features
+of zhou2019 table 3 are computed from these, so they need not be stored.
 
-A feature is written ``NAME`` or ``NAME:BACKBONE`` (``f-ar-mean:A+B``); BACKBONE may be any beginning
-that only one of the store's backbones has, and is left out where there is but one.
+A feature is written ``NAME`` or ``NAME:BACKBONE`` (``f-ar-mean:A+B``). BACKBONE may be any unique prefix of
+a backbone in the store, and may be omitted if there is only one.
 """
 
 from __future__ import annotations
@@ -28,35 +28,33 @@ from .times import times_of
 
 VISUAL, AUDIO = "visual", "audio"
 WINDOW, HOP = 64, 32  # log-Mel or spectrogram frames of 10 ms
-SILENCE_DB = (
-    30.0  # below the loudest frame; without the silence at its ends a clip is told better (docs/results.md)
-)
-DESCRIPTORS = ("f0", "voice", "level", "loudness", "spectrum", "mfcc")  # what functionals are made of
+SILENCE_DB = 30.0  # below the loudest frame; trimming silence at both ends raises accuracy (docs/results.md)
+DESCRIPTORS = ("f0", "voice", "level", "loudness", "spectrum", "mfcc")  # inputs of functionals
 _LEVEL = DESCRIPTORS.index("level")
-DB_PER_NEPER = 10 / np.log(10)  # of power
+DB_PER_NEPER = 10 / np.log(10)  # for power
 
 
 def joined(*arrays: np.ndarray) -> np.ndarray:
-    """``[T, D]`` arrays side by side."""
+    """Concatenate ``[T, D]`` arrays along D."""
     return np.concatenate(arrays, axis=-1)
 
 
 def flat(array: np.ndarray) -> np.ndarray:
-    """``[T, ...]`` as ``[T, D]``."""
+    """Flatten ``[T, ...]`` to ``[T, D]``."""
     return array.reshape(len(array), -1)
 
 
 def norm_fft(basic: np.ndarray) -> np.ndarray:
-    """F-NormFFT (zhou2019 §3.4): the DFT over a frame's own D values, as ``[real : imaginary]``.
+    """Compute F-NormFFT (zhou2019 §3.4): the normalised DFT of each frame's D values, ``[real : imaginary]``.
 
-    Half of it is redundant: the DFT of real values is conjugate-symmetric, so the later half of either
-    part repeats the earlier one up to sign. It is kept in the paper's 2D form.
+    The DFT of real values is conjugate-symmetric, so half of it is redundant: the second half of each part
+    repeats the first up to sign. The paper's 2D form is kept.
 
     Args:
         basic: ``[T, D]``.
 
     Returns:
-        ``[T, 2D]``, each row of Euclidean length 1 (or 0, where the frame is all zeros).
+        ``[T, 2D]``, each row of Euclidean norm 1 (or 0 if the frame is all zeros).
     """
     spectrum = np.fft.fft(basic, axis=-1)
     parts = joined(spectrum.real, spectrum.imag)
@@ -65,8 +63,9 @@ def norm_fft(basic: np.ndarray) -> np.ndarray:
 
 
 def spoken(decibels: np.ndarray) -> slice:
-    """From the first to the last frame that is within 30 dB of the loudest one: silence at both ends is
-    left out, pauses are kept.
+    """Return the frames from the first to the last within 30 dB of the loudest one.
+
+    Silence at both ends is trimmed; pauses are kept.
 
     Args:
         decibels: ``[T, F]`` power in frequency bands.
@@ -77,10 +76,10 @@ def spoken(decibels: np.ndarray) -> slice:
 
 
 def windows(frames: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation over windows of 64 frames every 32, the last flush with the end.
+    """Compute mean and standard deviation over windows of 64 frames every 32; the last is flush with the end.
 
     Args:
-        frames: ``[T, D]``; fewer than 64 frames are one window.
+        frames: ``[T, D]``; fewer than 64 frames make one window.
 
     Returns:
         ``[n, 2D]``: ``[mean : std]`` of each window.
@@ -90,51 +89,51 @@ def windows(frames: np.ndarray) -> np.ndarray:
 
 
 def window_starts(frames: int) -> list[int]:
-    """The first frame of each of the :func:`windows` over so many frames."""
+    """Return the first frame of each of the :func:`windows` over this number of frames."""
     last = max(0, frames - WINDOW)
     return sorted({*range(0, last + 1, HOP), last})
 
 
 def window_middles(frames: int) -> np.ndarray:
-    """The middle of each of the :func:`windows` over so many frames, which may lie between two."""
+    """Return the middle of each of the :func:`windows`, which may lie between two frames."""
     return np.array(window_starts(frames)) + (min(WINDOW, frames) - 1) / 2
 
 
 def middle(frames: int) -> np.ndarray:
-    """The middle of so many frames, which may lie between two."""
+    """Return the middle of this number of frames, which may lie between two."""
     return np.array([(frames - 1) / 2])
 
 
 def whole(*arrays: np.ndarray) -> slice:
-    """All frames."""
+    """Return the slice of all frames."""
     return slice(0, len(arrays[0]))
 
 
 def log_mel_spoken(log_mel: np.ndarray) -> slice:
-    """The :func:`spoken` part of a log-Mel spectrogram ``[T, 3, 40]`` (in nepers)."""
+    """Return the :func:`spoken` part of a log-Mel spectrogram ``[T, 3, 40]`` (in nepers)."""
     return spoken(log_mel[:, 0] * DB_PER_NEPER)
 
 
 def descriptors_spoken(*descriptors: np.ndarray) -> slice:
-    """The :func:`spoken` part of :data:`DESCRIPTORS`."""
+    """Return the :func:`spoken` part of :data:`DESCRIPTORS`."""
     return spoken(descriptors[_LEVEL])
 
 
 def log_mel_windows(log_mel: np.ndarray) -> np.ndarray:
-    """:func:`windows` over a log-Mel spectrogram ``[T, 3, 40]``."""
+    """Apply :func:`windows` to a log-Mel spectrogram ``[T, 3, 40]``."""
     return windows(flat(log_mel))
 
 
 def speech_functionals(*descriptors: np.ndarray) -> np.ndarray:
-    """:func:`.functionals.functionals` of :data:`DESCRIPTORS`, as one vector."""
+    """Compute :func:`.functionals.functionals` of :data:`DESCRIPTORS` as one vector, ``[1, D]``."""
     return functionals(*descriptors)[None]
 
 
 def coefficient_statistics(images: np.ndarray) -> np.ndarray:
-    """What an MFCC image says without a network: mean and standard deviation over its frames.
+    """Compute mean and standard deviation over the frames of MFCC images, a feature without a network.
 
     Args:
-        images: ``[S, 64, 64, 3]``: coefficients, frames, and MFCC, Δ, ΔΔ (priyasad2019 §3.2).
+        images: ``[S, 64, 64, 3]``: coefficients, frames, and channels MFCC, Δ, ΔΔ (priyasad2019 §3.2).
 
     Returns:
         ``[S, 384]``: ``[mean : std]`` of each coefficient and channel.
@@ -144,28 +143,29 @@ def coefficient_statistics(images: np.ndarray) -> np.ndarray:
 
 
 def every(frames: int) -> np.ndarray:
-    """The number of each frame."""
+    """Return the index of each frame."""
     return np.arange(frames)
 
 
 @dataclass(frozen=True)
 class FeatureRecipe:
-    """How one named feature is made.
+    """How to compute one named feature.
 
     Attributes:
         modality: ``visual`` or ``audio``.
-        streams: regular expressions of the streams it can be made of, preferred ones first; the group
-            is the backbone's label, empty for streams that need no backbone.
-        arrays: what it reads of a stream, ``[T, ...]`` each.
-        derive: those arrays, of one backbone after the other, to ``[n, D]``.
-        extract: the options with which avemo-extract stores what it needs; empty: it always does, of clips
-            that have it.
-        backbones: how many it joins.
-        part: those arrays to the part of the clip that ``derive`` gets of them.
-        places: how many frames that part has to the frame in it that each vector is of, ``[n]``.
-        channels: of what an encoder can read as an image, ``[n, channels × bins]``; 0 for what is none.
-        gaps: whether a value may be NaN, not known; once standardised it is at the training clips' mean.
-        segments: whether a vector is of a segment, which the stream's times give the start and end of.
+        streams: regular expressions of usable streams, preferred ones first; the group is the backbone's
+            label, empty for streams without a backbone.
+        arrays: arrays to read from a stream, ``[T, ...]`` each.
+        derive: maps these arrays, of one backbone after the other, to ``[n, D]``.
+        extract: avemo-extract options that store the inputs; empty if they are always stored for clips that
+            have them.
+        backbones: number of backbones that the feature joins.
+        part: maps the arrays to the slice of frames that is passed to ``derive``.
+        places: maps the number of frames in that slice to the frame position of each vector, ``[n]``.
+        channels: channels of features that an encoder can read as an image, ``[n, channels × bins]``; 0 for
+            other features.
+        gaps: whether values may be NaN (unknown); standardisation replaces them by the training clips' mean.
+        segments: whether each vector describes a segment, with start and end in the stream's times.
     """
 
     name: str
@@ -268,8 +268,12 @@ BEST = {
 
 
 class Vectors(NamedTuple):
-    """One clip's feature: ``values`` ``[n, D]`` float32; ``times`` ``[n]`` in seconds, where known; ``spans``
-    ``[n, 2]``, in which seconds each begins and ends, where they are of segments.
+    """One clip's feature.
+
+    Attributes:
+        values: ``[n, D]`` float32.
+        times: ``[n]`` seconds; None if unknown.
+        spans: ``[n, 2]`` start and end in seconds if vectors describe segments, else None.
     """
 
     values: np.ndarray
@@ -278,61 +282,64 @@ class Vectors(NamedTuple):
 
 
 class StoredArrays(NamedTuple):
-    """What a store holds of one clip's feature: ``arrays`` ``[T, ...]``, and ``times`` in seconds where they
-    are known, ``[T]``, or ``[T, 2]`` of segments.
+    """Stored inputs of one clip's feature.
+
+    Attributes:
+        arrays: ``[T, ...]`` each.
+        times: ``[T]`` seconds, ``[T, 2]`` for segments; None if unknown.
     """
 
     arrays: Sequence[np.ndarray]
     times: np.ndarray | None
 
     def take(self, places: np.ndarray, start: float) -> StoredArrays:
-        """Only what is at ``places`` (indices), its times counted from ``start`` on."""
+        """Select the rows at ``places`` (indices); times are counted from ``start``."""
         times = None if self.times is None else self.times[places] - start
         return StoredArrays([array[places] for array in self.arrays], times)
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A named feature of one store: a recipe, and the streams it is made of there."""
+    """A named feature of one store: its recipe, and the streams to compute it from."""
 
     name: str
     streams: tuple[str, ...]
 
     @property
     def recipe(self) -> FeatureRecipe:
-        """How it is made."""
+        """The recipe of this feature."""
         return recipe_of(self.name)
 
     def keys(self, store: FeatureStore, rows: Sequence[Row]) -> dict[str, FeatureKey]:
-        """What each stream was extracted with.
+        """Return the key of each stream.
 
         Raises:
-            StoreError: no clip of ``rows`` has a stream, or they were extracted in different ways.
+            StoreError: no clip of ``rows`` has a stream, or clips have different keys.
         """
         return {stream: store.key(stream, rows) for stream in self.streams}
 
     def read(self, store: FeatureStore, row: Row) -> np.ndarray | None:
-        """The values of :meth:`vectors` alone."""
+        """Return only the values of :meth:`vectors`."""
         vectors = self.vectors(store, row)
         return vectors and vectors.values
 
     def vectors(self, store: FeatureStore, row: Row) -> Vectors | None:
-        """The values of one clip with their times; None where it has none (no sound, say).
+        """Return the values of one clip with their times; None if it has none (for example, no sound).
 
         Raises:
-            StoreError: an array is damaged or not there.
+            StoreError: an array is damaged or missing.
             FusionError: backbones saw different frames, or a value is not finite.
         """
         stored = self.stored(store, row)
         return stored and self.derived(stored, row.clip)
 
     def stored(self, store: FeatureStore, row: Row) -> StoredArrays | None:
-        """What :meth:`vectors` are made of; None where the clip has none.
+        """Read the inputs of :meth:`vectors`; None if the clip has none.
 
-        Imported features may have rows of NaN, frames without a vector: those are left out.
+        Imported features may have rows of NaN (frames without a vector); these rows are dropped.
 
         Raises:
-            StoreError: an array is damaged or not there.
+            StoreError: an array is damaged or missing.
             FusionError: backbones saw different frames.
         """
         if not all(row.has(stream) for stream in self.streams):
@@ -355,10 +362,10 @@ class Feature:
         return StoredArrays(arrays, times)
 
     def derived(self, stored: StoredArrays, clip: object) -> Vectors | None:
-        """The vectors of what is stored of a clip, or of a part of that; None of nothing.
+        """Compute the vectors from the stored arrays of a clip or a part of it; None if they are empty.
 
         Raises:
-            FusionError: a value is not finite; the text names ``clip``.
+            FusionError: a value is not finite; the message names ``clip``.
         """
         arrays, times = stored
         if not len(arrays[0]):
@@ -379,10 +386,10 @@ class Feature:
 
 
 def recipe_of(name: str) -> FeatureRecipe:
-    """The recipe of a feature ``NAME`` or ``NAME:BACKBONE``.
+    """Return the recipe of a feature ``NAME`` or ``NAME:BACKBONE``.
 
     Raises:
-        FusionError: there is none.
+        FusionError: there is no such feature.
     """
     name = name.partition(":")[0]
     if name not in RECIPES:
@@ -393,17 +400,18 @@ def recipe_of(name: str) -> FeatureRecipe:
 def find(
     store: FeatureStore, modality: str, text: str, among: Sequence[str] = (), parts: bool = False
 ) -> Feature:
-    """The feature that ``text`` names, as ``store`` can give it.
+    """Resolve the name of a feature to a feature of ``store``.
 
     Args:
-        store: an opened store.
+        store: an open store.
         modality: ``visual`` or ``audio``.
-        text: ``NAME``, ``NAME:BACKBONE``, or ``auto``: the best that the store holds.
-        among: names of those that can be read, best first; all of the modality if empty.
-        parts: whether clips will be cut into parts; ``auto`` then passes over one vector a clip.
+        text: ``NAME``, ``NAME:BACKBONE``, or ``auto`` for the best feature that the store holds.
+        among: names of allowed features, best first; all of the modality if empty.
+        parts: whether clips will be cut into parts; ``auto`` then skips features with one vector per clip.
 
     Raises:
-        FusionError: no such feature, or the store cannot give it; the text says what would.
+        FusionError: the feature does not exist or is ambiguous, or the store lacks its inputs; the message
+            says how to get them.
     """
     name, _, wanted = text.partition(":")
     counts = Counter(stream for row in store for stream in row.entries if row.has(stream))
@@ -432,7 +440,7 @@ def find(
 
 
 def _held(recipe: FeatureRecipe, counts: Mapping[str, int]) -> dict[str, str]:
-    """Label → stream; of several streams, the one that most clips have, then the preferred one."""
+    """Return label → stream; of several streams, the one that most clips have, then the preferred one."""
     best: dict[str, str] = {}
     for pattern in recipe.streams:
         for stream in sorted(counts):
@@ -453,7 +461,7 @@ def _chosen(recipe: FeatureRecipe, wanted: str, labels: Collection[str]) -> tupl
 
 
 def _split(text: str, parts: int) -> Iterator[tuple[str, ...]]:
-    """Every way to cut ``text`` at a plus sign; a label may have one of its own (FER+)."""
+    """Yield every way to cut ``text`` at a plus sign, since a label may itself contain one (FER+)."""
     if parts == 1:
         yield (text,)
     else:

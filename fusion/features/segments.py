@@ -1,6 +1,6 @@
 """Assigns frames of a clip to the segments of its sound (priyasad2019 §3.3).
 
-A segment is places in the clip's own frames: nothing is computed or stored twice where segments overlap.
+A segment is a list of frame indices, so overlapping segments are not computed or stored twice.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SECONDS, SHIFT = 0.655, 0.3  # of a segment, and from one to the next (§3.2)
-SAME = 1e-6  # seconds: a frame this close before a segment's start or end is taken to be on it
+SECONDS, SHIFT = 0.655, 0.3  # length of a segment, and step to the next (§3.2)
+SAME = 1e-6  # seconds; a frame this close before a segment's start or end counts as on it
 NONE = -1
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentFeatures:
-    """The segments of N clips, end to end; every clip has one at least.
+    """The segments of N clips, concatenated; every clip has at least one.
 
     Attributes:
-        frames: ``[ΣS, L]`` int64, places in the clip's own frames in their order, -1 behind the last: clips
-            of a lower rate have fewer than L, and segments without pictures none.
-        counts: ``[N]`` segments of each clip; those with sound have as many as that.
+        frames: ``[ΣS, L]`` int64 frame indices within the clip, in order, padded with -1: clips of a lower
+            frame rate have fewer than L, segments without pictures none.
+        counts: ``[N]`` number of segments of each clip; equal to that of its sound, if it has any.
     """
 
     frames: np.ndarray
@@ -30,7 +30,7 @@ class SegmentFeatures:
 
     @classmethod
     def of(cls, clips: Sequence[np.ndarray]) -> SegmentFeatures:
-        """Of each clip's ``[S, L]``, where L may differ."""
+        """Concatenate each clip's ``[S, L]``; L may differ between clips."""
         width = max([1, *(part.shape[1] for part in clips)])
         counts = np.array([len(part) for part in clips], dtype=np.int64)
         frames = np.full((counts.sum(), width), NONE, dtype=np.int64)
@@ -40,17 +40,17 @@ class SegmentFeatures:
 
 
 def segments_of(times: np.ndarray, has_face: np.ndarray, spans: np.ndarray | None) -> np.ndarray:
-    """The frames of each segment of a clip.
+    """Return the frames of each segment of a clip.
 
     Args:
-        times: ``[T]`` seconds of the clip's frames, rising.
-        has_face: ``[T]`` whether there is a face in each.
-        spans: ``[S, 2]`` seconds in which the segments of its sound begin and end; None for a clip without
+        times: ``[T]`` seconds of the clip's frames, ascending.
+        has_face: ``[T]`` whether each frame has a face.
+        spans: ``[S, 2]`` start and end in seconds of the segments of the sound; None for a clip without
             sound, whose frames are cut as sound would be.
 
     Returns:
-        ``[S, L]``, the L frames of each by :func:`frames_between`; L is 0 where no frame has a face, and S 1
-        where there is nothing at all.
+        ``[S, L]``, the L frames of each segment by :func:`frames_between`. L is 0 if no frame has a face; S
+        is 1 if there is no sound either.
     """
     if not has_face.any():
         return np.empty((1 if spans is None else len(spans), 0), dtype=np.int64)
@@ -62,38 +62,38 @@ def segments_of(times: np.ndarray, has_face: np.ndarray, spans: np.ndarray | Non
 
 
 def frames_a_segment(times: np.ndarray) -> int:
-    """655 ms at the mean rate of a clip's frames, rounded: 20 at 30 a second; 1 for a single frame."""
+    """Return the number of frames in 655 ms at the clip's mean frame rate: 20 at 30/s; at least 1."""
     duration = times[-1] - times[0]
     return max(1, round(SECONDS * (len(times) - 1) / duration)) if duration > 0 else 1
 
 
 def nearest_faces(times: np.ndarray, has_face: np.ndarray) -> np.ndarray:
-    """For each frame itself, or where it has no face the nearest in time that has one (§3.3, 1.).
+    """Return for each frame the nearest frame with a face, itself if it has one (§3.3, 1.).
 
     Args:
-        times, has_face: see :func:`segments_of`; one frame at least has a face.
+        times, has_face: see :func:`segments_of`; at least one frame has a face.
 
     Returns:
-        ``[T]`` int64 places of frames.
+        ``[T]`` int64 frame indices.
     """
     (faces,) = np.nonzero(has_face)
     return faces[nearest(times[faces], times)]
 
 
 def frames_between(times: np.ndarray, start: float, end: float, count: int) -> np.ndarray:
-    """The ``count`` frames that stand for the time from ``start`` to before ``end`` (§3.3, 2. and 3.).
+    """Return ``count`` frames for the time from ``start`` to before ``end`` (§3.3, 2. and 3.).
 
-    Of n frames, where n is more than ``count``, half of the rest is left out at either end; where it is
-    less, the first and the last are repeated for half of the missing ones each. Of an odd number, the odd
-    one is at the end. Where there is no frame, the nearest to the middle stands for all.
+    Surplus frames are dropped equally at both ends. Missing frames are filled by repeating the first and the
+    last frame equally often. If the number to drop or fill is odd, the odd one is at the end. If there is no
+    frame, the one nearest to the middle is repeated.
 
     Args:
-        times: ``[T]`` seconds of the clip's frames, rising; one at least.
+        times: ``[T]`` seconds of the clip's frames, ascending, at least one.
         start, end: seconds.
-        count: how many are wanted.
+        count: number of frames to return.
 
     Returns:
-        ``[count]`` int64 places of frames.
+        ``[count]`` int64 frame indices.
     """
     first, stop = np.searchsorted(times, (start - SAME, end - SAME))
     if first == stop:
@@ -103,8 +103,11 @@ def frames_between(times: np.ndarray, start: float, end: float, count: int) -> n
 
 
 def nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The place of the nearest of ``times`` ``[T]``, rising and one at least, to each of ``wanted`` seconds;
-    of two equally near, the earlier.
+    """Return the index of the nearest of ``times`` to each of ``wanted`` seconds; the earlier one on a tie.
+
+    Args:
+        times: ``[T]`` seconds, ascending, at least one.
+        wanted: seconds to look up.
     """
     after = np.searchsorted(times, wanted).clip(max=len(times) - 1)
     before = (after - 1).clip(min=0)
@@ -112,8 +115,10 @@ def nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def shifted_spans(times: np.ndarray) -> np.ndarray:
-    """``[S, 2]`` seconds of segments every 300 ms from the first of a clip's frames: as many as end by its
-    last one, or one."""
+    """Return start and end in seconds ``[S, 2]`` of segments every 300 ms from the clip's first frame.
+
+    All segments end by the last frame; if none fits, there is one.
+    """
     room = times[-1] - times[0] - SECONDS + SAME
     starts = times[0] + SHIFT * np.arange(max(0, int(room // SHIFT)) + 1)
     return np.stack([starts, starts + SECONDS], axis=1)

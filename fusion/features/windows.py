@@ -1,12 +1,12 @@
 """Scores a recording over time, in windows that are treated like training clips.
 
-A window is a cut by time of what is stored of the recording: vectors whose time lies in it, counted from its
-start. What a feature makes of a whole clip's sound (its spoken part, its functionals) it makes of the
-window's. No network runs again, and what is stored is read once.
+A window selects the stored vectors within its time span and counts their times from its start. Features of a
+whole clip's sound (its spoken part, its functionals) are computed from the window's sound. No network runs
+again, and stored arrays are read once.
 
-Three things differ from a file cut out and extracted anew, by little: slopes of log-Mel know the two frames
-beyond each edge; AlexNet's picture is scaled by the recording's loudest moment and sees 0.3 s beyond; speech
-is looked for (segments) in the recording, not in the window.
+Results differ slightly from a window cut out as a file and extracted anew: slopes of log-Mel use two frames
+beyond each edge; AlexNet's picture is scaled by the recording's loudest moment and covers 0.3 s more; and
+speech segments are found in the whole recording.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ from .recipes import VISUAL, Feature, StoredArrays, Vectors
 from .times import sound_seconds
 
 SAME = 1e-6  # seconds
-AT_ONCE = 64  # windows: an hour's would not fit into memory together
+AT_ONCE = 64  # windows per batch; the windows of an hour would not fit into memory together
 
 
 def window_spans(seconds: float, window: float, hop: float) -> np.ndarray:
-    """``[n, 2]`` seconds in which windows begin and end, ``hop`` apart.
+    """Return start and end in seconds ``[n, 2]`` of windows that are ``hop`` apart.
 
-    The last one is flush with the end; where it would lie less than half a hop (or half a window) behind the
-    one before it, that one goes on to the end instead. A recording no longer than a window is one.
+    The last window is flush with the end. If it would start less than half a hop (or half a window) after the
+    one before, that one is extended to the end instead. A recording no longer than a window is one window.
 
     Args:
-        seconds, window, hop: of the recording, of a window, and from one's start to the next; > 0 each.
+        seconds: length of the recording, above 0.
+        window: length of a window in seconds, above 0.
+        hop: seconds from the start of one window to the next, above 0.
     """
     last = max(0.0, seconds - window)
     starts = hop * np.arange(int(last / hop + SAME) + 1)
@@ -49,7 +51,7 @@ def window_spans(seconds: float, window: float, hop: float) -> np.ndarray:
 
 
 def nearest_window(spans: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """``[T]`` the number of the window whose middle is nearest to each time; of two, the earlier."""
+    """Return ``[T]`` indices of the windows with the middle nearest to each time; the earlier on a tie."""
     middles = spans.mean(axis=1)
     return np.searchsorted((middles[1:] + middles[:-1]) / 2, times)
 
@@ -58,18 +60,17 @@ class LongClip:
     """A stored clip whose arrays are read once and sliced by time.
 
     Args:
-        store: where it is.
-        row: the clip; one that failed has neither pictures nor sound.
-        features: all that is to be read of it.
-        max_frames: at most so many pictures a part, spread evenly, as those of training clips were; None for
-            all.
+        store: the store that holds the clip.
+        row: the clip; a failed clip has neither pictures nor sound.
+        features: all features to read.
+        max_frames: maximum number of pictures per part, evenly spaced as for training clips; None for all.
 
     Attributes:
-        seconds: how long it is, by its last frame and the last of its sound.
-        sound_seconds: where its sound ends; 0 without any.
-        faces: where its main face was found; None where it has no pictures.
-        silent: whether its sound is digital silence.
-        failed: whether something of it could not be read.
+        seconds: length in seconds, up to the end of the last frame or of the sound.
+        sound_seconds: end of the sound in seconds; 0 without sound.
+        faces: detections of the main face; None without pictures.
+        silent: whether the sound is digital silence.
+        failed: whether a part of the clip could not be read.
 
     Raises:
         StoreError: an array is damaged.
@@ -90,11 +91,11 @@ class LongClip:
 
     @property
     def whole(self) -> Excerpt:
-        """All of it."""
+        """The whole clip."""
         return Excerpt(self, self.clip, -np.inf, np.inf, 0.0)
 
     def parts(self, spans: np.ndarray) -> list[Excerpt]:
-        """Each of the windows ``[n, 2]``; before the first and behind the last nothing is lost."""
+        """Return an excerpt for each window ``[n, 2]``; the outer two are open, so no data is lost."""
         edges = spans.copy()
         edges[0, 0], edges[-1, 1] = -np.inf, np.inf
         return [
@@ -103,7 +104,7 @@ class LongClip:
         ]
 
     def cut(self, part: Excerpt, feature: Feature) -> Vectors | None:
-        """A feature of a part of it."""
+        """Return a feature of a part of the clip."""
         stored = self._stored[feature]
         if stored is None:
             return None
@@ -113,17 +114,17 @@ class LongClip:
         return feature.derived(stored.take(places, part.zero), f"{self.clip} from {part.zero:g} s on")
 
     def seen(self, part: Excerpt) -> bool:
-        """Whether the face is in a picture that :meth:`cut` would read."""
+        """Return whether a face was found in a picture that :meth:`cut` would read."""
         if self.faces is None:
             return False
         return bool(self.faces.found[self._spread(part.inside(self.faces.times))].any())
 
     def heard(self, part: Excerpt) -> bool:
-        """Whether the part has sound, were it silence."""
+        """Return whether the part has sound, even if silent."""
         return self.sound_seconds > max(0.0, part.start)
 
     def _spread(self, places: np.ndarray) -> np.ndarray:
-        """``max_frames`` of the places, just as frames of a clip are chosen when it is read."""
+        """Thin ``places`` to ``max_frames``, by the same rule that chooses frames when a clip is decoded."""
         if self.max_frames is None or len(places) <= self.max_frames:
             return places
         chosen = (np.arange(self.max_frames) + 0.5) * len(places) / self.max_frames
@@ -132,8 +133,9 @@ class LongClip:
 
 @dataclass(frozen=True, eq=False)
 class Excerpt:
-    """The time of a recording from ``start`` to before ``end`` (seconds), counted from ``zero`` on; a
-    :class:`.SequenceSource`.
+    """The part of a recording from ``start`` to before ``end`` (seconds), with times counted from ``zero``.
+
+    A :class:`.SequenceSource`.
     """
 
     recording: LongClip
@@ -143,7 +145,7 @@ class Excerpt:
     zero: float
 
     def inside(self, times: np.ndarray) -> np.ndarray:
-        """Indices of the rising ``times`` that it holds."""
+        """Return the indices of ascending ``times`` within the excerpt."""
         return np.arange(*np.searchsorted(times, (self.start - SAME, self.end - SAME)))
 
     def vectors(self, feature: Feature) -> Vectors | None:
@@ -167,14 +169,14 @@ class Excerpt:
 
 
 class Judges:
-    """All members of some runs, loaded once.
+    """All members of one or more runs, loaded once.
 
     Attributes:
-        classes: C names, sorted, as those of all scores here are.
-        features: what is read of a clip.
+        classes: C names, sorted, in the order of all scores returned.
+        features: features that the members read.
 
     Raises:
-        FusionError: a run is not finished or damaged.
+        FusionError: a run is unfinished or damaged.
     """
 
     def __init__(self, runs: Sequence[Run], device: str = "cpu") -> None:
@@ -186,12 +188,12 @@ class Judges:
         self.features = {feature for run in runs for feature in run.features.values()}
 
     def scores(self, sources: Sequence[SequenceSource], leave_empty: bool = True) -> Scores:
-        """The mean of the runs as :func:`.runs.predict` gives it; clips sorted by their names.
+        """Average the scores of the runs, as :func:`.runs.predict` does. Clips are sorted by name.
 
         Args:
             sources: the clips, or parts of one.
-            leave_empty: whether those that have nothing to score get no scores; else what the heads say of
-                nothing.
+            leave_empty: leave clips with nothing to score without scores; if false, they get the heads'
+                output for empty input.
 
         Raises:
             FusionError: the runs' classes differ, or a value is not finite.
@@ -210,7 +212,7 @@ class Judges:
         return mean_of_runs([run for run, _ in self._panels], parts)
 
     def over_time(self, parts: Sequence[Excerpt]) -> Iterator[np.ndarray]:
-        """Probabilities ``[n, C]`` of windows in their order, some at a time."""
+        """Yield probabilities ``[n, C]`` of the windows in order, in batches."""
         for first in range(0, len(parts), AT_ONCE):
             yield self.scores(parts[first : first + AT_ONCE], leave_empty=False).values
 

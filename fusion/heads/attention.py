@@ -1,9 +1,9 @@
-"""Attention over the frames of one stream: any number of vectors to one.
+"""Attention over the frames of one stream: reduces any number of vectors to one.
 
 zhou2019 eq. 1-7, zhou2021 eq. 3-11.
 
-Every module takes ``f`` ``[N, T, D]`` and ``mask`` ``[N, T]``, true where a frame is; frames beyond
-the mask leave no trace, and a clip with no frame at all gives zeros with finite gradients.
+Every module takes ``f`` ``[N, T, D]`` and ``mask`` ``[N, T]``, true for frames and false for padding. Padding
+does not affect the result. A clip without frames gives zeros with finite gradients.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from .dropout import Dropout, optional, places
 
 
 class Attention(nn.Module):
-    """The base class of attentions.
+    """Base class of attentions.
 
     Args:
         features: D.
-        dropout: share of the values that a weight is computed from that are dropped in training; the values
-            that are summed are whole.
+        dropout: dropout rate on the inputs of the attention scores, in training; the summed values are not
+            dropped.
         hidden: m, the reduced dimension of transformer attention.
-        temperature: λ of those that are ``tempered``: 0 weighs all frames alike, more sets them apart.
+        temperature: λ of ``tempered`` attentions: 0 weighs all frames equally, higher values are sharper.
 
     Attributes:
-        uses: the settings of a head that act in it, beside its own name, λ and ``attention_dropout``.
-        drops: whether its dropout is the head's where none is given for attentions.
-        out_features: D', values a clip.
-        packed: compute scores of frames alone, since padding can be more than half of a batch. How many these
-            are depends on the values of the mask, which the members of a stack do not share: see
-            :mod:`.stack`.
+        tempered: whether the attention has a λ.
+        uses: head settings that affect the attention, besides its name, λ and ``attention_dropout``.
+        drops: whether to use the head's dropout if ``attention_dropout`` is not set.
+        out_features: D', length of the result for one clip.
+        packed: compute scores only for frames, since padding can be more than half of a batch. The number of
+            frames depends on the mask, which differs between the members of a stack; see :mod:`.stack`.
 
     Raises:
-        FusionError: a temperature for one that has none.
+        FusionError: a temperature is given, but the attention has no λ.
     """
 
     name: ClassVar[str]
@@ -55,23 +55,23 @@ class Attention(nn.Module):
         if temperature != 1 and not self.tempered:
             others = " and ".join(kind.name for kind in ATTENTIONS.values() if kind.tempered)
             raise FusionError(f"{self.name} attention has no λ, so it cannot be {temperature}; {others} have")
-        # a buffer, so that members of different λ can be stacked; a setting, so it is not in the state
+        # A buffer, so that members with different λ can be stacked; a setting, so it is not saved.
         self.register_buffer("temperature", torch.tensor(float(temperature)), persistent=False)
 
     def weigh(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The vectors ``[N, T, D']`` that are summed, and their weights ``[N, T]``, of sum 1 (or 0)."""
+        """Return vectors ``[N, T, D']`` to sum, and their weights ``[N, T]``, which add up to 1 (or 0)."""
         raise NotImplementedError
 
     def forward(self, f: Tensor, mask: Tensor) -> Tensor:
-        """The weighted sum, ``[N, D']``."""
+        """Return the weighted sum, ``[N, D']``."""
         return weighted_sum(*self.weigh(f, mask))
 
     def frames(self, x: Tensor, mask: Tensor) -> Tensor:
-        """``[N, T, …]`` as scores are computed of it: ``[Σ mask, …]`` if ``packed``."""
+        """Arrange ``[N, T, …]`` for computing scores: ``[Σ mask, …]`` if ``packed``, else unchanged."""
         return x[mask] if self.packed else x
 
     def spread(self, scores: Tensor, mask: Tensor) -> Tensor:
-        """One score for each of :meth:`frames`, ``[…, 1]``, in its place in ``[N, T]``; zeros elsewhere."""
+        """Put one score for each of :meth:`frames`, ``[…, 1]``, back into ``[N, T]``; zero for padding."""
         if self.packed:
             return scores.new_zeros(mask.shape).masked_scatter(mask, scores.flatten())
         return scores.squeeze(-1) * mask
@@ -80,7 +80,7 @@ class Attention(nn.Module):
 class SelfAttention(Attention):
     """α_i = σ(W⁰ f_i + b), f_s = Σ α_i f_i / Σ α_i (zhou2019 eq. 1-2).
 
-    Dropout touches the f_i that α_i is computed from, not those that are summed.
+    Dropout applies to the f_i in the computation of α_i, not to the f_i in the sum.
     """
 
     name = "self"
@@ -95,7 +95,7 @@ class SelfAttention(Attention):
         self.score = nn.Sequential(nn.Linear(features, 1), nn.Sigmoid())
 
     def weights(self, f: Tensor, mask: Tensor) -> Tensor:
-        """α ``[N, T]``, zero beyond the mask."""
+        """Return α ``[N, T]``, zero for padding."""
         frames = self.dropout(self.frames(f, mask), self.frames(places(f), mask))
         return self.spread(self.score(frames), mask)
 
@@ -103,14 +103,14 @@ class SelfAttention(Attention):
         return f, shares(self.weights(f, mask))
 
     def forward(self, f: Tensor, mask: Tensor) -> Tensor:
-        """f_s ``[N, D]``."""
+        """Return f_s ``[N, D]``."""
         return weighted_mean(f, self.weights(f, mask))
 
 
 class RelationAttention(Attention):
     """β_i = σ(W¹ [f_i : f_s] + b), f_r = Σ α_i β_i [f_i : f_s] / Σ α_i β_i (zhou2019 eq. 3-4).
 
-    The weights of f_s in the sum cancel, so the second half of f_r is f_s itself.
+    The weights of f_s cancel in the sum, so the second half of f_r is f_s itself.
     """
 
     name = "relation"
@@ -127,7 +127,7 @@ class RelationAttention(Attention):
         self.score = nn.Sequential(nn.Linear(2 * features, 1), nn.Sigmoid())
 
     def weights(self, f: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """αβ ``[N, T]``, zero beyond the mask, and f_s ``[N, D]``."""
+        """Return αβ ``[N, T]``, zero for padding, and f_s ``[N, D]``."""
         alpha = self.own.weights(f, mask)
         f_s = weighted_mean(f, alpha)
         pairs = torch.cat([self.frames(f, mask), self.frames(f_s.unsqueeze(1).expand_as(f), mask)], dim=-1)
@@ -139,7 +139,7 @@ class RelationAttention(Attention):
         return torch.cat([f, f_s.unsqueeze(1).expand_as(f)], dim=-1), shares(weights)
 
     def forward(self, f: Tensor, mask: Tensor) -> Tensor:
-        """f_r ``[N, 2D]``."""
+        """Return f_r ``[N, 2D]``."""
         weights, f_s = self.weights(f, mask)
         return torch.cat([weighted_mean(f, weights), f_s], dim=-1)
 
@@ -147,8 +147,8 @@ class RelationAttention(Attention):
 class TransformerAttention(Attention):
     """γ_i = uᵀ tanh(W f_i + b), f_t = Σ exp(λ γ_i) f_i / Σ exp(λ γ_i) (zhou2021 eq. 3-6).
 
-    With λ = 1 it is zhou2019 eq. 5-7, whose γ_i is the exponential; with λ = 0 the mean. The weights are a
-    softmax, and computed as one.
+    With λ = 1 this is zhou2019 eq. 5-7, where γ_i denotes the exponential; with λ = 0 it is the mean. The
+    weights are computed as a softmax.
     """
 
     name = "transformer"
@@ -172,10 +172,10 @@ class TransformerAttention(Attention):
 class ConvolutionAttention(Attention):
     """γ_i = uᵀ tanh(Conv(v_i)), e = Σ exp(λ γ_i) Conv(v_i) / Σ exp(λ γ_i) (zhou2021 eq. 8-11).
 
-    Conv is one filter of k weights and a bias that steps along the D values of a frame by k: each output is
-    made of k neighbours. The paper's 1024 values give 256 with k = 4, its 4 × 1 kernel of stride 4. For any
-    other D, k = ⌈D / 256⌉, the least that leaves at most 256 outputs: ⌈D / k⌉ of them, zeros standing in
-    where the last has no neighbours left. Up to 256 values are scaled and shifted (k = 1).
+    Conv is one filter with k weights, a bias and stride k along the D values of a frame: each output is
+    computed from k neighbours. In the paper, D = 1024 and k = 4 (a 4 × 1 kernel of stride 4) give 256
+    outputs. For other D, k = ⌈D / 256⌉, the smallest k with at most 256 outputs; there are ⌈D / k⌉, and the
+    input of the last is padded with zeros. Up to 256 values are only scaled and shifted (k = 1).
     """
 
     name = "conv"
@@ -205,10 +205,10 @@ ATTENTIONS: dict[str, type[Attention]] = {
 
 
 def attention_class(name: str) -> type[Attention]:
-    """The attention called ``name``.
+    """Return the attention class called ``name``.
 
     Raises:
-        FusionError: there is none.
+        FusionError: there is no such attention.
     """
     if name not in ATTENTIONS:
         raise FusionError(f"there is no attention {name!r}; there are {', '.join(ATTENTIONS)}")
@@ -216,27 +216,27 @@ def attention_class(name: str) -> type[Attention]:
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over each row's unmasked entries, ``[N, T]``; a row with none is all zeros."""
+    """Softmax over each row of ``[N, T]`` where ``mask`` is true; a row without true entries is all zeros."""
     lowest = torch.finfo(scores.dtype).min
     return torch.softmax(scores.masked_fill(~mask, lowest), dim=-1) * mask
 
 
 def weighted_sum(f: Tensor, weights: Tensor) -> Tensor:
-    """Σ w_i f_i: ``[N, T, D]`` and ``[N, T]`` to ``[N, D]``."""
+    """Return Σ w_i f_i: ``[N, T, D]`` and ``[N, T]`` to ``[N, D]``."""
     return torch.bmm(weights.unsqueeze(1), f).squeeze(1)
 
 
 def weighted_mean(f: Tensor, weights: Tensor) -> Tensor:
-    """Σ w_i f_i / Σ w_i, ``[N, D]``; zeros where all weights are zero."""
+    """Return Σ w_i f_i / Σ w_i, ``[N, D]``; zeros if all weights are zero."""
     return weighted_sum(f, weights) / _total(weights)
 
 
 def shares(weights: Tensor) -> Tensor:
-    """w_i / Σ w_i, ``[N, T]``; zeros where all weights are zero."""
+    """Return w_i / Σ w_i, ``[N, T]``; zeros if all weights are zero."""
     return weights / _total(weights)
 
 
 def _total(weights: Tensor) -> Tensor:
-    """Σ w_i ``[N, 1]``, 1 where that is 0."""
+    """Return Σ w_i ``[N, 1]``, with 0 replaced by 1."""
     total = weights.sum(dim=1, keepdim=True)
     return total + (total == 0)

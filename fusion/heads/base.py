@@ -16,23 +16,23 @@ from .settings import ALL, ATTENDING, OPTIONAL, HeadSettings
 
 
 class Head(nn.Module):
-    """Maps the streams of a batch to logits.
+    """Base class of heads, which map the streams of a batch to logits.
 
     Args:
-        settings: complete, see :func:`.heads.complete`.
+        settings: complete settings; see :func:`.registry.complete`.
         features: D of each stream.
         classes: C.
 
     Attributes:
-        version: goes up when the same settings and tensors come to mean other scores.
-        streams: what it reads.
-        reads: names of the features that it can read of a stream, best first, where not any will do.
-        preset: the settings of its paper that differ from the defaults.
-        options: defaults of the settings that only some heads, and this one, read.
-        uses: the other settings that the head itself reads, for :meth:`acting`; None where it does not say.
-        attends: whether it has encoders and attentions, for settings to be about.
-        stackable: whether members can be trained as one, see :mod:`.stack`.
-        cost: how many times longer than with most heads a clip takes, about.
+        version: increased when the same settings and tensors would give different scores.
+        streams: streams that the head reads.
+        reads: stream → names of readable features, best first; any feature for streams not listed.
+        preset: settings of the head's paper that differ from the defaults.
+        options: defaults of optional settings (:data:`.OPTIONAL`) that this head reads.
+        uses: other settings that the head itself reads, for :meth:`acting`; None if undeclared.
+        attends: whether the head has encoders and attentions.
+        stackable: whether members can be trained as one batched model; see :mod:`.stack`.
+        cost: approximate time per clip, relative to most heads.
     """
 
     name: ClassVar[str]
@@ -51,33 +51,36 @@ class Head(nn.Module):
 
     @classmethod
     def acting(cls, settings: HeadSettings) -> frozenset[str]:
-        """Names of the fields of :class:`.HeadSettings` that change what a head of ``settings`` computes: all
-        but those of :attr:`options`' kind that it lacks, for a head that does not say what it uses.
+        """Return the names of the :class:`.HeadSettings` fields that affect the output of this head.
+
+        If the head does not declare :attr:`uses`, these are all fields except optional ones that it does not
+        read, and those of attention if it has none.
         """
         if cls.uses is not None:
             return frozenset({"fusion", *cls.uses, *cls.options})
         return ALL - (OPTIONAL - cls.options.keys()) - (frozenset() if cls.attends else ATTENDING)
 
     def start_from(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Give the encoders tensors to start from: stream → tensors by their names in their file.
+        """Load pretrained encoder weights: stream → tensors by their names in the file.
 
         Raises:
-            FusionError: they do not fit.
+            FusionError: the weights do not fit.
         """
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
+        """Return logits ``[N, C]``."""
         raise NotImplementedError
 
     def criterion(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """What training makes small, and the logits ``[N, C]``."""
+        """Return the training loss, and the logits ``[N, C]``."""
         logits = self(batch)
         return functional.cross_entropy(logits, targets), logits
 
 
 class AttentiveHead(Head):
-    """Encoders where asked for, and attention, over each stream that the head reads; subclasses fuse and
-    classify.
+    """Base class of heads with an optional encoder and an attention for each stream.
+
+    Subclasses fuse the attended streams and classify them.
     """
 
     attends = True
@@ -120,18 +123,18 @@ class AttentiveHead(Head):
         return frozenset(acting)
 
     def attention_over(self, stream: str) -> Attention:
-        """The attention over ``visual`` or ``audio``."""
+        """Return the attention over ``visual`` or ``audio``."""
         return cast(Attention, self.attention[stream])
 
     def encode(self, batch: Batch) -> dict[str, Padded]:
-        """The streams that the head reads, as attention does."""
+        """Return the streams that the head reads, encoded if there is an encoder."""
         return {
             stream: self.encoders[stream](batch[stream]) if stream in self.encoders else batch[stream]
             for stream in self.streams
         }
 
     def attend(self, batch: Batch) -> dict[str, Tensor]:
-        """One vector ``[N, D']`` a stream."""
+        """Return stream → attended vectors ``[N, D']``."""
         encoded = self.encode(batch)
         return {
             name: self.attention_over(name)(stream.values, stream.mask) for name, stream in encoded.items()
@@ -144,10 +147,10 @@ class AttentiveHead(Head):
 
 
 class EmbeddingHead(AttentiveHead):
-    """Makes one embedding of the attended streams, and classifies that by a linear layer.
+    """Base class of heads that fuse the attended streams into one embedding and classify it linearly.
 
     Attributes:
-        adaptive: whether it fuses the streams by their adaption factors (zhou2021 eq. 15-17).
+        adaptive: whether the streams are weighted by adaption factors (zhou2021 eq. 15-17).
     """
 
     adaptive: ClassVar[bool] = False
@@ -158,11 +161,11 @@ class EmbeddingHead(AttentiveHead):
         self.classifier_dropout = optional(settings.classifier_dropout or 0.0)
 
     def embed(self, batch: Batch) -> Tensor:
-        """``[N, E]``, what the classifier reads."""
+        """Return the embedding ``[N, E]``, the input of the classifier."""
         raise NotImplementedError
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
+        """Return logits ``[N, C]``."""
         embedding = self.embed(batch)
         if self.classifier_dropout is not None:
             embedding = self.classifier_dropout(embedding)
@@ -173,6 +176,6 @@ HEADS: dict[str, type[Head]] = {}
 
 
 def register(head: type[Head]) -> type[Head]:
-    """Make ``head`` known by its name."""
+    """Add ``head`` to :data:`HEADS` under its name."""
     HEADS[head.name] = head
     return head

@@ -9,7 +9,7 @@ from .dropout import Dropout
 
 
 class _Pooling(nn.Module):
-    """The base class of both poolings: two projections, dropout on their product, sum pooling, scaling."""
+    """Base class of both poolings: two projections, dropout on their product, sum pooling, scaling."""
 
     def __init__(
         self,
@@ -29,31 +29,31 @@ class _Pooling(nn.Module):
         self.dropout = Dropout(dropout)
 
     def product(self, audio: Tensor, visual: Tensor) -> Tensor:
-        """dropout(Uᵀa ∘ Vᵀv), O × K values."""
+        """Return dropout(Uᵀa ∘ Vᵀv), O × K values."""
         product: Tensor = self.dropout(self.audio(audio) * self.visual(visual))
         return product
 
     def pooled(self, product: Tensor) -> Tensor:
-        """z ``[N, O]``: sums over K, scaled."""
+        """Return z ``[N, O]``: sums over K, scaled."""
         return scaled(torch.unflatten(product, -1, self.shape).sum(dim=-1), self.signed_sqrt, self.normalise)
 
 
 class FactorizedBilinearPooling(_Pooling):
     """z = SumPooling(dropout(Uᵀa ∘ Vᵀv), K), then z / ‖z‖ (zhou2019 eq. 9 and fig. 2).
 
-    Without bias this is z_i = aᵀ W_i v (eq. 8) with W_i of rank K: the sum over its K columns of
-    U and V of u vᵀ. With bias, as the published code of this pooling has it, one stream alone still
-    reaches the output when the other is all zeros.
+    Without bias, this is z_i = aᵀ W_i v (eq. 8), where W_i = Σ u vᵀ over K columns of U and V has rank K.
+    With bias, as in the published code of this pooling, one stream still affects the output if the other is
+    all zeros.
 
     Args:
         audio, visual: lengths of a and v.
         outputs: O, length of z.
         factors: K, the rank of each W_i.
-        dropout: share of the products dropped in training, before the pooling.
-        bias: whether the two projections have one.
-        normalise: whether z is divided by its length.
-        signed_sqrt: whether z is sign(z) √|z| before that, as the published code of this pooling has it
-            and neither paper here.
+        dropout: dropout rate on the products before pooling, in training.
+        bias: whether the two projections have biases.
+        normalise: whether to divide z by its Euclidean norm.
+        signed_sqrt: whether to replace z by sign(z) √|z| first, as in the published code of this pooling but
+            in neither paper.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class FactorizedBilinearPooling(_Pooling):
         super().__init__(a, v, (outputs, factors), dropout, normalise, signed_sqrt)
 
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
-        """z ``[N, O]`` of a ``[N, audio]`` and v ``[N, visual]``; length 1 (or 0) if normalised."""
+        """Return z ``[N, O]`` of a ``[N, audio]`` and v ``[N, visual]``; of norm 1 (or 0) if normalised."""
         return self.pooled(self.product(audio, visual))
 
 
@@ -82,8 +82,8 @@ class TrunkBilinearPooling(_Pooling):
 
     Args:
         audio, visual: lengths of a_h and v_h.
-        trunks: H; each has projections of its own.
-        outputs, factors, dropout, bias, normalise, signed_sqrt: as there.
+        trunks: H; each trunk has its own projections.
+        outputs, factors, dropout, bias, normalise, signed_sqrt: as in :class:`FactorizedBilinearPooling`.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class TrunkBilinearPooling(_Pooling):
         super().__init__(a, v, (outputs, factors), dropout, normalise, signed_sqrt)
 
     def forward(self, audio: Tensor, visual: Tensor, present: Tensor) -> Tensor:
-        """z ``[N, O]`` of ``[N, H, audio]``, ``[N, H, visual]`` and ``[N, H]``, true where a trunk counts.
+        """Return z ``[N, O]`` of ``[N, H, audio]`` and ``[N, H, visual]`` over ``present`` trunks ``[N, H]``.
 
-        A trunk that does not adds nothing; without biases, nor does one of which either vector is zeros.
+        Absent trunks add nothing. Without biases, neither do trunks in which one of the vectors is all zeros.
         """
         product = self.product(audio, visual) * present.unsqueeze(-1)
         return self.pooled(product.sum(dim=1))
@@ -115,24 +115,24 @@ class TrunkLinear(nn.Module):
 
     def __init__(self, trunks: int, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__()
-        bound = inputs**-0.5  # as nn.Linear begins
+        bound = inputs**-0.5  # initialised like nn.Linear
         self.weight = nn.Parameter(torch.empty(trunks, outputs, inputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(trunks, outputs).uniform_(-bound, bound)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, H, in]`` to ``[N, H, out]``."""
+        """Map ``[N, H, in]`` to ``[N, H, out]``."""
         out = torch.einsum("nhi,hoi->nho", x, self.weight)
         return out if self.bias is None else out + self.bias
 
 
 def adapted(audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
-    """μ a and η v: both vectors times :func:`adaption_factors` (zhou2021 eq. 17)."""
+    """Return μ a and η v, both vectors times their :func:`adaption_factors` (zhou2021 eq. 17)."""
     mu, eta = adaption_factors(audio, visual)
     return mu * audio, eta * visual
 
 
 def adaption_factors(audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
-    """μ = ‖a‖ / (‖a‖ + ‖v‖) and η = 1 - μ, ``[N, 1]`` each (zhou2021 eq. 15-16); 0 where both are zeros."""
+    """Return μ = ‖a‖ / (‖a‖ + ‖v‖) and η = 1 - μ, ``[N, 1]`` (zhou2021 eq. 15-16); both 0 if a = v = 0."""
     lengths = [torch.linalg.vector_norm(vector, dim=-1, keepdim=True) for vector in (audio, visual)]
     total = lengths[0] + lengths[1]
     total = total + (total == 0)
@@ -140,13 +140,13 @@ def adaption_factors(audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scaled(z: Tensor, signed_sqrt: bool, normalise: bool) -> Tensor:
-    """``z`` with its signed square root taken, and divided by its length, as asked for."""
+    """Apply the signed square root to ``z`` and normalise its length, each if requested."""
     if signed_sqrt:
         z = z / (z.abs() + (z == 0)).sqrt()  # zeros stay zeros, with finite gradients
     return unit_length(z) if normalise else z
 
 
 def unit_length(z: Tensor) -> Tensor:
-    """``z`` ``[N, O]`` over its Euclidean length; zeros stay zeros, with finite gradients."""
+    """Divide ``z`` ``[N, O]`` by its Euclidean norm; zeros stay zeros, with finite gradients."""
     norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
     return z / (norm + (norm == 0))

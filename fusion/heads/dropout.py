@@ -1,7 +1,7 @@
 """Dropout with a mask that depends on a key and on positions, not on earlier draws.
 
-A member then drops the same values whether it is trained alone or stacked with others, and however far its
-batch is padded. :class:`torch.nn.Dropout` draws from one sequence, so that neither holds.
+A member therefore drops the same values whether it is trained alone or in a stack, and however far its batch
+is padded. :class:`torch.nn.Dropout` draws from one random sequence and guarantees neither.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-ROW = 1 << 16  # a clip's vectors have numbers of their own up to here
+ROW = 1 << 16  # row numbers per clip; unique for up to this many vectors
 GOLDEN = 0x9E3779B1 - (1 << 32)
 
 
@@ -19,7 +19,7 @@ class Dropout(nn.Module):
     A value is dropped if a hash of the key, its row and its column is below the share.
 
     Args:
-        share: 0 to below 1.
+        share: dropout rate, from 0 to below 1.
 
     Attributes:
         key: int32; see :func:`rekey`.
@@ -31,12 +31,12 @@ class Dropout(nn.Module):
     def __init__(self, share: float) -> None:
         super().__init__()
         self.active = share > 0
-        # buffers, so that members of different shares can be stacked; not in the state
+        # Buffers, so that members with different shares can be stacked; not saved.
         self.register_buffer("share", torch.tensor(float(share)), persistent=False)
         self.register_buffer("key", torch.zeros((), dtype=torch.int32), persistent=False)
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        """``[..., D]`` to the same; ``rows`` ``[...]`` int32 number its rows, as :func:`places` if None."""
+        """Apply dropout to ``[..., D]``; ``rows`` ``[...]`` are int32 row numbers, default :func:`places`."""
         if not (self.training and self.active):
             return x
         if rows is None:
@@ -48,14 +48,15 @@ class Dropout(nn.Module):
 
 
 def optional(share: float) -> Dropout | None:
-    """A dropout where there is a share to drop; dropouts are numbered, so one of none would move the others'
-    draws.
+    """Return a dropout, or None if ``share`` is 0.
+
+    Dropouts get their keys by number, so an inactive one would change the draws of the others.
     """
     return Dropout(share) if share > 0 else None
 
 
 def places(x: Tensor) -> Tensor:
-    """Numbers of the rows of ``[N, D]`` or ``[N, T, D]``: ``[N]`` or ``[N, T]`` int32."""
+    """Number the rows of ``[N, D]`` or ``[N, T, D]``: ``[N]`` or ``[N, T]`` int32."""
     clips = torch.arange(x.shape[0], dtype=torch.int32, device=x.device) * ROW
     if x.ndim == 2:
         return clips
@@ -63,7 +64,7 @@ def places(x: Tensor) -> Tensor:
 
 
 def mix(x: Tensor) -> Tensor:
-    """A hash of int32, as good as random: "lowbias32", of C. Wellons' search for such functions."""
+    """Hash int32 values by "lowbias32", from C. Wellons' search for integer hash functions."""
     x = x ^ ((x >> 16) & 0xFFFF)
     x = x * 0x7FEB352D
     x = x ^ ((x >> 15) & 0x1FFFF)
@@ -72,19 +73,19 @@ def mix(x: Tensor) -> Tensor:
 
 
 def dropouts(module: nn.Module) -> dict[str, Dropout]:
-    """All dropouts in ``module``, by their names."""
+    """Return all dropouts in ``module`` by name."""
     return {name: child for name, child in module.named_modules() if isinstance(child, Dropout)}
 
 
 def keys(seed: int, step: int, count: int) -> Tensor:
-    """Keys ``[count]`` of the dropouts of one model, for one step of a training."""
+    """Return keys ``[count]`` for the dropouts of one model at one training step."""
     start = torch.tensor([seed, step], dtype=torch.int64).to(torch.int32)
     base = mix(mix(start[:1] + GOLDEN) + start[1:])
     return mix(base + torch.arange(count, dtype=torch.int32) * GOLDEN)
 
 
 def rekey(module: nn.Module, seed: int, step: int) -> None:
-    """Give every dropout in ``module`` its key for one step of the training of ``seed``."""
+    """Set the key of every dropout in ``module`` for one training step of the member with ``seed``."""
     found = dropouts(module).values()
     for dropout, key in zip(found, keys(seed, step, len(found)), strict=True):
         dropout.key.copy_(key)

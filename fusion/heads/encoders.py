@@ -1,8 +1,8 @@
-"""Encoders that are trained with the head; they map an image over time to a sequence of vectors.
+"""Encoders trained with the head; they map an image over time to a sequence of vectors.
 
 ``1d-abfcn`` and ``2d-abfcn`` are the fully convolutional networks of zhou2021 §III-A and table I. Their
-trunk is AlexNet's, which the paper names as its model and prints no sizes of; its layers are called as
-torchvision's, so a file of those begins either.
+convolutions are AlexNet's, since the paper names AlexNet as its model but prints no sizes. Layer names match
+torchvision's, so either encoder can start from a torchvision checkpoint.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ LAYERS = {  # kernel, stride, padding
     "8": (3, 1, 1),
     "10": (3, 1, 1),
 }
-POOLED = ("0", "3")  # the layers after which a pooling of 3 every 2 follows, beside the last
-STRIDE, FIRST, LEAST = 32, 31, 63  # frames: a vector every 32, around the 32nd at first; 63 give the first
+POOLED = ("0", "3")  # layers followed by a max pooling (size 3, stride 2), besides the last layer
+STRIDE, FIRST, LEAST = 32, 31, 63  # frames: step between vectors, middle of the first one, and its length
 
 
 class LocalResponseNorm(nn.Module):
     """x_i / (k + α Σ_j x_j²)^β over the n channels around i (zhou2021 eq. 1).
 
-    The constants are those of Krizhevsky et al. 2012, which the paper refers to. torch's layer of this name
-    divides α by n (so it is 5e-4 there), and takes 1.7 times as long.
+    The constants are from Krizhevsky et al. 2012, which the paper cites. torch's layer of this name divides
+    α by n (there it would be 5e-4) and takes 1.7 times as long.
     """
 
     def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> None:
@@ -41,7 +41,7 @@ class LocalResponseNorm(nn.Module):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, C, F, T]`` to the same."""
+        """Normalise ``[N, C, F, T]``."""
         half = self.size // 2
         squares = functional.pad(x * x, (0, 0, 0, 0, half, half))
         total = squares.unfold(1, self.size, 1).sum(dim=-1)
@@ -49,26 +49,26 @@ class LocalResponseNorm(nn.Module):
 
 
 class ConvolutionalEncoder(nn.Module):
-    """AlexNet's five convolutions and three poolings over ``[bins, T]``, each ReLU followed by LRN or not.
+    """AlexNet's five convolutions and three poolings over ``[bins, T]``, with optional LRN after each ReLU.
 
-    Every clip of a padded batch gives what it gives alone: before each convolution what lies beyond a
-    clip's own end is zero, as its own zero-padding is, and of each layer's output as many steps are kept as
-    the clip alone would have. A clip under 63 frames is followed by zeros up to these, which in
-    standardised values is the training clips' mean; one without frames has no vectors.
+    Each clip of a padded batch gives the same result as alone: before each convolution, values beyond the
+    clip's end are set to zero, like its own zero-padding, and each layer keeps as many steps as for the clip
+    alone. A clip of fewer than 63 frames is padded with zeros (the training clips' mean, as values are
+    standardised). A clip without frames gives no vectors.
 
     Args:
         features: D of a frame, ``channels × bins``.
         channels: see :class:`EncoderSettings`.
-        pooled: the last pooling takes the maximum over all bins, so that there is one vector a step
-            (``1d-abfcn``); without, one a step and remaining bin, low bins first (``2d-abfcn``).
+        pooled: whether the last pooling is over all bins, which gives one vector per step (``1d-abfcn``);
+            otherwise one per step and remaining bin, low bins first (``2d-abfcn``).
         lrn: see :class:`EncoderSettings`.
         widths: channels after each convolution.
 
     Attributes:
-        out_features: 256.
+        out_features: channels after the last convolution, 256 by default.
 
     Raises:
-        FusionError: too few bins for the layers, or D is no multiple of the channels.
+        FusionError: there are too few bins for the layers, or D is not a multiple of the channels.
     """
 
     def __init__(
@@ -98,9 +98,10 @@ class ConvolutionalEncoder(nn.Module):
         self.normalise = LocalResponseNorm() if lrn else nn.Identity()
 
     def forward(self, stream: Padded) -> Padded:
-        """``[N, T, D]`` to ``[N, n, 256]``, with n = ⌊(T - 63) / 32⌋ + 1 steps times the bins that are left.
+        """Map ``[N, T, D]`` to ``[N, n, 256]``, n = (⌊(T - 63) / 32⌋ + 1 steps) × (remaining bins).
 
-        A vector's time is that of the frame in the middle of those it sees, or of the clip's last one.
+        A vector's time is that of the middle frame of its receptive field, or of the clip's last frame if
+        that is earlier.
         """
         frames = stream.mask.sum(dim=1, keepdim=True)
         x = self._picture(stream)
@@ -122,13 +123,13 @@ class ConvolutionalEncoder(nn.Module):
         )
 
     def start_from(self, state: Mapping[str, Tensor]) -> None:
-        """Take the convolutions of a file's ``state``, ``features.0.weight`` and so on; the rest is left out.
+        """Load the convolutions (``features.0.weight`` and so on) from a checkpoint's ``state``.
 
-        A first convolution over three channels goes to one by its sum: one channel in all three is what a
-        spectrogram is to a network of pictures.
+        Other entries are ignored. If the encoder has one channel, a first convolution over three channels is
+        summed over them, which equals feeding the spectrogram into all three.
 
         Raises:
-            FusionError: they are not there, or of other shapes.
+            FusionError: a convolution is missing or has a different shape.
         """
         wanted = {name: value.shape for name, value in self.state_dict().items()}
         given = {name: state[name] for name in wanted if name in state}
@@ -144,20 +145,20 @@ class ConvolutionalEncoder(nn.Module):
         self.load_state_dict(given)
 
     def _picture(self, stream: Padded) -> Tensor:
-        """``[N, channels, bins, T]``, of 63 frames at least and zero beyond the mask."""
+        """Return images ``[N, channels, bins, T]`` with T of at least 63, zero for padding."""
         values = stream.values * stream.mask.unsqueeze(-1)
         picture = values.reshape(*stream.mask.shape, self.channels, -1).permute(0, 2, 3, 1)
         return functional.pad(picture, (0, max(0, LEAST - picture.shape[-1])))
 
 
-ENCODERS = {"1d-abfcn": True, "2d-abfcn": False}  # whether the bins are pooled to one
+ENCODERS = {"1d-abfcn": True, "2d-abfcn": False}  # whether all bins are pooled into one
 
 
 def build_encoder(settings: EncoderSettings, features: int) -> ConvolutionalEncoder:
-    """The encoder that ``settings`` ask for, over frames of ``features`` values.
+    """Build an encoder for frames of ``features`` values.
 
     Raises:
-        FusionError: there is none of that name, or it cannot read such frames.
+        FusionError: there is no such encoder, or it cannot read such frames.
     """
     if settings.name not in ENCODERS:
         raise FusionError(f"there is no encoder {settings.name!r}; there are {', '.join(ENCODERS)}")
@@ -165,7 +166,7 @@ def build_encoder(settings: EncoderSettings, features: int) -> ConvolutionalEnco
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Conv2d:
-    """A layer whose random weights keep the size of what passes; torch's own shrink it by 2.4 a layer."""
+    """Return a convolution with He initialisation; torch's default shrinks activations by 2.4 per layer."""
     layer = nn.Conv2d(inputs, outputs, kernel, stride, padding)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if layer.bias is not None:
@@ -174,11 +175,11 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int, padding: i
 
 
 def _within(x: Tensor, lengths: Tensor) -> Tensor:
-    """``[N, C, F, T]`` with zeros beyond each clip's length ``[N, 1]``."""
+    """Zero ``[N, C, F, T]`` beyond each clip's length ``[N, 1]``."""
     inside = torch.arange(x.shape[3], device=x.device) < lengths
     return x * inside[:, None, None, :]
 
 
 def _steps(lengths: Tensor, kernel: int, stride: int, padding: int = 0) -> Tensor:
-    """Steps that a layer makes of so many, each clip alone; below 1 for one that has none."""
+    """Return the number of output steps of a layer for each clip alone; below 1 if there are none."""
     return (lengths + 2 * padding - kernel) // stride + 1

@@ -1,4 +1,4 @@
-"""Heads of factorized bilinear pooling: zhou2019 §3.3 and the family that zhou2021 makes of it."""
+"""Heads with factorized bilinear pooling: FBP of zhou2019 §3.3, and its extensions in zhou2021."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .bilinear import FactorizedBilinearPooling, TrunkBilinearPooling, adapted
 from .settings import HeadSettings, TrunkSettings
 from .trunks import cut
 
-POOLING = frozenset({"dropout", "bias", "signed_sqrt"})  # settings of any pooling
-GLOBAL = POOLING | {"outputs", "factors"}  # and of that of the whole clip
+POOLING = frozenset({"dropout", "bias", "signed_sqrt"})  # settings of every pooling
+GLOBAL = POOLING | {"outputs", "factors"}  # settings of the pooling of the whole clip
 AFEW = {"visual_attention": "conv", "lambda_audio": 0.3, "lambda_visual": 1.0}  # zhou2021 eq. 8-11, §IV
 
 
@@ -35,17 +35,17 @@ class BilinearHead(EmbeddingHead):
         self.classify = nn.Linear(settings.outputs, classes)
 
     def embed(self, batch: Batch) -> Tensor:
-        """z ``[N, O]``."""
+        """Return z ``[N, O]``."""
         return self.fuse(**self.attend(batch))
 
     def fuse(self, audio: Tensor, visual: Tensor) -> Tensor:
-        """z ``[N, O]`` of the attended streams."""
+        """Return z ``[N, O]`` of the attended streams."""
         return cast(Tensor, self.pool(audio, visual))
 
 
 @register
 class GlobalHead(BilinearHead):
-    """G-FBP (zhou2021 eq. 12-14): the same pooling, after that paper's attention."""
+    """G-FBP (zhou2021 eq. 12-14): the same pooling, after the attention of that paper."""
 
     name = "g-fbp"
     preset = AFEW
@@ -55,9 +55,9 @@ class GlobalHead(BilinearHead):
 class AdaptiveHead(BilinearHead):
     """AG-FBP (zhou2021 eq. 15-18): G-FBP of the attended vectors times their adaption factors.
 
-    The factors scale each product by μη > 0. A division by the length afterwards (``ag_norm``) takes that
-    out again, so that they act through the biases alone, and without biases this is G-FBP. The paper names
-    that division for G-FBP and M-FBP and not here, so it is off.
+    The factors scale each product by μη > 0. Normalising the length afterwards (``ag_norm``) would undo this:
+    the factors then act only through the biases, and without biases this head equals G-FBP. The paper
+    mentions this normalisation for G-FBP and M-FBP but not for AG-FBP, so it is off by default.
     """
 
     name = "ag-fbp"
@@ -70,13 +70,13 @@ class AdaptiveHead(BilinearHead):
 
 
 class TrunkHead(EmbeddingHead):
-    """The base class of trunk heads: clips are cut into H trunks, with one vector for each stream and trunk.
+    """Base class of trunk heads, which cut clips into H trunks with one vector for each stream and trunk.
 
-    A trunk's vector is the part of the attention's weighted sum over its frames: e^h = Σ_{i in h} e^i with
-    e^i of zhou2021 eq. 5 and 10, so that the vectors of all trunks sum to the whole clip's, e^g. The paper
-    reaches that by the stride of its audio pooling, and by reshaping and summing the faces; here frames and
-    sound go by their times. A trunk with frames of one stream alone has zeros for the other, as a clip
-    without sound has; one without any is left out.
+    A trunk's vector is the attention's weighted sum restricted to its frames: e^h = Σ_{i in h} e^i with e^i
+    from zhou2021 eq. 5 and 10, so the vectors of all trunks add up to that of the whole clip, e^g. The paper
+    achieves this by the stride of its audio pooling and by reshaping and summing the faces; here, frames and
+    sound are assigned to trunks by their times. If a trunk has frames of only one stream, the other is zeros,
+    as for a clip without sound. Trunks without frames are left out.
     """
 
     streams = (VISUAL, AUDIO)
@@ -97,7 +97,7 @@ class TrunkHead(EmbeddingHead):
         )
 
     def attend_trunks(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """e^h ``[N, H, D']`` a stream, and ``[N, H]``, true where a trunk has a frame of either."""
+        """Return stream → e^h ``[N, H, D']``, and a mask ``[N, H]`` of trunks with a frame of any stream."""
         encoded = self.encode(batch)
         trunks = cut(encoded, self.trunks.count, self.trunks.seconds)
         vectors = {}
@@ -110,11 +110,12 @@ class TrunkHead(EmbeddingHead):
 
 @register
 class MultiLevelHead(TrunkHead):
-    """M-FBP: the sum of each trunk's own pooling, divided by its length (zhou2021 eq. 19).
+    """M-FBP: the sum of a separate pooling for each trunk, normalised to length 1 (zhou2021 eq. 19).
 
-    The paper has two readings. Eq. 19 is of trunks alone, and AM-FBP "combines" it with the whole clip's; but
+    The paper is ambiguous. Eq. 19 covers trunks alone, and AM-FBP "combines" it with the whole clip; but
     M-FBP is also "in addition to G-FBP" (§III-E) and has "both global-trunk and intra-trunk data" (§IV-D).
-    ``whole`` is the second reading: z of G-FBP, then that of the trunks, as in AM-FBP. Eq. 19 is the default.
+    Eq. 19 is the default; ``whole`` selects the second reading: z of G-FBP followed by z of the trunks, as in
+    AM-FBP.
     """
 
     name = "m-fbp"
@@ -137,7 +138,7 @@ class MultiLevelHead(TrunkHead):
         return super().acting(settings) | (GLOBAL if settings.whole else frozenset())
 
     def embed(self, batch: Batch) -> Tensor:
-        """z of the trunks ``[N, O']``, after that of the whole clip if ``whole``, ``[N, O + O']``."""
+        """Return z of the trunks ``[N, O']``; with ``whole``, preceded by z of the clip, ``[N, O + O']``."""
         vectors, present = self.attend_trunks(batch)
         trunks = cast(Tensor, self.trunk_pool(vectors[AUDIO], vectors[VISUAL], present))
         if self.pool is None:
@@ -148,7 +149,7 @@ class MultiLevelHead(TrunkHead):
 
 @register
 class AdaptiveMultiLevelHead(TrunkHead):
-    """AM-FBP: AG-FBP of the whole clip and M-FBP of its trunks side by side (zhou2021 §III-E)."""
+    """AM-FBP: AG-FBP of the whole clip and M-FBP of its trunks, concatenated (zhou2021 §III-E)."""
 
     name = "am-fbp"
     preset = AFEW
@@ -166,7 +167,7 @@ class AdaptiveMultiLevelHead(TrunkHead):
         self.classify = nn.Linear(settings.outputs + self.trunks.outputs, classes)
 
     def embed(self, batch: Batch) -> Tensor:
-        """z of the whole clip, then that of its trunks, ``[N, O + O']``."""
+        """Return z of the whole clip followed by z of its trunks, ``[N, O + O']``."""
         vectors, present = self.attend_trunks(batch)
         whole = adapted(vectors[AUDIO].sum(dim=1), vectors[VISUAL].sum(dim=1))
         trunks = self.trunk_pool(vectors[AUDIO], vectors[VISUAL], present)
@@ -174,7 +175,7 @@ class AdaptiveMultiLevelHead(TrunkHead):
 
 
 def global_pooling(settings: HeadSettings, sizes: Mapping[str, int]) -> FactorizedBilinearPooling:
-    """The pooling of the whole clip, divided by its length unless ``ag_norm`` says no."""
+    """Build the pooling of the whole clip, with normalised length unless ``ag_norm`` is false."""
     return FactorizedBilinearPooling(
         sizes[AUDIO],
         sizes[VISUAL],

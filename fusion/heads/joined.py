@@ -27,13 +27,13 @@ class JoinedHead(EmbeddingHead):
         self.classify = nn.Linear(sum(self.sizes.values()), classes)
 
     def embed(self, batch: Batch) -> Tensor:
-        """The attended streams ``[N, ΣD']``, with dropout in training."""
+        """Return the attended streams ``[N, ΣD']``, with dropout in training."""
         return cast(Tensor, self.dropout(torch.cat(list(self.attend(batch).values()), dim=-1)))
 
 
 @register
 class ConcatHead(JoinedHead):
-    """Both streams, concatenated (zhou2019 §3.3; with encoders, "encoder concat" of zhou2021 table VI)."""
+    """Concatenates both streams (zhou2019 §3.3; with encoders, "encoder concat" of zhou2021 table VI)."""
 
     name = "concat"
     streams = (VISUAL, AUDIO)
@@ -41,7 +41,7 @@ class ConcatHead(JoinedHead):
 
 @register
 class AudioHead(JoinedHead):
-    """Sound only."""
+    """Classifies the sound only."""
 
     name = "audio"
     streams = (AUDIO,)
@@ -49,7 +49,7 @@ class AudioHead(JoinedHead):
 
 @register
 class FacesHead(JoinedHead):
-    """Pictures only."""
+    """Classifies the pictures only."""
 
     name = "faces"
     streams = (VISUAL,)
@@ -57,10 +57,10 @@ class FacesHead(JoinedHead):
 
 @register
 class DecisionHead(AttentiveHead):
-    """The heads of both single streams, each trained for itself, and the weighted mean of their posteriors
-    ("decision fusion" of zhou2021 table VI).
+    """Averages the posteriors of two single-stream heads ("decision fusion" of zhou2021 table VI).
 
-    Where a clip lacks a stream, the other has all the weight.
+    The mean is weighted, and each stream is trained independently. If a clip lacks a stream, the other one
+    gets all the weight.
     """
 
     name = "decision"
@@ -77,12 +77,12 @@ class DecisionHead(AttentiveHead):
         self.register_buffer("weight", torch.tensor(float(settings.decision_weight)), persistent=False)
 
     def judge(self, batch: Batch) -> Tensor:
-        """Each stream's own logits, ``[N, 2, C]``, pictures first."""
+        """Return the logits of each stream, ``[N, 2, C]``, pictures first."""
         attended = self.attend(batch)
         return torch.stack([self.classify[s](self.dropout(attended[s])) for s in self.streams], dim=1)
 
     def mix(self, judged: Tensor, batch: Batch) -> Tensor:
-        """Logarithm of the weighted mean of posteriors, ``[N, C]``; a softmax leaves it as it is."""
+        """Return the log of the weighted mean posteriors, ``[N, C]``; softmax gives back the posteriors."""
         present = torch.stack([batch[stream].mask.any(dim=1) for stream in self.streams], dim=1)
         wanted = torch.stack([1 - self.weight, self.weight])
         weights = wanted * present
@@ -91,11 +91,11 @@ class DecisionHead(AttentiveHead):
         return torch.logsumexp(judged.log_softmax(dim=-1) + shares.log().unsqueeze(-1), dim=1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
+        """Return logits ``[N, C]``."""
         return self.mix(self.judge(batch), batch)
 
     def criterion(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean of both streams' own losses, so that neither learns from the other; and the logits."""
+        """Return the mean of the two streams' losses, so that neither affects the other, and the logits."""
         judged = self.judge(batch)
         losses = functional.cross_entropy(judged.flatten(0, 1), targets.repeat_interleave(judged.shape[1]))
         return losses, self.mix(judged, batch)

@@ -13,12 +13,12 @@ VARIABLE = "AVEMO_HEADS"
 
 
 def load_plugins() -> None:
-    """Import the Python files that the environment variable ``AVEMO_HEADS`` names, separated by commas.
+    """Import the Python files listed in the environment variable ``AVEMO_HEADS``, separated by commas.
 
-    A variable, for processes inherit it: those that train members beside the first know the same heads.
+    Child processes inherit environment variables, so workers that train members know the same heads.
 
     Raises:
-        FusionError: there is no such file, or it cannot be imported.
+        FusionError: a file does not exist or cannot be imported, or its name is already taken by a module.
     """
     for text in filter(None, os.environ.get(VARIABLE, "").split(",")):
         path = Path(text.strip())
@@ -37,7 +37,7 @@ def load_plugins() -> None:
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module  # by this name members that come back from processes find their class
+        sys.modules[path.stem] = module  # members returned from other processes find their class by this name
         try:
             spec.loader.exec_module(module)
         except Exception as error:

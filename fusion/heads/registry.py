@@ -1,10 +1,11 @@
 """The registry of heads, and their settings.
 
-A new head is a class with a ``name`` and the ``streams`` it reads, decorated with :func:`.head.register`,
-and imported here or in a file of the user's own (:mod:`.plugins`). A clip that lacks a stream gives that
-stream's attention no frame and so a vector of zeros: a fused head then judges by the other stream (for
-bilinear pooling through the biases of its projections), and a head of the one missing stream by its class
-biases alone.
+A head is a class with a ``name`` and the ``streams`` it reads, decorated with :func:`.base.register`. It is
+imported here or defined in the user's own file (:mod:`.plugins`).
+
+If a clip lacks a stream, its attention sees no frames and returns zeros. A fused head then decides by the
+other stream (with bilinear pooling, through the biases of its projections). A head that reads only the
+missing stream decides by its class biases.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ NO_WEIGHTS: Mapping[str, Mapping[str, Tensor]] = {}
 
 
 def head_class(name: str) -> type[Head]:
-    """The head called ``name``.
+    """Return the head class called ``name``.
 
     Raises:
-        FusionError: there is none.
+        FusionError: there is no such head.
     """
     if name not in HEADS:
         raise FusionError(
@@ -65,16 +66,17 @@ def build_head(
     classes: int,
     weights: Mapping[str, Mapping[str, Tensor]] = NO_WEIGHTS,
 ) -> Head:
-    """The head that ``settings`` ask for, with random weights.
+    """Build a head with random weights.
 
     Args:
-        settings: what it is like.
+        settings: the head's settings.
         features: D of each stream.
         classes: C.
-        weights: stream → tensors that its encoder starts from instead, by their names in their file.
+        weights: stream → pretrained tensors of its encoder, by their names in the file.
 
     Raises:
-        FusionError: there is no such head, attention or encoder, or a setting or file is none of its.
+        FusionError: there is no such head, attention or encoder, the head does not read a setting, or the
+            pretrained weights do not fit.
     """
     head = head_class(settings.fusion)(complete(settings), features, classes)
     head.start_from(weights)
@@ -82,10 +84,10 @@ def build_head(
 
 
 def settings_for(fusion: str, **given: Any) -> HeadSettings:
-    """The settings of a head: those given, else those of its paper, else the defaults.
+    """Return the settings of a head: given values, else those of its paper, else the defaults.
 
     Raises:
-        FusionError: there is no such head or attention, or it does not read what is given.
+        FusionError: there is no such head or attention, or the head does not read a given setting.
     """
     head = head_class(fusion)
     values = {"fusion": fusion, **head.preset, **given}
@@ -94,15 +96,15 @@ def settings_for(fusion: str, **given: Any) -> HeadSettings:
         if f"lambda_{stream}" not in given and not attention_class(attention).tempered:
             values[f"lambda_{stream}"] = 1.0
     settings = HeadSettings(**values)
-    complete(settings)  # for its complaints: what is not given stays so until a head is built
+    complete(settings)  # only to raise errors; unset values are filled in when a head is built
     return settings
 
 
 def complete(settings: HeadSettings) -> HeadSettings:
-    """With the head's own defaults for what only some heads read.
+    """Fill in the head's own defaults for optional settings.
 
     Raises:
-        FusionError: there is no such head, or it does not read something that is set.
+        FusionError: there is no such head, or it does not read one of the settings that are set.
     """
     head = head_class(settings.fusion)
     options = head.options
@@ -118,7 +120,7 @@ def complete(settings: HeadSettings) -> HeadSettings:
 
 
 def acting(settings: HeadSettings) -> frozenset[str]:
-    """Names of the fields of ``settings`` that change what their head computes.
+    """Return the names of the fields of ``settings`` that affect the output of their head.
 
     Raises:
         FusionError: there is no such head or attention.
@@ -127,10 +129,10 @@ def acting(settings: HeadSettings) -> frozenset[str]:
 
 
 def check_acting(settings: HeadSettings, names: Iterable[str]) -> None:
-    """See that every one of ``names``, fields of ``settings``, is :func:`acting`.
+    """Check that all ``names``, fields of ``settings``, are :func:`acting`.
 
     Raises:
-        FusionError: one is not, and it says why; or there is no such head or attention.
+        FusionError: a field has no effect (the message says why), or there is no such head or attention.
     """
     found = acting(settings)
     for name in names:
@@ -139,7 +141,7 @@ def check_acting(settings: HeadSettings, names: Iterable[str]) -> None:
 
 
 def _idle(settings: HeadSettings, name: str) -> str:
-    """Why a setting does nothing, and what has it."""
+    """Return the reason why a setting has no effect, and what it would have an effect on."""
     head, text = head_class(settings.fusion), name.replace("_", " ")
     if head.attends:
         for stream, word in STREAMS.items():
@@ -167,12 +169,15 @@ def _have(names: Sequence[str]) -> str:
 
 
 def described(settings: HeadSettings) -> dict[str, Any]:
-    """Complete settings as JSON values, with the version of the head."""
+    """Return complete settings as JSON values, with the version of the head."""
     return {**complete(settings).described(), "version": head_class(settings.fusion).version}
 
 
 def up_to_date(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What :func:`described` gave once, with what came later at its default; as it is where it is strange."""
+    """Add settings that are newer than a result of :func:`described`, at their defaults.
+
+    Invalid values are returned unchanged.
+    """
     try:
         return {**described(HeadSettings.of(_settings(values))), "version": values.get("version", 1)}
     except (FusionError, TypeError):
@@ -180,11 +185,11 @@ def up_to_date(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def settings_of_run(values: Mapping[str, Any], path: Path) -> HeadSettings:
-    """Of what :func:`described` gave, for a run in ``path``; runs that have no version are of the first.
+    """Restore settings from :func:`described` for the run in ``path``; no version means version 1.
 
     Raises:
-        FusionError: the head means something else now than when the run was trained.
-        TypeError: there is something in it that this version does not know.
+        FusionError: the head's version has changed since the run was trained.
+        TypeError: a setting is unknown to this version of avemo.
     """
     settings = HeadSettings.of(_settings(values))
     theirs, ours = values.get("version", 1), head_class(settings.fusion).version

@@ -1,4 +1,4 @@
-"""The head of segments: priyasad2019 §3.3-3.4."""
+"""The segment head (priyasad2019 §3.3-3.4)."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from .base import Head, register
 from .dropout import Dropout, places
 from .settings import MAJORITY, HeadSettings, SegmentSettings
 
-AT_ONCE = 512  # segments: at the paper's sizes under a gigabyte
-TIES = 1e-6  # of the mean posterior in the shares of a vote: too little to outvote a segment
+AT_ONCE = 512  # segments per pass; under a gigabyte at the paper's sizes
+TIES = 1e-6  # weight of the mean posterior in a vote: breaks ties but cannot outvote a segment
 
 
 class SalientFusion(nn.Module):
-    """Attention over what is merged of both streams (priyasad2019 eq. 5-7)::
+    """Attention over the merged streams (priyasad2019 eq. 5-7)::
 
         h_t = tanh(W_h c_t + b_h)
         β_t = exp(|h_t|ᵀ ĥ) / Σ_t exp(|h_t|ᵀ ĥ)
         q   = Σ_t β_t c_t
 
-    The paper does not say what t counts. A segment has one vector of its sound, and one of its faces where
-    that is the last output of the LSTM: merged, they are a single c, whose β is 1, so that q is c and eq. 5
-    and 6 do nothing. Over the segments of a clip there would be one q a clip, and it is segments that the
-    paper classifies, and lets vote. So t runs over a segment's frames: c_t is the output of the LSTM at
-    frame t beside the segment's sound, and β picks the salient frames in the light of the sound. The sound
-    is the same in all c_t and comes out as it went in. |h_t| is, as printed, the absolute value of each of
-    its elements; ĥ is learnt from random values.
+    The paper does not define t. If the faces of a segment were only the last output of the LSTM, there would
+    be a single merged vector c with β = 1, and eq. 5 and 6 would have no effect. If t ran over the segments
+    of a clip, there would be one q per clip, but the paper classifies segments and lets them vote. So t runs
+    over the frames of a segment: c_t is the LSTM output at frame t concatenated with the segment's sound, and
+    β selects the salient frames given the sound. The sound is the same in all c_t and passes through
+    unchanged. |h_t| is the elementwise absolute value, as printed; ĥ is learnt from random values.
 
     Args:
-        seen, heard: values of the LSTM's output and of the sound.
-        hidden: m values of h_t, which the paper does not print.
+        seen: length of the LSTM's output.
+        heard: length of the sound vector.
+        hidden: m, length of h_t, which the paper does not give.
     """
 
     def __init__(self, seen: int, heard: int, hidden: int) -> None:
@@ -48,9 +48,8 @@ class SalientFusion(nn.Module):
         self.context = nn.Linear(hidden, 1, bias=False)
 
     def forward(self, seen: Tensor, heard: Tensor, mask: Tensor) -> Tensor:
-        """``[M, L, D]`` outputs at frames, ``[M, A]`` sound and ``[M, L]``, true where a frame is, to q
-        ``[M, D + A]``."""
-        of_seen, of_heard = torch.split(self.hidden.weight, self.sizes, dim=1)  # so that no c_t is laid out
+        """Return q ``[M, D + A]`` of LSTM outputs ``[M, L, D]``, sound ``[M, A]`` and a mask ``[M, L]``."""
+        of_seen, of_heard = torch.split(self.hidden.weight, self.sizes, dim=1)  # avoids building every c_t
         sound = functional.linear(heard, of_heard, self.hidden.bias)
         h = torch.tanh(functional.linear(seen, of_seen) + sound.unsqueeze(1))
         beta = masked_softmax(self.context(h.abs()).squeeze(-1), mask)
@@ -59,14 +58,15 @@ class SalientFusion(nn.Module):
 
 @register
 class SegmentHead(Head):
-    """An LSTM over the frames of each segment, :class:`SalientFusion` with its sound, dense layers, a
-    softmax; the segments of a clip vote (priyasad2019 fig. 2).
+    """Classifies the segments of a clip, which then vote (priyasad2019 fig. 2).
 
-    A segment whose frames have no face, or a clip without pictures, has zeros for the LSTM's output; a clip
-    without sound zeros for the sound, which in standardised values is the training clips' mean. A clip with
-    neither is one segment of zeros, judged by the biases alone.
+    Each segment passes through an LSTM over its frames, :class:`SalientFusion` with its sound, dense layers
+    and a softmax. Segments without faces have zeros for the LSTM output. Clips without sound have zeros for
+    the sound (the training clips' mean, as values are standardised). A clip with neither is one segment of
+    zeros, classified by the biases alone.
 
-    Training sees segments, each with its clip's class, all of a batch alike; its batches are of clips.
+    Batches consist of clips. Training classifies each of their segments with the clip's class, and all
+    segments of a batch have equal weight.
     """
 
     name = "segments"
@@ -92,7 +92,7 @@ class SegmentHead(Head):
         self.classify = nn.Linear(dense or fused, classes)
 
     def judge(self, batch: Batch) -> Tensor:
-        """Logits ``[M, C]`` of the segments of all clips, one after the other."""
+        """Return logits ``[M, C]`` of the segments of all clips, concatenated."""
         pictures, sound, segments = batch[VISUAL], batch[AUDIO], batch[SEGMENTS]
         heard = sound.values * sound.mask.unsqueeze(-1)
         heard = functional.pad(heard, (0, 0, 0, segments.mask.shape[1] - heard.shape[1]))
@@ -106,14 +106,15 @@ class SegmentHead(Head):
         x = pictures[clips.unsqueeze(1), frames.clamp(min=0)]
         seen = self.lstm(x)[0] * given.unsqueeze(-1)
         merged = given.clone()
-        merged[:, 0] |= ~given.any(dim=1)  # a sum over no frame would lose the sound
+        merged[:, 0] |= ~given.any(dim=1)  # keep one frame: a sum over none would lose the sound
         q = self.fuse(seen, heard, merged)
         return self.classify(self.dense(self.dropout(q, rows)))
 
     def settle(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Of segments ``[M, C]`` to clips: the logarithm of the share of segments that each class wins, ties
-        broken by the mean posterior; or of the mean posterior itself. ``[N, C]`` float64; a softmax leaves
-        it as it is.
+        """Combine logits of segments ``[M, C]`` into log scores of clips ``[N, C]``, float64.
+
+        A clip's scores are the share of segments that each class wins, with ties broken by the mean
+        posterior; or the mean posterior itself. Softmax of the result gives back these scores.
         """
         mask = batch[SEGMENTS].mask
         counts = mask.sum(dim=1, keepdim=True)
@@ -125,17 +126,17 @@ class SegmentHead(Head):
         return torch.lerp(_summed(votes, mask) / counts, mean, TIES).log()
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
+        """Return logits ``[N, C]``."""
         return self.settle(self.judge(batch), batch)
 
     def criterion(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean cross-entropy of segments with their clip's class, and the clips' logits."""
+        """Return the mean cross-entropy of segments with their clip's class, and the clips' logits."""
         logits = self.judge(batch)
         counts = batch[SEGMENTS].mask.sum(dim=1)
         return functional.cross_entropy(logits, targets.repeat_interleave(counts)), self.settle(logits, batch)
 
 
 def _summed(values: Tensor, mask: Tensor) -> Tensor:
-    """Segments' ``[M, C]`` summed to their clips' ``[N, C]``."""
+    """Sum the values of segments ``[M, C]`` over each clip, ``[N, C]``."""
     clips = mask.nonzero(as_tuple=True)[0]
     return values.new_zeros(len(mask), values.shape[1]).index_add(0, clips, values)

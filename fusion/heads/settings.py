@@ -1,7 +1,7 @@
-"""Settings of heads: plain values, kept in a run's card. Importing this imports no network.
+"""Settings of heads: plain values, stored in a run's card. Importing this module does not load torch.
 
-A field that ``--set KEY=VALUE`` and ``--grid`` take is declared by :func:`key`, with what it means;
-``avemo-fuse heads`` and the shell's completion read that, so there is no second list.
+Fields for ``--set KEY=VALUE`` and ``--grid`` are declared by :func:`key` with their description.
+``avemo-fuse heads`` and shell completion read these declarations.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 @dataclass(frozen=True)
 class Key:
-    """A setting of heads that can be named on the command line.
+    """A setting of heads that can be set on the command line.
 
     Attributes:
         kind: int, float, bool or str.
-        text: what it means, in a sentence.
+        text: description in one sentence.
         source: paper and equation or section.
-        default: where a head says nothing else; as a text where that depends on others.
-        least: the smallest value; itself not allowed where ``above``.
-        most, below: the largest value, and what all are below.
-        choices: all values there are.
-        name: on the command line.
-        of: the field of :class:`HeadSettings`, and the field in that where it has several.
+        default: default unless the head has its own; text if it depends on other settings.
+        least: minimum; excluded if ``above`` is true.
+        above: whether values must be above ``least``.
+        most: maximum, included.
+        below: upper limit, excluded.
+        choices: all allowed values.
+        name: name on the command line.
+        of: field of :class:`HeadSettings`, and the nested field if it has several.
     """
 
     kind: type
@@ -48,7 +50,7 @@ class Key:
 
     @property
     def expected(self) -> str:
-        """What a value is, in words."""
+        """Description of valid values."""
         if self.choices:
             return " or ".join(self.choices)
         if self.kind is bool:
@@ -59,7 +61,7 @@ class Key:
         return f"a {'whole ' if self.kind is int else ''}number{least}{most}{below}"
 
     def fits(self, value: float) -> bool:
-        """Whether a number is one of its values."""
+        """Return whether a number is a valid value."""
         if not math.isfinite(value):
             return False
         whole = self.kind is float or value == int(value)
@@ -72,10 +74,10 @@ class Key:
         )
 
     def read(self, text: str) -> Any:
-        """The value that a text says.
+        """Parse a value.
 
         Raises:
-            FusionError: it says none.
+            FusionError: ``text`` is not a valid value.
         """
         if self.kind is bool and text.lower() in TRUE + FALSE:
             return text.lower() in TRUE
@@ -94,20 +96,20 @@ class Key:
 def key(
     kind: type, text: str, source: str = "", default: Any = None, *, name: str = "", **limits: Any
 ) -> Any:
-    """A field of settings that is a :class:`Key`, called ``name`` where that is not the field's own name."""
+    """Declare a dataclass field as a :class:`Key`; ``name`` overrides the field's name."""
     shown = limits.pop("shown", default)
     return field(default=default, metadata={"key": Key(kind, text, source, shown, name=name, **limits)})
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """An encoder before a stream's attention.
+    """Settings of the encoder before a stream's attention.
 
     Attributes:
-        name: in :data:`.encoders.ENCODERS`.
-        channels: of the stream's frames, ``D = channels × bins``: 1 for a spectrogram, 3 for log-Mel with
-            its deltas, or for x, y, z of facial markers.
-        weights: SHA-256 of the file that the training starts from; empty for random weights.
+        name: key in :data:`.encoders.ENCODERS`.
+        channels: channels of a frame, ``D = channels × bins``: 1 for a spectrogram, 3 for log-Mel with its
+            deltas or for x, y, z of facial markers.
+        weights: SHA-256 of the file with the initial weights; empty for random weights.
     """
 
     name: str
@@ -124,7 +126,7 @@ class EncoderSettings:
 
 @dataclass(frozen=True)
 class TrunkSettings:
-    """How a clip is cut and its trunks are pooled (zhou2021 §III-E; the numbers of §IV for AFEW)."""
+    """How clips are cut into trunks and pooled (zhou2021 §III-E; defaults from §IV for AFEW)."""
 
     count: int = key(
         int, "H, the number of trunks a clip is cut into.", "zhou2021 §III-E", 6, name="trunks", least=1
@@ -174,20 +176,21 @@ class SegmentSettings:
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """Everything about a head but its inputs and classes.
+    """All settings of a head, except its inputs and classes.
 
-    Some heads only read ``trunks``, ``whole``, ``segments``, ``ag_norm``, ``classifier_dropout`` and
-    ``decision_weight``. In these, None stands for the head's own default; the others take nothing else.
+    ``trunks``, ``whole``, ``segments``, ``ag_norm``, ``classifier_dropout`` and ``decision_weight`` are read
+    by some heads only. None stands for the head's own default; heads that do not read a setting accept only
+    None.
 
     Attributes:
-        fusion: name in :data:`.heads.HEADS`.
+        fusion: name in :data:`.base.HEADS`.
         visual_attention, audio_attention: names in :data:`.attention.ATTENTIONS`.
-        dropout: share dropped in training, where the papers have it: of the products that bilinear pooling
-            sums (zhou2019, fig. 2), of what other heads classify, and of the frames that self and relation
-            attention compute their weights from (the code of zhou2019's authors).
-        visual_encoder, audio_encoder: what is trained before a stream's attention, if anything.
-        trunks: of heads that cut a clip into trunks.
-        segments: of the head that reads segments.
+        dropout: dropout rate in training. As in the papers, it applies to the products in bilinear pooling
+            (zhou2019, fig. 2), to the classifier inputs of other heads, and to the frames from which self and
+            relation attention compute their weights (code of zhou2019's authors).
+        visual_encoder, audio_encoder: trained encoder before a stream's attention, if any.
+        trunks: settings of trunk heads.
+        segments: settings of the segment head.
     """
 
     fusion: str = "fbp"
@@ -252,33 +255,33 @@ class HeadSettings:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> HeadSettings:
-        """Of what :meth:`described` gave; what is not there is at its default.
+        """Restore settings from :meth:`described`; missing values get their defaults.
 
         Raises:
-            TypeError: there is something in it that this version does not know.
+            TypeError: a setting is unknown to this version of avemo.
         """
         nested = {name: kind(**values[name]) for name, kind in NESTED.items() if name in values}
         return cls(**{**values, **nested})
 
     def described(self) -> dict[str, Any]:
-        """As JSON values, without what is None."""
+        """Return the settings as JSON values, without None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def attention(self, stream: str) -> str:
-        """The attention over ``visual`` or ``audio``."""
+        """Return the name of the attention over ``visual`` or ``audio``."""
         return str(getattr(self, f"{stream}_attention"))
 
     def encoder(self, stream: str) -> EncoderSettings | None:
-        """What is trained before the attention over ``visual`` or ``audio``."""
+        """Return the encoder before the attention over ``visual`` or ``audio``, if any."""
         found: EncoderSettings | None = getattr(self, f"{stream}_encoder")
         return found
 
     def temperature(self, stream: str) -> float:
-        """λ of the attention over ``visual`` or ``audio``."""
+        """Return λ of the attention over ``visual`` or ``audio``."""
         return float(getattr(self, f"lambda_{stream}"))
 
     def with_keys(self, values: Mapping[str, Any]) -> HeadSettings:
-        """These settings with other values of some :data:`KEYS`; ``lrn`` is an encoder's, and left out."""
+        """Return a copy with new values of some :data:`KEYS`; ``lrn`` belongs to encoders and is ignored."""
         made = self
         for name, value in values.items():
             field_, *part = KEYS[name].of
@@ -310,14 +313,14 @@ def _keys() -> dict[str, Key]:
 
 
 KEYS = _keys()
-"""The settings that ``--set`` and ``--grid`` take, by their names there."""
+"""The settings for ``--set`` and ``--grid``, by name on the command line."""
 
 
 def read_keys(texts: Sequence[str]) -> dict[str, Any]:
-    """Values of :data:`KEYS` from texts ``KEY=VALUE``; dashes in a key are as good as underscores.
+    """Parse ``KEY=VALUE`` texts into values of :data:`KEYS`; keys may use dashes for underscores.
 
     Raises:
-        FusionError: a text is of another form, or says no key or value that there is.
+        FusionError: a text has no ``=``, or its key or value is invalid.
     """
     found = {}
     for text in texts:
@@ -334,10 +337,10 @@ def read_keys(texts: Sequence[str]) -> dict[str, Any]:
 
 
 ALL = frozenset(field.name for field in fields(HeadSettings))
-OPTIONAL = frozenset(  # what only some heads read
+OPTIONAL = frozenset(  # read by some heads only
     {"trunks", "whole", "segments", "ag_norm", "classifier_dropout", "decision_weight"}
 )
-ATTENDING = frozenset(  # what only those with attention read
+ATTENDING = frozenset(  # read only by heads with attention
     {
         "visual_attention",
         "audio_attention",

@@ -11,21 +11,23 @@ from ..training.batches import Batch, Padded
 
 
 def cut(batch: Batch, count: int, seconds: float | None = None) -> dict[str, Tensor]:
-    """Which of H trunks each vector is in, by its time: ``[N, T, H]`` a stream, all false beyond the mask.
+    """Assign each vector to one of H trunks by its time.
 
-    Trunks begin with the clip's first vector, of either stream. They are H equal parts of the time up to
-    its last one, so that every clip has all of them; or, with ``seconds``, of that length each, as the
-    paper's zero-padding has it: a short clip lacks the last ones, and what is left of a long one is in the
-    last.
+    Trunks begin at the clip's first vector of either stream. By default they are H equal parts of the time up
+    to its last vector, so every clip has all H. With ``seconds``, each has this length, as in the paper's
+    zero-padding: a short clip lacks the last trunks, and the rest of a long clip goes to the last trunk.
 
     Args:
-        batch: the streams to be cut at the same times.
+        batch: streams to cut at the same times.
         count: H.
-        seconds: length of a trunk.
+        seconds: length of a trunk; None for equal parts.
+
+    Returns:
+        Stream → ``[N, T, H]``, all false for padding.
     """
     start, end = span(batch.values())
     length = (end - start) / count if seconds is None else torch.full_like(start, seconds)
-    length = length + (length == 0)  # one moment only: all of it is in the first trunk
+    length = length + (length == 0)  # a single moment goes to the first trunk
     numbers = torch.arange(count, device=start.device)
     trunks = {}
     for name, stream in batch.items():
@@ -35,7 +37,7 @@ def cut(batch: Batch, count: int, seconds: float | None = None) -> dict[str, Ten
 
 
 def span(streams: Collection[Padded]) -> tuple[Tensor, Tensor]:
-    """Seconds ``[N, 1]`` of the first and of the last vector of any stream; zeros where there is none."""
+    """Return seconds ``[N, 1]`` of the first and the last vector of any stream; zeros if there are none."""
     mask = torch.cat([stream.mask for stream in streams], dim=1)
     times = torch.cat([stream.times for stream in streams], dim=1)
     some = mask.any(dim=1, keepdim=True)
