@@ -1,1 +1,1 @@
-"""From a file to its pictures and its sound on one clock."""
+"""Decoding of a clip's video and sound on a common clock."""

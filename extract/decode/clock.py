@@ -1,4 +1,4 @@
-"""One continuous time for a clip, also where the file's own clock restarts."""
+"""A continuous clock for a clip, even if the time stamps of its file restart."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from av.error import FFmpegError
 
 from ..stopwatch import step
 
-STEP_BACK = 0.1  # seconds; ffmpeg's own command takes a larger step back for a restart
-GOES_ON = 1.0  # seconds; by less, streams may end apart where recordings are joined
-JUMP = 10.0  # seconds, forward, and only in formats that FFmpeg knows to restart; also ffmpeg's
+STEP_BACK = 0.1  # seconds; a larger step back is a restart, as for the ffmpeg command
+GOES_ON = 1.0  # seconds; at a joint, streams may end up to this far apart
+JUMP = 10.0  # seconds forward, as for ffmpeg; only in formats that FFmpeg flags as discontinuous
 
 
 @dataclass
 class _Part:
-    """What lies between two restarts, in seconds of the file's clock."""
+    """A part of the file between two restarts, in seconds of the file's clock."""
 
     start: float = float("inf")
     end: float = float("-inf")
@@ -31,16 +31,16 @@ class _Part:
 class Clock:
     """Maps the time stamps of a file to seconds since the start of the clip.
 
-    Recordings joined end to end (two ``.ts`` files, a camera that was paused) keep the stamps that each had,
-    so the clock restarts in the middle. :meth:`packets` moves the stamps of every later part to where the
-    part before ends. Files whose clock never restarts keep their stamps to the last bit.
+    Recordings joined end to end (two ``.ts`` files, a paused camera) keep their own time stamps, so the clock
+    restarts mid-file. :meth:`packets` moves the time stamps of each later part to the end of the previous
+    one. If the clock never restarts, time stamps are left unchanged.
 
     Attributes:
-        start: seconds of the file's clock at which the clip starts.
-        end: seconds since then at which the last packet ends.
-        restarts: how often the clock restarts.
-        counts: packets of each stream, by its index.
-        paces: seconds from one packet to the next in streams without stamps, as raw H.264 is.
+        start: start of the clip, in seconds of the file's clock.
+        end: end of the last packet, in seconds since the start.
+        restarts: number of times that the clock restarts.
+        counts: number of packets of each stream, by stream index.
+        paces: seconds between packets of streams without time stamps, such as raw H.264.
     """
 
     start: float = 0.0
@@ -52,7 +52,7 @@ class Clock:
 
     @classmethod
     def of(cls, container: InputContainer) -> Clock:
-        """Read all packets of ``container``, undecoded; where one cannot be read, those before it count."""
+        """Build the clock from the packets of ``container``, up to the first that cannot be read."""
         clock = cls(start=start_of(container))
         parts = [_Part()]
         ends: dict[tuple[int, int], float] = {}
@@ -63,7 +63,7 @@ class Clock:
             for packet in packets_of(container):
                 step()
                 number = watch.part(packet)
-                if not packet.size or packet.is_discard:  # before or behind an edit: decoded, but not shown
+                if not packet.size or packet.is_discard:  # outside the edit list: decoded, but not shown
                     continue
                 clock.counts[packet.stream_index] += 1
                 parts.extend(_Part() for _ in range(len(parts), number + 1))
@@ -79,7 +79,7 @@ class Clock:
                     key = packet.stream_index, number
                     ends[key] = max(ends.get(key, begin), begin + length_of(packet))
         except FFmpegError:
-            pass  # whoever decodes meets it again, and tells
+            pass  # the decoder meets the same error and reports it
         parts = [part for part in parts if part.end > float("-inf")]
         clock._join(_shared(parts, ends))
         clock.end = max([clock.end, *unstamped.values()])
@@ -88,12 +88,12 @@ class Clock:
         return clock
 
     def packets(self, container: InputContainer) -> Iterator[av.Packet]:
-        """Every packet of a freshly opened container, its stamps moved onto the one clock.
+        """Yield every packet of a newly opened container, with its time stamps on the common clock.
 
-        All streams must be read, whichever is decoded.
+        All streams must be read, even if only one is decoded.
 
         Raises:
-            FFmpegError: the container cannot be read any further.
+            FFmpegError: a packet cannot be read.
         """
         watch = _Watch(container)
         for packet in packets_of(container):
@@ -106,7 +106,7 @@ class Clock:
             yield packet
 
     def seconds(self, piece: av.Packet | av.VideoFrame | av.AudioFrame) -> float | None:
-        """Seconds since the start of the clip at which a packet or frame begins; None if it does not tell."""
+        """Return when a packet or frame begins, in seconds of the clip; None if it has no time stamp."""
         if piece.pts is None or piece.time_base is None:
             return None
         return float(piece.pts * piece.time_base) - self.start
@@ -116,20 +116,20 @@ class Clock:
             return
         self.restarts = len(parts) - 1
         if self.restarts:
-            self.start = parts[0].start  # FFmpeg's is the earliest of all parts
+            self.start = parts[0].start  # FFmpeg reports the earliest start of all parts
         for before, after in pairwise(parts):
             self._offsets.append(self._offsets[-1] + before.end - after.start)
         self.end = parts[-1].end + self._offsets[-1] - self.start
 
 
 def packets_of(container: InputContainer) -> Iterator[av.Packet]:
-    """All packets, without those of a stream that appears in the middle of a file, which PyAV cannot name."""
+    """Yield all packets except those of streams that start mid-file, which PyAV cannot handle."""
     packets = container.demux()
     while True:
         try:
             packet = next(packets, None)
         except IndexError:
-            packets = container.demux()  # goes on behind the first of them
+            packets = container.demux()  # continues after the packet that failed
             continue
         if packet is None:
             return
@@ -137,13 +137,13 @@ def packets_of(container: InputContainer) -> Iterator[av.Packet]:
 
 
 def _shared(parts: list[_Part], ends: Mapping[tuple[int, int], float]) -> list[_Part]:
-    """The parts of the file, without those that begin where one stream alone steps back.
+    """Merge the parts that begin only because a single stream steps back.
 
-    That is an overlap within the stream: another one goes on in the part before.
+    Such a step is an overlap within that stream: another stream continues in the previous part.
 
     Args:
-        parts: of all streams together.
-        ends: seconds at which each stream's packets of each part end.
+        parts: parts found over all streams.
+        ends: end of the packets in seconds, by stream and part.
     """
     for number in range(1, len(parts)):
         stepped = [
@@ -162,10 +162,9 @@ def _shared(parts: list[_Part], ends: Mapping[tuple[int, int], float]) -> list[_
 
 
 class _Watch:
-    """Tells which part of the file a packet belongs to.
+    """Finds the part of the file that a packet belongs to.
 
-    Each stream counts its own restarts, for around a joint packets of one part still come between those
-    of the next.
+    Restarts are counted for each stream, because packets of two parts are interleaved around a joint.
     """
 
     def __init__(self, container: InputContainer) -> None:
@@ -186,12 +185,12 @@ class _Watch:
 
 
 def start_of(container: InputContainer) -> float:
-    """Seconds of the container's own clock at which it says that it starts."""
+    """Return the start time that the container declares, in seconds of its own clock."""
     return (container.start_time or 0) / av.time_base
 
 
 def length_of(packet: av.Packet) -> float:
-    """Seconds that a packet lasts: where it does not tell, as long as its stream's average picture."""
+    """Return a packet's duration in seconds; if not stored, the average frame duration of its stream."""
     if packet.duration:
         return float(packet.duration * packet.time_base)
     rate = getattr(packet.stream, "average_rate", None)

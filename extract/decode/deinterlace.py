@@ -1,4 +1,4 @@
-"""Interlaced video to whole pictures, by FFmpeg's own filter."""
+"""Deinterlaces video with FFmpeg's own filter."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from av.filter import Graph
 
 Timed = tuple[float, av.VideoFrame]
 
-# One picture out for each in; those that are not marked as interlaced pass through untouched.
+# One frame out for each frame in; frames not flagged as interlaced pass through unchanged.
 FILTER, SETTINGS = "bwdif", "mode=send_frame:parity=auto:deint=interlaced"
 
 
 def deinterlaced(frames: Iterable[Timed]) -> Iterator[Timed]:
-    """The same number of frames at the same times; those marked as interlaced are made whole.
+    """Deinterlace the frames that are flagged as interlaced; times and number of frames stay the same.
 
-    A frame that is marked shows two moments, one in its even lines and one in its odd ones. Nothing is done
-    until the first such frame.
+    A flagged frame shows two moments, one in its even lines and one in its odd lines. Frames before the first
+    flagged one bypass the filter.
     """
     filters: _Filters | None = None
     for time, frame in frames:
@@ -36,7 +36,7 @@ def deinterlaced(frames: Iterable[Timed]) -> Iterator[Timed]:
 
 
 class _Filters:
-    """A filter graph for frames of one size and format; it looks one frame ahead."""
+    """A filter graph for frames of one size and format, with one frame of lookahead."""
 
     def __init__(self, frame: av.VideoFrame) -> None:
         self._shape = _shape(frame)
@@ -64,7 +64,7 @@ class _Filters:
         while self._times:
             try:
                 frame = self._graph.vpull()
-            except (BlockingIOError, EOFError):  # it wants another frame first, or is empty
+            except (BlockingIOError, EOFError):  # it needs another frame first, or is drained
                 return
             yield self._times.popleft(), frame
 

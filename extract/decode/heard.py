@@ -1,6 +1,6 @@
-"""The sound of a clip as one channel at 16 kHz, every sample where its time stamp says.
+"""Decodes the sound of a clip to one channel at 16 kHz, with every sample at its time stamp.
 
-Gaps are filled with silence, what comes twice is left out, packets that cannot be decoded are skipped.
+Gaps are filled with silence, overlaps are dropped, and packets that cannot be decoded are skipped.
 """
 
 from __future__ import annotations
@@ -20,22 +20,20 @@ from .mono import Mixer, Samples, channels_of, is_mono, mono_frame
 
 SAMPLE_RATE = 16_000
 SETTINGS = {"sound.channel": "mean of the front ones", "sound.gaps": "silence"}
-"""Names what changes the samples, for the keys of all that is made of them."""
+"""Settings that affect the samples, for the keys of all streams computed from them."""
 
-DRIFT = (
-    0.1  # seconds that sound may be off its time stamps; ffmpeg's own filter fills gaps from there on, too
-)
-LONGEST_GAP = 3600.0  # seconds; a longer one is a broken time stamp
-LOUDEST = 8.0  # lossy sound overshoots full scale a little, never by 18 dB
+DRIFT = 0.1  # seconds by which sound may deviate from its time stamps, as in ffmpeg's own filter
+LONGEST_GAP = 3600.0  # seconds; a longer gap is a broken time stamp
+LOUDEST = 8.0  # lossy sound overshoots full scale slightly, never by 18 dB
 BLOCK = 10 * SAMPLE_RATE
-AHEAD = 32 << 20  # bytes of decoded sound that may wait until all of it was heard: 87 s of stereo at 48 kHz
-FRAME = 1 << 10  # bytes of a frame beside its samples, at most
+AHEAD = 32 << 20  # bytes of decoded sound to buffer until all is analysed: 87 s of stereo at 48 kHz
+FRAME = 1 << 10  # upper bound of a frame's bytes besides its samples
 
 Tell = Callable[[str], None]
 
 
 def sound_stream(container: InputContainer) -> AudioStream | None:
-    """The sound that FFmpeg itself would play: the default one, of the same programme as the pictures."""
+    """Return the sound that FFmpeg would play: the default stream, of the same programme as the video."""
     best = container.streams.best("audio", related=container.streams.best("video"))
     return next((s for s in container.streams.audio if best is None or s.index == best.index), None)
 
@@ -44,10 +42,10 @@ class SoundDecoder:
     """Decodes the sound of a file.
 
     Args:
-        opened: opens the file anew.
-        clock: of the file.
-        warn: is told what is damaged.
-        note: is told what was done about a sound that is unusual, but whole.
+        opened: function that opens the file.
+        clock: clock of the file.
+        warn: callback for each defect.
+        note: callback for each remark on sound that is unusual but intact.
     """
 
     def __init__(self, opened: Callable[[], InputContainer], clock: Clock, warn: Tell, note: Tell) -> None:
@@ -58,7 +56,7 @@ class SoundDecoder:
         self._broken = ""
 
     def blocks(self) -> Iterator[Samples]:
-        """Float32 samples from the start of the clip on, full scale being 1.
+        """Yield float32 samples from the start of the clip; full scale is 1.
 
         Raises:
             ClipError: nothing can be decoded, or the samples are not finite or far above full scale.
@@ -86,10 +84,10 @@ class SoundDecoder:
             self._note("has sound that is silent throughout")
 
     def _mixed(self) -> Iterator[tuple[av.AudioFrame, av.AudioFrame]]:
-        """Each frame, and the same as one channel.
+        """Yield each frame together with its mono mix.
 
-        How channels are mixed is known once all of them were heard. They wait as long as they fit into
-        :data:`AHEAD`; for the mixing of a longer sound all of it is decoded once more.
+        The mix depends on the whole sound, which is buffered if it fits into :data:`AHEAD` bytes and
+        otherwise decoded twice.
         """
         frames = self._frames()
         for frame in frames:
@@ -103,7 +101,7 @@ class SoundDecoder:
                 yield each, mixer(each)
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        """Every frame that can be decoded; what cannot is skipped and counted."""
+        """Yield every frame that can be decoded; skip and count the packets that cannot."""
         self._lost, self._broken = 0, ""
         with self._opened() as container:
             stream = sound_stream(container)
@@ -111,7 +109,7 @@ class SoundDecoder:
                 return
             if stream.codec_context is None:
                 raise ClipError("its sound is of a codec that this FFmpeg does not know; convert the file")
-            stream.codec_context.thread_count = 1  # clips are worked on side by side
+            stream.codec_context.thread_count = 1  # clips are processed in parallel
             try:
                 for packet in self._clock.packets(container):
                     if packet.stream_index == stream.index:
@@ -127,7 +125,7 @@ class SoundDecoder:
             return []
 
     def _mixer(self, frames: Iterable[av.AudioFrame]) -> Mixer:
-        """How the channels of these frames are mixed."""
+        """Return the mixer for the channels of these frames."""
         mixer = Mixer(frames)
         if mixer.cancelled:
             self._note(
@@ -151,7 +149,7 @@ class SoundDecoder:
 
 
 def _held(frames: Iterable[av.AudioFrame]) -> tuple[list[av.AudioFrame], bool]:
-    """The first frames, as many as may wait, and whether they are all."""
+    """Return the first frames, up to :data:`AHEAD` bytes, and whether they are all."""
     held, size = [], 0
     for frame in frames:
         held.append(frame)
@@ -162,11 +160,11 @@ def _held(frames: Iterable[av.AudioFrame]) -> tuple[list[av.AudioFrame], bool]:
 
 
 class _Timeline:
-    """Where the sound ends so far, in seconds of the clip, and where its time stamps were off that.
+    """Tracks the end of the sound so far, in seconds of the clip, and how time stamps deviate from it.
 
     Attributes:
-        end: None before the first frame.
-        gaps, overlaps, jumps: seconds of each.
+        end: end of the sound; None before the first frame.
+        gaps, overlaps, jumps: duration of each, in seconds.
     """
 
     def __init__(self) -> None:
@@ -175,12 +173,12 @@ class _Timeline:
         self.overlaps: list[float] = []
         self.jumps: list[float] = []
         self._last: float | None = None
-        self._overlaps = False  # the last frame was left out, whole
+        self._overlaps = False  # the last frame was dropped entirely
 
     def place(self, stamp: float | None, frame: av.AudioFrame) -> tuple[int, int]:
-        """How much silence comes before a frame, and how many of its first samples are left out."""
+        """Return the samples of silence (at 16 kHz) before a frame, and how many of its own to drop."""
         first, end = self.end is None, self.end or 0.0
-        believed = stamp is not None and stamp != self._last  # some programs stamp all alike
+        believed = stamp is not None and stamp != self._last  # some programs give all frames the same stamp
         self._last = stamp
         late = stamp - sum(self.jumps) - end if believed and stamp is not None else 0.0
         silence = skipped = 0
@@ -202,14 +200,14 @@ class _Timeline:
 
 
 class _Resampler:
-    """To 16 kHz, also where the format of the sound changes midway."""
+    """Resamples to 16 kHz, even if the format of the sound changes midway."""
 
     def __init__(self) -> None:
         self._format: tuple[str, int] | None = None
         self._resampler: av.AudioResampler | None = None
 
     def __call__(self, frame: av.AudioFrame) -> Iterator[Samples]:
-        """What a frame of one channel completes."""
+        """Yield the samples that a mono frame completes."""
         its = (frame.format.name, frame.sample_rate)
         if its != self._format:
             yield from self.rest()
@@ -219,7 +217,7 @@ class _Resampler:
         yield from map(_usable, self._resampler.resample(frame))
 
     def rest(self) -> Iterator[Samples]:
-        """What is left of the sound so far; after it, another begins."""
+        """Flush the buffered samples; the next frame starts a new sound."""
         if self._resampler is not None:
             yield from map(_usable, self._resampler.resample(None))
         self._resampler = None
@@ -236,7 +234,7 @@ def _usable(frame: av.AudioFrame) -> Samples:
 
 
 def _silence(samples: int) -> Iterator[Samples]:
-    """In blocks, so that memory does not grow with it."""
+    """Yield silence in blocks, so that memory does not grow with its length."""
     for start in range(0, samples, BLOCK):
         yield np.zeros(min(BLOCK, samples - start), np.float32)
 

@@ -1,4 +1,4 @@
-"""Reading clips: frames with their real times, sound as 16 kHz mono."""
+"""Reads clips: frames with their actual times, and sound as 16 kHz mono."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ from .deinterlace import Timed, deinterlaced
 from .heard import SoundDecoder, sound_stream
 from .pictures import MOST_PIXELS, describe, largest_picture, picture, refuse_huge
 
-# Titles and the like come in any encoding; from version 19 on PyAV bears that by itself.
+# Metadata may have any encoding; from version 19 on, PyAV handles that by itself.
 _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
-FAR = 20.0  # seconds between two frames; the keyframes from which one is decoded lie closer
-BACK = 1.0  # seconds before a frame to seek to: the first pictures behind a keyframe may lack another
+FAR = 20.0  # seconds between wanted frames from which seeking pays; keyframes are closer together
+BACK = 1.0  # seconds to seek before a frame: the first frames after a keyframe may lack a reference
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture: seconds since the start of the clip, and RGB ``[H, W, 3]`` uint8."""
+    """A video frame: seconds since the start of the clip, and RGB ``[H, W, 3]`` uint8."""
 
     time: float
     image: np.ndarray
 
 
 class Media:
-    """A clip's file. Every method opens it anew, so frames may be read more than once.
+    """A clip's file. Every method opens it anew, so frames can be read more than once.
 
-    Frames and sound come one piece at a time: memory does not grow with the clip. Both count their time
-    from the start of the container, so a sound that begins later is led by silence.
+    Frames and sound are streamed, so memory does not grow with the clip. Both are timed from the start of the
+    container; sound that begins later is preceded by silence.
 
     Args:
         path: any file that FFmpeg reads.
-        max_frames: at most so many frames, spread evenly over the clip.
+        max_frames: maximum number of frames, spread evenly over the clip; None for all.
 
     Attributes:
-        warnings: what was wrong with the file, as far as it was read.
-        changes: what was done to its pictures beyond decoding, such as ``deinterlaced``.
-        size: width and height of the frame that was read last.
-        notes: what was done about a sound that is unusual, but whole.
+        warnings: defects of the file, as far as it has been read.
+        changes: changes to its frames beyond decoding, such as ``deinterlaced``.
+        size: width and height of the last frame read.
+        notes: remarks on sound that is unusual but intact.
 
     Raises:
-        ClipError: by every method, when the file cannot be opened at all.
+        ClipError: in every method, if the file cannot be opened.
     """
 
     def __init__(self, path: str | Path, max_frames: int | None = None) -> None:
@@ -75,7 +75,7 @@ class Media:
 
     @cached_property
     def clock(self) -> Clock:
-        """The clip's time, which runs on where the file's own clock restarts; all packets are read for it."""
+        """The clip's clock, continuous where the file's own restarts; building it reads all packets."""
         with self.opened() as container:
             return Clock.of(container)
 
@@ -84,9 +84,9 @@ class Media:
 
     @clocked(DECODE)
     def frames(self) -> Iterator[Frame]:
-        """The frames in order of time, as a player shows them (:mod:`.pictures`).
+        """Yield the frames in time order, as a player shows them (:mod:`.pictures`).
 
-        What cannot be decoded is skipped, and :attr:`warnings` say so.
+        Frames that cannot be decoded are skipped and reported in :attr:`warnings`.
         """
         with self.opened() as container:
             stream = self._readable(container)
@@ -100,10 +100,10 @@ class Media:
                     upcoming = next(wanted, None)
 
     def pictures_at(self, times: Sequence[float]) -> list[np.ndarray]:
-        """The pictures nearest to ``times``, rising seconds: RGB ``[H, W, 3]`` uint8, one for each time.
+        """Return the frame nearest to each of ``times`` (ascending seconds) as RGB ``[H, W, 3]`` uint8.
 
-        No other frame is converted to RGB. If the times lie far apart, frames between them are not even
-        decoded, in formats that have an index of keyframes.
+        No other frame is converted to RGB. If the times are far apart and the format has an index of
+        keyframes, the frames between them are not even decoded.
 
         Raises:
             ClipError: no frame can be decoded.
@@ -124,7 +124,7 @@ class Media:
             if since > 0 and stream.time_base:
                 container.seek(int((since + self.clock.start) / stream.time_base), stream=stream)
             for number, (time, frame) in enumerate(deinterlaced(self._decoded(container, stream))):
-                if since > 0 and number == 0 and time > times[0]:  # the index leads astray
+                if since > 0 and number == 0 and time > times[0]:  # the index is wrong
                     return self._nearest(times)
                 nearest = [
                     (abs(time - wanted), frame) if abs(time - wanted) < best[0] else best
@@ -148,8 +148,8 @@ class Media:
         return stream
 
     def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[Timed]:
-        """Every frame that can be decoded with its time; what cannot is skipped, counted and told."""
-        stream.thread_count = 1  # clips are worked on side by side; a decoder's own threads would compete
+        """Yield every frame that can be decoded with its time; skip, count and report the others."""
+        stream.thread_count = 1  # clips are processed in parallel; decoder threads would compete
         stream.codec_context.options = {**stream.codec_context.options, **largest_picture()}
         number = self._lost = 0
         packets = self.clock.packets(container)
@@ -169,7 +169,7 @@ class Media:
             if packet.stream_index != stream.index:
                 continue
             try:
-                frames = stream.decode(packet)  # the packet's own stream may be another, in a damaged file
+                frames = stream.decode(packet)  # in a damaged file, the packet's own stream may differ
             except FFmpegError:
                 self._lost += bool(packet.size)
                 continue
@@ -188,17 +188,17 @@ class Media:
             self.warn(f"{self._lost} of {count} pictures are damaged and cannot be decoded")
 
     def sound(self) -> Iterator[np.ndarray]:
-        """The sound from the start of the clip as blocks of float32 samples, mono, 16 kHz; see :mod:`.heard`.
+        """Yield the sound from the start of the clip: float32 blocks, mono, 16 kHz; see :mod:`.heard`.
 
-        Full scale is 1, which lossy sound may overshoot a little.
+        Full scale is 1, which lossy sound may overshoot slightly.
 
         Raises:
-            ClipError: none of it can be decoded, or it is far from [-1, 1].
+            ClipError: none of it can be decoded, or it is far outside [-1, 1].
         """
         return SoundDecoder(self.opened, self.clock, self.warn, self.note).blocks()
 
     def seconds(self) -> float:
-        """How long the clip is by its header; where that does not tell, by its packets."""
+        """Return the clip's duration by its header; without one, or if the clock restarts, by its packets."""
         with self.opened() as container:
             told = _promised_end(container)
         return self.clock.end if self.clock.restarts or not told else told
@@ -211,7 +211,7 @@ class Media:
         return seconds
 
     def _chosen(self, stream: VideoStream) -> Iterable[int]:
-        """Which frames to keep, counted from 0."""
+        """Return the numbers of the frames to keep, counted from 0."""
         count = self.clock.counts[stream.index]
         if self.max_frames is None or count <= self.max_frames:
             return itertools.count()
@@ -226,17 +226,17 @@ class Media:
         self.changes += [change for change in changes if change not in self.changes]
 
     def warn(self, text: str) -> None:
-        """Add to :attr:`warnings`, once however often the file is read."""
+        """Add ``text`` to :attr:`warnings`, unless it is there from an earlier reading."""
         if text not in self.warnings:
             self.warnings.append(text)
 
     def note(self, text: str) -> None:
-        """Add to :attr:`notes`, once however often the file is read."""
+        """Add ``text`` to :attr:`notes`, unless it is there from an earlier reading."""
         if text not in self.notes:
             self.notes.append(text)
 
     def opened(self) -> InputContainer:
-        """The file as PyAV sees it, to be closed by the caller."""
+        """Open the file with PyAV; the caller closes it."""
         if not self.path.exists():
             raise ClipError("there is no such file")
         if self.path.stat().st_size == 0:
@@ -244,14 +244,14 @@ class Media:
         try:
             return av.open(str(self.path), options=largest_picture(), **_ANY_TAGS)
         except (FFmpegError, OSError, ValueError) as error:
-            if getattr(error, "errno", None) == errno.EACCES:  # EPERM is -1, which FFmpeg says of some files
+            if getattr(error, "errno", None) == errno.EACCES:  # not EPERM: FFmpeg also returns -1 for others
                 raise ClipError("the file may not be read; change its permissions") from None
             what = getattr(error, "strerror", None) or str(error)
             raise ClipError(f"not a video or sound that FFmpeg reads ({what}); replace it") from error
 
 
 def _pictures(container: InputContainer) -> VideoStream | None:
-    """The video stream that FFmpeg itself would show, of those that move: a song's cover is none."""
+    """Return the video stream that FFmpeg would show, ignoring cover art."""
     cover = av.stream.Disposition.attached_pic
     moving = [stream for stream in container.streams.video if not stream.disposition & cover]
     best = container.streams.best("video")
@@ -261,7 +261,7 @@ def _pictures(container: InputContainer) -> VideoStream | None:
 
 
 def _promised_end(container: InputContainer) -> float:
-    """Seconds at which the clip ends by its header; 0 where that does not tell."""
+    """Return the end of the clip by its header, in seconds; 0 if the header has none."""
     ends = [
         float(((stream.start_time or 0) + stream.duration) * stream.time_base) - start_of(container)
         for stream in container.streams
@@ -269,5 +269,6 @@ def _promised_end(container: InputContainer) -> float:
     ]
     stream = _pictures(container)
     if stream is not None and stream.average_rate and container.format.name == "avi":
-        ends.append(float(stream.frames / stream.average_rate))  # FFmpeg shortens the duration of a cut one
+        # FFmpeg shortens the duration of a truncated file.
+        ends.append(float(stream.frames / stream.average_rate))
     return max(ends) if ends else (container.duration or 0) / av.time_base

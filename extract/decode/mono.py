@@ -1,7 +1,7 @@
-"""One channel of several: the mean of the channels, in surround sound of the front ones.
+"""Mixes sound to mono: the mean of the channels, or of the front channels of surround sound.
 
-So a sound is as loud in stereo as it is in mono. Where the channels cancel out, as when one of two was wired
-the wrong way round, it is the loudest of them.
+The mean makes sound as loud in stereo as in mono. If the channels cancel out, for example because one of two
+has inverted polarity, the loudest one is used instead.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-FRONT = frozenset({"FL", "FR", "FC"})  # FFmpeg's names of left, right and centre
-CANCELLED = 0.1  # of the power that the mean of unrelated channels has
+FRONT = frozenset({"FL", "FR", "FC"})  # FFmpeg's names for left, right and centre
+CANCELLED = 0.1  # share of the power that the mean of unrelated channels would have
 
 Samples = NDArray[np.float32]
 
 
 class Mixer:
-    """Mixes a sound to one channel, once it was heard whole.
+    """Mixes sound to one channel, after analysing all of it.
 
     Args:
-        frames: all of the sound, which may change its layout midway; sound of one channel needs none.
+        frames: all frames of the sound, whose layout may change midway; none are needed for mono sound.
     """
 
     def __init__(self, frames: Iterable[av.AudioFrame] = ()) -> None:
@@ -36,11 +36,11 @@ class Mixer:
 
     @property
     def cancelled(self) -> bool:
-        """Whether channels cancel out, so that one alone is used."""
+        """Whether channels cancel out, so that only one is used."""
         return any(layout.cancelled for layout in self._layouts.values())
 
     def __call__(self, frame: av.AudioFrame) -> av.AudioFrame:
-        """The frame as one channel. One that is mono stays as it is."""
+        """Return the frame mixed to mono; a mono frame is returned unchanged."""
         if is_mono(frame):
             return frame
         used = self._layouts[frame.layout.name].used
@@ -48,7 +48,7 @@ class Mixer:
 
 
 class _Layout:
-    """The channels of a layout that are averaged, and how much of their power that leaves."""
+    """The channels of a layout that are averaged, and how much of their power the mean keeps."""
 
     def __init__(self, frame: av.AudioFrame) -> None:
         names = [channel.name for channel in _named(frame.layout).channels]
@@ -73,7 +73,7 @@ class _Layout:
 
 
 def _named(layout: av.AudioLayout) -> av.AudioLayout:
-    """Of a layout that is a mere number of channels, the one that FFmpeg takes for it: 5.1 for six."""
+    """Return FFmpeg's default layout if ``layout`` is a bare channel count, such as 5.1 for six."""
     count = len(layout.channels)
     if layout.name != f"{count} channels":
         return layout
@@ -84,12 +84,12 @@ def _named(layout: av.AudioLayout) -> av.AudioLayout:
 
 
 def is_mono(frame: av.AudioFrame) -> bool:
-    """Whether a frame has one channel."""
+    """Whether a frame has a single channel."""
     return len(frame.layout.channels) == 1
 
 
 def channels_of(frame: av.AudioFrame) -> Samples:
-    """The samples ``[channels, n]`` of a frame, full scale being 1."""
+    """Return the samples ``[channels, n]`` of a frame, with a full scale of 1."""
     values = frame.to_ndarray()
     if not frame.format.is_planar:
         values = values.reshape(frame.samples, -1).T
@@ -101,7 +101,7 @@ def channels_of(frame: av.AudioFrame) -> Samples:
 
 
 def mono_frame(samples: Samples, rate: int) -> av.AudioFrame:
-    """A frame of one channel."""
+    """Return a frame with a single channel."""
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="fltp", layout="mono")
     frame.sample_rate = rate
     return frame

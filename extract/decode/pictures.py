@@ -1,4 +1,4 @@
-"""From a decoded frame to the picture that a viewer sees: standard range, square pixels, upright."""
+"""Converts decoded frames to the pictures that a viewer sees: standard range, square pixels, upright."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from av.video.stream import VideoStream
 from ..errors import ClipError
 from .hdr import HLG, PQ, standard_range
 
-NEARLY_SQUARE = 0.01  # a difference of aspect that nobody sees: encoders round, and a resize blurs
-WIDEST = 4.0  # beyond it a pixel's aspect is a broken header
-MOST_PIXELS = (
-    1 << 26
-)  # of a picture as shown, twice 8K: 200 MB as RGB, a few times that while it is worked on
+NEARLY_SQUARE = 0.01  # an invisible deviation of the aspect: encoders round, and resizing blurs
+WIDEST = 4.0  # a more extreme pixel aspect is a broken header
+MOST_PIXELS = 1 << 26  # of a picture as shown, twice 8K: 200 MB as RGB, several times that in processing
 
 
 def picture(frame: av.VideoFrame, stream: VideoStream) -> np.ndarray:
-    """RGB ``[H, W, 3]`` uint8, as a player shows a frame of ``stream``."""
+    """Return a frame of ``stream`` as a player shows it: RGB ``[H, W, 3]`` uint8."""
     transfer = stream.codec_context.color_trc
     if transfer in (PQ, HLG):
         image = standard_range(frame, transfer)
@@ -28,15 +26,15 @@ def picture(frame: av.VideoFrame, stream: VideoStream) -> np.ndarray:
 
 
 def largest_picture() -> dict[str, str]:
-    """FFmpeg's option by which it refuses larger pictures before it takes memory for them.
+    """Return the FFmpeg option that refuses larger pictures before memory is allocated for them.
 
-    It decodes some to see what a file holds, and a file may have another size in its header.
+    FFmpeg decodes some pictures while it probes a file, and the header may declare a different size.
     """
     return {"max_pixels": str(MOST_PIXELS)}
 
 
 def refuse_huge(stream: VideoStream) -> None:
-    """Raises ClipError where the pictures of ``stream`` have more than :data:`MOST_PIXELS` pixels."""
+    """Raise ClipError if the pictures of ``stream`` have more than :data:`MOST_PIXELS` pixels."""
     aspect = pixel_aspect(stream)
     if stream.width * stream.height * max(aspect, 1 / aspect) > MOST_PIXELS:
         raise ClipError(
@@ -46,14 +44,14 @@ def refuse_huge(stream: VideoStream) -> None:
 
 
 def pixel_aspect(stream: VideoStream) -> float:
-    """Width of a pixel over its height; 1 where the file does not tell, or tells what cannot be."""
+    """Return the width of a pixel over its height; 1 if the file has none, or an impossible one."""
     aspect = float(stream.sample_aspect_ratio or 1)
     possible = 1 / WIDEST <= aspect <= WIDEST
     return aspect if possible and abs(aspect - 1) > NEARLY_SQUARE else 1.0
 
 
 def describe(stream: VideoStream) -> list[str]:
-    """What :func:`picture` changes in frames of ``stream``, for the store."""
+    """List the changes that :func:`picture` makes to frames of ``stream``, for the store."""
     transfer = {PQ: "PQ", HLG: "HLG"}.get(stream.codec_context.color_trc)
     told = [f"tone-mapped from {transfer}"] if transfer else []
     if pixel_aspect(stream) != 1:
@@ -62,7 +60,7 @@ def describe(stream: VideoStream) -> list[str]:
 
 
 def _square(image: np.ndarray, aspect: float) -> np.ndarray:
-    """The side that is shown too short is stretched, so that nothing is lost."""
+    """Make pixels square by stretching the compressed side, so that no detail is lost."""
     if aspect == 1:
         return image
     height, width = image.shape[:2]
@@ -71,5 +69,5 @@ def _square(image: np.ndarray, aspect: float) -> np.ndarray:
 
 
 def _upright(image: np.ndarray, degrees: int) -> np.ndarray:
-    """The picture as a camera's owner held it: the container's rotation applied."""
+    """Apply the container's rotation."""
     return np.ascontiguousarray(np.rot90(image, round(degrees / 90) % 4))

@@ -1,4 +1,4 @@
-"""Face detectors, one file each; to import it registers it."""
+"""Face detectors, one file each; importing a file registers its detector."""
 
 from . import dlib, ssd, yunet
 from .base import DETECTORS, Detector, Face, load_detector

@@ -1,4 +1,4 @@
-"""What a face detector is, and the register of them: a frame in, boxes and points out."""
+"""The interface and the registry of face detectors: a frame in, boxes and points out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..errors import ExtractError
 class Face:
     """One detection: box ``x0 y0 x1 y1`` and points ``[5, 2]`` in pixels, and the detector's own score.
 
-    ``points`` is None of a detector that finds boxes alone.
+    ``points`` is None if the detector finds only boxes.
     """
 
     box: np.ndarray
@@ -27,34 +27,34 @@ class Face:
 
 
 def shrunk(image: np.ndarray, most: int) -> tuple[np.ndarray, float]:
-    """A picture whose longer side has at most ``most`` pixels, and its size as a share of the one given."""
+    """Shrink an image to a longer side of at most ``most`` pixels; return it with its scale, 0 to 1."""
     height, width = image.shape[:2]
     share = min(1.0, most / max(height, width))
     if share == 1:
         return image, share
-    if round(min(height, width) * share) < 1:  # a strip, of which OpenCV would leave nothing
+    if round(min(height, width) * share) < 1:  # a strip, which OpenCV would shrink to nothing
         size = max(1, round(width * share)), max(1, round(height * share))
         return cv2.resize(image, size, interpolation=cv2.INTER_AREA), share
     return cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), share
 
 
 class Detector(Protocol):
-    """A named detector; ``layout`` names the template its points are aligned to (:mod:`..align`), if any."""
+    """A named detector; ``layout`` names the template for aligning its points (:mod:`..align`), if any."""
 
     layout: str
 
     def settings(self) -> dict[str, object]:
-        """What changes the values, for the key."""
+        """Return the settings that affect the values, for the key."""
 
     def __call__(self, image: np.ndarray) -> list[Face]:
-        """All faces in an RGB ``[H, W, 3]`` uint8 image, the most confident first."""
+        """Return all faces in an RGB ``[H, W, 3]`` uint8 image, the most confident first."""
 
 
 DETECTORS: dict[str, Callable[[Path | None], Detector]] = {}
 
 
 def register(name: str) -> Callable[[Callable[[Path | None], Detector]], Callable[[Path | None], Detector]]:
-    """Make a detector known under ``name``; it is built with the file the user named, or None."""
+    """Register a detector under ``name``; it is built with the file named by the user, or None."""
 
     def add(build: Callable[[Path | None], Detector]) -> Callable[[Path | None], Detector]:
         DETECTORS[name] = build
@@ -65,10 +65,10 @@ def register(name: str) -> Callable[[Callable[[Path | None], Detector]], Callabl
 
 @cache
 def load_detector(text: str) -> Detector:
-    """The detector that ``NAME`` or ``NAME@FILE`` asks for; of one in the zoo also ``NAME@TAG``.
+    """Return the detector ``NAME`` or ``NAME@FILE``, or ``NAME@TAG`` for weights in the zoo.
 
     Raises:
-        ExtractError: there is none of this name, or its file is missing or of another kind.
+        ExtractError: the name is unknown, or the file is missing or of the wrong kind.
     """
     name, _, file = text.partition("@")
     if name not in DETECTORS:

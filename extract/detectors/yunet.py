@@ -1,4 +1,4 @@
-"""YuNet, a small network that finds faces and five points of each."""
+"""YuNet, a small network that finds faces and five points on each."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .opencv import told, try_out
 
 @register("yunet")
 class YuNetDetector:
-    """YuNet through OpenCV: ``yunet@FILE.onnx``, or ``yunet`` for the weights in the folder of weights."""
+    """YuNet run by OpenCV: ``yunet@FILE.onnx``, or ``yunet`` for the weights in the weights folder."""
 
     layout = "eyes-nose-mouth"
     threshold = 0.6
     max_side = 640
 
     def __init__(self, file: Path | None = None) -> None:
-        from ..backbones.weights_folder import find  # it needs this package, to know of dlib's files
+        from ..backbones.weights_folder import find  # which imports this package for dlib's files
 
         file, _ = find("yunet", str(file or ""))
         if not file.is_file():
             raise ExtractError(f"{file}: no such file; expected the ONNX file of YuNet")
         self._files = [file]
         try_out("yunet", self._files)
-        network = np.frombuffer(file.read_bytes(), np.uint8)  # from a file OpenCV goes by the suffix
+        network = np.frombuffer(file.read_bytes(), np.uint8)  # from a path, OpenCV would go by the suffix
         nothing = np.empty(0, np.uint8)
         with told(self._files):
             self._net = cv2.FaceDetectorYN.create("onnx", network, nothing, (320, 320), self.threshold)

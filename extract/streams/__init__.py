@@ -1,1 +1,1 @@
-"""The streams of stage 1, a file each; :mod:`.registry` lists them."""
+"""The streams of stage 1, one file each; :mod:`.registry` lists them."""

@@ -1,4 +1,4 @@
-"""The streams that are called after audio networks: their vectors of a spectrogram."""
+"""Streams named after audio networks: their vectors of a spectrogram."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPECTRA: Mapping[str, Callable[..., Iterator[np.ndarray]]] = {
 
 
 class AudioNetworkStream(SoundStream):
-    """``vectors`` ``[n, D]`` of one network, in the order of time; several share a moment."""
+    """``vectors`` ``[n, D]`` of one audio network, in time order; several share a time."""
 
     def __init__(self, plan: Plan, network: PlannedNetwork) -> None:
         super().__init__(plan)

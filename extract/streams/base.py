@@ -1,11 +1,12 @@
-"""What a stream is, and what streams are made of: a clip's pictures, or its sound.
+"""Base classes of streams, which are computed from a clip's pictures or from its sound.
 
-A :class:`PictureStream` or :class:`SoundStream` makes what it gives of a clip in one go, and fails alone.
-Mostly that is one stream of the store; views are several, which share one pass over the frames.
+A :class:`PictureStream` or :class:`SoundStream` computes all its output for a clip in one go, and an error in
+it does not affect others. Usually the output is one stream of the store; views are several streams, which
+share one pass over the frames.
 
-Arrays have time first, ``[T, ...]``. With them goes ``times``, in seconds since the start of the clip:
-``[T]`` float64, the middle of each row; or ``[T, 2]``, start and end, of rows that are pieces of the clip
-(segments). Stage 2 knows no more than that of how the rows were made.
+Arrays have time as the first axis, ``[T, ...]``, and come with ``times`` in seconds since the start of the
+clip: ``[T]`` float64, the middle of each row; or ``[T, 2]``, start and end, if rows are pieces of the clip
+(segments). Stage 2 knows nothing else about how the rows were computed.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from ..stopwatch import step
 SAMPLES_AT_ONCE = 1 << 20
 
 Settings = Mapping[str, Mapping[str, Any]]
-"""By the names of streams, what decides their values, as JSON values."""
+"""The settings that determine the values of each stream, by stream name, as JSON values."""
 
 OnFrame = Callable[[str, float], None]
-"""Is told after each frame what is being made, ``faces`` or ``features``, and the frame's time in seconds."""
+"""Called after each frame with the step, ``faces`` or ``features``, and the frame's time in seconds."""
 
 
 def unwatched(step: str, seconds: float) -> None:
@@ -39,21 +40,21 @@ def unwatched(step: str, seconds: float) -> None:
 
 
 class Absent(Exception):
-    """A clip has not got what a stream is made of, which is no failure; the text says what is not there."""
+    """A clip lacks what a stream is computed from, which is no failure; the message says what is missing."""
 
 
 @dataclass
 class ClipPictures:
-    """A clip's pictures, with its main face found in them.
+    """A clip's pictures, with the main face found in them.
 
     Attributes:
         media: the clip's file.
-        faces: the face track, as :func:`.track.face_arrays` gives it.
-        kept: the frames, which may be read again and again.
+        faces: the face track, as returned by :func:`.track.face_arrays`.
+        kept: the frames, which can be read repeatedly.
         spool: folder for arrays too long for memory.
-        on_frame: to be called after each frame.
-        changes: of a track that was stored, what was done to the pictures that it was found in
-            (:attr:`.decode.media.Media.changes`); None where it was found in these pictures.
+        on_frame: callback after each frame.
+        changes: for a stored face track, the changes to the pictures that it was found in
+            (:attr:`.decode.media.Media.changes`); None if it was found in these pictures.
     """
 
     media: Media
@@ -64,10 +65,10 @@ class ClipPictures:
     changes: Sequence[str] | None = None
 
     def frames(self) -> Iterator[tuple[Frame, np.ndarray]]:
-        """Each frame, and the transform ``[2, 3]`` from it to the aligned face.
+        """Yield each frame, and the transform ``[2, 3]`` from it to the aligned face.
 
         Raises:
-            ClipError: they are not the pictures that the face was found in; told after the last one.
+            ClipError: the face was found in different pictures; raised after the last frame.
         """
         transforms = self.faces["transform"]
         count = 0
@@ -91,10 +92,10 @@ class ClipSound:
     """A clip's sound, mono at 16 kHz.
 
     Attributes:
-        samples: ``[N]`` float32, N ≥ 1; a memory map where it is long.
-        info: what was done about a sound that is unusual, for the store.
+        samples: ``[N]`` float32, N ≥ 1; a memory map if long.
+        info: how unusual sound was handled, for the store.
         spool: folder for arrays too long for memory.
-        note: is told what the user should know of the clip.
+        note: callback for remarks to the user about the clip.
     """
 
     samples: np.ndarray
@@ -103,7 +104,7 @@ class ClipSound:
     note: Callable[[str], None]
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The samples in blocks that fit into memory."""
+        """Yield the samples in blocks that fit into memory."""
         for start in range(0, len(self.samples), SAMPLES_AT_ONCE):
             step()
             yield np.asarray(self.samples[start : start + SAMPLES_AT_ONCE])
@@ -113,47 +114,49 @@ StreamSource = TypeVar("StreamSource", ClipPictures, ClipSound)
 
 
 class Stream(ABC, Generic[StreamSource]):
-    """What is made of a clip in one go; subclass :class:`PictureStream` or :class:`SoundStream`."""
+    """Streams computed from a clip in one go; subclass :class:`PictureStream` or :class:`SoundStream`."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
     @classmethod
     def planned(cls, plan: Plan) -> Sequence[Stream[StreamSource]]:
-        """What ``plan`` asks for of this kind. Here: one, whatever the plan."""
+        """Return the streams of this kind that ``plan`` asks for; by default one, whatever the plan."""
         return [cls(plan)]
 
     @abstractmethod
     def settings(self, others: Settings) -> Settings:
-        """The streams that it gives, and what decides their values beyond how clips are read.
+        """Return the names of its streams, with the settings that determine their values.
+
+        How clips are read is not among these settings.
 
         Args:
-            others: the same of all streams before it.
+            others: settings of all streams before it.
 
         Raises:
-            ExtractError: the plan names what cannot be used.
+            ExtractError: the plan names something that cannot be used.
         """
 
     def load(self) -> None:
-        """Load what :meth:`make` needs, to know before the first clip whether it can be used. Here: nothing.
+        """Load what :meth:`make` needs, so that errors appear before the first clip; by default nothing.
 
         Raises:
-            ExtractError: it cannot.
+            ExtractError: something cannot be used.
         """
 
     @abstractmethod
     def make(self, source: StreamSource, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
-        """The outcomes of the streams in ``wanted``, which are some or all of those that it gives.
+        """Yield the outcomes of the streams in ``wanted``, which are some or all of its streams.
 
-        An error costs those that were not yet yielded.
+        An error loses only the outcomes not yet yielded.
 
         Raises:
-            Absent: the clip has not got what they are made of.
+            Absent: the clip lacks what they are computed from.
         """
 
 
 class PictureStream(Stream[ClipPictures]):
-    """Made of the pictures; not of clips that are read as sound alone. Its key has what finds the faces."""
+    """Computed from pictures; left out if only sound is read. Its key includes the settings of ``faces``."""
 
     @classmethod
     def planned(cls, plan: Plan) -> Sequence[PictureStream]:
@@ -161,4 +164,4 @@ class PictureStream(Stream[ClipPictures]):
 
 
 class SoundStream(Stream[ClipSound]):
-    """Made of the sound. Its key has how the sound is read."""
+    """Computed from sound. Its key includes how the sound is read."""

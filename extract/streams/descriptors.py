@@ -1,8 +1,8 @@
-"""The stream ``descriptors``: pitch, voice quality, level and the shape of the spectrum, every 10 ms.
+"""The stream ``descriptors``: pitch, voice quality, level and spectral shape, every 10 ms.
 
-They are of the kinds that the field's minimal set has (Eyben et al. 2016, "The Geneva Minimalistic Acoustic
-Parameter Set (GeMAPS)", IEEE TAC): functionals over a clip are made of them when a model reads them. Their
-frames are those of log-Mel, one for one.
+They are the kinds of descriptors in the field's minimal set (Eyben et al. 2016, "The Geneva Minimalistic
+Acoustic Parameter Set (GeMAPS)", IEEE TAC). Functionals over a clip are computed when a model reads them.
+Their frames are those of log-Mel.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from .logmel import LogMelSettings, mel_filters
 DESCRIPTORS = "descriptors"
 
 ARRAYS = {"f0": 1, "voice": 3, "level": 1, "loudness": 1, "spectrum": 4, "mfcc": 13}
-"""What :func:`descriptor_blocks` gives, and how many values of it a frame has."""
+"""Arrays of :func:`descriptor_blocks`, and the number of values that a frame has in each."""
 
 
 @dataclass(frozen=True)
 class DescriptorSettings(LogMelSettings):
-    """How the descriptors are made: on log-Mel's frames, pitch and voice over ``reach`` samples around each.
+    """Settings of the descriptors: on log-Mel's frames, pitch and voice over ``reach`` samples around each.
 
-    YIN proposes a period; the one in the middle is then compared with its neighbours, at distances of
-    ``least_lag`` to ``greatest_lag`` of it, and is voiced where they correlate by ``least_correlation`` or
-    more. pYIN, which decides by itself, took more than twice as long in all, was no better on real clips,
-    and heard next to no voice in recordings that were driven into clipping.
+    YIN proposes a period. The middle period is then compared with its neighbours, at ``least_lag`` to
+    ``greatest_lag`` times its length, and is voiced if they correlate by ``least_correlation`` or more. pYIN,
+    which decides by itself, took more than twice as long in total, was no better on real clips, and found
+    almost no voice in clipped recordings.
     """
 
     reach: int = 1024
@@ -52,14 +52,14 @@ class DescriptorSettings(LogMelSettings):
 
 DESCRIPTOR_SETTINGS = DescriptorSettings()
 
-_EDGES = (50.0, 1000.0, 5000.0)  # of the alpha ratio
-_PEAKS = (0.0, 2000.0, 5000.0)  # of the Hammarberg index
+_EDGES = (50.0, 1000.0, 5000.0)  # Hz, of the alpha ratio
+_PEAKS = (0.0, 2000.0, 5000.0)  # Hz, of the Hammarberg index
 _LOUDNESS_EXPONENT = 0.3  # of power in a band, Zwicker's law
 _GREATEST_CORRELATION = 0.9999  # 40 dB
 
 
 class DescriptorStream(SoundStream):
-    """What :func:`descriptors` gives."""
+    """The arrays that :func:`descriptors` returns."""
 
     def settings(self, others: Settings) -> Settings:
         return {DESCRIPTORS: DESCRIPTOR_SETTINGS.settings()}
@@ -75,7 +75,7 @@ class DescriptorStream(SoundStream):
 
 
 def descriptors(samples: Floats) -> dict[str, Floats]:
-    """The descriptors of a whole sound.
+    """Compute the descriptors of a whole sound.
 
     Args:
         samples: ``[N]`` floats in [-1, 1], mono, 16 kHz.
@@ -83,19 +83,19 @@ def descriptors(samples: Floats) -> dict[str, Floats]:
     Returns:
         float32 arrays ``[T, …]``, ``T = 1 + (N - 400) // 160``:
 
-        - ``f0`` ``[T, 1]``: Hz; 0 where there is no voice (YIN, de Cheveigné and Kawahara 2002, refined).
-        - ``voice`` ``[T, 3]``, of a voiced frame's period and its two neighbours, 0 elsewhere:
+        - ``f0`` ``[T, 1]``: Hz; 0 if unvoiced (YIN, de Cheveigné and Kawahara 2002, refined).
+        - ``voice`` ``[T, 3]``, from a voiced frame's period and its two neighbours, 0 if unvoiced:
           harmonics-to-noise ratio in dB, 6 to 40, from their correlation r as 10 log10(r / (1 - r))
-          (Boersma 1993); jitter, the difference of the two distances over their mean; shimmer, the
+          (Boersma 1993); jitter, the difference of the two lags over their mean; shimmer, the
           difference of peak-to-peak amplitudes in dB.
-        - ``level`` ``[T, 1]``: power in dB, that of a sine of amplitude 1 being -3, at least -100.
+        - ``level`` ``[T, 1]``: power in dB, at least -100; a sine of amplitude 1 has -3.
         - ``loudness`` ``[T, 1]``: the sum of the 40 Mel bands' powers, each to the power of 0.3.
-        - ``spectrum`` ``[T, 4]``: crossings of zero a sample; centroid in Hz; alpha ratio, 50-1000 Hz over
+        - ``spectrum`` ``[T, 4]``: zero crossings a sample; centroid in Hz; alpha ratio, 50-1000 Hz over
           1-5 kHz, in dB; Hammarberg index, the highest peak below 2 kHz over that of 2-5 kHz, in dB.
         - ``mfcc`` ``[T, 13]``: coefficients 1 to 13 of the orthonormal DCT of log-Mel.
 
     Raises:
-        ValueError: samples that are not one-dimensional floats, or not all finite.
+        ValueError: the samples are not one-dimensional floats, or not all finite.
     """
     blocks = list(descriptor_blocks([samples]))
     if not blocks:
@@ -104,7 +104,7 @@ def descriptors(samples: Floats) -> dict[str, Floats]:
 
 
 def descriptor_blocks(blocks: Iterable[Floats]) -> Iterator[dict[str, Floats]]:
-    """:func:`descriptors` of a sound that comes in blocks ``[n]`` of any size, ten seconds at a time."""
+    """Compute :func:`descriptors` of sound in blocks ``[n]`` of any size, ten seconds at a time."""
     s = DESCRIPTOR_SETTINGS
     filters = mel_filters()
     for stretch in framed(blocks, s, s.reach):
@@ -128,7 +128,7 @@ def descriptor_blocks(blocks: Iterable[Floats]) -> Iterator[dict[str, Floats]]:
 
 
 def _middle(stretch: Doubles, size: int) -> Doubles:
-    """The part of a stretch that its frames' middle ``size`` samples cover."""
+    """Return the part of a stretch that is covered by the middle ``size`` samples of its frames."""
     margin = (DESCRIPTOR_SETTINGS.reach - size) // 2
     return stretch[margin : len(stretch) - margin]
 
@@ -138,7 +138,7 @@ def _decibels(ratio: Doubles) -> Doubles:
 
 
 def _voice(stretch: Doubles) -> tuple[Doubles, Doubles]:
-    """F0 ``[t]`` in Hz, 0 where unvoiced, and ``voice`` ``[t, 3]``."""
+    """Return F0 ``[t]`` in Hz, 0 if unvoiced, and ``voice`` ``[t, 3]``."""
     s = DESCRIPTOR_SETTINGS
     coarse = librosa.yin(
         stretch,
@@ -169,7 +169,7 @@ def _voice(stretch: Doubles) -> tuple[Doubles, Doubles]:
 
 @dataclass(frozen=True)
 class _Neighbour:
-    """How far the next period is, in samples, how like the middle one, and by how many dB it differs."""
+    """A neighbouring period: lag in samples, correlation with the middle one, and difference in dB."""
 
     lag: float
     likeness: float
@@ -177,7 +177,7 @@ class _Neighbour:
 
 
 def _neighbour(around: Doubles, period: float) -> _Neighbour:
-    """The period behind the one in the middle of ``around``, where their correlation is highest."""
+    """Find the period after the one in the middle of ``around``, at the lag of highest correlation."""
     s = DESCRIPTOR_SETTINGS
     size = round(period)
     first, last = int(s.least_lag * period), int(np.ceil(s.greatest_lag * period))
@@ -195,7 +195,7 @@ def _neighbour(around: Doubles, period: float) -> _Neighbour:
 
 
 def _vertex(values: Doubles, best: int) -> float:
-    """How far beside ``best`` the parabola through it and its neighbours is highest, -0.5 to 0.5."""
+    """Return the offset from ``best`` of the peak of a parabola through its neighbours, -0.5 to 0.5."""
     if not 0 < best < len(values) - 1:
         return 0.0
     left, middle, right = values[best - 1 : best + 2]
@@ -204,7 +204,7 @@ def _vertex(values: Doubles, best: int) -> float:
 
 
 def _shape(spectra: Doubles) -> Doubles:
-    """Centroid, alpha ratio and Hammarberg index of power spectra, ``[t, 3]``."""
+    """Return centroid, alpha ratio and Hammarberg index of power spectra, ``[t, 3]``."""
     s = DESCRIPTOR_SETTINGS
     hertz = librosa.fft_frequencies(sr=s.sample_rate, n_fft=s.dft)
     low, high = (spectra[:, (hertz >= a) & (hertz < b)].sum(axis=1) for a, b in pairwise(_EDGES))

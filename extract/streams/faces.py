@@ -22,7 +22,7 @@ FRAME_BYTES = 128 << 20
 
 
 class FaceStream(PictureStream):
-    """The track of the main face, as :func:`.track.face_arrays` gives it."""
+    """The track of the main face, as returned by :func:`.track.face_arrays`."""
 
     def settings(self, others: Settings) -> Settings:
         plan = self.plan
@@ -52,9 +52,9 @@ class FaceStream(PictureStream):
 def find_faces(
     plan: Plan, media: Media, on_frame: OnFrame = unwatched
 ) -> tuple[dict[str, np.ndarray], Iterable[Frame]]:
-    """The track of a clip's main face, and its frames once more: kept where they fit, else decoded again.
+    """Find the track of a clip's main face; return it with the frames, kept in memory or decoded again.
 
-    The whole clip must be seen before it is known whose track is the main one.
+    The main track is known only after the whole clip has been searched.
 
     Raises:
         ClipError: no frame can be decoded.
@@ -79,7 +79,7 @@ def find_faces(
 
 
 def no_face(plan: Plan, media: Media, frames: int) -> str:
-    """What to tell of a clip in whose ``frames`` no face was found."""
+    """Return the remark on a clip with no face in any of its ``frames``."""
     detector = load_detector(plan.detector)
     side, smallest = getattr(detector, "max_side", 0), getattr(detector, "smallest", 0)
     shrunk = max(media.size) / side if side and smallest else 0.0

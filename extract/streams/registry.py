@@ -1,4 +1,4 @@
-"""All streams, and what a plan asks for of them."""
+"""All streams, and the selection that a plan asks for."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ STREAMS: tuple[type[Stream[Any]], ...] = (
     AudioNetworkStream,
     SegmentStream,
 )
-"""A new stream is entered here. They are made in this order, and know the settings of those before them."""
+"""Enter new streams here. They are computed in this order, and know the settings of earlier ones."""
 
 
 def planned(plan: Plan) -> list[tuple[Stream[Any], dict[str, FeatureKey]]]:
-    """What ``plan`` asks for, each with the keys of the streams that it gives.
+    """Return what ``plan`` asks for, each with the keys of its streams.
 
     Raises:
-        ExtractError: a detector, view set, network, weights file or device that cannot be used.
+        ExtractError: a detector, view set, network, weights file or device cannot be used.
     """
     found: dict[str, dict[str, Any]] = {}
     streams = []
@@ -45,5 +45,5 @@ def planned(plan: Plan) -> list[tuple[Stream[Any], dict[str, FeatureKey]]]:
 
 
 def keys_of(plan: Plan) -> dict[str, FeatureKey]:
-    """The key of each stream that ``plan`` gives; see :func:`planned`."""
+    """Return the key of each stream that ``plan`` asks for; see :func:`planned`."""
     return {name: key for _, keys in planned(plan) for name, key in keys.items()}

@@ -1,7 +1,7 @@
 """The streams ``segments``: MFCC images of speech, 655 ms each, and ``segments/NETWORK``, vectors of them.
 
-priyasad2019 §3.1-3.2: speech is found, its ends are trimmed, and what is left is cut into segments, which
-hold their start and end in the clip's own time, so that its faces can be cut alike.
+priyasad2019 §3.1-3.2: speech is detected, its ends are trimmed, and the rest is cut into segments. These keep
+their start and end in the clip's own time, so that its faces can be cut accordingly.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class SpeechSegments:
     """The segments of a clip.
 
     Attributes:
-        speech: the seconds that were cut into segments; None where no speech was found, and all of the clip
-            was.
+        speech: the seconds that were cut into segments; None if no speech was found and the whole clip was
+            cut.
         images: ``[S, 64, 64, 3]`` uint8, S ≥ 1; see :mod:`.mfcc_image`.
-        times: ``[S, 2]`` seconds, start and end of each; the one of a clip shorter than it ends behind it.
+        times: ``[S, 2]`` seconds, start and end of each; a clip shorter than a segment ends before it does.
     """
 
     speech: Span | None
@@ -50,16 +50,16 @@ class SpeechSegments:
 def cut_into_segments(
     blocks: Callable[[], Iterable[Floats]], samples: int, voice: VoiceActivity, spool: Path
 ) -> SpeechSegments:
-    """The segments of a sound.
+    """Cut a sound into segments.
 
     Args:
-        blocks: gives the sound, mono at 16 kHz, in blocks of any size, as often as it is called.
-        samples: its length, ≥ 1.
-        voice: what tells speech.
+        blocks: function that returns the sound, mono at 16 kHz, in blocks of any size; called repeatedly.
+        samples: number of samples, ≥ 1.
+        voice: voice activity detector.
         spool: folder for arrays too long for memory.
 
     Raises:
-        ValueError: samples that are not finite.
+        ValueError: samples are not finite.
     """
     seconds = samples / MFCC_IMAGE_SETTINGS.sample_rate
     speech = speech_span(voice, blocks(), seconds)
@@ -71,7 +71,7 @@ def cut_into_segments(
 
 
 def segment_settings(voice: VoiceActivity) -> dict[str, Any]:
-    """What changes the segments, for their key."""
+    """Return the settings that affect the segments, for their key."""
     mfcc = {f"mfcc.{name}": value for name, value in MFCC_IMAGE_SETTINGS.settings().items()}
     return {**mfcc, "mfcc.stretched": "by segment", **voice.settings()}
 
@@ -79,30 +79,31 @@ def segment_settings(voice: VoiceActivity) -> dict[str, Any]:
 def segment_vectors(
     network: Backbone | ApartBackbone, images: np.ndarray, batch: int
 ) -> Iterator[np.ndarray]:
-    """The network's float32 vectors ``[s, D]`` of images ``[S, 64, 64, 3]``, ``batch`` at a time.
+    """Yield the network's float32 vectors ``[s, D]`` of images ``[S, 64, 64, 3]``, ``batch`` at a time.
 
-    An image is resized to the network's input, whole (its ``window`` is how it frames faces), and is then
-    an RGB picture to it like any other.
+    The whole image is resized to the network's input (its ``window`` applies only to faces) and treated like
+    any RGB picture.
     """
     for start in range(0, len(images), batch):
         yield np.asarray(network(resized(images[start : start + batch], network.spec.input_size)))
 
 
 def resized(images: np.ndarray, size: int) -> np.ndarray:
-    """``[s, size, size, 3]`` uint8 of images ``[s, 64, 64, 3]``, s ≥ 1."""
+    """Resize images ``[s, 64, 64, 3]``, s ≥ 1, to ``[s, size, size, 3]`` uint8."""
     interpolation = cv2.INTER_AREA if size < images.shape[1] else cv2.INTER_LINEAR
     return np.stack([cv2.resize(image, (size, size), interpolation=interpolation) for image in images])
 
 
 def vector_settings(network: Mapping[str, Any], voice: VoiceActivity) -> dict[str, Any]:
-    """What changes the vectors of a ``network`` of these settings, for their key."""
+    """Return the settings that affect the vectors of a ``network`` with these settings, for their key."""
     of_network = {name: value for name, value in network.items() if name != "window"}
     return {**segment_settings(voice), **of_network}
 
 
 class SegmentStream(SoundStream):
-    """``image`` ``[S, 64, 64, 3]`` of S segments, and ``vectors`` ``[S, D]`` of each network over them; with
-    ``times`` ``[S, 2]``.
+    """``image`` ``[S, 64, 64, 3]`` of S segments, and ``vectors`` ``[S, D]`` of each network on these images.
+
+    Both come with ``times`` ``[S, 2]``.
     """
 
     @classmethod

@@ -18,7 +18,7 @@ SPECTROGRAM = "spectrogram"
 
 @dataclass(frozen=True)
 class SpectrogramSettings(ShortTimeSettings):
-    """The speech spectrogram of zhou2019 §2.1 and zhou2021 §IV: 40 ms windows, the lowest bins of the DFT."""
+    """Settings of the speech spectrogram: 40 ms windows, the lowest bins of the DFT."""
 
     window: int = 640
     dft: int = 800
@@ -29,23 +29,28 @@ SPECTROGRAM_SETTINGS = SpectrogramSettings()
 
 
 def spectrogram(samples: Floats) -> Floats:
-    """The speech spectrogram of a whole sound, zhou2019 §2.1 and zhou2021 §IV.
+    """Compute the speech spectrogram of a whole sound, zhou2019 §2.1 and zhou2021 §IV.
 
     Frame ``i`` is a Hamming window of 640 samples from sample ``160 i``, centred in a DFT of 800. Bin ``k``
-    is the power at ``20 k`` Hz in dB, where 0 dB is the peak of a sine of amplitude 1; below -100 dB it is
-    -100. The papers print neither the logarithm nor the floor. Normalisation is left to the model that reads
-    it, which knows its training set.
+    is the power at ``20 k`` Hz in dB, at least -100; 0 dB is the peak of a sine of amplitude 1. The papers
+    specify neither the logarithm nor the floor. Normalisation is left to the model, which knows its training
+    set.
 
-    :param samples: ``[N]`` floats in [-1, 1], mono, 16 kHz
-    :returns: float32 ``[T, 200]`` in dB, ``T = 1 + (N - 640) // 160``: the papers' 200 x T image, transposed
-    :raises ValueError: samples that are not one-dimensional floats, or not all finite
+    Args:
+        samples: ``[N]`` floats in [-1, 1], mono, 16 kHz.
+
+    Returns:
+        float32 ``[T, 200]`` in dB, ``T = 1 + (N - 640) // 160``: the papers' 200 x T image, transposed.
+
+    Raises:
+        ValueError: the samples are not one-dimensional floats, or not all finite.
     """
     frames = SPECTROGRAM_SETTINGS.frame_count(len(samples))
     return assembled(spectrogram_blocks([samples]), (frames, SPECTROGRAM_SETTINGS.bins))
 
 
 def spectrogram_blocks(blocks: Iterable[Floats]) -> Iterator[Floats]:
-    """:func:`spectrogram` of a sound that comes in blocks ``[n]`` of any size, as ``[t, 200]`` blocks."""
+    """Compute :func:`spectrogram` of sound in blocks ``[n]`` of any size, as ``[t, 200]`` blocks."""
     s = SPECTROGRAM_SETTINGS
     for power in power_blocks(blocks, s):
         yield (10 * np.log10(np.maximum(power[:, : s.bins], s.floor))).astype(np.float32)

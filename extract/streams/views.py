@@ -1,4 +1,4 @@
-"""The streams ``BACKBONE/VIEWSET``: statistics of a face network over views of the face in each frame."""
+"""The streams ``BACKBONE/VIEWSET``: a face network's statistics over views of the face in each frame."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     from ..backbones import Backbone
 
-BLOCK_BYTES = 4 << 20  # of frames' parts that are sent at once, if a batch takes as many
+BLOCK_BYTES = 4 << 20  # of patches after which they are sent, even if a batch is not full
 
 
 class ViewStream(PictureStream):
-    """``basic``, ``mean`` and ``std`` ``[T, D]`` of each network over each view set; of one view, ``basic``.
+    """``basic``, ``mean`` and ``std`` ``[T, D]`` of each network and view set; ``basic`` for a single view.
 
-    One pass over the frames serves them all, and view sets share the views that they have in common.
+    All are computed in one pass over the frames, and view sets share common views.
     """
 
     def settings(self, others: Settings) -> Settings:
@@ -75,7 +75,7 @@ def _name(label: str, views: str) -> str:
 
 
 class _ViewStatistics(ABC):
-    """The statistics of one network's views, frame by frame."""
+    """Collects the statistics of one network's views, frame by frame."""
 
     def __init__(self, network: Backbone | ApartBackbone, sets: Sequence[str], spool: Path) -> None:
         self._label, self._size = network.label, network.spec.input_size
@@ -84,14 +84,14 @@ class _ViewStatistics(ABC):
 
     @abstractmethod
     def add(self, image: np.ndarray, transform: np.ndarray) -> None:
-        """The next frame, and the transform from it to the chip."""
+        """Add the next frame, with the transform from it to the chip."""
 
     @abstractmethod
     def _run_out(self) -> None:
-        """There are no more frames."""
+        """Process the frames that are still waiting."""
 
     def finish(self) -> dict[str, dict[str, np.ndarray]]:
-        """By the names of streams, their arrays."""
+        """Return the arrays of each stream, by stream name."""
         self._run_out()
         arrays: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
         for (views, statistic), spool in zip(self._views.statistics, self._spools, strict=True):
@@ -99,13 +99,13 @@ class _ViewStatistics(ABC):
         return arrays
 
     def _keep(self, rows: np.ndarray) -> None:
-        """``[T, S, D]`` of the next T frames."""
+        """Keep the statistics ``[T, S, D]`` of the next T frames."""
         for number, spool in enumerate(self._spools):
             spool.append(rows[:, number])
 
 
 class _ViewsHere(_ViewStatistics):
-    """Warps views, and runs them through a network of this process in batches."""
+    """Warps views and runs them in batches through a network in this process."""
 
     def __init__(self, network: Backbone, sets: Sequence[str], batch: int, spool: Path) -> None:
         super().__init__(network, sets, spool)
@@ -126,13 +126,13 @@ class _ViewsHere(_ViewStatistics):
         if self._warped:
             rows = self._views.reduced(self._network.on_device(torch.cat(self._warped)))
             self._warped = []
-            with stage(NETWORK):  # which is waited for here
+            with stage(NETWORK):  # the wait for the network
                 here = rows.cpu()
             self._keep(here.numpy())
 
 
 class _ViewsApart(_ViewStatistics):
-    """Sends what views are made of to the process that has the network, and goes on meanwhile."""
+    """Sends patches of the frames to the process with the network, and continues meanwhile."""
 
     def __init__(self, network: ApartBackbone, sets: Sequence[str], batch: int, spool: Path) -> None:
         super().__init__(network, sets, spool)
@@ -147,7 +147,7 @@ class _ViewsApart(_ViewStatistics):
         with stage(WARP):
             matrices = compose(self._views.matrices, transform)
             part, matrices = patch(image, matrices, self._size)
-            self._patches.append(np.array(part))  # a part of the frame would keep all of it alive
+            self._patches.append(np.array(part))  # a copy, as a slice would keep the whole frame alive
             self._matrices.append(matrices)
             self._bytes += part.nbytes
         if len(self._patches) >= self._frames or self._bytes >= BLOCK_BYTES:
