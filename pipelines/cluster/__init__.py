@@ -1,1 +1,1 @@
-"""Work on many machines, by an engine that schedules it: Slurm, or Ray."""
+"""Stages 1 and 2 on many machines, scheduled by Slurm or Ray."""

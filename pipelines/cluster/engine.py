@@ -1,6 +1,6 @@
-"""What an engine is: it calls one function for many items, on machines that share a file system.
+"""The engine interface: map one function over many items, on machines that share a file system.
 
-Items travel to the workers and values travel back; both are small. What is large lies on the shared disk.
+Only small items and return values are sent between machines. Large data stays on the shared disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ Function = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of one item: its ``value``, or the ``trouble`` that kept it from having one."""
+    """The outcome of one item.
+
+    Attributes:
+        place: index of the item.
+        value: return value of the function.
+        trouble: error message, or empty if the call succeeded.
+    """
 
     place: int
     value: Any = None
@@ -34,25 +40,25 @@ class Engine(Protocol):
     """Calls a function on other machines.
 
     Attributes:
-        tasks: how many calls run side by side.
-        cores: what each may use of its machine's processors.
+        tasks: number of concurrent calls.
+        cores: processor cores available to each call.
     """
 
     tasks: int
     cores: int
 
     def map(self, function: Function, items: Sequence[Any]) -> Iterator[Ended | None]:
-        """Call ``function`` for each item, yielding each end as it comes, and None while nothing comes.
+        """Call ``function`` for each item; yield each outcome as it arrives, and None while waiting.
 
         Raises:
-            ClusterError: the engine does not take the work.
+            ClusterError: the engine refuses the work.
         """
 
     def busy(self) -> int:
-        """How many calls on the same folder wait or run, those of an earlier command too."""
+        """Return the number of pending and running calls for this folder, also of earlier commands."""
 
     def close(self) -> None:
-        """End calls that nobody needs any more, and clear up, after all work was done."""
+        """Cancel calls that are no longer needed and clean up, once all work is done."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,10 @@ class ClusterSettings:
 
     Attributes:
         on: ``local``, ``slurm`` or ``ray``.
-        jobs: tasks side by side; 0 for what suits the engine.
-        slurm: parameters of sbatch, as submitit names them.
+        jobs: number of concurrent tasks; 0 for the engine's default.
+        slurm: sbatch parameters, under submitit's names.
         ray: address of a Ray cluster, or ``auto``.
-        cancel: whether an interrupt cancels the tasks too.
+        cancel: whether an interrupt also cancels the tasks.
     """
 
     on: str = "local"
@@ -76,15 +82,16 @@ class ClusterSettings:
     def engine(
         self, folder: Path, cores: int, gpu: bool, told: Callable[[str], None]
     ) -> AbstractContextManager[Engine]:
-        """The engine.
+        """Create the engine named by ``on``, which must not be ``local``.
 
         Args:
-            folder: on the shared disk; the engine may keep files in it, in a folder of its own.
-            cores, gpu: what a task uses; 0 cores for one, or what ``slurm`` says.
-            told: hears what was handed to the engine.
+            folder: folder on the shared disk; the engine may create a subfolder for its own files.
+            cores: cores per task; 0 for the value in ``slurm``, or else one.
+            gpu: whether each task needs a GPU.
+            told: callback for messages about submitted work.
 
         Raises:
-            ClusterError: it is not installed, or does not answer.
+            ClusterError: the engine is not installed or does not respond.
         """
         if self.on == "slurm":
             from .slurm import Slurm
@@ -97,9 +104,9 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class Call:
-    """A function as workers call it: in the folder of the command, and its errors as texts.
+    """A function as workers call it: in the command's working directory, with errors returned as text.
 
-    Paths of clips and stores may be relative, so the folder must be there on every machine.
+    Clip and store paths may be relative, so that directory must exist on every machine.
     """
 
     function: Function
@@ -121,6 +128,6 @@ class Call:
 
 
 def dealt(items: Sequence[Item], parts: int) -> list[tuple[Item, ...]]:
-    """Items dealt out like cards to at most ``parts``: ordered by size, each part gets large and small."""
+    """Deal items like cards into at most ``parts`` parts; sorted by size, each part gets large and small."""
     parts = min(parts, len(items))
     return [tuple(items[number::parts]) for number in range(parts)]

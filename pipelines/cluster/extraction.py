@@ -1,4 +1,4 @@
-"""Stage 1 on many machines: clips are handed out in parts, and the store says how far they are."""
+"""Stage 1 on many machines: clips are handed out in parts, and the store records progress."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from .rounds import Spread
 
 @dataclass(frozen=True)
 class Part:
-    """Clips that one worker extracts, and how.
+    """A batch of clips for one worker, with its settings.
 
     Attributes:
-        clips: the clips.
-        plan: the settings; here they must give ``keys``.
-        keys: by stream, the keys of the command that hands out the part.
-        store: where it writes, with shards and a journal of its own.
+        clips: clips to extract.
+        plan: extraction settings; on the worker's machine they must give the same ``keys``.
+        keys: stream → key, as computed by the command that hands out the part.
+        store: store to write to; each worker has its own shards and journal in it.
         workers: parallel processes; 0 for one per core.
-        cores: of the machine's processors, those that the processes may use.
-        silence: seconds without any progress on a clip after which it fails; 0 for no limit.
-        version: of avemo, where the part was handed out.
+        cores: processor cores that these processes may use.
+        silence: seconds without progress after which a clip fails; 0 for no limit.
+        version: avemo version of the command.
     """
 
     clips: tuple[Clip, ...]
@@ -49,16 +49,16 @@ class Part:
 
 
 def extract_part(part: Part) -> int:
-    """Extract a part into its store: the work of one process of a cluster, whatever started it.
+    """Extract a part into its store. This is what one cluster task does, under any engine.
 
-    What is stored of it already is not made again, so a part that was begun elsewhere may be given to anyone.
+    Streams that are already stored are skipped, so any worker can take over a part begun elsewhere.
 
     Returns:
-        How many clips it has.
+        Number of clips in the part.
 
     Raises:
-        ExtractError: this machine would make other features, or does not see the clips.
-        StoreError: it does not see the store.
+        ExtractError: this machine would compute different features, or cannot see the clips.
+        StoreError: this machine cannot see the store.
     """
     from ...extract.streams.registry import keys_of
 
@@ -94,13 +94,13 @@ def extract_part(part: Part) -> int:
 
 
 class SpreadExtraction(Spread[tuple[str, str], ClipResult]):
-    """The jobs of a run, done by an engine's workers; iterating yields results as the run itself does.
+    """Runs the jobs of an extraction on an engine's workers; iterating yields the same results as the run.
 
     Args:
-        run: what is to be done.
-        store: where it is put.
-        engine: hands it out.
-        workers: processes of each task; 0 for one per core that it has.
+        run: extraction whose jobs are to be done.
+        store: store that the workers write to.
+        engine: engine that runs the tasks.
+        workers: processes per task; 0 for one per core of the task.
         told: see :class:`.Spread`.
     """
 
@@ -115,13 +115,13 @@ class SpreadExtraction(Spread[tuple[str, str], ClipResult]):
         self._run, self._store, self._workers = run, store, workers
         self._plan = run.plan
         if run.plan.precision == "auto" and not has_fast_bf16(torch_devices(run.plan.device)[0]):
-            self._plan = replace(run.plan, precision="fp32")  # what auto is here; a GPU would take bf16
+            self._plan = replace(run.plan, precision="fp32")  # as auto means here; a GPU would take bf16
         self._by_key = {job.clip.key: job for job in run.jobs}
         self.left = dict.fromkeys(self._by_key)
         self._ended: set[tuple[str, str]] = set()
 
     def __iter__(self) -> Iterator[ClipResult]:
-        """Hand out, and yield each clip's result when it is in the store."""
+        """Hand out the clips and yield each result once it is in the store."""
         self._run.settle()
         yield from super().__iter__()
 
@@ -146,8 +146,10 @@ class SpreadExtraction(Spread[tuple[str, str], ClipResult]):
         self._ended.update(keys)
 
     def found(self) -> Iterator[tuple[tuple[str, str], ClipResult]]:
-        """Clips that came into the store. A stored failure may be of an earlier run: it counts when the
-        clip's part has ended."""
+        """Yield clips that have reached the store.
+
+        A stored failure may be left from an earlier run, so it counts only once the clip's part has ended.
+        """
         self._store.refresh()
         for key in [*self.left]:
             job = self._by_key[key]

@@ -12,22 +12,23 @@ from ..errors import ClusterError
 from .engine import Call, Ended, Function
 
 RETRIES = 3
-LOOK = 2.0  # seconds
+LOOK = 2.0  # seconds between polls
 SECONDS = 10
-"""For a cluster to answer."""
+"""Timeout for connecting to a cluster."""
 
 
 class RayEngine:
-    """Tasks of a Ray cluster; they end with this process.
+    """Runs calls as tasks of a Ray cluster. The tasks end with this process.
 
     Args:
-        address: of the cluster, ``auto`` for the one that this machine belongs to, ``local`` for a new one.
-        jobs: tasks side by side; 0 for as many as the cluster's processors allow.
-        cores, gpu: of a task.
-        told: hears what the cluster has.
+        address: address of the cluster; ``auto`` for the one this machine belongs to, ``local`` to start one.
+        jobs: number of concurrent tasks; 0 for as many as the cluster has processors for.
+        cores: processor cores per task.
+        gpu: whether each task needs a GPU.
+        told: callback for a message about the cluster's size.
 
     Raises:
-        ClusterError: there is no Ray, or no cluster at the address.
+        ClusterError: Ray is not installed, there is no cluster at the address, or it is too small for a task.
     """
 
     def __init__(self, address: str, jobs: int, cores: int, gpu: bool, told: Callable[[str], None]) -> None:
@@ -38,7 +39,7 @@ class RayEngine:
         self._ray: Any = ray
         host, colon, port = address.rpartition(":")
         try:
-            if colon and port.isdecimal():  # Ray itself waits for more than a minute
+            if colon and port.isdecimal():  # fail early: Ray itself waits for more than a minute
                 socket.create_connection((host.rpartition("/")[2], int(port)), SECONDS).close()
             self._ray.init(address=address, log_to_driver=False, logging_level="error")
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -71,7 +72,7 @@ class RayEngine:
         self._ray.shutdown()
 
     def map(self, function: Function, items: Sequence[Any]) -> Iterator[Ended | None]:
-        """See :meth:`.Engine.map`. A task whose process or node dies is tried again by Ray."""
+        """See :meth:`.Engine.map`. Ray retries tasks whose process or node dies."""
         remote = self._ray.remote(**self._options)(_called)
         call = Call(function, str(Path.cwd()))
         waiting = list(enumerate(items))[::-1]
@@ -90,11 +91,11 @@ class RayEngine:
                 self._ray.cancel(reference, force=True)
 
     def busy(self) -> int:
-        """None: tasks end with the command that began them."""
+        """Return 0: tasks end with the command that started them."""
         return 0
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: there is nothing to clean up."""
 
     def _end(self, place: int, reference: Any) -> Ended:
         try:

@@ -1,4 +1,4 @@
-"""Work in rounds: what a lost worker leaves is handed out again, what a slow one has goes to others too."""
+"""Work in rounds: units of lost workers are handed out again, units of slow workers also go to others."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..errors import ClusterError
 from .engine import Ended, Engine, dealt
 
 PARTS = 8
-"""Parts for each task that runs at once: a slow one delays the end by an eighth of the time at most."""
+"""Parts per concurrent task: a slow part delays the end by at most an eighth of the total time."""
 MOST = 1000
-"""Parts in all: an array of Slurm has 1,001 tasks, if nobody raised that."""
+"""Maximum number of parts: by default, Slurm limits an array to 1,001 tasks."""
 TRIES = 3
-LOOK = 2.0  # seconds
+LOOK = 2.0  # seconds between polls
 SHARE = 10
-"""The shared disk is looked at for at most one part in so many of the time."""
+"""Polling the shared disk takes at most 1/SHARE of the time."""
 SLOW = 2
-"""Parts that take so many times as long as others are given to others too, where these have nothing to do;"""
+"""A part is slow when it takes this many times as long as the others. Idle workers then do its units too,"""
 SLOW_SECONDS = 60.0
-"""and not before so many seconds without the end of any part: Slurm needs some to start a task."""
+"""but only after this many seconds in which no part has ended: Slurm takes a while to start a task."""
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
@@ -31,24 +31,24 @@ Ends = Generator[tuple[tuple[Key, ...], Ended | None], None, None]
 
 
 class Spread(ABC, Generic[Key, Result]):
-    """Units of work, done by an engine's workers; iterating yields each one's result.
+    """Runs units of work on an engine's workers; iterating yields the result of each unit.
 
-    A unit may be done twice: its results are the same, and the shared disk keeps them. So leaving early, by
-    Ctrl-C too, loses nothing: the same command finds what is there, and waits for tasks that an earlier one
-    left.
+    A unit may be done twice: both results are the same, and the shared disk keeps them. Leaving early, even
+    by Ctrl-C, therefore loses nothing: the same command finds the finished units, and waits for tasks that an
+    earlier command left running.
 
     Args:
-        engine: hands the work out.
-        told: hears of workers that failed, and of work that is waited for or handed out again.
+        engine: engine that runs the tasks.
+        told: callback for messages about failed workers, and about work awaited or handed out again.
 
     Attributes:
-        left: keys of the units that are not done, large ones first.
+        left: keys of the units still to do, largest first.
     """
 
     unit: ClassVar[str]
-    """What a unit is called."""
+    """Noun for a unit, used in messages."""
     least: ClassVar[int] = 1
-    """Units of a part: a task takes seconds to start."""
+    """Minimum number of units per part, since a task takes seconds to start."""
 
     def __init__(self, engine: Engine, told: Callable[[str], None]) -> None:
         self.left: dict[Key, None] = {}
@@ -57,24 +57,24 @@ class Spread(ABC, Generic[Key, Result]):
 
     @abstractmethod
     def function(self) -> Callable[[Any], Any]:
-        """Does a part, on any machine."""
+        """Return the function that does a part; it must work on any machine."""
 
     @abstractmethod
     def part(self, keys: tuple[Key, ...]) -> Any:
-        """What the function needs to know to do these units."""
+        """Return the argument with which the function does these units."""
 
     @abstractmethod
     def found(self) -> Iterator[tuple[Key, Result]]:
-        """Those of the units that are left which the shared disk has by now."""
+        """Yield the units in ``left`` whose results have reached the shared disk."""
 
     def ended(self, keys: tuple[Key, ...]) -> None:
-        """A worker has gone through these units."""
+        """Note that a worker has processed these units. Called once for each finished part."""
 
     def __iter__(self) -> Iterator[Result]:
-        """Hand out, and yield each unit's result when it is on the shared disk.
+        """Hand out the units and yield each result once it is on the shared disk.
 
         Raises:
-            ClusterError: some units are not done after three rounds, or a round brought nothing.
+            ClusterError: units are left after three rounds, or a round finished none.
         """
         troubles: dict[str, None] = {}
         for _ in range(TRIES):
@@ -96,7 +96,7 @@ class Spread(ABC, Generic[Key, Result]):
                 self._engine.close()
                 return
             if len(self.left) == before:
-                break  # it is not for want of luck
+                break  # no progress: another round would fail too
         raise ClusterError(
             f"not done: {count_of(len(self.left), self.unit)}, as the workers failed: "
             f"{next(reversed(troubles), 'nothing is known of them')}; what was done is stored, and the same "
@@ -104,7 +104,7 @@ class Spread(ABC, Generic[Key, Result]):
         )
 
     def _wait(self) -> Iterator[Result]:
-        """For tasks of an earlier command, or of an earlier round."""
+        """Wait for tasks of an earlier command or round, yielding their results."""
         live = self._engine.busy()
         if live:
             self._told(f"{count_of(live, 'task')} of an earlier command not done yet; waiting for that first")
@@ -115,7 +115,7 @@ class Spread(ABC, Generic[Key, Result]):
         yield from self._news(at_once=True)
 
     def _ends(self, keys: Sequence[Key], tasks: int) -> Ends[Key]:
-        """The end of each part; also of the units of slow ones, when they were handed out once more."""
+        """Yield the outcome of each part, including slow parts that were handed out a second time."""
         if not keys:
             return
         parts = dealt(keys, max(min(PARTS * tasks, len(keys) // self.least, MOST), min(tasks, MOST)))

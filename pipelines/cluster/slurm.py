@@ -1,4 +1,4 @@
-"""Slurm, through submitit: each map is an array of tasks."""
+"""Slurm, through submitit: each map is a job array."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ from .engine import Call, Ended, Function
 
 JOBS = 8
 MINUTES = 60
-"""Default limit of a task. One that reaches it goes on in a new one, so a short limit costs little."""
+"""Default limit of a task. A task that reaches it is requeued and continues; a short one costs little."""
 TIMEOUTS = 100
-LOOK = 2.0  # seconds
+LOOK = 2.0  # seconds between polls
 GONE = 3
-"""So many looks without a sign of a task until it is taken for lost: shared disks show files late."""
+"""Polls without a sign of a task before it counts as lost: files appear late on shared disks."""
 LISTS = ("setup", "teardown", "srun_args")
 OURS = ("job_name", "array_parallelism", "additional_parameters", "use_srun", "stderr_to_stdout", "nodes")
 
 
 class Slurm:
-    """An array of Slurm tasks for each map.
+    """Runs calls as tasks of a Slurm job array, one array per map.
 
-    A task that is preempted or reaches its limit is requeued by submitit, and one whose node fails by Slurm.
-    One that ends in any other way is told of as lost.
+    submitit requeues tasks that are preempted or reach their time limit; Slurm requeues tasks whose node
+    fails. A task that ends in any other way is reported as lost.
 
     Args:
-        folder: on the shared disk; ``slurm/`` in it holds scripts, pickles and logs until all is done.
-        parameters: of sbatch, as submitit names them.
-        jobs: tasks side by side; 0 for eight.
-        cores, gpu: of a task, unless ``parameters`` say so.
-        cancel: whether leaving early cancels the tasks; otherwise they go on.
-        told: hears the array's number.
+        folder: folder on the shared disk; its ``slurm/`` holds scripts, pickles and logs until all is done.
+        parameters: sbatch parameters, under submitit's names.
+        jobs: number of concurrent tasks; 0 for eight.
+        cores: cores per task, unless set in ``parameters``; 0 for one.
+        gpu: whether each task needs a GPU; ``parameters`` may say which.
+        cancel: whether leaving early cancels the tasks; otherwise they continue.
+        told: callback for messages about the array.
 
     Raises:
-        ClusterError: there is no submitit or no Slurm, or a parameter is unknown.
+        ClusterError: submitit or Slurm is missing, or a parameter is unknown.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Slurm:
         values: dict[str, Any] = {"time": MINUTES, "cpus_per_task": cpus, **asked}
         if gpu and not any("gpu" in key or key == "gres" for key in asked):
             values["gpus_per_node"] = 1
-        # since Slurm 22.05, srun does not take the number of processors from sbatch
+        # since Slurm 22.05, srun does not inherit the number of processors from sbatch
         values["srun_args"] = [f"--cpus-per-task={cpus}", *values.get("srun_args", [])]
         self._executor.update_parameters(
             job_name=self._name,
@@ -140,7 +141,7 @@ class Slurm:
         return len(self._live())
 
     def close(self) -> None:
-        """End tasks whose work others did, and remove what they had in the folder."""
+        """Cancel tasks whose work others have done, and remove their files."""
         if self._answered and self._tasks():
             self._scancel()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -149,13 +150,13 @@ class Slurm:
         subprocess.run(["scancel", f"--name={self._name}"], check=False)
 
     def _live(self) -> list[tuple[str, str]]:
-        """As :meth:`_tasks`. A controller that restarts, or is busy, is waited for: it is no news of ours."""
+        """Return :meth:`_tasks`, waiting while the controller is restarting or busy."""
         while (tasks := self._tasks()) is None:
             time.sleep(5 * LOOK)
         return tasks
 
     def _tasks(self) -> list[tuple[str, str]] | None:
-        """The numbers of tasks that wait or run; None without an answer. Not every cluster has sacct."""
+        """Return the ids of pending and running tasks, or None if squeue fails; sacct is not always there."""
         command = ["squeue", "--noheader", "--array", f"--name={self._name}", "--format=%i %F_%K %T"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         if found.returncode and not self._answered:
@@ -177,13 +178,13 @@ class Slurm:
     def _known(self) -> set[str]:
         try:
             self._executor.update_parameters(**{"": ""})
-        except ValueError as error:  # it lists them
+        except ValueError as error:  # the message lists the valid parameters
             return set(re.findall(r"- (\w+) \(default", str(error))) - {*OURS}
         return set()
 
 
 class _Requeued(Call):
-    """A call that submitit starts again, with the same item, in a task that was preempted."""
+    """A call that submitit restarts with the same item after preemption or a timeout."""
 
     def checkpoint(self, item: Any) -> Any:
         from submitit.helpers import DelayedSubmission

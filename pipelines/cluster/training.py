@@ -1,4 +1,4 @@
-"""Stage 2 on many machines: members are handed out in parts; the shared disk keeps each that is trained."""
+"""Stage 2 on many machines: members are handed out in parts; the shared disk keeps each trained member."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from .engine import ClusterSettings, Engine
 from .rounds import Spread
 
 FOLDER = "cluster"
-"""In the folder of a run, while it is trained."""
+"""Subfolder of a run's folder that exists while the run is trained."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file on the shared disk that the command wrote for its workers, which have its SHA-256 from it.
+    """A pickle that the command writes to the shared disk for its workers.
 
-    It is a pickle, so nobody must be able to put another in its place.
+    Workers get its SHA-256 from the command and check it before unpickling, so that nobody can swap the file.
     """
 
     path: str
@@ -44,7 +44,7 @@ class Input:
 
     @classmethod
     def of(cls, value: Any, folder: Path) -> Input:
-        """Write ``value``, unless the file is there."""
+        """Pickle ``value`` into ``folder``, unless the file is there already."""
         durable.make_folder(folder)
         content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         checksum = hashlib.sha256(content).hexdigest()
@@ -55,10 +55,10 @@ class Input:
         return cls(str(path), checksum)
 
     def read(self) -> Any:
-        """The value.
+        """Return the value.
 
         Raises:
-            FusionError: the file is another.
+            FusionError: the checksum does not match.
         """
         content = Path(self.path).read_bytes()
         if hashlib.sha256(content).hexdigest() != self.checksum:
@@ -68,15 +68,15 @@ class Input:
 
 @dataclass(frozen=True)
 class MembersPart:
-    """Members that one worker trains.
+    """A batch of members for one worker to train.
 
     Attributes:
-        corpus, tasks: what :func:`.members.train_all` is given.
-        files: by place among the tasks, where each result goes.
+        corpus, tasks: arguments of :func:`.members.train_all`.
+        files: index of a task → file for its result.
         workers: parallel processes.
         stacked: see :func:`.members.train_all`.
-        plugins: files of heads, as the command's environment names them.
-        version: of avemo and torch, where the part was handed out.
+        plugins: value of ``AVEMO_HEADS`` in the command's environment.
+        version: avemo and torch versions of the command.
     """
 
     corpus: Input
@@ -89,21 +89,21 @@ class MembersPart:
 
 
 def versions() -> str:
-    """Of what computes."""
+    """Return the versions of avemo and torch, as text."""
     return f"avemo {__version__} with torch {torch.__version__}"
 
 
 def train_part(part: MembersPart) -> int:
-    """Train a part: the work of one process of a cluster, whatever started it.
+    """Train a part. This is what one cluster task does, under any engine.
 
-    What lies there already is not trained again, so a part that was begun elsewhere may be given to anyone.
+    Members whose files exist are skipped, so any worker can take over a part begun elsewhere.
 
     Returns:
-        How many members it has.
+        Number of members in the part.
 
     Raises:
-        FusionError: this machine would compute something else, or cannot.
-        OSError: it does not see the files.
+        FusionError: this machine has other versions, or training fails.
+        OSError: this machine cannot see the files.
     """
     if part.version != versions():
         raise FusionError(
@@ -121,7 +121,7 @@ def train_part(part: MembersPart) -> int:
 
 @lru_cache(maxsize=2)
 def _read(given: Input) -> Any:
-    """A process of Ray does many parts of the same."""
+    """Read an input, cached: a Ray process does many parts that share their inputs."""
     return given.read()
 
 
@@ -133,17 +133,17 @@ def trainer(
     device: str,
     told: Callable[[str], None],
 ) -> Iterator[TrainAll]:
-    """What trains members here, or where ``cluster`` says.
+    """Provide the function that trains members, on this machine or on a cluster.
 
     Args:
-        cluster: where.
-        folder: of the run, on the shared disk.
-        workers: see :func:`.members.train_all`.
-        device: on which, as the command was told.
-        told: hears what an engine does, and of workers that failed.
+        cluster: where to train.
+        folder: the run's folder, on the shared disk.
+        workers: see :func:`.members.train_all`; on a cluster, cores per task.
+        device: device as requested on the command line.
+        told: callback for messages about the engine and failed workers.
 
     Raises:
-        ClusterError: the engine is not there.
+        ClusterError: the engine is not available.
     """
     own = folder / FOLDER
     if cluster.on == "local":
@@ -155,14 +155,14 @@ def trainer(
 
 
 def device_here(cluster: ClusterSettings, device: str) -> str:
-    """The device that the command itself scores on: a login node has no GPU, though its workers may."""
+    """Return the device for scoring in the command itself: a login node may lack the GPU its workers have."""
     if cluster.on == "local":
         return device
     return "auto" if device.startswith("cuda") else "cpu"
 
 
 class _TrainAllSpread:
-    """As :func:`.members.train_all`, by an engine's workers."""
+    """:func:`.members.train_all` on an engine's workers."""
 
     def __init__(self, engine: Engine, folder: Path, device: str, told: Callable[[str], None]) -> None:
         self._engine, self._folder, self._told = engine, folder, told
@@ -187,12 +187,13 @@ class _TrainAllSpread:
 
 
 class SpreadMembers(Spread[int, tuple[int, Trained]]):
-    """Tasks of :func:`.members.train_all`, done by an engine's workers.
+    """Runs the tasks of :func:`.members.train_all` on an engine's workers.
 
     Args:
-        corpus, given: the clips, and the file that workers read them from.
-        tasks: the members.
-        folder: where results are put, each under a name that says all that it is made of.
+        corpus: clips to train on.
+        given: the same corpus as a file for the workers.
+        tasks: members to train.
+        folder: folder for the results; each file name is a digest of everything that determines the result.
         stacked: see :func:`.members.train_all`.
         engine, told: see :class:`.Spread`.
     """
@@ -239,7 +240,7 @@ class SpreadMembers(Spread[int, tuple[int, Trained]]):
         )
 
     def found(self) -> Iterator[tuple[int, tuple[int, Trained]]]:
-        """Members whose files are there."""
+        """Yield members whose files have appeared."""
         for place in [*self.left]:
             if self._files[place].exists():
                 yield place, (place, self._read(place))
@@ -256,7 +257,7 @@ class SpreadMembers(Spread[int, tuple[int, Trained]]):
 
 
 def _name(given: Input, task: Task, stacked: bool | None) -> str:
-    """What tells a result from any other: clips, settings, seed, and what computes it."""
+    """Return a digest of everything that determines a result: clips, settings, seed and versions."""
     setup, fit = task
     digest = xxhash.xxh3_128()
     for text in (versions(), given.checksum, repr(setup), str(stacked), str(fit.seed)):

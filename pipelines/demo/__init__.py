@@ -1,1 +1,1 @@
-"""The demo set: one photograph moved by code, with a synthetic voice."""
+"""The demo set: one photograph, animated by code, with a synthetic voice."""

@@ -1,8 +1,8 @@
-"""What a face does for each emotion, as displacements of the 68 landmarks.
+"""Facial expressions of the emotions, as displacements of the 68 landmarks.
 
-Action units are those of the Facial Action Coding System (Ekman & Friesen 1978), combined into
-emotions after EMFACS (Friesen & Ekman 1983). A unit says how far landmarks of the picture's left half
-move at full strength, (outward, down) in distances between the eyes; the right half mirrors it.
+The action units of the Facial Action Coding System (Ekman & Friesen 1978) are combined into emotions
+as in EMFACS (Friesen & Ekman 1983). An action unit lists how far landmarks in the left half of the
+picture move at full strength, as (outward, down) in units of the eye distance. The right half mirrors it.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
             "chin raiser": .7},
     "Surprise": {"inner brow raiser": .7, "outer brow raiser": .75, "upper lid raiser": .6, "jaw drop": 1},
 }
-# How far each landmark stands out of the face: the outline 0, the tip of the nose 1.
+# Depth of each landmark: 0 at the outline of the face, 1 at the tip of the nose.
 DEPTH = np.array([
     0, 0, 0, .05, .1, .2, .3, .4, .45, .4, .3, .2, .1, .05, 0, 0, 0,  # jaw
     .25, .4, .5, .55, .55, .55, .55, .5, .4, .25, .5, .65, .85, 1, .6, .7, .75, .7, .6,  # brows, nose
     .2, .35, .35, .35, .35, .3, .35, .35, .35, .35, .2, .3,  # eyes
     .4, .55, .65, .65, .65, .55, .4, .5, .6, .6, .6, .5, .4, .6, .6, .6, .4, .6, .6, .6,  # lips
 ])
-# The landmark that faces each one across the midline.
+# Index of each landmark's mirror image across the midline.
 MIRROR = np.array([
     *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
@@ -65,12 +65,12 @@ UNITS = tuple(ACTION_UNITS)
 
 
 def weights(mixture: Mapping[str, float]) -> NDArray[np.float64]:
-    """Strengths of a mixture of action units, ``[A]`` in the order of :data:`UNITS`."""
+    """Return the strengths of a mixture of action units, ``[A]`` in the order of :data:`UNITS`."""
     return np.array([mixture.get(unit, 0.0) for unit in UNITS])
 
 
 def displacements() -> NDArray[np.float64]:
-    """Displacement of every landmark by every unit at full strength, ``[A, 68, 2]`` in eye distances."""
+    """Return each landmark's displacement by each unit at full strength, ``[A, 68, 2]`` in eye distances."""
     moves = np.zeros((len(UNITS), 68, 2))
     for unit, table in enumerate(ACTION_UNITS.values()):
         for landmark, (outward, down) in table.items():

@@ -1,7 +1,7 @@
-"""Actors made from one photograph: a thin-plate spline through its landmarks bends it, frame by frame.
+"""Actors made from one photograph, which a thin-plate spline through its landmarks warps frame by frame.
 
-T frames, P control points (68 landmarks, then the hair, then the still background), A action
-units. Points are in pixels of the enlarged photograph, x to the right and y down.
+In shapes, T is frames, P control points (68 landmarks, then the hair, then the still background) and A
+action units. Points are in pixels of the enlarged photograph, x to the right and y down.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Signal = NDArray[np.float64]
 
 WIDTH, HEIGHT, FPS = 320, 240, 25
 GRID_STEP = 4  # output pixels between two evaluations of the spline
-NECK = np.array([449.0, 375.0])  # the head turns about it
+NECK = np.array([449.0, 375.0])  # pivot of the head
 STILL = np.array(
     [(x, y) for x in (100, 280, 450, 620, 800) for y in (-20, 480)]
     + [(x, y) for x in (100, 800) for y in (120, 240, 360)]
@@ -32,34 +32,34 @@ HEAD = 68 + len(HAIR)  # control points that move with the head
 INNER_LIPS = slice(60, 68)
 UPPER_INNER, LOWER_INNER = [61, 62, 63], [67, 66, 65]
 UPPER_LID, LOWER_LID = [37, 38, 43, 44], [41, 40, 47, 46]
-LIP_GAP, LID_GAP = 1.0, 4.0  # points kept between what is closed, lest the spline folds the picture
-SKULL = [27, 31, 33, 35, 36, 39, 42, 45]  # what the upper teeth move with
+LIP_GAP, LID_GAP = 1.0, 4.0  # points between closed lips or lids; the spline must not fold
+SKULL = [27, 31, 33, 35, 36, 39, 42, 45]  # landmarks that move with the upper teeth
 TEETH_SHOW = 0.08  # opening of the lips, in eye distances, from which the teeth are fully lit
-RELAXED = weights({"lip corner puller": -1.3, "lid tightener": -0.3})  # takes the photograph's smile away
+RELAXED = weights({"lip corner puller": -1.3, "lid tightener": -0.3})  # removes the photograph's smile
 HEAD_DROP = {"Sad": 7.0, "Surprise": -5.0, "Fear": -3.0, "Angry": 3.0}  # nose downwards, in points
 
 
 @dataclass(frozen=True)
 class Actor:
-    """A face shape and its colours, seen by a camera."""
+    """A face shape with its colours and camera view."""
 
     image: Image  # [H, W, 3] the photograph in this actor's colours, lips closed
-    teeth: Image  # [H, W, 3] what shows between open lips
+    teeth: Image  # [H, W, 3] teeth, shown between open lips
     source: Points  # [P, 2] the control points in the image
-    shape: Points  # [P, 2] where this actor has them at rest
-    zoom: float  # output pixels a point
+    shape: Points  # [P, 2] the control points of this actor's face at rest
+    zoom: float  # output pixels per point
     shift: NDArray[np.float64]  # [2] output pixels
     mirrored: bool
     bearded: bool
 
     @property
     def eye_distance(self) -> float:
-        """Between the eyes' centres, in points."""
+        """Distance between the eyes' centres, in points."""
         return float(np.linalg.norm(self.shape[36:42].mean(axis=0) - self.shape[42:48].mean(axis=0)))
 
 
 def cast(rng: Generator) -> Actor:
-    """An actor drawn at random: face shape, colours, distance from the camera, side of the parting."""
+    """Draw a random actor: face shape, colours, distance from the camera, side of the parting."""
     photo = photograph()
     head = np.concatenate([photo.points, HAIR])
     bearded = bool(rng.random() < 0.4)
@@ -78,9 +78,9 @@ def cast(rng: Generator) -> Actor:
 
 
 def perform(actor: Actor, emotion: str, opening: Signal, rng: Generator) -> Iterator[Image]:
-    """Frames ``[240, 320, 3]`` RGB of an actor who shows an emotion while the mouth follows a voice.
+    """Yield RGB frames ``[240, 320, 3]`` of an actor showing an emotion while the mouth follows a voice.
 
-    ``opening`` is ``[T]``: how far speech opens the mouth in every frame, from 0 to 1.
+    ``opening`` ``[T]`` is how far speech opens the mouth in each frame, from 0 to 1.
     """
     times = np.arange(opening.size) / FPS
     targets = _choreograph(actor, emotion, opening, times, rng)
@@ -91,7 +91,7 @@ def perform(actor: Actor, emotion: str, opening: Signal, rng: Generator) -> Iter
 
 
 def _choreograph(actor: Actor, emotion: str, opening: Signal, times: Signal, rng: Generator) -> Points:
-    """Where every control point is in every frame, ``[T, P, 2]``."""
+    """Return the position of each control point in each frame, ``[T, P, 2]``."""
     targets = actor.shape + np.zeros((opening.size, 1, 1))
     targets[:, :68] += _displace(actor, _act(emotion, opening, times, rng))
     for above, below, gap in ((UPPER_INNER, LOWER_INNER, LIP_GAP), (UPPER_LID, LOWER_LID, LID_GAP)):
@@ -101,7 +101,7 @@ def _choreograph(actor: Actor, emotion: str, opening: Signal, times: Signal, rng
 
 
 def _reshape(head: Points, rng: Generator) -> Points:
-    """The control points of a head of other proportions."""
+    """Return the control points of a head with random proportions."""
     middle, chin = head[27], head[8]
     broad, long, jaw = rng.uniform((0.93, 0.94, -0.07), (1.09, 1.09, 0.09))
     below = ((head[:, 1] - middle[1]) / (chin[1] - middle[1])).clip(0, 1)
@@ -115,7 +115,7 @@ def _reshape(head: Points, rng: Generator) -> Points:
 
 
 def _recolour(photo: Photograph, bearded: bool, rng: Generator) -> Image:
-    """The photograph with its regions in other colours."""
+    """Return the photograph with its regions randomly recoloured."""
     darkness = rng.uniform(0, 0.6)
     gains = {
         "hair": rng.uniform(0.3, 1.05) * rng.uniform((0.95, 0.85, 0.7), (1.1, 1.0, 1.1)),
@@ -131,9 +131,9 @@ def _recolour(photo: Photograph, bearded: bool, rng: Generator) -> Image:
 
 
 def _act(emotion: str, opening: Signal, times: Signal, rng: Generator) -> Signal:
-    """Strength of every action unit in every frame, ``[T, A]``: an onset to an apex, speech, a blink.
+    """Return the strength of each action unit in each frame, ``[T, A]``: onset and apex, speech, a blink.
 
-    The apex holds a trace of another emotion, as faces do, so that the classes overlap a little.
+    The apex contains a trace of another emotion, as real faces do, so that the classes overlap a little.
     """
     trace = EXPRESSIONS[rng.choice(list(EXPRESSIONS))]
     apex = rng.uniform(0.6, 1.1) * weights(EXPRESSIONS[emotion]) + rng.uniform(0, 0.3) * weights(trace)
@@ -150,12 +150,12 @@ def _act(emotion: str, opening: Signal, times: Signal, rng: Generator) -> Signal
 
 
 def _displace(actor: Actor, strengths: Signal) -> Points:
-    """Displacement of the landmarks ``[T, 68, 2]`` by action units."""
+    """Return the displacement of the landmarks by action units, ``[T, 68, 2]``."""
     return actor.eye_distance * np.tensordot(strengths, displacements(), axes=1)
 
 
 def _turn(head: Points, times: Signal, drop: float, rng: Generator) -> Points:
-    """Moves the head ``[T, P, 2]``: it leans and shifts in the picture's plane, turns and nods out of it."""
+    """Move the head ``[T, P, 2]``: lean and shift within the picture's plane, turn and nod out of it."""
     sizes = (np.radians(3), 6, 4, 0.02, 7, 4)
     lean, sideways, down, nearer, turn, nod = (size * _drift(times, rng)[:, None] for size in sizes)
     depth = np.concatenate([DEPTH, np.zeros(len(HAIR))])
@@ -166,13 +166,13 @@ def _turn(head: Points, times: Signal, drop: float, rng: Generator) -> Points:
 
 
 def _drift(times: Signal, rng: Generator) -> Signal:
-    """A smooth random motion ``[T]`` between about -1 and 1."""
+    """Return a smooth random motion ``[T]`` between about -1 and 1."""
     rates, phases, sizes = rng.uniform((0.2, 0, 0.2), (1.2, 2 * np.pi, 0.5), (3, 3)).T
     return np.sin(2 * np.pi * np.outer(times, rates) + phases) @ sizes
 
 
 def _light(times: Signal, rng: Generator) -> Iterator[Signal]:
-    """Gain of the pixels of every frame, ``[1, 320, 3]``: a coloured lamp to one side, which drifts."""
+    """Yield the pixel gain of each frame, ``[1, 320, 3]``: a drifting coloured lamp to one side."""
     level = rng.uniform(0.75, 1.1) * (1 + 0.08 * _drift(times, rng))
     side = rng.uniform(-0.5, 0.5) + 0.15 * _drift(times, rng)
     colour = rng.uniform((0.92, 0.95, 0.85), (1.08, 1.02, 1.1))
@@ -182,7 +182,7 @@ def _light(times: Signal, rng: Generator) -> Iterator[Signal]:
 
 
 def _render(actor: Actor, target: Points) -> Image:
-    """The image with its control points at ``target``, teeth and dark between the lips."""
+    """Warp the image so that its control points are at ``target``; fill the open mouth with teeth."""
     sampled = _bend(actor, target)
     bent = cv2.remap(actor.image, sampled[..., 0], sampled[..., 1], cv2.INTER_CUBIC)
     skull = np.column_stack([target[SKULL] * actor.zoom + actor.shift, np.ones(len(SKULL))])
@@ -198,9 +198,9 @@ def _render(actor: Actor, target: Points) -> Image:
 
 
 def _bend(actor: Actor, target: Points) -> NDArray[np.float32]:
-    """Where in the image each output pixel is sampled, ``[240, 320, 2]``."""
+    """Return the position in the image at which each output pixel is sampled, ``[240, 320, 2]``."""
     step = GRID_STEP
-    middle = (step - 1) / 2  # cv2.resize puts a coarse value into the middle of the pixels it stands for
+    middle = (step - 1) / 2  # cv2.resize centres a coarse value on the pixels that it covers
     y, x = np.mgrid[-step : HEIGHT + step : step, -step : WIDTH + step : step] + middle
     points = (np.stack([x, y], axis=-1) - actor.shift) / actor.zoom
     spline = RBFInterpolator(target, actor.source - target, kernel="thin_plate_spline")

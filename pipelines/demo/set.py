@@ -1,6 +1,6 @@
-"""The demo set on disk: which clips it has, the marker that tells what it is, each clip made whole.
+"""The demo set on disk: its clips, and a marker file that identifies it.
 
-Importing this module is light; what draws and speaks is imported by :func:`make_clip`.
+This module is cheap to import; :func:`make_clip` imports the code that draws and speaks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...cache.reading import read_json
 from ..corpora.clips.folders import AFEW_CLASSES
 
 KIND, VERSION, MARKER = "avemo-demo", 1, "avemo-demo.json"
-SPLITS = {"Train_AFEW": 1.0, "Val_AFEW": 0.5, "Test_AFEW": 0.5}  # clips a class, against the training part
+SPLITS = {"Train_AFEW": 1.0, "Val_AFEW": 0.5, "Test_AFEW": 0.5}  # clips per class, relative to training
 UNLABELLED = "Test_AFEW"
 SHORTEST, LONGEST = 30, 50  # frames
 DEMO_NOTE = (
@@ -26,7 +26,7 @@ DEMO_NOTE = (
     "A score on it says only that the pipeline works."
 )
 DEMO_MARK = "trained on the demo set: not human emotion"
-"""What must stand in every picture of what such a run says."""
+"""Text shown in every picture of the scores of a run that was trained on the demo set."""
 README = f"""\
 A demo set made by `avemo demo`
 ===============================
@@ -45,16 +45,16 @@ Do not publish a score on these clips as a result in emotion recognition.
 
 @dataclass(frozen=True)
 class Shot:
-    """A clip to be made: who shows what, and where it goes in the set."""
+    """A clip to make."""
 
-    path: str  # within the set
+    path: str  # relative to the set
     actor: int
     emotion: str
     seed: int
 
 
 def plan(per_class: int, seed: int) -> list[Shot]:
-    """The clips of a set. Every actor plays each class once, and in one split only."""
+    """Return the clips of a set. Each actor plays each class once, all in the same split."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -71,13 +71,13 @@ def plan(per_class: int, seed: int) -> list[Shot]:
 
 
 def is_demo(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder or file is a demo set made by ``avemo demo`` or lies within one."""
+    """Return whether a path is, or is inside, a demo set made by ``avemo demo``."""
     place = Path(path).resolve()
     return any(_read_marker(folder) is not None for folder in (place, *place.parents))
 
 
 def claim(folder: Path, per_class: int, seed: int) -> list[Shot]:
-    """Prepares a folder for a set and returns the clips that it lacks.
+    """Prepare a folder for a set and return the clips that are missing.
 
     Raises:
         FileExistsError: the folder holds something else, or a demo set with other settings.
@@ -100,7 +100,7 @@ def claim(folder: Path, per_class: int, seed: int) -> list[Shot]:
 
 
 def make_clip(folder: Path, shot: Shot) -> None:
-    """Makes one clip under a temporary name and renames it when it is whole."""
+    """Make one clip under a temporary name and rename it once it is complete."""
     import numpy as np
 
     from . import face as demo_face
@@ -122,10 +122,10 @@ def make_clip(folder: Path, shot: Shot) -> None:
 
 
 def make(folder: Path, shots: list[Shot], workers: int) -> Iterator[None]:
-    """Makes clips over processes (0: one a core) and yields once for each that is done.
+    """Make clips in parallel processes (0: one per core), yielding once for each finished clip.
 
     Raises:
-        ModuleNotFoundError: scikit-image, which brings the photograph, is not installed.
+        ModuleNotFoundError: scikit-image, which provides the photograph, is not installed.
     """
     from importlib.util import find_spec
 

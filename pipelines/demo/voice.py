@@ -1,8 +1,8 @@
-"""A voice made from nothing: glottal pulses through formants, spoken as an emotion has it.
+"""A synthetic voice: glottal pulses filtered by formants, in the manner of an emotion.
 
-A source-filter model (Fant 1960) says syllables without meaning. Pitch, its range and contour, tempo,
-loudness, spectral tilt, jitter and breath follow the directions that Banse & Scherer (1996) and Juslin
-& Laukka (2003) report for each emotion. N is the number of samples, T that of video frames.
+A source-filter model (Fant 1960) speaks meaningless syllables. Pitch, its range and contour, tempo,
+loudness, spectral tilt, jitter and breath follow the trends that Banse & Scherer (1996) and Juslin
+& Laukka (2003) report for each emotion. In shapes, N is samples and T video frames.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Signal = NDArray[np.float64]
 
 RATE = 16000  # Hz
 PAUSE = 0.12  # seconds of silence before and after the syllables
-# First three formants in Hz and how far the mouth opens, for a grown man (Peterson & Barney 1952).
+# First three formants in Hz (Peterson & Barney 1952) and the opening of the mouth, for a man.
 VOWELS = {
     "a": (730, 1090, 2440, 1.0),
     "e": (530, 1840, 2480, 0.6),
@@ -33,16 +33,16 @@ BANDWIDTHS = (80, 100, 140, 220, 300)
 
 @dataclass(frozen=True)
 class Manner:
-    """How an emotion is spoken, against the speaker's own neutral voice."""
+    """How an emotion is spoken, relative to the speaker's neutral voice."""
 
     pitch: float  # semitones
     range: float  # semitones, standard deviation over syllables
     contour: float  # semitones from the first syllable to the last
-    tempo: float  # syllables a second
+    tempo: float  # syllables per second
     level: float  # decibels
-    tilt: float  # Hz, corner of the low-pass on the glottal pulses: higher is brighter
-    jitter: float  # share of a period
-    breath: float  # noise against pulses
+    tilt: float  # Hz, cut-off of the low-pass on the glottal pulses: higher is brighter
+    jitter: float  # fraction of a period
+    breath: float  # noise relative to the pulses
     tremor: float  # semitones, at 7 Hz
 
 
@@ -62,14 +62,14 @@ MANNERS = {
 
 @dataclass(frozen=True)
 class Speaker:
-    """A voice: its neutral pitch in Hz, and its formants against those of a grown man."""
+    """A voice: its neutral pitch in Hz, and a factor on the formants of a man."""
 
     pitch: float
     formants: float
 
 
 def cast(low: bool, rng: Generator) -> Speaker:
-    """A speaker drawn at random, with a low voice (about 115 Hz) or a high one (about 205 Hz)."""
+    """Draw a random speaker with a low voice (about 115 Hz) or a high one (about 205 Hz)."""
     return Speaker(
         pitch=(115 if low else 205) * 2 ** rng.uniform(-0.2, 0.2),
         formants=(1.0 if low else 1.16) * rng.uniform(0.94, 1.06),
@@ -77,7 +77,7 @@ def cast(low: bool, rng: Generator) -> Speaker:
 
 
 def speak(speaker: Speaker, emotion: str, frames: int, fps: int, rng: Generator) -> tuple[Signal, Signal]:
-    """An utterance ``[N]`` at 16 kHz within -1..1, and the mouth's opening ``[frames]`` from 0 to 1."""
+    """Return an utterance ``[N]`` at 16 kHz in -1..1, and the mouth's opening ``[frames]`` from 0 to 1."""
     samples = frames * RATE // fps
     manner = _vary(MANNERS[emotion], rng)
     edges = _syllable_edges(samples, manner.tempo, rng)
@@ -92,12 +92,12 @@ def speak(speaker: Speaker, emotion: str, frames: int, fps: int, rng: Generator)
         voice += _consonant(samples, start, rng) * 0.05
         opening += envelope * openness
     voice *= 0.08 * 10 ** (manner.level / 20) / np.sqrt(np.mean(voice**2))
-    voice += rng.normal(0, 0.0008, samples)  # the room
+    voice += rng.normal(0, 0.0008, samples)  # background noise
     return np.tanh(voice), opening.reshape(frames, -1).mean(axis=1).clip(0, 1)
 
 
 def _vary(manner: Manner, rng: Generator) -> Manner:
-    """The manner at a random strength between neutral and somewhat more than typical."""
+    """Return the manner with its difference from neutral scaled by 0.7 to 1.2, plus some noise."""
     strength = rng.uniform(0.7, 1.2)
     neutral = MANNERS["Neutral"]
     blend = {
@@ -121,7 +121,7 @@ def _syllable_edges(samples: int, tempo: float, rng: Generator) -> NDArray[np.in
 def _glottis(
     speaker: Speaker, manner: Manner, edges: NDArray[np.int64], samples: int, rng: Generator
 ) -> Signal:
-    """Pulses that open slowly and close at once, with breath, ``[N]``."""
+    """Return glottal pulses that open slowly and close abruptly, with breath noise, ``[N]``."""
     times = np.arange(samples) / RATE
     middles = (edges[:-1] + edges[1:]) / 2
     tune = (
@@ -141,14 +141,14 @@ def _glottis(
 
 
 def _envelope(samples: int, start: int, stop: int) -> Signal:
-    """0 outside of a syllable, 1 within, with soft edges that meet those of its neighbours."""
+    """Return 0 outside a syllable and 1 inside, with soft edges that meet those of its neighbours."""
     steps = np.zeros(samples)
     steps[start:stop] = 1.0
     return gaussian_filter1d(steps, 0.018 * RATE)
 
 
 def _vocal_tract(pulses: Signal, formants: Signal) -> Signal:
-    """Resonators of unit gain at 0 Hz in cascade (Klatt 1980)."""
+    """Filter pulses by a cascade of resonators with unit gain at 0 Hz (Klatt 1980)."""
     for formant, bandwidth in zip(formants, BANDWIDTHS, strict=True):
         radius = np.exp(-np.pi * bandwidth / RATE)
         feedback = [1.0, -2 * radius * np.cos(2 * np.pi * formant / RATE), radius**2]
@@ -157,7 +157,7 @@ def _vocal_tract(pulses: Signal, formants: Signal) -> Signal:
 
 
 def _consonant(samples: int, start: int, rng: Generator) -> Signal:
-    """A short hiss that begins a syllable, ``[N]``."""
+    """Return a short hiss that begins a syllable, ``[N]``."""
     length = int(rng.uniform(0.015, 0.05) * RATE)
     low = rng.uniform(1500, 4500)
     hiss = sosfilt(butter(2, (low, low + 2500), "bandpass", fs=RATE, output="sos"), rng.normal(0, 1, samples))
