@@ -1,1 +1,1 @@
-"""Corpora as unpacked: clips and pictures with their labels."""
+"""Readers of unpacked data sets: clips and face pictures with their labels."""

@@ -1,4 +1,4 @@
-"""Reads CSV files that others wrote: labels, manifests, lists of clips or pictures."""
+"""Reads CSV files written by others: labels, manifests, lists of clips or pictures."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 
 def csv_rows(file: Path, error: type[Exception], tolerant: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """The line number and the cells of each row that is not blank, one at a time.
+    """Yield the line number and cells of each row that is not blank.
 
     Args:
-        file: the CSV, in UTF-8.
-        error: raised if it cannot be used.
-        tolerant: pass over stray bytes and quotes, for a corpus's own files, which nobody wants to mend.
+        file: CSV file in UTF-8.
+        error: exception class to raise.
+        tolerant: whether to accept stray bytes and quotes, for a corpus's own files.
 
     Raises:
-        error: it cannot be read, or is no CSV, or not UTF-8; the text names the file and the line.
+        error: the file cannot be read, or is not CSV or not UTF-8; the message names the file and the line.
     """
     line = 0
     try:
@@ -47,13 +47,13 @@ def table_rows(
     optional: Sequence[str] = (),
     tolerant: bool = False,
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """The line number and the cells by column of each row, below a first line that names the columns.
+    """Yield the line number and cells of each row of a CSV with a header, as column → cell.
 
-    Cells of ``optional`` columns are empty if there is no such column; cells beyond the last column are
-    under ``"surplus"``.
+    Cells of missing ``optional`` columns are empty. Cells beyond the last column are joined under
+    ``"surplus"``.
 
     Raises:
-        error: a column of ``columns`` is missing; see also :func:`csv_rows`.
+        error: a required column is missing; see also :func:`csv_rows`.
     """
     rows = csv_rows(file, error, tolerant)
     first = next(rows, (0, []))[1]

@@ -1,4 +1,4 @@
-"""Finds the clips of a folder, pattern or manifest, recognises the data set, and lists unusable files."""
+"""Finds the clips of a folder, pattern or manifest, recognises the data set and lists unusable files."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["DATASETS", "FoundClips", "find_clips"]
 
 
 MANY = 0.5
-"""The share of files named as a data set's from which the user is asked whether it is that."""
+"""If at least this share of files is named like a data set's but less than ``MOST``, the user must choose."""
 
-SHOWN = 12  # folders that an error lists with their counts
+SHOWN = 12  # number of folders listed in an error
 
 _OTHERWISE = "otherwise say what they are by --dataset, --pattern or --manifest"
 
@@ -33,10 +33,12 @@ DATASETS = ("auto", *SCHEMES)
 
 
 def _read(tree: Tree, scheme: Scheme, named: bool = False) -> FoundClips:
-    """The clips of a tree by a scheme's reader, which is less strict about a data set that the user named.
+    """Return the clips of a tree, found by the scheme's reader.
+
+    Readers are less strict if the user ``named`` the data set.
 
     Raises:
-        NotThisDataset: it is laid out otherwise.
+        NotThisDataset: the tree has another layout.
     """
     if scheme.reader == "pattern":
         found = find_by_scheme(tree, scheme, share=0 if named else MOST)
@@ -54,7 +56,7 @@ def _read(tree: Tree, scheme: Scheme, named: bool = False) -> FoundClips:
 
 
 def _require_emotions(found: FoundClips) -> None:
-    """At least half of the class folders are named for emotions; others are not guessed to be classes."""
+    """Refuse class folders of which fewer than half are named after emotions: they may not be classes."""
     names = {clip.label for clip in found.clips if clip.label}
     if 2 * sum(map(names_an_emotion, names)) < len(names):
         raise NotThisDataset(f"most folders are not named for an emotion: {', '.join(sorted(names)[:SHOWN])}")
@@ -69,18 +71,18 @@ def find_clips(
     labels: Mapping[str, str] | None = None,
     others: str = "keep",
 ) -> FoundClips:
-    """Find the clips below a folder, or those that a manifest lists.
+    """Find the clips below a folder or in a manifest.
 
     Args:
-        root: a folder, or one media file (an unlabelled clip unless ``dataset`` or ``pattern`` says more).
+        root: folder, or a single media file (unlabelled unless ``dataset`` or ``pattern`` is given).
         dataset: one of :data:`DATASETS`; ``auto`` takes the first that fits.
-        manifest: a CSV that says what the clips are; its paths are relative to its own folder.
-        pattern: how folders and files are named, see :class:`.PathPattern`, in place of a data set.
-        labels, others: which classes are wanted, see :func:`.with_labels`.
+        manifest: CSV that lists the clips, with paths relative to its folder.
+        pattern: pattern of folder and file names, see :class:`.PathPattern`; instead of a data set.
+        labels, others: classes to keep, see :func:`.with_labels`.
 
     Raises:
-        DatasetError: nothing to find, or a manifest or a pattern that cannot be used.
-        NotThisDataset: a folder that is not laid out as the ``dataset`` or ``pattern`` says.
+        DatasetError: there are no clips, or the manifest or pattern is invalid.
+        NotThisDataset: the folder does not have the layout of ``dataset`` or ``pattern``.
     """
     return with_labels(_find(root, dataset, manifest, pattern), labels, others)
 
@@ -96,7 +98,7 @@ def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> Foun
         return read_manifest(manifest)
     if pattern:
         scheme = Scheme("", example=pattern, title=f"pattern {pattern}", pattern=pattern)
-        assert scheme.paths  # a pattern that is none is told before any folder is searched
+        assert scheme.paths  # raises for an invalid pattern before any folder is searched
         return _taken(tree_of(root), scheme)
     tree = tree_of(root)
     if dataset != "auto":
@@ -107,10 +109,10 @@ def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> Foun
 
 
 def find_files(files: Sequence[Path]) -> FoundClips:
-    """These media files, unlabelled; where two have one name, a clip's id is its path.
+    """Return media files as unlabelled clips. Ids are file names, or paths if two files share a name.
 
     Raises:
-        DatasetError: one is none.
+        DatasetError: a file is not a media file.
     """
     paths = [PurePosixPath(tree.root) / tree.files[0] for tree in map(_tree_of_file, files)]
     root = Path(os.path.commonpath([path.parent for path in paths]))
@@ -125,10 +127,10 @@ def find_files(files: Sequence[Path]) -> FoundClips:
 
 
 def tree_of(root: Path) -> Tree:
-    """The media files below ``root``, at least one.
+    """Return the media files below ``root``, at least one.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: there are none.
     """
     if root.is_file():
         return _tree_of_file(root)
@@ -176,10 +178,10 @@ def _first_that_fits(tree: Tree) -> FoundClips:
 
 
 def _require_no_better_guess(tree: Tree) -> None:
-    """Labels are neither lost nor made up without a word.
+    """Make the user decide if labels might be lost or made up.
 
     Raises:
-        DatasetError: many names are those of a data set, or the folders may be classes.
+        DatasetError: many files are named like a data set's, or the folders may be classes.
     """
     for scheme in (scheme for scheme in SCHEMES.values() if scheme.pattern):
         with suppress(NotThisDataset):

@@ -29,7 +29,7 @@ FOLDER_SPLITS = {
 
 
 class Place(NamedTuple):
-    """What the folders of a file say: its split, its class, or the folder that stands where one should."""
+    """A file's split and class according to its folders, or the name of an unknown class folder."""
 
     split: str | None = None
     label: str | None = None
@@ -37,14 +37,18 @@ class Place(NamedTuple):
 
 
 def find_afew(tree: Tree, named: bool = False) -> FoundClips:
-    """AFEW however it was unpacked: split folders at any depth, class folders in them, the test part flat.
+    """Find the clips of AFEW, in any layout in which it is unpacked.
 
-    The root itself may be a split folder. A test part that has class folders is labelled by them.
+    Split folders may be at any depth and contain class folders; the test split may be flat. The root itself
+    may be a split folder. If the test split has class folders, they are its labels.
 
     Args:
-        tree: the folder.
-        named: the user says that it is AFEW; otherwise the clips must be called as AFEW's are, for folders
-            of one's own may be laid out so too.
+        tree: files to search.
+        named: whether the user said that this is AFEW. If not, clips must have AFEW's file names, since
+            other corpora have the same folders.
+
+    Raises:
+        NotThisDataset: the tree has another layout, or other file names.
     """
     places = {file: _afew_place(file.parts[:-1]) for file in tree.files}
     if not any(place.split for place in places.values()):
@@ -65,7 +69,7 @@ def find_afew(tree: Tree, named: bool = False) -> FoundClips:
 
 
 def _afew_place(folders: tuple[str, ...]) -> Place:
-    """The innermost split folder counts, and the first class below it."""
+    """Return the innermost split folder and the first class folder inside it."""
     for depth in reversed(range(len(folders))):
         for split, name in AFEW_SPLITS.items():
             if name.fullmatch(folders[depth]):
@@ -76,7 +80,7 @@ def _afew_place(folders: tuple[str, ...]) -> Place:
 
 
 def _require_afew(tree: Tree, places: dict[PurePosixPath, Place]) -> None:
-    """Most class folders must be AFEW's; a test part alone is AFEW's if some folder bears that name."""
+    """Require mostly AFEW's class folders; or, for a test split alone, a folder named after AFEW."""
     known = {(place.split, place.label) for place in places.values() if place.label}
     strange = {(place.split, place.stranger) for place in places.values() if place.stranger}
     if len(known) > len(strange):
@@ -92,7 +96,7 @@ def _require_afew(tree: Tree, places: dict[PurePosixPath, Place]) -> None:
 
 
 def _require_afew_names(tree: Tree, files: list[PurePosixPath]) -> None:
-    """Most names must be nine digits, or a folder bear the name of AFEW."""
+    """Require at least half of the file names to be nine digits, or a folder named after AFEW."""
     folders = {tree.root.name, *(part for file in files for part in file.parts[:-1])}
     numbered = sum(AFEW_ID.fullmatch(file.stem) is not None for file in files)
     if 2 * numbered < len(files) and not any("afew" in folder.lower() for folder in folders):
@@ -109,9 +113,12 @@ def _why_not_afew(place: Place) -> str:
 
 
 def find_class_folders(tree: Tree) -> FoundClips:
-    """``<Class>/<clip>``, with or without folders train, val and test above; a test part may be flat.
+    """Find clips in ``<Class>/<clip>``, optionally inside train, val and test; a test folder may be flat.
 
-    The id of a clip is its path below the root without the folder of its split and the suffix.
+    The id of a clip is its path below the root, without its split folder and suffix.
+
+    Raises:
+        NotThisDataset: fewer than two classes, or too many files in other places.
     """
     outer = _shared_folders(tree.files)
     clips: list[Clip] = []
@@ -137,7 +144,7 @@ def find_class_folders(tree: Tree) -> FoundClips:
 
 
 def _shared_folders(files: list[PurePosixPath]) -> int:
-    """How many outer folders all files share before the first that names a split."""
+    """Return how many outer folders all files share, up to the first that names a split."""
     shared = 0
     for level in zip(*(file.parts[:-1] for file in files), strict=False):
         if len(set(level)) > 1 or level[0].lower() in FOLDER_SPLITS:
@@ -152,11 +159,11 @@ def _split_and_rest(folders: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
 
 
 def empty_class_folders(labels: Iterable[tuple[Path, str | None]], root: Path) -> list[str]:
-    """Folders below ``root`` that stand among the class folders and hold no file.
+    """Return the folders beside the class folders that contain no file.
 
     Args:
-        labels: each file with its class.
-        root: the folder searched.
+        labels: files with their classes.
+        root: folder that was searched; results are relative to it.
     """
     folders = {file.parent: label or "" for file, label in labels}
     lines = {folder: (folder, *folder.parents) for folder in folders}
@@ -176,14 +183,14 @@ def empty_class_folders(labels: Iterable[tuple[Path, str | None]], root: Path) -
 
 
 def find_flat(tree: Tree) -> FoundClips:
-    """Every media file, unlabelled; its id is its path below the root without the suffix."""
+    """Return all media files as unlabelled clips; an id is the path below the root without the suffix."""
     clips = [Clip(path_id(file), ONLY_SPLIT, f"{tree.root}/{file}") for file in tree.files]
     kept, twice = one_per_id(clips, tree.root)
     return FoundClips(kept, "unlabelled clips (no data set recognised)", [*tree.left_out, *twice])
 
 
 def _by_folder(refused: Iterable[tuple[PurePosixPath, str]]) -> list[LeftOut]:
-    """One entry a folder and reason, with the number of files that it costs."""
+    """Return one entry per folder and reason, with the number of files not used."""
     counts = Counter((str(file.parent), reason) for file, reason in refused)
     return [
         LeftOut(folder, reason, detail=f"{count_of(count, 'file')} not used")

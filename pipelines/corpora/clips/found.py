@@ -1,4 +1,4 @@
-"""The clips found, with ids that are unique in their split, and the files left out."""
+"""Result of a search for clips: clips with ids that are unique in their split, and files left out."""
 
 from __future__ import annotations
 
@@ -21,21 +21,25 @@ ONLY_SPLIT = "all"
 UNLABELLED = "unlabelled"
 
 MOST = 0.9
-"""The share of files that must fit a layout for a folder to be taken for it."""
+"""Share of files that must fit a layout for it to be recognised."""
 
 WHOLE, PICTURE, SOUND = "whole", "picture only", "sound only"
 HOLDS = (WHOLE, PICTURE, SOUND)
-"""What a file may hold of its recording; where a recording has several, the first of these is taken."""
+"""Content of a file relative to its recording, best first: of several files, the best one is used."""
 
 
 @dataclass(frozen=True)
 class FoundClips:
-    """The clips of a folder in natural order, or of a manifest in its own; train, val, test, other splits.
+    """Clips found in a folder, in natural order, or in a manifest, in its order.
 
-    ``dataset`` is what people call it, ``name`` what ``--dataset`` does, if it has such a name. ``notes``
-    tell of clips that the data set's usual protocol leaves out. ``markers`` says by :attr:`.Clip.key` where
-    facial markers are, for a data set of sound and markers, without pictures. ``one_by_one`` tells that the
-    files themselves were named, not a folder that says how they are called.
+    Attributes:
+        clips: the clips, sorted by split: train, val, test, then others.
+        dataset: name of the data set for people.
+        left_out: files and folders not used.
+        notes: remarks about clips left out by the data set's usual protocol, or relabelled.
+        markers: :attr:`.Clip.key` → facial markers, for a data set with sound and markers but no pictures.
+        name: name of the data set for ``--dataset``, or empty.
+        one_by_one: whether the user named the files themselves rather than a folder.
     """
 
     clips: list[Clip]
@@ -48,13 +52,13 @@ class FoundClips:
 
     @property
     def problems(self) -> list[LeftOut]:
-        """What was left out and should be looked at."""
+        """Files left out that the user should check."""
         return [item for item in self.left_out if not item.spare]
 
     def part(self, number: int, count: int) -> FoundClips:
-        """Every ``count``-th clip from the ``number``-th on (from 1), so that long and short ones mix.
+        """Return every ``count``-th clip from the ``number``-th (from 1), so that long and short ones mix.
 
-        What was left out is told by the first part alone.
+        Only the first part lists the files left out.
         """
         clips = self.clips[number - 1 :: count]
         markers = {clip.key: self.markers[clip.key] for clip in clips if clip.key in self.markers}
@@ -62,7 +66,7 @@ class FoundClips:
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Clips per split and class; those without a label count as ``"unlabelled"``."""
+        """Split → class → number of clips; clips without a label count as ``"unlabelled"``."""
         tallies: dict[str, Counter[str]] = {}
         for clip in self.clips:
             tallies.setdefault(clip.split, Counter())[clip.label or UNLABELLED] += 1
@@ -72,28 +76,31 @@ class FoundClips:
 def clip_at(
     root: Path, file: PurePosixPath, split: str, label: str | None = None, subject: str | None = None
 ) -> Clip:
-    """The clip of a file below ``root``, with the file's name for an id.
+    """Return the clip of a file below ``root``, with the file's stem as id.
 
-    For data sets whose names are unique within a split; others take :func:`path_id`.
+    For data sets with unique file names within a split; others use :func:`path_id`.
     """
     return Clip(file.stem, split, f"{root}/{file}", label, subject)
 
 
 def path_id(path: PurePosixPath) -> str:
-    """The id of a clip by its own path, without the suffix.
+    """Return a clip's id: its path without the suffix and without ``..``.
 
-    Nothing else may decide it: an id that depended on the other files of a folder would change with them,
-    and a store would take the same clips in again under their new ids. What leads out of a folder (``..``)
-    is left out.
+    The id depends on nothing else. If it depended on other files in the folder, it would change with them,
+    and a store would add the same clips again under new ids.
     """
     whole = PurePosixPath(posixpath.normpath(path.with_suffix("")))
     return "/".join(part for part in whole.parts if part not in ("/", ".."))
 
 
 class Copy(NamedTuple):
-    """A clip, which recording of its split it is, and what of that its file holds (:data:`HOLDS`).
+    """One of possibly several files of a recording.
 
-    A ``corrected`` one is taken in place of others.
+    Attributes:
+        clip: clip made from the file.
+        recording: identity of the recording within its split.
+        holds: content of the file, one of :data:`HOLDS`.
+        corrected: whether the file replaces a faulty one.
     """
 
     clip: Clip
@@ -103,7 +110,7 @@ class Copy(NamedTuple):
 
 
 def holds(path: str) -> str:
-    """What a file holds by its suffix."""
+    """Return the content of a file, judged by its suffix."""
     return SOUND if is_sound(path) else WHOLE
 
 
@@ -113,8 +120,11 @@ def one_per_id(clips: Iterable[Clip], root: Path) -> tuple[list[Clip], list[Left
 
 
 def one_per_recording(copies: Sequence[Copy], root: Path) -> tuple[list[Clip], list[LeftOut]]:
-    """Keep one clip of each recording, a corrected one or else the one that holds most of it, else the
-    first; order the splits."""
+    """Keep one clip per recording: a corrected one, else the most complete, else the first. Sort by split.
+
+    Returns:
+        Clips kept, and files left out with the reason.
+    """
     kept: dict[tuple[str, Hashable], Copy] = {}
     left_out: list[LeftOut] = []
     for copy in sorted(copies, key=lambda copy: (not copy.corrected, HOLDS.index(copy.holds))):
@@ -129,7 +139,7 @@ def _why_not(copy: Copy, best: Copy, root: Path) -> LeftOut:
     path, other = below(root, copy.clip.path), f"'{below(root, best.clip.path)}'"
     if best.corrected and not copy.corrected:
         return LeftOut(path, "is faulty, and the corrected recording is there", True, other)
-    named_alike = copy.recording == copy.clip.id  # which is all that is known of them
+    named_alike = copy.recording == copy.clip.id  # the name is all that is known of them
     if copy.holds == SOUND and named_alike and same_length(copy.clip.path, best.clip.path) is False:
         reason = "sound only, of another length than the recording of its name: rename one of them"
         return LeftOut(path, reason, detail=other)
@@ -151,26 +161,26 @@ def _split_order(split: str) -> tuple[int, str]:
 
 
 def below(root: Path, path: str) -> str:
-    """``path`` as seen from ``root``, or as it is where it lies elsewhere."""
+    """Return ``path`` relative to ``root``, or unchanged if it is elsewhere."""
     return path.removeprefix(f"{root}/")
 
 
 def first_names(files: Sequence[PurePath]) -> str:
-    """The first three of some files, for an error's text."""
+    """Return the first three file names, for an error message."""
     return first_of([f"'{file}'" for file in files])
 
 
 def first_of(items: Sequence[object], count: int = 3) -> str:
-    """``a, b, c and 5 more``."""
+    """Format a list as ``a, b, c and 5 more``."""
     rest = len(items) - count
     return ", ".join(map(str, items[:count])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def counts_of(classes: Mapping[str, int]) -> str:
-    """``Angry 28, Sad 27``, in the order of the names."""
+    """Format counts as ``Angry 28, Sad 27``, sorted by name."""
     return ", ".join(f"{name} {classes[name]}" for name in sorted(classes))
 
 
 def count_of(count: int, noun: str) -> str:
-    """``1 clip``, ``2 clips``."""
+    """Format a count as ``1 clip`` or ``2 clips``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

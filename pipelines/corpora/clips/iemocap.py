@@ -1,12 +1,12 @@
-"""IEMOCAP as it is on disk: sentences of dialogs, their evaluations, and markers on one of the two faces.
+"""Reads IEMOCAP: sentences of dialogs, their evaluations, and markers on one of the two faces.
 
     Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav
     Session1/dialog/EmoEvaluation/Ses01F_impro01.txt
     Session1/dialog/MOCAP_rotated/Ses01F_impro01.txt
 
-A dialog is named by its session, by the speaker who wears the markers in it, and by its scene; a sentence by
-its dialog and by who says it. A sentence's wav is its dialog from the start to the end that the evaluation
-gives, and so are its markers.
+The name of a dialog has its session, the speaker who wears the markers, and the scene. The name of a sentence
+adds the person who speaks it. The evaluation gives the start and end of each sentence in its dialog; the wav
+file is that part of the dialog's sound, and the markers are read from the same part.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ SENTENCE = re.compile(
     r"(?P<dialog>(?P<session>Ses\d\d)(?P<wearer>[FM])_(?P<kind>impro|script)\w+)_(?P<speaker>[FM])\d+"
 )
 TURN = re.compile(r"\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s+(\S+)\s+([a-z]{3})\s")
-LARGEST = 4 << 20  # bytes of an evaluation; the corpus's own have thirty thousand
+LARGEST = 4 << 20  # bytes of an evaluation file; the corpus's own have about thirty thousand
 OTHER_WEARS = "the other speaker of the dialog wears the markers"
 NO_RECORDING = "dialog/MOCAP_rotated has no recording of the dialog"
 
 
 class Turn(NamedTuple):
-    """A sentence as evaluated: its seconds in the dialog, and the code of the emotion that most named."""
+    """Evaluation of a sentence: start and end in the dialog, in seconds, and the majority's emotion code."""
 
     start: float
     end: float
@@ -56,12 +56,13 @@ class Turn(NamedTuple):
 
 @dataclass
 class Evaluation:
-    """The evaluation of a dialog.
+    """Evaluation of a dialog.
 
     Attributes:
-        turns: sentence → its turn.
-        unusable: sentence → why its turn cannot be used.
-        otherwise: why any other sentence has none.
+        name: path of the file, for messages.
+        turns: sentence → turn.
+        unusable: sentence → reason why its turn cannot be used.
+        otherwise: reason why any other sentence has no turn.
     """
 
     name: str
@@ -71,11 +72,11 @@ class Evaluation:
 
 
 def find_iemocap(tree: Tree, scheme: Scheme) -> FoundClips:
-    """The sentences of some emotions, with a subject for each speaker.
+    """Find the sentences of the wanted emotions, with each speaker as a subject.
 
     Args:
         tree: the corpus, or one session of it.
-        scheme: which emotions are wanted, and whether those of scripted scenes are.
+        scheme: wanted emotions, and whether to include scripted scenes.
 
     Raises:
         NotThisDataset: there are no sentences, or no evaluations of them.
@@ -131,12 +132,12 @@ def find_iemocap(tree: Tree, scheme: Scheme) -> FoundClips:
 
 
 def _dialog(sentence: PurePosixPath) -> PurePosixPath:
-    """The folder of the dialogs of a sentence's session."""
+    """Return the dialog folder of a sentence's session."""
     return sentence.parents[3] / "dialog"
 
 
 def _evaluated(root: Path, sentences: Iterable[PurePosixPath], scripted: bool) -> list[PurePosixPath]:
-    """The evaluations of the sessions that any sentence is of."""
+    """Return the evaluation files of all sessions that have a sentence."""
     folders = dict.fromkeys(_dialog(file) / "EmoEvaluation" for file in sentences)
     pattern = "Ses*.txt" if scripted else "Ses*_impro*.txt"
     return [folder / path.name for folder in folders for path in sorted((root / folder).glob(pattern))]
@@ -145,7 +146,7 @@ def _evaluated(root: Path, sentences: Iterable[PurePosixPath], scripted: bool) -
 def _named(
     sentences: list[PurePosixPath],
 ) -> tuple[dict[PurePosixPath, re.Match[str]], list[LeftOut]]:
-    """What the names of sentences say, and those that say nothing."""
+    """Return the sentences with their parsed names, and the files whose names cannot be parsed."""
     named, strangers = {}, []
     for file in sentences:
         match = SENTENCE.fullmatch(file.stem)
@@ -157,7 +158,7 @@ def _named(
 
 
 def _notes(scripted: int, others: Counter[str]) -> list[str]:
-    """What is left out on purpose."""
+    """Describe the sentences left out on purpose."""
     notes = [f"left out: {count_of(scripted, 'scripted sentence')}"] if scripted else []
     if others:
         told = ", ".join(f"{count} {name}" for name, count in others.most_common())
@@ -176,9 +177,9 @@ def _span(dialog: Path, match: re.Match[str], turn: Turn) -> MarkerSpan:
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """Reads lines ``[start - end]<tab>sentence<tab>emotion<tab>[v, a, d]``; others are skipped.
+    """Read the lines ``[start - end]<tab>sentence<tab>emotion<tab>[v, a, d]`` of a file; skip other lines.
 
-    A line that cannot be read costs its own sentence.
+    An unreadable line costs only its own sentence.
     """
     found = Evaluation(f"EmoEvaluation/{path.name}")
     try:
@@ -223,7 +224,7 @@ def _without_sound(
     sentences: Iterable[PurePosixPath],
     labels: Mapping[str, str],
 ) -> list[LeftOut]:
-    """Sentences of the emotions wanted that were evaluated and have no wav."""
+    """Return evaluated sentences of wanted emotions that have no wav."""
     held = {file.stem for file in sentences}
     return [
         LeftOut(

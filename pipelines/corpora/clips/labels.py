@@ -1,4 +1,4 @@
-"""Names of classes: the seven emotions, their other names, and further classes of corpora."""
+"""Class names: the seven emotions, their synonyms, and further classes of corpora."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SYNONYMS = {
     **dict.fromkeys(("sad", "sadness"), "Sad"),
     **dict.fromkeys(("surprise", "surprised", "sur"), "Surprise"),
 }
-"""Name in small letters → the one of the seven that it is another name of."""
+"""Synonym in lower case → one of the seven emotions."""
 
 NEAREST = {
     **dict.fromkeys(("bored", "boredom"), "Neutral"),
@@ -33,31 +33,34 @@ NEAREST = {
     **dict.fromkeys(("excited", "excitement"), "Happy"),
     **dict.fromkeys(("frustrated", "frustration"), "Angry"),
 }
-"""Name in small letters of an emotion that is none of the seven → the one that ``map`` takes it for."""
+"""Other emotion in lower case → nearest of the seven, used by ``map``."""
 
 
 def names_an_emotion(name: str) -> bool:
-    """Whether a word of ``name`` is that of an emotion: ``happy``, ``01_Sadness``, ``anger clips``."""
+    """Return whether ``name`` contains the name of an emotion: ``happy``, ``01_Sadness``, ``anger clips``."""
     words = re.findall(r"[^\W\d_]+", name.casefold())
     return any(word in SYNONYMS or word in NEAREST for word in words)
 
 
 OTHERS = ("keep", "map", "drop")
-"""What to do with emotions that are none of the seven.
+"""How to treat emotions outside the seven.
 
-``keep`` leaves all names as the corpus has them. ``map`` and ``drop`` leave nothing but the seven: other
-names for them (:data:`SYNONYMS`) are put right, and what is none of them is taken for the nearest
-(:data:`NEAREST`, by ``map`` alone) or left out.
+``keep`` keeps all names as they are in the corpus. ``map`` and ``drop`` keep only the seven and rename their
+synonyms (:data:`SYNONYMS`). ``map`` also renames other emotions to the nearest of the seven (:data:`NEAREST`)
+before it leaves out the rest.
 """
 
 
 def read_labels(text: str) -> dict[str, str]:
-    """The classes that an option names: ``an=Angry,di=Disgust``, or a CSV or JSON file that says so.
+    """Parse a class mapping: ``an=Angry,di=Disgust``, or the name of a CSV or JSON file with the mapping.
 
-    A name without a class stands for itself. A CSV has a name and a class a line; JSON is one object.
+    A name without a class maps to itself. A CSV has a name and a class per line; JSON has one object.
+
+    Returns:
+        Name in lower case → class.
 
     Raises:
-        DatasetError: it cannot be understood.
+        DatasetError: the mapping cannot be parsed or read, or contradicts itself.
     """
     if text.lower().endswith((".csv", ".json")):
         pairs = _from_file(Path(text))
@@ -100,11 +103,11 @@ def _from_file(file: Path) -> list[tuple[str, str]]:
 def with_labels(
     found: FoundClips, labels: Mapping[str, str] | None = None, others: str = "keep"
 ) -> FoundClips:
-    """Put the classes of what was found right; the notes tell what was changed and left out.
+    """Rename and select classes; notes record what was changed and left out.
 
     Args:
-        found: clips with the classes of their corpus.
-        labels: class in small letters → class wanted; clips of other classes are left out. None for all.
+        found: clips with the corpus's own classes.
+        labels: class in lower case → new class; clips of other classes are left out. None keeps all.
         others: one of :data:`OTHERS`.
 
     Raises:
@@ -120,8 +123,10 @@ def with_labels(
 
 
 def same_class(label: str, classes: Iterable[str]) -> str | None:
-    """The one of ``classes`` that ``label`` names: as it is spelt, in other case, or by another name for one
-    of the seven; None where there is none, or more than one."""
+    """Return the one of ``classes`` that matches ``label`` exactly, ignoring case, or as a synonym.
+
+    None if there is no match or more than one.
+    """
     classes = list(classes)
     if label in classes:
         return label
@@ -133,7 +138,7 @@ def same_class(label: str, classes: Iterable[str]) -> str | None:
 
 
 def _one_case(found: FoundClips) -> Callable[[str], str]:
-    """Names that differ in the case of their letters are one: one of the seven, or the most common."""
+    """Merge names that differ only in case: use the spelling of the seven if present, else the commonest."""
     counts = Counter(clip.label for clip in found.clips if clip.label)
     spelt = {name.casefold(): name for name, _ in reversed(counts.most_common())}
     spelt.update({name.casefold(): name for name in AFEW_CLASSES if name in counts})

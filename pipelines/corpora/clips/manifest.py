@@ -1,4 +1,4 @@
-"""Reads a manifest: a CSV that lists clips."""
+"""Reads manifests: CSV files that list clips."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ COLUMNS = ("path", "split", "label", "subject", "session", "id")
 
 
 def read_manifest(manifest: Path) -> FoundClips:
-    """The clips of a CSV in UTF-8 whose first line names the columns, :data:`COLUMNS` or some of them.
+    """Read the clips of a UTF-8 CSV with a header.
 
-    ``path`` is absolute or relative to the CSV's folder; ``split`` is ``all`` where empty, and train, val or
-    test where it is another name for one of these (``Training``, ``dev``); ``label``,
-    ``subject`` and ``session`` may be empty; where ``id`` is empty, it is the path as written, without its
-    suffix. Clips stay in the order of their rows; a row that cannot be used is left out with its line number.
+    The columns are :data:`COLUMNS`, of which only ``path`` is required:
+
+    - ``path`` is absolute or relative to the CSV's folder.
+    - ``split`` defaults to ``all``; other names of train, val and test (``Training``, ``dev``) are replaced.
+    - ``label``, ``subject`` and ``session`` may be empty.
+    - ``id`` defaults to the path as written, without its suffix.
+
+    Clips keep the order of their rows. Unusable rows are left out and reported with their line number.
+
+    Raises:
+        DatasetError: the CSV cannot be read, or has no usable row.
     """
     folder = manifest.absolute().parent
     clips: list[Clip] = []
@@ -39,7 +46,7 @@ def read_manifest(manifest: Path) -> FoundClips:
 
 
 def _problem(row: dict[str, str], folder: Path) -> str | None:
-    """Why a row cannot be used."""
+    """Return why a row cannot be used, or None."""
     if row["surplus"]:
         return "has more cells than the first line: quote a cell that holds a comma"
     if not row["path"]:

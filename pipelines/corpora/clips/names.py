@@ -16,24 +16,24 @@ from .scan import LeftOut, Tree
 from .schemes import Scheme
 from .table import Key, Labels
 
-SHOWN = 3  # of the names that do not fit: where they fail
+SHOWN = 3  # number of mismatched names explained in an error
 
 
 def find_by_scheme(tree: Tree, scheme: Scheme, share: float = MOST) -> FoundClips:
-    """The clips whose paths a scheme's pattern fits, and what of them is missing from its tables.
+    """Find the clips whose paths match a scheme's pattern, and read its label tables if it has any.
 
     Args:
         tree: the corpus, or a folder of it.
-        scheme: how its files are named.
-        share: how much of the files must fit; however small, one must.
+        scheme: naming scheme of the files.
+        share: share of files that must match, 0 to 1; at least one must.
 
     Raises:
-        NotThisDataset: fewer do.
-        DatasetError: a pattern or a table of labels cannot be used.
+        NotThisDataset: too few files match.
+        DatasetError: the pattern or a label table is invalid.
     """
     paths = [_uncorrected(path, scheme) for path in tree.stems]
     named = [scheme.paths.match(path) for path in paths]
-    if not any(named) and paths:  # the folder given may be one that carries meaning
+    if not any(named) and paths:  # the root's own name may be part of the pattern
         paths = [f"{tree.root.name}/{path}" for path in paths]
         named = [scheme.paths.match(path) for path in paths]
     strangers = [i for i, each in enumerate(named) if each is None]
@@ -77,13 +77,13 @@ def _copy(tree: Tree, file: PurePosixPath, named: Named, scheme: Scheme) -> Copy
 
 
 def _uncorrected(path: str, scheme: Scheme) -> str:
-    """The path of the recording that one stands in place of, if it does."""
+    """Return the path without the prefix of corrected recordings, so that it matches the faulty one's."""
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}{name.removeprefix(scheme.corrected)}"
 
 
 def _spelt_alike(copies: list[Copy]) -> list[Copy]:
-    """With names of subjects and sessions that differ in case made one, as first written."""
+    """Merge names of subjects and of sessions that differ only in case, keeping the first spelling."""
     spelt: dict[str, str] = {}
 
     def one(name: str | None) -> str | None:
@@ -96,14 +96,14 @@ def _spelt_alike(copies: list[Copy]) -> list[Copy]:
 
 
 def _code(table: Mapping[str, str], code: str) -> str:
-    """What a code stands for; patterns do not mind the case of letters."""
+    """Look up a code, ignoring case as patterns do."""
     return table.get(code) or next(value for key, value in table.items() if key.casefold() == code.casefold())
 
 
 def _labelled(
     tree: Tree, copies: list[Copy], named: list[Named], scheme: Scheme
 ) -> tuple[list[Copy], list[LeftOut]]:
-    """With labels and subjects of the scheme's table; clips of which it does not tell are left out."""
+    """Set labels and subjects from the scheme's table; leave out clips that it does not list."""
     assert scheme.table
     labels = Labels(tree.root, scheme.table)
     kept: list[Copy] = []
@@ -134,7 +134,7 @@ def _labelled(
 
 
 def _misfits(paths: list[str], strangers: list[int], scheme: Scheme) -> list[tuple[int, str]]:
-    """The strangers, and where the first of them fail."""
+    """Return the indices of files that do not match, the first :data:`SHOWN` with an explanation."""
     return [(i, scheme.paths.misfit(paths[i]) if n < SHOWN else "") for n, i in enumerate(strangers)]
 
 

@@ -1,15 +1,15 @@
-"""Naming schemes as patterns of paths: ``{actor}-{sentence}-{emotion}_{take}``.
+"""Path patterns that describe how files are named: ``{actor}-{sentence}-{emotion}_{take}``.
 
 =====================  ==============================================================================
 ``{name}``             one or more characters, up to the one that follows in the pattern
-``{name:REGEX}``       what the regular expression matches; ``{:REGEX}`` where that tells nothing
-``*``                  any characters within a folder's or file's name, or none
-``**/``                any folders, or none
+``{name:REGEX}``       text that matches the regular expression; ``{:REGEX}`` to ignore the text
+``*``                  zero or more characters within a folder or file name
+``**/``                zero or more folders
 =====================  ==============================================================================
 
-Other characters stand for themselves, letters in either case. A pattern fits the end of a path without its
-suffix, from the beginning of a folder's or file's name; what lies above does not matter. Some names have a
-meaning (:data:`ROLES`); others help to tell recordings apart.
+Other characters match themselves, letters in either case. A pattern matches the end of a path without its
+suffix, starting at the beginning of a folder or file name; outer folders are ignored. Some placeholders have
+a meaning (:data:`ROLES`); others help to tell recordings apart.
 """
 
 from __future__ import annotations
@@ -28,24 +28,23 @@ ROLES = {
     "split": "split",
     "part": "part",
 }
-"""Placeholder → what it says of a clip. A ``part`` whose choices are known says what a file holds of its
-recording."""
+"""Placeholder → role. A ``part`` with known choices says whether a file has the whole recording."""
 
 _WITHOUT_PART = {name: role for name, role in ROLES.items() if role != "part"}
 
-SHOWN = 12  # choices that an error lists
+SHOWN = 12  # number of choices listed in an error
 _PART = re.compile(r"\{(?:\\.|\{[^{}]*\}|[^{}\\])*\}|\*\*/|\*|[^{*]+|\{")
 
 
 class Named(NamedTuple):
-    """What a pattern read from a path.
+    """The fields that a pattern read from a path.
 
     Attributes:
-        id: what the pattern matched, without the folder of its split.
-        says: role → text, of :data:`ROLES`.
+        id: matched text, without the split folder.
+        says: role (see :data:`ROLES`) → text.
         values: placeholder → text.
-        recording: what placeholders with a name and wildcards matched, but for the split and the part: the
-            same for all files of a recording of a split.
+        recording: text of named placeholders and wildcards, with split and part blank: the same for all files
+            of a recording within a split.
     """
 
     id: str
@@ -55,21 +54,21 @@ class Named(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A literal or a placeholder: as written, and as a regular expression."""
+    """A literal or placeholder, as written and as a regular expression."""
 
     written: str
     regex: str
 
 
 class PathPattern:
-    """A pattern of paths.
+    """A compiled path pattern.
 
     Args:
         text: the pattern.
-        choices: role → the only texts that stand for it, where they are known.
+        choices: role → allowed texts, if known.
 
     Raises:
-        DatasetError: it is no pattern.
+        DatasetError: the pattern is invalid.
 
     Example:
         >>> PathPattern("{actor}-{emotion}_*").match("b/03-sad_1").says
@@ -85,7 +84,7 @@ class PathPattern:
         self._apart = [self._regex.groupindex[name] - 1 for name in apart]
 
     def match(self, path: str) -> Named | None:
-        """What a path without its suffix says, or None where the pattern does not fit."""
+        """Match a path without its suffix; return its fields, or None if it does not match."""
         match = self._regex.search(path)
         if match is None:
             return None
@@ -99,14 +98,14 @@ class PathPattern:
         return Named(whole.removeprefix(split), says, values, tuple(groups))
 
     def misfit(self, path: str) -> str:
-        """Where and why the pattern does not fit a path, which it does not."""
+        """Explain where and why the pattern does not match a path."""
         done, end = max(self._attempts(path))
         here = f"at '{path[end:]}'" if end < len(path) else "at its end"
         expected = self._pieces[done].written if done < len(self._pieces) else "the end of the name"
         return f"fails {here}, where {expected} is expected"
 
     def _attempts(self, path: str) -> Iterator[tuple[int, int]]:
-        """From each beginning: how many pieces fit, and where the rest of the path begins."""
+        """Yield, for each start in the path, how many pieces match and at which index the match ends."""
         starts = [0, *(i + 1 for i, letter in enumerate(path) if letter == "/")]
         for start in starts:
             for count in range(len(self._pieces), -1, -1):
@@ -144,12 +143,12 @@ def _pieces(text: str, choices: Mapping[str, Mapping[str, str]]) -> list[Piece]:
 
 
 def _without_suffix(text: str) -> str:
-    """Patterns are of names without their suffix, whether or not it is written."""
+    """Return the pattern without a file suffix, since patterns match paths without one."""
     return text.rpartition(".")[0] if is_media(text) or text.endswith(".*") else text
 
 
 def _split(text: str) -> list[str]:
-    """Placeholders (with the braces of their regular expressions), wildcards, and what is between them."""
+    """Split a pattern into placeholders (with the braces in their regexes), wildcards and literals."""
     parts = _PART.findall(text)
     if "{" in parts:
         rest = "".join(parts[parts.index("{") :])
@@ -172,7 +171,7 @@ def _placeholder(part: str, following: str, text: str, choices: Mapping[str, Map
 
 
 def _up_to(part: str, following: str, text: str) -> str:
-    """Characters up to the one that follows; to the end of the name where none does."""
+    """Return a regex for the text up to the next literal character, or to the end of the name."""
     if following.startswith("{") and ":" in following:
         return "[^/]+?"
     if following.startswith(("{", "*")):
@@ -184,7 +183,7 @@ def _up_to(part: str, following: str, text: str) -> str:
 
 
 def _roles(text: str, regex: re.Pattern[str], known: Mapping[str, str]) -> dict[str, str]:
-    """Placeholder → role, for those that have one."""
+    """Return placeholder → role, for placeholders with a role."""
     roles: dict[str, str] = {}
     for name in regex.groupindex:
         role = known.get(name)

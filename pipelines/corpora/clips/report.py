@@ -1,4 +1,4 @@
-"""What ``avemo datasets`` finds: the known data sets, and what of one is in a folder."""
+"""Results of ``avemo datasets``: the known data sets, and the contents of a folder."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .labels import SYNONYMS
 from .scan import LeftOut, Tree, scan
 from .schemes import SCHEMES, Count
 
-FIRST = 3  # files shown of those left out for one reason
+FIRST = 3  # files listed for each reason for leaving files out
 POINTER = b"version https://git-lfs"
-POINTER_SIZE = 1024  # bytes that a pointer of Git LFS does not reach
+POINTER_SIZE = 1024  # bytes; Git LFS pointers are smaller
 ARCHIVES = frozenset({".7z", ".gz", ".rar", ".tar", ".tgz", ".zip"})
 UNFINISHED = frozenset({".crdownload", ".download", ".part", ".partial"})
 SEVEN = frozenset(SYNONYMS.values())
 
 
 def known_sets() -> list[dict[str, Any]]:
-    """The data sets that have a name."""
+    """Return the known data sets with their published counts."""
     return [
         {
             "name": scheme.name,
@@ -41,13 +41,13 @@ def known_sets() -> list[dict[str, Any]]:
 
 
 def contents(root: Path, own: FoundClips, found: FoundClips, besides: Sequence[LeftOut]) -> dict[str, Any]:
-    """All that is known of a folder.
+    """Return everything known about a folder, as JSON values.
 
     Args:
         root: the folder.
-        own: what was found, with the corpus's own classes, which the published counts are of.
-        found: the same with the classes that are wanted.
-        besides: what else should be looked at.
+        own: clips found, with the corpus's own classes, for comparison with the published counts.
+        found: the same clips with the classes that the user wants.
+        besides: further files to report.
     """
     subjects = _tallies(found.clips, "subject")
     splits = {name: {clip.split for clip in found.clips if clip.subject == name} for name in subjects}
@@ -73,7 +73,7 @@ def contents(root: Path, own: FoundClips, found: FoundClips, besides: Sequence[L
 
 
 def compare(clips: Iterable[Clip], count: Count) -> dict[str, Any]:
-    """A part of a corpus here, and where it differs from its published count."""
+    """Compare a part of a corpus with its published count."""
     here = [clip for clip in clips if re.match(count.within, str(clip))]
     classes = Counter(clip.label for clip in here if clip.label)
     subjects = Counter(clip.subject for clip in here if clip.subject)
@@ -97,13 +97,13 @@ def compare(clips: Iterable[Clip], count: Count) -> dict[str, Any]:
 
 
 def _whole(part: dict[str, Any]) -> bool:
-    """Whether a part has as many clips as published, or none, for then it was not wanted."""
+    """Return whether a part is complete, or has no clips at all: then it was not wanted."""
     differs = ("classes", "subjects_missing", "subjects_with_fewer")
     return not part["here"] or (part["here"] == part["published"] and not any(map(part.get, differs)))
 
 
 def _tallies(clips: Iterable[Clip], what: str) -> dict[str, dict[str, int]]:
-    """Subject or session → class → clips, in natural order of their names."""
+    """Return subject or session → class → number of clips, in natural order of the names."""
     tallies: dict[str, Counter[str]] = {}
     for clip in clips:
         name = getattr(clip, what)
@@ -113,7 +113,7 @@ def _tallies(clips: Iterable[Clip], what: str) -> dict[str, dict[str, int]]:
 
 
 def _grouped(items: Iterable[LeftOut]) -> list[dict[str, Any]]:
-    """By reason, what should be looked at before what only repeats others."""
+    """Group files by reason, with problems before spare files."""
     groups: dict[tuple[bool, str], list[LeftOut]] = {}
     for item in items:
         groups.setdefault((item.spare, item.reason), []).append(item)
@@ -129,7 +129,7 @@ def _grouped(items: Iterable[LeftOut]) -> list[dict[str, Any]]:
 
 
 def no_media(found: FoundClips, root: Path) -> list[LeftOut]:
-    """Clips whose files are empty, or are what Git LFS puts in a file's place."""
+    """Return clips whose files are empty, unreadable or Git LFS pointers."""
     items = []
     for clip in found.clips:
         problem = _no_media(clip.path)
@@ -153,7 +153,7 @@ def _no_media(file: str) -> str:
 
 
 def not_unpacked(root: Path) -> list[LeftOut]:
-    """Archives below a folder, and what a download leaves there until it is done."""
+    """Return archives and unfinished downloads below a folder."""
     if not root.is_dir():
         return []
     files = scan(root, ARCHIVES | UNFINISHED).files
@@ -166,7 +166,7 @@ def not_unpacked(root: Path) -> list[LeftOut]:
 
 
 def without_clips(found: FoundClips, root: Path) -> list[LeftOut]:
-    """Folders beside class folders that hold no clip."""
+    """Return folders without a clip beside the class folders."""
     files = ((Path(clip.path), clip.label) for clip in found.clips)
     return [
         LeftOut(folder, "a class folder without a clip")
@@ -175,7 +175,7 @@ def without_clips(found: FoundClips, root: Path) -> list[LeftOut]:
 
 
 def not_listed(found: FoundClips, tree: Tree, manifest: Path) -> list[LeftOut]:
-    """Media files of a folder that a manifest does not list."""
+    """Return media files of a folder that a manifest does not list."""
     folder = manifest.absolute().parent
     paths = [*(clip.path for clip in found.clips), *(item.path for item in found.left_out)]
     listed = {os.path.abspath(os.path.join(folder, path)) for path in paths}  # noqa: PTH100, PTH118

@@ -1,4 +1,4 @@
-"""The media files, or pictures, below a folder."""
+"""Finds the media files or pictures below a folder."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ MEDIA_SUFFIXES = SOUND_SUFFIXES | VIDEO_SUFFIXES
 
 
 class LeftOut(NamedTuple):
-    """A file or folder that is not used: its path below the folder searched, and the reason.
+    """A file or folder that is not used.
 
-    A ``spare`` one only repeats what is used; any other should be looked at. ``detail`` is what differs
-    between files left out for the same reason.
+    Attributes:
+        path: path below the folder searched.
+        reason: why it is not used.
+        spare: whether it is only redundant; if not, the user should check it.
+        detail: the part of the explanation that differs between files with the same reason.
     """
 
     path: str
@@ -47,7 +50,13 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True)
 class Tree:
-    """Files wanted below an absolute ``root``, relative to it in natural order, and what is unreadable."""
+    """Result of :func:`scan`.
+
+    Attributes:
+        root: absolute path of the folder.
+        files: wanted files relative to ``root``, in natural order.
+        left_out: unreadable and repeated entries.
+    """
 
     root: Path
     files: list[PurePosixPath]
@@ -60,11 +69,12 @@ class Tree:
 
 
 def scan(root: Path, suffixes: frozenset[str] = MEDIA_SUFFIXES) -> Tree:
-    """Find the files below ``root`` that end in ``suffixes``, following links; no folder is entered twice.
+    """Find the files below ``root`` with one of ``suffixes``.
 
-    Hidden entries are passed over (macOS leaves ``._clip.avi`` beside ``clip.avi``).
+    Links are followed, but no folder is entered twice. Hidden entries are skipped (macOS creates
+    ``._clip.avi`` beside ``clip.avi``).
     """
-    root = root.absolute()  # resolve() would replace links by what they point at
+    root = root.absolute()  # resolve() would replace links by their targets
     files: list[PurePosixPath] = []
     left_out: list[LeftOut] = []
     seen: dict[tuple[int, int], str] = {}
@@ -98,14 +108,14 @@ def scan(root: Path, suffixes: frozenset[str] = MEDIA_SUFFIXES) -> Tree:
 
 
 def _visible_entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Links last, so that a folder is known by its own name rather than by that of a link to it."""
+    """Return the entries of a folder, links last, so that folders are found by their own names first."""
     with os.scandir(folder) as entries:
         visible = [entry for entry in entries if not entry.name.startswith(".")]
     return sorted(visible, key=lambda entry: (entry.is_symlink(), entry.name))
 
 
 def _kind(entry: os.DirEntry[str], suffixes: frozenset[str]) -> str:
-    """``"folder"``, ``"file"``, nothing for what is not wanted, or why it cannot be used."""
+    """Return ``"folder"``, ``"file"``, an empty string for unwanted entries, or why an entry is unusable."""
     try:
         folder, file = entry.is_dir(), entry.is_file()
     except OSError as error:
@@ -120,16 +130,16 @@ def _kind(entry: os.DirEntry[str], suffixes: frozenset[str]) -> str:
 
 
 def is_media(name: str) -> bool:
-    """Whether a file is named like a video or a sound."""
+    """Return whether a file has the suffix of a video or sound file."""
     return PurePosixPath(name).suffix.lower() in MEDIA_SUFFIXES
 
 
 def is_sound(path: str) -> bool:
-    """Whether a file is named like one that holds sound only."""
+    """Return whether a file has the suffix of a sound file."""
     return PurePosixPath(path).suffix.lower() in SOUND_SUFFIXES
 
 
 def path_order(path: str | PurePosixPath) -> tuple[list[list[str | int]], str]:
-    """Sort key: folder by folder, numbers by value (``clip2`` before ``clip10``), letters of any case."""
+    """Sort key: folder by folder, numbers by value (``clip2`` before ``clip10``), ignoring case."""
     text = str(path)
     return [natural(part) for part in text.casefold().split("/")], text

@@ -1,4 +1,4 @@
-"""The known data sets of clips: ``schemes.toml``, which says what each entry means."""
+"""The known data sets of clips, read from ``schemes.toml``, which explains the fields."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ else:
 
 @dataclass(frozen=True)
 class Count:
-    """The published count of a data set, or of a part of it."""
+    """Published counts of a data set, or of a part of it."""
 
     part: str
     clips: int
@@ -32,7 +32,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Scheme:
-    """A data set, and how its clips are found."""
+    """A data set and how to find its clips."""
 
     name: str
     example: str
@@ -49,10 +49,10 @@ class Scheme:
 
     @cached_property
     def paths(self) -> PathPattern:
-        """Its pattern, ready for use.
+        """The compiled pattern.
 
         Raises:
-            DatasetError: it is no pattern.
+            DatasetError: the pattern is invalid.
         """
         choices = {"label": self.labels, "split": self.splits, "part": self.parts}
         return PathPattern(self.pattern, choices)
@@ -68,7 +68,7 @@ def _scheme(name: str, entry: dict[str, Any]) -> Scheme:
 
 
 def _subjects(names: Sequence[str]) -> Sequence[str]:
-    """With ``01-24`` for all the numbers from 01 to 24."""
+    """Expand ranges: ``01-24`` stands for all numbers from 01 to 24."""
     found = []
     for name in names:
         first, dash, last = name.partition("-")
@@ -79,4 +79,4 @@ def _subjects(names: Sequence[str]) -> Sequence[str]:
 
 _FILE = Path(__file__).with_suffix(".toml")
 SCHEMES = {name: _scheme(name, entry) for name, entry in tomllib.loads(_FILE.read_text("utf-8")).items()}
-"""Name → data set, in the order in which they are tried."""
+"""Name → data set, in the order in which ``auto`` tries them."""

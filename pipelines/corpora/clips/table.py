@@ -17,7 +17,7 @@ Key = tuple[str, ...]
 
 
 class Told(NamedTuple):
-    """What a row tells of its clip; ``label`` is as written."""
+    """A row of a label table: the label as written, the subject and the line number."""
 
     label: str
     subject: str
@@ -26,12 +26,12 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelTable:
-    """A CSV for each split, with a line of column names first.
+    """Label tables of a corpus: a CSV with a header for each split.
 
     Attributes:
         files: split → name of its CSV, anywhere in the corpus.
-        keys: placeholder of the pattern → column; together they say which clip a row is of.
-        label, subject: the columns that have them.
+        keys: placeholder of the pattern → column; together they identify the clip of a row.
+        label, subject: names of these columns.
     """
 
     files: Mapping[str, str]
@@ -40,12 +40,18 @@ class LabelTable:
     subject: str
 
     def key(self, values: Mapping[str, str]) -> Key:
-        """Of a clip, by what its path says."""
+        """Return the key of a clip from the placeholder values of its path."""
         return tuple(_number(values[name]) for name in self.keys)
 
 
 class Labels:
-    """The rows of a corpus's tables, and what is wrong with them."""
+    """The rows of a corpus's label tables.
+
+    Attributes:
+        table: description of the tables.
+        problems: contradictory rows.
+        rows: split → key → row; splits without a file are missing.
+    """
 
     def __init__(self, root: Path, table: LabelTable) -> None:
         self.table = table
@@ -70,10 +76,10 @@ class Labels:
         return rows
 
     def without_files(self, seen: Mapping[str, Iterable[Key]]) -> list[LeftOut]:
-        """Rows whose clips are not there, of splits of which some are; splits that are not there at all.
+        """Return rows without a clip, or one entry for a split without any clip.
 
         Args:
-            seen: split → keys of the clips that are there.
+            seen: split → keys of the clips found.
         """
         missing: list[LeftOut] = []
         for split, rows in self.rows.items():
@@ -98,5 +104,5 @@ def _named(table: LabelTable, key: Key) -> str:
 
 
 def _number(text: str) -> str:
-    """``"007"`` and ``"7"`` are one number."""
+    """Strip leading zeros of a number, so that ``"007"`` equals ``"7"``."""
     return text.lstrip("0") or "0" if text.isdecimal() else text

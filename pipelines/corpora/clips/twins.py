@@ -1,4 +1,4 @@
-"""Compares the content of two files to find copies of a recording."""
+"""Compares the contents of two files to find copies of a recording."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ if TYPE_CHECKING:
 
     from ....extract.decode.media import Media
 
-STEP = 0.01  # seconds from one level of the sound to the next
-SMOOTH = 5  # of these steps that a level is taken over
-LAG = 20  # of these steps that a conversion may begin earlier or later
-ALIKE = (
-    0.96  # correlation: encodings of a clip came to 0.98 and more, of 168 clips no two different ones to 0.94
-)
-FRAMES, SIDE = 12, 16  # pictures that are compared, and their size
-LISTEN = 60.0  # seconds of sound that are compared
-SILENT, STILL = 1e-3, 1.0  # spread of sound, and of grey levels, below which there is nothing to compare
-ALMOST = 8.0  # grey levels by which encodings of a still picture differ at most, on average
+STEP = 0.01  # seconds between sound levels
+SMOOTH = 5  # steps over which a level is averaged
+LAG = 20  # steps by which a conversion may shift the sound
+ALIKE = 0.96  # correlation: 0.98 or more for encodings of one clip, below 0.94 for any two of 168 clips
+FRAMES, SIDE = 12, 16  # number of pictures compared, and their side in pixels
+LISTEN = 60.0  # seconds of sound compared
+SILENT, STILL = 1e-3, 1.0  # spread of sound amplitude and of grey levels below which nothing can be compared
+ALMOST = 8.0  # greatest mean difference in grey levels between encodings of a still picture
 
 
 def same_bytes(one: str, other: str) -> bool:
-    """Whether two files are the same to the last byte; what is empty or cannot be read is not."""
+    """Return whether two files have the same bytes; False for empty and unreadable files."""
     try:
         return filecmp.cmp(one, other, shallow=False) and not _empty(one)
     except OSError:
@@ -33,15 +31,15 @@ def same_bytes(one: str, other: str) -> bool:
 
 
 def same_length(one: str, other: str) -> bool | None:
-    """Whether two files last equally long, within what a conversion adds; None where that cannot be told."""
+    """Return whether two files are equally long, up to what a conversion adds; None if one is unreadable."""
     return _compared(one, other, _equally_long)
 
 
 def same_recording(one: str, other: str) -> bool:
-    """Whether two files are copies, or encodings, of one recording.
+    """Return whether two files are copies or encodings of the same recording.
 
-    Their lengths must agree, and how their sound rises and falls; where one has no sound, how their pictures
-    change. Files that cannot be read are not the same.
+    Their lengths must agree, and their sound levels over time must correlate. If one of them has no sound,
+    their pictures are compared instead. Unreadable files are not the same.
     """
     return same_bytes(one, other) or bool(_compared(one, other, _alike))
 
@@ -77,7 +75,7 @@ def _alike(one: Media, other: Media) -> bool:
 
 
 def _levels(media: Media) -> np.ndarray | None:
-    """How loud the first minute is, in dB, step by step; None without sound, or where it never changes."""
+    """Return the sound levels of the first minute in dB; None without sound or if they are constant."""
     import numpy as np
 
     from ....extract.decode.heard import SAMPLE_RATE
@@ -100,7 +98,7 @@ def _levels(media: Media) -> np.ndarray | None:
 
 
 def _look_alike(one: Media, other: Media) -> bool:
-    """Whether the pictures change alike; where they stand still, whether they are the same."""
+    """Return whether the pictures change in the same way or, if they are still, look the same."""
     import numpy as np
 
     if not (one.has_video and other.has_video):
@@ -115,7 +113,7 @@ def _look_alike(one: Media, other: Media) -> bool:
 
 
 def _thumbnails(media: Media) -> np.ndarray:
-    """A few pictures, spread evenly, as grey ``[n, side, side]``."""
+    """Return a few evenly spaced pictures in grey, ``[n, side, side]``."""
     import cv2
     import numpy as np
 

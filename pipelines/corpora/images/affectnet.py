@@ -1,4 +1,4 @@
-"""AffectNet's manually labelled part (Mollahosseini, Hasani and Mahoor 2017, arXiv:1708.03985)."""
+"""Reads the manually labelled part of AffectNet (Mollahosseini, Hasani and Mahoor 2017, arXiv:1708.03985)."""
 
 from __future__ import annotations
 
@@ -35,8 +35,11 @@ AffectNetRow = tuple[str, Path, str, str, Box | None]  # name, file, code, part,
 
 
 def find_affectnet(source: PictureCorpus, options: Options) -> FoundPictures:
-    """``training.csv`` and ``validation.csv`` with the pictures they name and their boxes; or the folders
-    ``train_set`` and ``val_set`` of ``images/0.jpg`` and ``annotations/0_exp.npy``, faces already."""
+    """Find the pictures of AffectNet, in one of two layouts.
+
+    Either ``training.csv`` and ``validation.csv`` with pictures and face boxes; or the folders ``train_set``
+    and ``val_set`` with ``images/0.jpg`` and ``annotations/0_exp.npy``, whose pictures are cropped faces.
+    """
     found = FoundPictures("AffectNet", AFFECTNET_CLASSES, [], licence=AFFECTNET_LICENCE)
     tables = _first_of_each(path for path in source.look_for(*AFFECTNET_TABLES) if _is_table(path))
     if not tables and _is_table(source.path):
@@ -75,7 +78,7 @@ def find_affectnet(source: PictureCorpus, options: Options) -> FoundPictures:
 
 
 def _first_of_each(paths: Iterable[Path]) -> list[Path]:
-    """One path a name: copies would count twice."""
+    """Return one path per file name, since copies would count twice."""
     first: dict[str, Path] = {}
     for path in paths:
         first.setdefault(path.name, path)
@@ -102,7 +105,7 @@ def _tabled(found: FoundPictures, table: Path, root: Path) -> Iterator[AffectNet
 
 
 def _values(table: Path) -> Iterator[list[str]]:
-    """Of each row: its line, and its values in :data:`_COLUMNS`, empty where it is too short."""
+    """Yield the line number of each row and its values of :data:`_COLUMNS`, empty if the row is too short."""
     rows = csv_rows(table)
     _, header = next(rows)
     absent = [column for column in _COLUMNS if column not in header]
@@ -123,7 +126,7 @@ def _box(sides: list[str]) -> Box | None:
 
 
 def _picture_folder(table: Path, root: Path) -> Path:
-    """The folder that the table's paths begin in: where some of its first pictures are."""
+    """Return the folder that the table's paths are relative to, tested with the first pictures."""
     paths = [path for _, path, *_ in islice(_values(table), _PROBED)]
     homes = dict.fromkeys((table.parent, table.parent.parent, root if root.is_dir() else table.parent))
     for home in homes:
@@ -149,7 +152,7 @@ def _annotated(found: FoundPictures, folder: Path) -> Iterator[AffectNetRow]:
             continue
         try:
             code = _expression(notes[stem])
-        except Exception as error:  # numpy parses a damaged header as Python, and fails in any of its ways
+        except Exception as error:  # numpy parses the header as Python, so a damaged one can raise anything
             found.skipped.append(Skipped(name, f"its annotation cannot be read: {error}"))
             continue
         image = images.get(stem, folder / "images" / f"{stem}.jpg")
@@ -157,7 +160,7 @@ def _annotated(found: FoundPictures, folder: Path) -> Iterator[AffectNetRow]:
 
 
 def _expression(note: Path) -> str:
-    """The one value in the file, which AffectNet stores as text."""
+    """Return the single value in an annotation file, which AffectNet stores as text."""
     with note.open("rb") as file:
         content = io.BytesIO(file.read(_NOTE_BYTES))
     value = np.lib.format.read_array(content, allow_pickle=False)

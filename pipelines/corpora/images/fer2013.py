@@ -1,4 +1,4 @@
-"""FER2013 as one table of pixels (Goodfellow et al. 2013, arXiv:1307.0414)."""
+"""Reads FER2013, a table of pixels (Goodfellow et al. 2013, arXiv:1307.0414)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ _LINE_BYTES = 1 << 20
 
 
 class PixelRow(NamedTuple):
-    """A line of the table, counted as editors do; ``usage`` is None where there is no such column."""
+    """A row of the table.
+
+    Attributes:
+        number: line number, from 1.
+        read: function that returns the picture.
+        emotion, usage: cells of the row; ``usage`` is None if there is no such column.
+        problem: why the row cannot be used, or empty.
+    """
 
     number: int
     read: Callable[[], np.ndarray]
@@ -34,7 +41,11 @@ class PixelRow(NamedTuple):
 
 
 def find_fer2013(source: PictureCorpus, options: Options) -> FoundPictures:
-    """``fer2013.csv`` or ``icml_face_data.csv``, whichever is found first, or any table of their columns."""
+    """Find the pictures of FER2013.
+
+    Reads ``fer2013.csv`` or ``icml_face_data.csv``, whichever is found first, or the named file if it has the
+    same columns.
+    """
     tables = source.look_for(*FER2013_FILES) or [source.path]
     table = tables[0]
     if not table.is_file():
@@ -55,10 +66,11 @@ def find_fer2013(source: PictureCorpus, options: Options) -> FoundPictures:
 
 
 def fer2013_rows(table: Path) -> Iterator[PixelRow]:
-    """The rows of a table with the columns emotion, pixels and, perhaps, Usage, one line at a time.
+    """Yield the rows of a table with the columns emotion, pixels and optionally Usage, line by line.
 
     Raises:
-        PretrainError: it has no such columns, or no lines.
+        NotThisLayout: the columns are missing.
+        PretrainError: the columns are missing in a file with FER2013's name, or a line is too long.
     """
     with table.open("rb") as file:
         columns = _columns(table, file.readline(_LINE_BYTES))
@@ -82,7 +94,7 @@ def fer2013_rows(table: Path) -> Iterator[PixelRow]:
 
 
 def _read_row(table: Path, offset: int, column: int) -> np.ndarray:
-    """The picture, ``[48, 48]`` uint8, of the line that begins at this byte."""
+    """Return the picture ``[48, 48]``, uint8, in the line that begins at byte ``offset``."""
     with table.open("rb") as file:
         file.seek(offset)
         values = _cells(file.readline(_LINE_BYTES))[column].split()
@@ -104,7 +116,7 @@ def _columns(table: Path, line: bytes) -> list[str]:
 
 
 def _cells(line: bytes) -> list[str]:
-    """No value of these tables holds a comma."""
+    """Split a line at its commas; no value in these tables contains one."""
     return [cell.strip(' \t\r\n"') for cell in line.decode(errors="replace").split(",")]
 
 

@@ -1,4 +1,4 @@
-"""FER+: the votes of ten people on each picture of FER2013 (Barsoum et al. 2016, arXiv:1608.01041)."""
+"""Reads FER+: ten people's votes on each picture of FER2013 (Barsoum et al. 2016, arXiv:1608.01041)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _HEADER = (
     *("contempt", "unknown", "nf"),
 )
 _VOTES = len(FERPLUS_CLASSES) + 2
-_DIGITS = 3  # of a count; ten people voted
-_ENOUGH, _LEAST_AGREEMENT = 200, 0.4  # of pictures compared; about 0.17 agree by chance
+_DIGITS = 3  # most digits in a count; ten people voted
+_ENOUGH, _LEAST_AGREEMENT = 200, 0.4  # pictures to compare, and share that must agree (by chance: about 0.17)
 _SAME_ORDER = "expected the same pictures in the same order; fetch both again"
 
 
 class Ballot(NamedTuple):
-    """The votes on one picture: on each of :data:`FERPLUS_CLASSES`, on unknown, and on no face."""
+    """The votes on a picture, for each of :data:`FERPLUS_CLASSES`, for unknown and for no face."""
 
     name: str
     image: str
@@ -43,7 +43,7 @@ class Ballot(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Votes, and the picture that they are on."""
+    """A ballot and its picture."""
 
     ballot: Ballot
     file: Path
@@ -51,9 +51,9 @@ class Pair(NamedTuple):
 
 
 def majority(votes: Sequence[int]) -> str | None:
-    """The emotion that more than half of the votes name, single votes not counted.
+    """Return the emotion with more than half of the votes, ignoring classes with a single vote.
 
-    None where there is none, or where it is unknown, or no face.
+    None if no class has a majority, or if the majority is for unknown or no face.
     """
     counted = _without_single(votes)
     place = counted.index(max(counted))
@@ -62,9 +62,9 @@ def majority(votes: Sequence[int]) -> str | None:
 
 
 def shares(votes: Sequence[int]) -> dict[str, float] | None:
-    """The share of each emotion in all votes on emotions, single votes not counted.
+    """Return each emotion's share of the votes for emotions, ignoring classes with a single vote.
 
-    None where unknown, or no face, has more votes than any emotion.
+    None if no emotion has votes, or if unknown or no face has more votes than any emotion.
     """
     counted = _without_single(votes)
     emotions, others = counted[: len(FERPLUS_CLASSES)], counted[len(FERPLUS_CLASSES) :]
@@ -78,11 +78,15 @@ def _without_single(votes: Sequence[int]) -> list[int]:
 
 
 def find_ferplus(source: PictureCorpus, options: Options) -> FoundPictures:
-    """Folders FER2013Train, … of pictures with a ``label.csv`` each; or ``fer2013new.csv`` beside
-    ``fer2013.csv`` or beside such folders.
+    """Find the pictures of FER+.
 
-    The two files of votes differ a little: only ``label.csv`` gives the 3137 pictures of the test part on
-    which accuracies are published.
+    Reads folders FER2013Train, … of pictures, each with a ``label.csv``; or ``fer2013new.csv`` beside
+    ``fer2013.csv`` or beside such folders. The two kinds of vote files differ slightly: only ``label.csv``
+    gives the 3137 test pictures on which accuracies are published.
+
+    Raises:
+        NotThisLayout: there are no such files.
+        PretrainError: pictures are missing, or votes and pictures do not match.
     """
     label_of = majority if options.votes == "majority" else shares
     found = FoundPictures("FER+", FERPLUS_CLASSES, [], licence=FERPLUS_LICENCE)
@@ -144,10 +148,10 @@ def _with_files(ballots: Iterable[Ballot], folders: Mapping[str, Path]) -> Itera
 
 
 def _with_rows(ballots: list[Ballot], rows: list[PixelRow], pixels: Path) -> Iterator[Pair]:
-    """Votes and rows of pixels that stand in the same order.
+    """Pair ballots with rows of pixels, which must be in the same order.
 
     Raises:
-        PretrainError: they do not.
+        PretrainError: their number, parts or labels do not match.
     """
     if len(ballots) != len(rows):
         raise PretrainError(
@@ -173,7 +177,7 @@ def _with_rows(ballots: list[Ballot], rows: list[PixelRow], pixels: Path) -> Ite
 
 
 def _tabled(table: Path) -> Iterator[Ballot]:
-    """The rows of ``fer2013new.csv``."""
+    """Yield the rows of ``fer2013new.csv``."""
     rows = csv_rows(table)
     _, header = next(rows, (0, []))
     if tuple(map(str.lower, header)) != _HEADER:
@@ -186,7 +190,7 @@ def _tabled(table: Path) -> Iterator[Ballot]:
 
 
 def _listed(table: Path, usage: str) -> Iterator[Ballot]:
-    """The rows of a ``label.csv``: file name, box of the face (the whole picture), votes."""
+    """Yield the rows of a ``label.csv``: file name, face box (always the whole picture), votes."""
     for number, cells in csv_rows(table):
         yield _ballot(f"{table.parent.name}/{table.name} line {number}", cells[0], usage, cells[2:])
 

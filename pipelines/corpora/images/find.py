@@ -1,4 +1,4 @@
-"""Finds the labelled face pictures of a folder or table, recognises the data set, and lists its faults."""
+"""Finds the labelled face pictures of a folder or table, recognises the data set and lists its faults."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .rafdb import find_rafdb
 __all__ = ["IMAGE_SETS", "VOTES", "find_pictures"]
 
 VOTES = ("majority", "soft")
-SHOWN = 12  # folders that an error lists with their counts
+SHOWN = 12  # number of folders listed in an error
 
 
 @dataclass(frozen=True)
 class PictureLayout:
-    """A layout by name, an example of it, and what finds its pictures or raises NotThisLayout."""
+    """A layout with an example, and the function that finds its pictures or raises NotThisLayout."""
 
     name: str
     example: str
@@ -53,7 +53,7 @@ _LAYOUTS = {
     )
 }
 IMAGE_SETS = ("auto", *_LAYOUTS)
-"""The known data sets, in the order in which they are tried."""
+"""The known data sets, in the order in which ``auto`` tries them."""
 
 
 def find_pictures(
@@ -65,19 +65,19 @@ def find_pictures(
     labels: Mapping[str, str] | None = None,
     without: Iterable[str] = (),
 ) -> PictureSet:
-    """Find the labelled pictures in a folder, or in a table.
+    """Find the labelled pictures in a folder or table.
 
     Args:
-        path: a folder, or a CSV of one of the layouts.
+        path: folder, or CSV of one of the layouts.
         dataset: one of :data:`IMAGE_SETS`; ``auto`` takes the first whose layout fits.
-        votes: how FER+ labels: ``majority``, one class, or ``soft``, the share of each.
-        faces: ``whole``, ``box`` or ``detect``; ``auto`` is what suits the data set.
-        labels: class in small letters → class wanted; others are left out. None for all.
-        without: classes, as wanted, that are left out.
+        votes: how to turn the votes of FER+ into labels: ``majority`` for one class, ``soft`` for shares.
+        faces: ``whole``, ``box`` or ``detect``; ``auto`` for the data set's default.
+        labels: class in lower case → new class; others are left out. None keeps all.
+        without: classes to leave out, by their new names.
 
     Raises:
-        NotThisLayout: the path is not laid out as the data set named, or as any.
-        PretrainError: it is, but there is no picture, or something is missing or contradictory.
+        NotThisLayout: the path has neither the named layout nor, with ``auto``, any other.
+        PretrainError: the layout fits, but there is no usable picture, or parts are missing or contradictory.
     """
     if dataset not in IMAGE_SETS:
         raise PretrainError(f"no data set '{dataset}', expected one of {', '.join(IMAGE_SETS)}")
@@ -116,10 +116,10 @@ def _first_that_fits(source: PictureCorpus, options: Options) -> FoundPictures:
 
 
 def _require_emotions(source: PictureCorpus, found: FoundPictures) -> None:
-    """Folders are not guessed to be classes: 1 to 7 are RAF-DB's or somebody else's, and others are people.
+    """Refuse folders that may not be classes: 1 to 7 may or may not be RAF-DB's, others may be people.
 
     Raises:
-        PretrainError: fewer than half of them are named for emotions.
+        PretrainError: fewer than half of the folders are named after emotions.
     """
     counts = Counter(str(picture.label) for picture in found.pictures)
     if 2 * sum(map(names_an_emotion, counts)) < len(counts):

@@ -1,4 +1,4 @@
-"""Class folders of pictures."""
+"""Finds pictures in class folders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ Folders = tuple[str, ...]
 
 
 def find_picture_folders(source: PictureCorpus, options: Options) -> FoundPictures:
-    """``<Class>/<picture>``, with or without folders train, val and test above.
+    """Find pictures in ``<Class>/<picture>``, optionally inside train, val and test.
 
-    The innermost folder named as a part counts, and the first folder in it is the class, whatever lies
-    deeper. Without parts, the class is the first folder after those that all pictures share.
+    If there are such part folders, the class is the first folder inside the innermost of them. Otherwise it
+    is the first folder below those that all pictures share. Pictures may lie deeper than their class folder.
+
+    Raises:
+        NotThisLayout: there are fewer than two classes.
     """
     tree = source.tree
     places = {file: _place(file.parts[:-1]) for file in tree.files}
@@ -55,7 +58,7 @@ def find_picture_folders(source: PictureCorpus, options: Options) -> FoundPictur
 
 
 def _place(folders: Folders) -> tuple[str, Folders]:
-    """The part that folders name, and the folders within it."""
+    """Return the part named by the innermost part folder, and the folders inside it."""
     for depth in reversed(range(len(folders))):
         if folders[depth].lower() in FOLDER_SPLITS:
             return FOLDER_SPLITS[folders[depth].lower()], folders[depth + 1 :]
@@ -63,5 +66,5 @@ def _place(folders: Folders) -> tuple[str, Folders]:
 
 
 def _shared(paths: list[Folders]) -> int:
-    """How many outer folders all paths share."""
+    """Return the number of outer folders shared by all paths."""
     return next((depth for depth, level in enumerate(zip(*paths)) if len(set(level)) > 1), 0)  # noqa: B905

@@ -1,4 +1,4 @@
-"""What the readers of picture sets share: source, result and class names."""
+"""Shared by the readers of picture sets: source, result and class names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SYNONYMS = SYNONYMS | dict.fromkeys(("contempt", "contemptuous"), "Contempt")
 
 @dataclass(frozen=True)
 class Options:
-    """``votes`` is ``majority`` or ``soft``; ``faces`` is ``auto`` or a name of how faces are taken."""
+    """``votes`` is ``majority`` or ``soft``; ``faces`` is ``auto``, ``whole``, ``box`` or ``detect``."""
 
     votes: str = "majority"
     faces: str = "auto"
@@ -40,7 +40,7 @@ class PictureCorpus:
 
     @cached_property
     def tree(self) -> Tree:
-        """All pictures below it, without what macOS adds to archives."""
+        """All pictures below the path, without the folders that macOS adds to archives."""
         if not self.path.is_dir():
             return Tree(self.path.absolute().parent, [], [])
         tree = scan(self.path, SUFFIXES)
@@ -48,7 +48,7 @@ class PictureCorpus:
         return Tree(tree.root, kept, tree.left_out)
 
     def look_for(self, *names: str, depth: int = 2) -> list[Path]:
-        """Files or folders of these names, the path itself or up to ``depth`` folders within, in order."""
+        """Return files or folders with these names: the path itself, or up to ``depth`` folders inside it."""
         if self.path.name in names:
             return [self.path]
         patterns = ("*/" * level + name for name in names for level in range(depth + 1))
@@ -57,7 +57,7 @@ class PictureCorpus:
 
 
 class LabelledPicture(NamedTuple):
-    """A picture with its class, or the share of each of its classes, by name."""
+    """A picture with its class, or with class → share."""
 
     name: str
     file: Path
@@ -69,7 +69,7 @@ class LabelledPicture(NamedTuple):
 
 @dataclass
 class FoundPictures:
-    """What a reader found; see :class:`PictureSet`, whose classes are made of these."""
+    """Result of a reader, from which :func:`picture_set` makes a :class:`PictureSet`."""
 
     dataset: str
     classes: Sequence[str]
@@ -84,7 +84,7 @@ csv_rows = partial(tables.csv_rows, error=PretrainError, tolerant=True)
 
 
 def is_there(file: Path) -> bool:
-    """Whether there is such a file; a name that no disk could hold is none."""
+    """Return whether a file exists; False for names that the file system cannot hold."""
     try:
         return file.is_file()
     except OSError:
@@ -92,18 +92,18 @@ def is_there(file: Path) -> bool:
 
 
 def picture_set(found: FoundPictures, labels: Mapping[str, str] | None, without: Iterable[str]) -> PictureSet:
-    """With its classes in alphabetical order, under the names that are wanted.
+    """Make a picture set with renamed classes, in alphabetical order.
 
-    A class that is named as one of :data:`EMOTIONS`, but for its case, takes that name's case.
+    Without ``labels``, classes that differ from one of :data:`EMOTIONS` only in case take its spelling.
 
     Args:
-        found: what a reader found.
-        labels: class in small letters → class wanted; others are left out. None for all.
-        without: classes, as wanted, whose pictures are left out; so are those of which they are the
-            largest share.
+        found: result of a reader.
+        labels: class in lower case → new class; others are left out. None keeps all.
+        without: classes to leave out, by their new names; for soft labels, the class with the largest share
+            decides.
 
     Raises:
-        PretrainError: a class is unknown; classes seem to be the same; or fewer than two remain.
+        PretrainError: a class is unknown, two classes seem to be the same, or fewer than two remain.
     """
     wanted, classes = class_names(found.dataset, found.classes, labels, set(without))
     whole = {name: one_hot(place, len(classes)) for place, name in enumerate(classes)}
@@ -136,7 +136,7 @@ def picture_set(found: FoundPictures, labels: Mapping[str, str] | None, without:
 def class_names(
     dataset: str, found: Iterable[str], labels: Mapping[str, str] | None, without: Collection[str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Class as found → as wanted, and those wanted that remain; see :func:`picture_set`."""
+    """Return class → new class, and the new classes that remain; see :func:`picture_set`."""
     found = sorted(set(found))
     if labels is None:
         _require_distinct(found)
@@ -167,7 +167,7 @@ def _require_known(names: Iterable[str], known: Iterable[str], shown: Iterable[s
 
 
 def _require_distinct(names: Iterable[str]) -> None:
-    """Names that differ in case, or are synonyms, may be one class or two: that is for the user to say."""
+    """Refuse names that differ only in case or are synonyms: the user must say whether they are one class."""
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(_SYNONYMS.get(name.casefold(), name.casefold()), []).append(name)
@@ -182,7 +182,7 @@ def _require_distinct(names: Iterable[str]) -> None:
 def _shares(
     label: Mapping[str, float], wanted: Mapping[str, str], classes: Sequence[str]
 ) -> tuple[float, ...] | None:
-    """Of the classes that remain; None where the largest share is of one that does not."""
+    """Return the shares of the remaining classes; None if the class with the largest share is left out."""
     names = {name: wanted.get(name, f"not kept: {name}") for name in sorted(label)}
     shares = dict.fromkeys(names.values(), 0.0)
     for name, share in label.items():

@@ -1,4 +1,4 @@
-"""RAF-DB, the part of basic emotions (Li, Deng and Du 2017)."""
+"""Reads the basic emotions of RAF-DB (Li, Deng and Du 2017)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ _NAME = re.compile(r"(?P<part>train|test)_\d+.*")
 
 
 def find_rafdb(source: PictureCorpus, options: Options) -> FoundPictures:
-    """``EmoLabel/list_patition_label.txt`` with ``Image/aligned`` or ``Image/original``; or the folders
-    ``train/1`` to ``test/7`` in which the aligned pictures are passed on.
+    """Find the pictures of RAF-DB, in one of two layouts.
 
-    Faces are searched for in the original pictures where there are no aligned ones, or where the user
-    asks for it.
+    Either ``EmoLabel/list_patition_label.txt`` with ``Image/aligned`` or ``Image/original``; or the folders
+    ``train/1`` to ``test/7``, in which the aligned pictures are often distributed. Original pictures, with
+    face detection, are used if there are no aligned ones or the user asks for detection.
+
+    Raises:
+        NotThisLayout: there are no such files.
+        PretrainError: pictures are missing, or the labels are of compound emotions.
     """
     lists = source.look_for(*RAFDB_LABELS, depth=3)
     if not lists:
@@ -84,7 +88,7 @@ def _folder(base: Path, name: str) -> Path | None:
 
 
 def _require_basic(labels: Path, codes: list[str]) -> None:
-    """The compound part has the same names and up to 11 codes, of which seven would pass for basic ones."""
+    """Refuse RAF-DB's compound part, which has the same file names, and codes 1 to 11."""
     high = sum(code in ("8", "9", "10", "11") for code in codes)
     if high * 100 > len(codes):
         raise PretrainError(
