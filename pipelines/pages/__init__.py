@@ -1,1 +1,1 @@
-"""HTML pages and videos: reports, previews, overlays."""
+"""HTML pages and videos: reports, previews and overlays."""

@@ -1,4 +1,4 @@
-"""The font of all pictures, text that fits, and JPEG."""
+"""Shared by all pictures: the font, text that fits a width, and JPEG encoding."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ QUALITY = 80
 
 @lru_cache(maxsize=32)
 def font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """``size`` pixels high."""
+    """Return the font, ``size`` pixels high."""
     return ImageFont.load_default(round(size))
 
 
 def elided(text: str, size: float, width: float) -> str:
-    """``text`` with its end replaced by … if it is wider than ``width``."""
+    """Shorten ``text`` with … to a width in pixels."""
     letters = font(size)
     if letters.getlength(text) <= width:
         return text
@@ -31,7 +31,7 @@ def elided(text: str, size: float, width: float) -> str:
 
 
 def jpeg(image: np.ndarray, height: int | None = None) -> bytes:
-    """RGB ``[H, W, 3]`` as JPEG, at most ``height`` pixels high."""
+    """Encode RGB ``[H, W, 3]`` as JPEG, scaled down to at most ``height`` pixels high."""
     picture = Image.fromarray(image)
     if height and picture.height > height:
         size = (max(1, round(picture.width * height / picture.height)), height)

@@ -1,4 +1,4 @@
-"""HTML pages from the templates in ``templates/``. A page holds its styles and scripts and loads nothing."""
+"""Renders HTML pages from ``templates/``. A page embeds its styles and scripts and loads nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ... import __version__
 
 @cache
 def templates() -> Environment:
-    """The templates. They escape every value that is not marked as HTML."""
+    """Return the templates. They escape every value that is not marked as HTML."""
     environment = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
@@ -34,21 +34,21 @@ def templates() -> Environment:
 
 
 def render(template: str, **values: object) -> str:
-    """The page of a template."""
+    """Render a template as a page."""
     return templates().get_template(template).render(values)
 
 
 def percent(share: float) -> str:
-    """``0.6144`` as ``61.4%``."""
+    """Format ``0.6144`` as ``61.4%``."""
     return f"{share:.1%}"
 
 
 @cache
 def asset(name: str) -> Markup:
-    """A style sheet or script in ``templates/``, as it stands."""
+    """Return a style sheet or script from ``templates/``, unescaped."""
     return Markup((files(__package__) / "templates" / name).read_text(encoding="utf-8"))
 
 
 def inlined(data: bytes, kind: str = "image/jpeg") -> str:
-    """A data URL: a picture that is part of the page."""
+    """Return a picture as a data URL, to embed it in a page."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

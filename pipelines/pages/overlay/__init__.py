@@ -1,1 +1,1 @@
-"""Draws a run's scores on a video."""
+"""Draws scores over time on a video."""

@@ -1,4 +1,4 @@
-"""Interpolates the face's box between the examined frames."""
+"""Interpolates the face box between the frames of a face track."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Mapping
 
 import numpy as np
 
-STEADY = 0.1  # overlap of two boxes of one face that moved; less is a cut to another
+STEADY = 0.1  # least overlap of two boxes of the same face, as a share of the smaller; less means a cut
 
 
 class Boxes:
-    """The face's box at any time.
+    """The face box at any time.
 
-    Between two boxes of one face it moves evenly. Next to a frame without a face, and between two boxes that
-    lie apart, each frame is as the nearest one that was looked at.
+    Between two boxes of the same face, the box is interpolated linearly. Next to a frame without a face, and
+    between boxes that are far apart, the nearest frame of the track decides.
 
     Args:
-        faces: ``times`` ``[T]`` rising seconds and ``box`` ``[T, 4]`` pixels, NaN where there is no face.
+        faces: ``times`` ``[T]`` in seconds, increasing, and ``box`` ``[T, 4]`` in pixels, NaN without a face.
     """
 
     def __init__(self, faces: Mapping[str, np.ndarray]) -> None:
         self._times, self._boxes = faces["times"], faces["box"].astype(np.float64)
 
     def at(self, seconds: float) -> np.ndarray | None:
-        """``x0 y0 x1 y1``, or None where no face is."""
+        """Return ``x0 y0 x1 y1``, or None if there is no face."""
         after = int(np.searchsorted(self._times, seconds))
         before = max(0, after - 1)
         after = min(after, len(self._times) - 1)
@@ -36,5 +36,5 @@ class Boxes:
 
 def _alike(a: np.ndarray, b: np.ndarray) -> bool:
     low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
-    both = np.prod(np.clip(high - low, 0, None))  # NaN of what is not there, which is never more
+    both = np.prod(np.clip(high - low, 0, None))  # NaN without a face: the comparison is then False
     return bool(both > STEADY * min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])))

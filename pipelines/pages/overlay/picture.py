@@ -1,4 +1,4 @@
-"""What an overlay shows: the picture with the face's box, beside or below it a bar a class, and time."""
+"""Draws the frames of an overlay: the picture with the face box, a bar for each class, and a time strip."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ..drawing import elided, font
 from ..palette import class_colours, rgb
 
 Rectangle = tuple[int, int, int, int]
-"""``left, top, right, bottom`` in pixels, the latter two just outside."""
+"""``left, top, right, bottom`` in pixels; right and bottom are exclusive."""
 Colour = tuple[int, int, int]
 
 GROUND, INK, FAINT, TRACK = map(rgb, (palette.GROUND, palette.INK, palette.FAINT, palette.TRACK))
-SMALLEST = 240  # of a picture's shorter side; smaller ones are enlarged, so that the text beside them fits
-DIMMED = 0.35  # how bright the strip of time is where no face was seen
+SMALLEST = 240  # pixels of the shorter side; smaller pictures are enlarged, so that the text beside them fits
+DIMMED = 0.35  # brightness of the time strip without a face
 
 
 @dataclass(frozen=True)
 class OverlayLayout:
-    """The layout of the canvas, whose sides are even, as H.264 requires.
+    """Layout of the canvas. Its sides are even, as H.264 requires.
 
     Attributes:
         size: ``(width, height)`` of the canvas.
-        picture: where the video's own picture is.
+        picture: area of the video's picture.
         em: height of the text in pixels.
-        panel: where the class and the bars are: beside a wide picture, below a high one.
-        bars: the whole track of each class's bar: a probability of 1.
-        strip: where the strip of time is.
+        panel: area of the heading and the bars: beside a wide picture, below a tall one.
+        bars: area of each class's bar at a probability of 1.
+        strip: area of the time strip.
     """
 
     size: tuple[int, int]
@@ -45,7 +45,7 @@ class OverlayLayout:
 
     @classmethod
     def of(cls, width: int, height: int, classes: int) -> OverlayLayout:
-        """For pictures of ``width`` × ``height`` pixels and so many classes."""
+        """Lay out a canvas for pictures of ``width`` × ``height`` pixels and a number of classes."""
         scale = max(1.0, SMALLEST / min(width, height))
         width, height = round(width * scale), round(height * scale)
         em = max(12, round(min(width, height) / 26))
@@ -60,7 +60,7 @@ class OverlayLayout:
         top = (body - height) // 2 if beside else 0
         panel = (width, 0, total, body) if beside else (0, height, total, body)
         spare = panel[3] - panel[1] - needed
-        row += min(spare // classes, em)  # a high panel spreads its bars, within reason
+        row += min(spare // classes, em)  # spread the bars in a tall panel, up to a limit
         first = panel[1] + head
         bars = tuple(
             (panel[0] + em, y + round(1.35 * em), panel[2] - em, y + round(1.35 * em) + max(6, em // 2))
@@ -70,12 +70,12 @@ class OverlayLayout:
         return cls((total, full), picture, em, panel, bars, (0, body + em // 2, total, full))
 
     def bar(self, number: int, probability: float) -> Rectangle:
-        """The drawn part of a class's bar."""
+        """Return the filled part of a class's bar."""
         left, top, right, bottom = self.bars[number]
         return left, top, left + round(probability * (right - left)), bottom
 
     def box(self, box: np.ndarray, shape: tuple[int, ...]) -> Rectangle:
-        """A face's ``x0 y0 x1 y1`` in a picture of ``shape`` (height, width, ...) on the canvas."""
+        """Map a face's ``x0 y0 x1 y1`` in a picture of ``shape`` (height, width, ...) to the canvas."""
         left, top, right, bottom = self.picture
         x, y = (right - left) / shape[1], (bottom - top) / shape[0]
         x0, y0, x1, y1 = (np.asarray(box, float) * (x, y, x, y) + (left, top, left, top)).tolist()
@@ -85,19 +85,19 @@ class OverlayLayout:
 
 @dataclass(eq=False)
 class Canvas:
-    """Draws frames. The parts that do not change within a window are drawn once.
+    """Draws frames. Parts that do not change within a window are drawn once.
 
     Attributes:
-        classes: their names.
+        classes: class names.
         values: ``[n, C]`` probabilities of the windows.
-        notes: what to say of each window.
-        has_face: ``[n]`` whether it has one. A window without a face is grey: what it shows is not read off
-            the picture.
-        has_sound: ``[n]`` the same of sound; None where sound plays no part, and windows without a face have
-            values of zero.
-        seconds: how long the video is.
-        window_at: the number of the window to show at each of some times in seconds.
-        mark: a few words to stand in the picture throughout, if any.
+        notes: text for each window.
+        has_face: ``[n]`` whether a window has a face. Windows without one are grey, since their scores do not
+            come from the picture.
+        has_sound: ``[n]`` whether a window has sound; None if sound is not used, and windows without a face
+            have values of zero.
+        seconds: duration of the video.
+        window_at: function from times in seconds to window indices.
+        mark: short text shown in every frame, or empty.
     """
 
     classes: Sequence[str]
@@ -115,12 +115,12 @@ class Canvas:
         self._ground = lru_cache(maxsize=2)(self._draw_ground)
 
     def __call__(self, image: np.ndarray, box: np.ndarray | None, seconds: float) -> np.ndarray:
-        """One frame of the overlay, RGB ``[height, width, 3]``, of one size throughout.
+        """Draw a frame of the overlay, RGB ``[height, width, 3]``; all frames have the same size.
 
         Args:
-            image: RGB ``[H, W, 3]`` uint8; the first one's size decides the layout.
-            box: the face in it, ``x0 y0 x1 y1`` pixels, or None.
-            seconds: its time.
+            image: picture, RGB ``[H, W, 3]`` uint8; the size of the first one determines the layout.
+            box: face box ``x0 y0 x1 y1`` in pixels, or None.
+            seconds: time of the frame.
         """
         if self._layout is None:
             self._layout = OverlayLayout.of(image.shape[1], image.shape[0], len(self.classes))
@@ -144,7 +144,7 @@ class Canvas:
     ) -> None:
         x0, y0, x1, y1 = box
         thick = max(2, layout.em // 8)
-        cv2.rectangle(canvas, (x0, y0), (x1, y1), (0, 0, 0), thick + 2)  # seen on any ground
+        cv2.rectangle(canvas, (x0, y0), (x1, y1), (0, 0, 0), thick + 2)  # visible on any background
         cv2.rectangle(canvas, (x0, y0), (x1, y1), self._colour(window), thick)
         left, top, right, bottom = layout.picture
         height, width = tag.shape[:2]
@@ -154,7 +154,7 @@ class Canvas:
             canvas[y : y + height, x : x + width] = tag
 
     def _colour(self, window: int) -> Colour:
-        """The colour of what a window is told to be."""
+        """Return the colour of a window's predicted class, or grey without a face."""
         return self._colours[int(self.values[window].argmax())] if self.has_face[window] else FAINT
 
     def _heading(self, window: int) -> str:
@@ -179,7 +179,7 @@ class Canvas:
         canvas[top:bottom, max(left, x - half) : x + half + 1] = INK
 
     def _draw_ground(self, layout: OverlayLayout, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """The canvas without its picture, and the tag of the face's box."""
+        """Return the canvas without the picture, and the tag of the face box."""
         values = self.values[window]
         best = int(values.argmax())
         name, certain = self.classes[best], f"{values[best]:.0%}"
@@ -215,13 +215,13 @@ class Canvas:
 def strip_of_time(
     values: np.ndarray, faces: np.ndarray, height: int, palette: Sequence[Colour]
 ) -> np.ndarray:
-    """Probabilities over time as colours stacked in the order of the classes, the first on top.
+    """Draw probabilities over time as stacked colours in the order of the classes, the first on top.
 
     Args:
-        values: ``[X, C]`` of each column; one of zeros is black.
-        faces: ``[X]``; columns without a face are darker.
-        height: in pixels.
-        palette: the colour of each class.
+        values: ``[X, C]`` probabilities of each column; a column of zeros is black.
+        faces: ``[X]`` whether there is a face; columns without one are darker.
+        height: height of the strip in pixels.
+        palette: colour of each class.
 
     Returns:
         RGB ``[height, X, 3]``.
@@ -243,13 +243,13 @@ def _tag(text: str, em: int, colour: Colour) -> np.ndarray:
 
 
 def _fitting_tag(text: str, em: int, colour: Colour, width: int) -> np.ndarray:
-    """A tag no wider than ``width``: smaller where it must be."""
+    """Return a tag that is at most ``width`` pixels wide, in smaller text if necessary."""
     tag = _tag(text, em, colour)
     return tag if tag.shape[1] <= width else _tag(text, max(1, em * width // tag.shape[1]), colour)[:, :width]
 
 
 def _ink_on(colour: Colour) -> Colour:
-    """Black or white, whichever is easier to read on a colour (by WCAG's relative luminance)."""
+    """Return black or white, whichever is easier to read on a colour (by WCAG's relative luminance)."""
     linear = [(value / 255) ** 2.2 for value in colour]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return (0, 0, 0) if luminance > 0.18 else (255, 255, 255)
@@ -258,7 +258,7 @@ def _ink_on(colour: Colour) -> Colour:
 def _write(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: float, ink: Colour, width: float
 ) -> None:
-    """Text no wider than ``width``: smaller, and cut off if that is not enough."""
+    """Write text at most ``width`` pixels wide: smaller, and cut off if that is not enough."""
     fitted = max(size * min(1.0, width / max(1.0, font(size).getlength(text))), 0.6 * size)
     draw.text(at, elided(text, fitted, width + 1), ink, font(fitted))
 

@@ -1,4 +1,4 @@
-"""Scores of a video over time, and their files."""
+"""Scores of a video over time, and their CSV and JSON files."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import numpy as np
 
 from ....fusion.files import write_csv, write_text
 
-DIGITS = 6  # of seconds in files
-BEFORE, BEHIND = ("start", "end", "class"), ("has_face", "has_sound")  # columns around those of the classes
+DIGITS = 6  # decimals of seconds in files
+BEFORE, BEHIND = ("start", "end", "class"), ("has_face", "has_sound")  # columns before and after the classes
 
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """Scores of windows of a video.
+    """Scores of a video's windows.
 
     Attributes:
-        classes: C names.
-        seconds: how long the video is.
-        spans: ``[n, 2]`` seconds in which windows begin and end.
+        classes: C class names.
+        seconds: duration of the video.
+        spans: ``[n, 2]`` start and end of each window in seconds.
         values: ``[n, C]`` probabilities.
-        has_face, has_sound: ``[n]`` whether the face is in a picture of the window, and whether it has sound.
+        has_face: ``[n]`` whether the face is in any picture of a window.
+        has_sound: ``[n]`` whether a window has sound.
     """
 
     classes: tuple[str, ...]
@@ -41,7 +42,7 @@ class Timeline:
         return [self.classes[best] for best in self.values.argmax(axis=1)]
 
     def notes(self) -> list[str]:
-        """Each window's time, and what it lacks."""
+        """Describe each window: its time, and whether face or sound are missing."""
         lacks = (("no face", self.has_face), ("no sound", self.has_sound))
         return [
             ", ".join([f"{start:.1f}-{end:.1f} s", *(word for word, has in lacks if not has[window])])
@@ -49,13 +50,13 @@ class Timeline:
         ]
 
     def summary(self) -> str:
-        """How many windows there are, and how many lack something."""
+        """Describe the number of windows, and of windows without face or sound."""
         both = (("a face", self.has_face), ("sound", self.has_sound))
         lacking = [f"{(~has).sum()} without {what}" for what, has in both if not has.all()]
         return "; ".join([str(len(self.spans)), *lacking])
 
     def write_csv(self, path: Path) -> None:
-        """Write ``start,end,class,<class>...,has_face,has_sound``, a row a window.
+        """Write a CSV ``start,end,class,<class>...,has_face,has_sound`` with a row per window.
 
         Raises:
             FusionError: the file cannot be written.
@@ -66,7 +67,7 @@ class Timeline:
         write_csv(path, [*BEFORE, *self.classes, *BEHIND], [[*s, best, *v, *f] for s, best, v, f in parts])
 
     def write_json(self, path: Path, facts: Mapping[str, Any]) -> None:
-        """Write the same with ``facts`` before it.
+        """Write the same as JSON, preceded by ``facts``.
 
         Raises:
             FusionError: the file cannot be written.

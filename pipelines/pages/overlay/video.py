@@ -1,4 +1,4 @@
-"""A video with something drawn on it: decoded, drawn, encoded as MP4; times and sound as they were."""
+"""Draws on the frames of a video and encodes them as MP4, keeping frame times and sound."""
 
 from __future__ import annotations
 
@@ -22,22 +22,27 @@ from ...cli.framework import InputError
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
 
-ENCODERS = {  # the best first, as not every build of FFmpeg has each
+ENCODERS = {  # best first; builds of FFmpeg differ in which they have
     "libx264": {"crf": "20", "preset": "veryfast"},
     "libopenh264": {"b": "4M"},
     "mpeg4": {"flags": "+qscale", "global_quality": "354"},
 }
-COPIED = ("aac", "mp3", "ac3", "eac3", "alac")  # MP4 holds these, and its players play them
-CLOCK = Fraction(1, 60_000)  # fine enough for the times of any frame, and the finest of MPEG-4
-BT601 = 6  # what a picture is encoded from RGB by; without a word players of large ones assume another
+COPIED = ("aac", "mp3", "ac3", "eac3", "alac")  # sound codecs that MP4 can hold and its players support
+CLOCK = Fraction(1, 60_000)  # time base: fine enough for any frame times, and the finest in MPEG-4
+BT601 = 6  # colour space of the encoded RGB; if not stated, players assume another for large pictures
 
 Draw = Callable[[Frame], np.ndarray]
 
 
 @dataclass
 class Film:
-    """What was written: ``frames``, by which ``encoder``, its ``sound`` in words, and what was ``wrong`` with
-    the video that it was made of.
+    """Report on a written file.
+
+    Attributes:
+        encoder: name of the video encoder.
+        sound: what was done with the sound, as text.
+        frames: number of frames.
+        wrong: problems with the source video.
     """
 
     encoder: str
@@ -47,19 +52,19 @@ class Film:
 
 
 def write_overlay(source: Path, target: Path, draw: Draw, reached: Callable[[float], None]) -> Film:
-    """Write ``source`` with each of its frames drawn on. The file is whole or not there.
+    """Write a copy of ``source`` with every frame redrawn. The file appears only once it is complete.
 
-    Frames keep their real times; one at a time is in memory. Sound is copied where MP4 holds its codec, and
-    otherwise encoded as AAC; what is lost of it is told.
+    Frames keep their times, and only one is in memory at a time. Sound is copied if MP4 supports its codec,
+    and otherwise encoded as AAC; any loss is reported.
 
     Args:
         source: a video.
-        target: an MP4 file, replaced where there is one; not ``source``.
-        draw: a frame to what is shown instead, RGB of one even size.
-        reached: called with the seconds that are done, after each frame.
+        target: MP4 file to write or replace; not ``source``.
+        draw: function from a frame to the picture shown instead, RGB, all of the same size with even sides.
+        reached: callback after each frame, with its time in seconds.
 
     Raises:
-        ClipError: the video cannot be read, or has no frame that can be decoded.
+        ClipError: the video cannot be read, or none of its frames can be decoded.
         InputError: the file cannot be encoded.
         FusionError: the file cannot be written.
     """
@@ -96,7 +101,7 @@ def _written(
             shown = draw(frame)
             if not film.frames:
                 video.height, video.width = shown.shape[:2]
-            last = max(last + 1, round(frame.time / CLOCK))  # two frames of one time stop no encoder
+            last = max(last + 1, round(frame.time / CLOCK))  # encoders refuse equal times
             picture = av.VideoFrame.from_ndarray(shown, format="rgb24")
             picture.pts, picture.time_base = last, CLOCK
             sound.up_to(frame.time)
@@ -118,11 +123,11 @@ def _has(encoder: str) -> bool:
 
 
 class _Sound:
-    """The sound of a container, carried over piece by piece beside the pictures.
+    """Transfers the sound of a video piece by piece alongside the pictures.
 
     Attributes:
-        told: what becomes of it, in words.
-        wrong: what of it was lost.
+        told: what is done with the sound, as text.
+        wrong: problems, such as lost sound.
     """
 
     def __init__(self, output: OutputContainer, container: InputContainer, media: Media) -> None:
@@ -149,7 +154,7 @@ class _Sound:
         self._next = next(self._pieces, None)
 
     def up_to(self, seconds: float) -> None:
-        """Write what begins before then."""
+        """Write the sound that begins up to a time."""
         while self._next and self._next[0] <= seconds:
             self._output.mux(self._next[1])
             self._next = next(self._pieces, None)
@@ -158,7 +163,7 @@ class _Sound:
         shift = round(self._start / stream.time_base)
         try:
             for packet in container.demux(stream):
-                if packet.dts is None or packet.pts is None:  # the last one is empty
+                if packet.dts is None or packet.pts is None:  # demuxing ends with an empty packet
                     continue
                 packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
                 yield float(packet.pts * stream.time_base), packet

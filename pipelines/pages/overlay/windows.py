@@ -1,4 +1,4 @@
-"""``avemo-fuse predict`` over time: sliding windows of videos, as CSV, as JSON, and drawn on the video."""
+"""``avemo-fuse predict`` over time: scores of sliding windows as CSV and JSON, and drawn on the video."""
 
 from __future__ import annotations
 
@@ -37,20 +37,21 @@ if TYPE_CHECKING:
     from ...corpora.clips.find import FoundClips
     from .video import Draw
 
-SECONDS, HOP = 3.0, 0.5  # of a window where no run knows its clips' length, and from one to the next
+SECONDS, HOP = 3.0, 0.5  # default window length, if no run knows the length of its clips, and default hop
 OVERLAY, TIMELINE, FACTS = ".mp4", ".csv", ".json"
 FEATURES, WINDOWS, DRAWN = "faces and features", "windows", "overlay"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for on the command line; None where nothing was.
+    """Command-line options; None if not given.
 
     Attributes:
-        out: where scores of whole clips go.
-        overlay, timeline: a file for one video, or a folder.
-        window, hop: seconds of a window, and from one's start to the next.
-        overwrite: let files that are there be replaced.
+        out: file for the scores of whole clips.
+        overlay, timeline: file for a single video, or folder.
+        window: length of a window in seconds.
+        hop: seconds between the starts of windows.
+        overwrite: whether to replace existing files.
     """
 
     out: Path
@@ -61,26 +62,26 @@ class Wanted:
     overwrite: bool = False
 
     def __bool__(self) -> bool:
-        """Whether windows were asked for at all."""
+        """Return whether windows are wanted at all."""
         return bool(self.overlay or self.timeline)
 
 
 @dataclass
 class Work:
-    """Seconds of work by step, and seconds of the videos that it was done on."""
+    """Time spent on each step, and total duration of the videos, in seconds."""
 
     video: float = 0.0
     steps: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def on(self, step: str) -> Iterator[None]:
-        """Count the time of the block."""
+        """Add the time of a ``with`` block to a step."""
         started = time.perf_counter()
         yield
         self.steps[step] = self.steps.get(step, 0.0) + time.perf_counter() - started
 
     def table(self) -> str:
-        """Seconds, and seconds of work for a second of video."""
+        """Return a table of the seconds per step, and per second of video."""
         spent = {**self.steps, "all": sum(self.steps.values())}
         rows = [(step, f"{seconds:.2f}", f"{seconds / self.video:.2f}") for step, seconds in spent.items()]
         return aligned((f"{self.video:.1f} s of video", "seconds", "real time factor"), rows)
@@ -89,13 +90,13 @@ class Work:
 def over_time(
     runs: Sequence[Run], found: FoundClips, plan: Plan, want: Wanted, path: Path, device: str, workers: int
 ) -> tuple[Scores, list[Row], int]:
-    """Extract ``found`` into the store at ``path``, score windows of each clip, and write what is wanted.
+    """Extract ``found`` into the store at ``path``, score windows of each clip and write the wanted files.
 
     Returns:
-        the scores of whole clips, their rows, and how many clips failed in some way.
+        Scores of whole clips, their rows, and the number of failures.
 
     Raises:
-        InputError: files that cannot be written so, or the store holds other clips.
+        InputError: the output paths are invalid, or the store has other clips.
         FusionError: the runs do not fit together.
     """
     from ....cache.store import FeatureStore
@@ -141,10 +142,10 @@ def over_time(
 
 
 def _targets(want: Wanted, clip: Clip, clips: Sequence[Clip]) -> dict[str, Path]:
-    """Where the files of a clip go, by suffix.
+    """Return the output files of a clip by suffix.
 
     Raises:
-        InputError: they cannot go there.
+        InputError: an output path is invalid.
     """
     from ....fusion.files import as_file_name
 
@@ -178,10 +179,10 @@ def _targets(want: Wanted, clip: Clip, clips: Sequence[Clip]) -> dict[str, Path]
 
 
 def _check_kept(path: Path, found: FoundClips) -> None:
-    """See that a store that is to keep the features holds none of other clips.
+    """Check that the store for the features has no other clips.
 
     Raises:
-        InputError: it does: what windows read is made with settings of its own, and would mix with theirs.
+        InputError: it has some; features for windows have other settings and must not mix with theirs.
     """
     from ....cache.store import FeatureStore
 
@@ -198,10 +199,11 @@ def _check_kept(path: Path, found: FoundClips) -> None:
 
 
 def _plans(plan: Plan, clips: Sequence[Clip], window: float) -> list[tuple[Plan, list[Clip]]]:
-    """What to extract of which clips.
+    """Group the clips by extraction plan.
 
-    The main face is that of a window's length around each frame. Where ``max_frames`` frames of a clip are
-    looked at, each window is to have as many: an odd multiple is, among which are those of the whole clip.
+    The main face is chosen within a window's length around each frame. With ``max_frames``, each window
+    should have that many frames, so a clip gets a multiple of them. The multiple is odd, so that the frames
+    of the whole clip are among them.
     """
     from ....extract.decode.media import Media
     from ....extract.errors import ClipError
@@ -214,13 +216,13 @@ def _plans(plan: Plan, clips: Sequence[Clip], window: float) -> list[tuple[Plan,
         try:
             windows = max(1, math.ceil(Media(clip.path).seconds() / window))
         except ClipError:
-            windows = 1  # told when it is extracted
+            windows = 1  # extraction reports the error
         groups.setdefault(windows + 1 - windows % 2, []).append(clip)
     return [(replace(plan, max_frames=plan.max_frames * times), group) for times, group in groups.items()]
 
 
 def _timeline(judges: Judges, recording: LongClip, window: float, hop: float) -> Timeline | None:
-    """The windows of a recording; None where there is nothing of it."""
+    """Score the windows of a recording; None if it is empty."""
     from ....fusion.features.windows import window_spans
 
     if recording.seconds <= 0:
@@ -239,7 +241,7 @@ def _timeline(judges: Judges, recording: LongClip, window: float, hop: float) ->
 def _facts(
     runs: Sequence[Run], store: FeatureStore, row: Row, max_frames: int | None, window: float, hop: float
 ) -> dict[str, Any]:
-    """What stands before the windows in the JSON file."""
+    """Return the entries of the JSON file that precede the windows."""
     streams = {stream for run in runs for stream in run.keys}
     used = {"faces", *streams} & row.entries.keys()
     return {
@@ -257,7 +259,7 @@ def _facts(
 
 
 def _faces(store: FeatureStore, row: Row) -> list[dict[str, Any]]:
-    """The face in each frame that was looked at: ``x0 y0 x1 y1`` in pixels of the upright picture."""
+    """Return the face box of each frame of the track, ``x0 y0 x1 y1`` in pixels of the upright picture."""
     if not row.has("faces"):
         return []
     faces = store.read(row, "faces", ["times", "box", "has_face"])
@@ -269,7 +271,7 @@ def _faces(store: FeatureStore, row: Row) -> list[dict[str, Any]]:
 
 
 def _overlay(store: FeatureStore, row: Row, timeline: Timeline, target: Path, mark: str) -> int:
-    """Write the overlay of a clip; 1 where it cannot be made."""
+    """Write the overlay of a clip; return 1 if it cannot be made, else 0."""
     from ....extract.errors import ClipError
     from .video import write_overlay
 
@@ -288,7 +290,7 @@ def _overlay(store: FeatureStore, row: Row, timeline: Timeline, target: Path, ma
 
 
 def _drawing(store: FeatureStore, row: Row, timeline: Timeline, mark: str) -> Draw:
-    """What draws a clip's frames: with the window whose middle is nearest."""
+    """Return the function that draws a clip's frames, each with the window whose middle is nearest."""
     from ....fusion.features.windows import nearest_window
     from .boxes import Boxes
     from .picture import Canvas

@@ -1,4 +1,4 @@
-"""Figures of a clip's face track that reveal a wrong face."""
+"""Statistics of a clip's face track that can reveal a wrong face."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ Track = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class TrackFacts:
-    """The figures of a track; those of boxes are None if there is no face.
+    """Statistics of a face track; all but the first three are None if there is no face.
 
     Attributes:
-        frames, faces: that were looked at, and in how many of them the face was found.
-        seconds: how long the pictures last, told by the times of the frames that were looked at.
-        confidence, lowest_confidence: the detector's score, its mean and least over frames with the face.
-        smallest_face: the shorter side of a box, in pixels, where that is least.
-        largest_jump: the share (0-1) that boxes of neighbouring frames do not have in common (1 less their
-            intersection over union), where that is greatest.
+        frames: number of frames in the track.
+        faces: number of frames with the face.
+        seconds: duration of the pictures, estimated from the times of the frames.
+        confidence: mean score of the detector over frames with the face.
+        lowest_confidence: lowest score of the detector over frames with the face.
+        smallest_face: shortest side of any box, in pixels.
+        largest_jump: largest jump between neighbouring frames, 0 to 1: one minus the intersection over union
+            of their boxes.
     """
 
     frames: int
@@ -47,7 +49,7 @@ class TrackFacts:
 
     @property
     def cells(self) -> tuple[str | None, ...]:
-        """Rate, confidence, smallest face and largest jump as they are printed."""
+        """Rate, confidence, smallest face and largest jump, formatted for display."""
         figures = (self.confidence, ".2f"), (self.smallest_face, ".0f"), (self.largest_jump, ".0%")
         return f"{self.rate:.1%}", *(None if value is None else f"{value:{spec}}" for value, spec in figures)
 
@@ -57,11 +59,11 @@ class Subject:
     """A clip on the page.
 
     Attributes:
-        clip: it.
-        track: its face track in figures; None where none is stored.
+        clip: the clip.
+        track: statistics of its face track; None if none is stored.
         problem: why it failed, or the empty string.
-        notes: what else is to be known of it.
-        content: what tells its file and its track from others: they are drawn anew when it changes.
+        notes: other remarks.
+        content: identity of the file and the track; the sheet is redrawn when it changes.
     """
 
     clip: Clip
@@ -72,14 +74,14 @@ class Subject:
 
     @property
     def rank(self) -> tuple[bool, float, float]:
-        """For sorting: what failed, then by detection rate and confidence, then what has no pictures."""
+        """Sort key: failed clips first, others by detection rate and confidence, those without track last."""
         if self.track is None:
             return (not self.problem, 2.0, 0.0)
         return (not self.problem, self.track.rate, self.track.confidence or 0.0)
 
 
 def subject_of(store: FeatureStore, row: Row) -> Subject:
-    """What is known of a clip; its file is not decoded."""
+    """Collect what is known of a clip without decoding its file."""
     entry = row.entries.get(FACES)
     facts, damage = _facts(store, row) if row.has(FACES) else (None, "")
     gone, changed = _file(row)
@@ -101,7 +103,7 @@ def subject_of(store: FeatureStore, row: Row) -> Subject:
 
 
 def track_facts(track: Track) -> TrackFacts:
-    """The figures of a stored track (see :func:`.face_arrays`), of which ``points`` are not needed."""
+    """Compute the statistics of a stored track (see :func:`.face_arrays`); ``points`` are not needed."""
     times, boxes = track["times"], track["box"].astype(np.float64)
     seen = np.flatnonzero(track["has_face"])
     if len(seen) == 0:
@@ -119,7 +121,7 @@ def track_facts(track: Track) -> TrackFacts:
 
 
 def jumps(track: Track) -> np.ndarray:
-    """``[T]``: the share (0-1) of a frame's box not in common with the frame before; 0 where one has none."""
+    """Return one minus the IoU of each frame's box with the previous one, ``[T]``; 0 if one has no face."""
     boxes, seen = track["box"].astype(np.float64), track["has_face"]
     both = np.flatnonzero(seen[1:] & seen[:-1]) + 1
     found = np.zeros(len(seen))
@@ -128,9 +130,9 @@ def jumps(track: Track) -> np.ndarray:
 
 
 def seconds_of(times: np.ndarray) -> float:
-    """How long the pictures last whose frames, all or some spread evenly, have these times.
+    """Estimate the duration of the pictures from the times of all frames or of evenly spaced ones.
 
-    Frames spread over a clip begin half a step after its start and end half a step before its end.
+    Evenly spaced frames begin half a step after the start and end half a step before the end.
     """
     if len(times) < 2:
         return float(times[-1]) if len(times) else 0.0
@@ -146,7 +148,7 @@ def _facts(store: FeatureStore, row: Row) -> tuple[TrackFacts | None, str]:
 
 
 def _file(row: Row) -> tuple[str, str]:
-    """Why the clip's file cannot be shown, and whether it is another than the one that was extracted."""
+    """Return why the clip's file cannot be shown, and a note if it has changed since extraction."""
     path = Path(row.clip.path)
     try:
         stat = path.stat()

@@ -1,4 +1,4 @@
-"""The folder of a preview: draws missing sheets and writes the index page."""
+"""Maintains the folder of a preview: draws missing sheets and writes the index page."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from ....cache.store import FeatureStore
     from .facts import Subject, Track
 
-ROUND = 4  # sheets a thread is given at a time: as many are still drawn after Ctrl-C
-LAYOUT = 1  # of a sheet; those of another are drawn anew
-SHEET = re.compile(r".*-[0-9a-f]{12}\.jpg(\.\d+\.tmp)?")  # also one that was being written
+ROUND = 4  # sheets submitted per thread at a time; these are still drawn after Ctrl-C
+LAYOUT = 1  # version of the sheet layout; sheets with another version are redrawn
+SHEET = re.compile(r".*-[0-9a-f]{12}\.jpg(\.\d+\.tmp)?")  # includes temporary files
 
 
 class Preview:
     """The sheets and the index page of a store's clips.
 
     Args:
-        store: its tracks are drawn.
-        rows: of the clips that are shown.
-        out: the folder of the page.
-        frames: on a sheet.
-        source: what the user named.
+        store: store with the face tracks.
+        rows: rows of the clips to show.
+        out: folder for the page.
+        frames: frames per sheet.
+        source: name of the clips' source, as the user gave it.
     """
 
     def __init__(self, store: FeatureStore, rows: Sequence[Row], out: Path, frames: int, source: str) -> None:
@@ -48,18 +48,18 @@ class Preview:
 
     @property
     def failed(self) -> list[Subject]:
-        """Clips that failed or are damaged."""
+        """Clips that failed or have damaged files."""
         return [s for s in self.subjects if s.problem or any(n.startswith("damaged") for n in s.notes)]
 
     @property
     def sheets(self) -> dict[tuple[str, str], str]:
-        """Those that are there: clip → path as seen from the page."""
+        """Existing sheets: clip → path relative to the page."""
         folder = self.out / "sheets"
         there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         return {key: f"sheets/{name}" for key, name in self._names.items() if name in there}
 
     def draw(self, count: int, workers: int) -> None:
-        """Draw what lacks of the sheets of the ``count`` worst clips (0: all), and write the page."""
+        """Draw the missing sheets of the ``count`` worst clips (0: all), and write the page."""
         showable = [subject for subject in self.subjects if subject.track or not subject.problem]
         wanted = showable[: count or None]
         there = self.sheets
@@ -77,7 +77,7 @@ class Preview:
             self._write()
 
     def table(self) -> dict[str, Any]:
-        """All clips, as JSON values."""
+        """Return all clips as JSON values."""
         sheets = self.sheets
         return {
             "source": self.source,
@@ -96,7 +96,7 @@ class Preview:
         }
 
     def _drawn(self, todo: Sequence[Subject], workers: int) -> Iterator[None]:
-        """Draw in threads, for decoding and drawing leave Python free; tracks are read by this one."""
+        """Draw in threads, as decoding and drawing release the GIL; read tracks in the calling thread."""
         from ....extract.run import usable_cores
 
         count = max(1, min(workers or usable_cores(), len(todo)))
@@ -109,7 +109,7 @@ class Preview:
                     yield
 
     def _settle(self, subject: Subject, future: Future[bytes]) -> None:
-        """Write a sheet; a stranger's file may break any library in any way, which costs one of them."""
+        """Write a sheet, or record the error: a damaged file can make libraries fail in any way."""
         from ....fusion.files import replacing
 
         error = future.exception()
@@ -134,7 +134,7 @@ class Preview:
         return self._store.read(self._rows[subject.clip.key], FACES) if subject.track else None
 
     def _name(self, subject: Subject) -> str:
-        """Of its sheet: the clip's, and a digest of all that is on the sheet."""
+        """Return the file name of a sheet: the clip's name, and a digest of everything on the sheet."""
         from ....fusion.files import as_file_name
 
         about = (LAYOUT, self._frames, asdict(subject.clip), subject.problem, subject.notes, subject.content)
@@ -142,7 +142,7 @@ class Preview:
         return f"{as_file_name(str(subject.clip))[:60]}-{digest}.jpg"
 
     def _clear(self) -> None:
-        """Remove sheets of what is not shown any more."""
+        """Remove outdated sheets."""
         current = set(self._names.values())
         for path in (self.out / "sheets").iterdir():
             if path.name not in current and SHEET.fullmatch(path.name):

@@ -1,7 +1,7 @@
 """The index page: a card for each clip, failed clips first, then by detection rate.
 
-The page holds the figures; its script makes the cards, some at a time, and loads sheets as they are scrolled
-to, so that it opens at once however many clips there are.
+The page contains the statistics. Its script makes the cards in batches and loads sheets as the user scrolls,
+so the page opens at once with any number of clips.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .sheet import LEAST_JUMP, WIDTH, strip
 def index(
     source: str, how: str, subjects: Sequence[Subject], sheets: Mapping[tuple[str, str], str], frames: int
 ) -> str:
-    """The page.
+    """Return the HTML of the page.
 
     Args:
-        source: where the clips are from.
-        how: how their faces were found.
+        source: source of the clips.
+        how: sentence that says how faces were found.
         subjects: all clips, in any order.
         sheets: :attr:`.Clip.key` → path of the clip's sheet, relative to the page.
-        frames: on each sheet.
+        frames: frames per sheet.
     """
     ordered = sorted(subjects, key=lambda subject: subject.rank)
     paths = [subject.clip.path for subject in ordered if subject.clip.path]
@@ -62,7 +62,7 @@ def _options(every: str, counts: Iterable[tuple[str, int]]) -> dict[str, str]:
 
 
 def _row(subject: Subject, sheet: str, root: str) -> list[Any]:
-    """A clip's values, in the order that ``preview.js`` names."""
+    """Return a clip's values in the order of ``FIELDS`` in ``preview.js``."""
     clip, track = subject.clip, subject.track
     figures: list[float | None] = [None] * 5
     if track is not None:

@@ -1,7 +1,7 @@
 """Draws the contact sheet of a clip: frames with the face, its chips, the face over time, and the sound.
 
-From top to bottom: title, frames, chips, timeline. The last two have the same height on all sheets, so that a
-page can show the chips alone (:func:`strip`).
+From top to bottom, a sheet has title, frames, chips and timeline. The last two have the same height on all
+sheets, so that a page can show the chips alone (:func:`strip`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .facts import Subject, Track, jumps
 WIDTH, MARGIN, GAP, GUTTER = 1280, 20, 6, 56
 RIBBON, SPOKEN, WAVE, AXIS = 34, 22, 72, 22
 TIMELINE = RIBBON + SPOKEN + WAVE + AXIS + 2 * GAP + MARGIN
-LEAST_JUMP = 0.6  # of what is marked; two of the steps that dlib's boxes come in make 0.52
+LEAST_JUMP = 0.6  # smallest jump to mark; two of the discrete steps of dlib's boxes make 0.52
 
 Drawing = tuple[Image.Image, ImageDraw.ImageDraw]
 Shown = list[tuple[float, np.ndarray]]  # seconds and RGB [H, W, 3]
@@ -35,8 +35,12 @@ Shown = list[tuple[float, np.ndarray]]  # seconds and RGB [H, W, 3]
 
 @dataclass(frozen=True)
 class Heard:
-    """What is drawn of a clip's sound: ``envelope`` ``[W, 2]`` least and greatest sample of each 10 ms, and
-    whether each is ``speech`` ``[W]``."""
+    """A clip's sound in blocks of 10 ms.
+
+    Attributes:
+        envelope: ``[W, 2]`` smallest and largest sample of each block.
+        speech: ``[W]`` whether a block is speech.
+    """
 
     envelope: np.ndarray
     speech: np.ndarray
@@ -49,12 +53,12 @@ class Heard:
 
 
 def draw(subject: Subject, track: Track | None, frames: int) -> Image.Image:
-    """The sheet of a clip; what cannot be shown of it is told in words.
+    """Draw the sheet of a clip. Parts that cannot be shown are replaced by a message.
 
     Args:
-        subject: what is known of it.
+        subject: the clip and its statistics.
         track: its stored face track, arrays ``[T, ...]``.
-        frames: so many are shown, spread evenly, or as many as were looked at.
+        frames: number of evenly spaced frames to show; fewer if the track has fewer.
     """
     reasons = [text for text in (subject.problem, *subject.notes) if text]
     media, shown, sound = None, Shown(), None
@@ -82,12 +86,12 @@ def draw(subject: Subject, track: Track | None, frames: int) -> Image.Image:
 
 
 def strip(frames: int) -> tuple[int, int]:
-    """Pixels of a sheet of so many frames: the height of its chips, and of what is below them."""
+    """Return the heights in pixels of a sheet's chips and of the part below them."""
     return _Columns(frames).side + GAP, TIMELINE
 
 
 class _Columns:
-    """The positions of a row's frames, which have the same width."""
+    """Positions of the frames in a row; all have the same width."""
 
     def __init__(self, count: int) -> None:
         self.side = (WIDTH - 2 * MARGIN - (count - 1) * GAP) // count
@@ -107,13 +111,13 @@ def _pictures(media: Media, track: Track | None, count: int) -> Shown:
 
 
 def _rows(track: Track, count: int) -> list[int]:
-    """``count`` rows of a track, spread evenly, or all of them."""
+    """Return the indices of ``count`` evenly spaced rows of a track, or of all if there are fewer."""
     total = len(track["times"])
     return [int((i + 0.5) * total / count) for i in range(count)] if total > count else list(range(total))
 
 
 def _heard(media: Media) -> Heard | None:
-    """The sound block by block, so that memory does not grow with the clip; None without any."""
+    """Read the sound block by block, so that memory does not grow with the clip; None without sound."""
     if not media.has_sound:
         return None
     pieces: list[np.ndarray] = []
@@ -239,7 +243,7 @@ def _time_line(
 
 
 class _Scale:
-    """From seconds to pixels."""
+    """Converts seconds to pixels."""
 
     left, right = MARGIN + GUTTER, WIDTH - MARGIN
 
@@ -251,7 +255,7 @@ class _Scale:
 
 
 def _ribbon(pen: ImageDraw.ImageDraw, track: Track, scale: _Scale, top: int) -> None:
-    """A bar a frame, as high as the detector was sure; full and of another colour where there is no face."""
+    """Draw a bar per frame: the detector's confidence, or full height in another colour without a face."""
     times, confidence, jump = track["times"], track["confidence"], jumps(track)
     middles = (times[1:] + times[:-1]) / 2
     ends = [0.0, *middles.tolist(), scale.seconds]
@@ -267,7 +271,7 @@ def _ribbon(pen: ImageDraw.ImageDraw, track: Track, scale: _Scale, top: int) -> 
 
 
 def _wave(pen: ImageDraw.ImageDraw, sound: Heard, scale: _Scale, top: int) -> None:
-    """The envelope, speech in its own colour, and from when to when there is speech."""
+    """Draw the envelope, with speech in another colour, and print the start and end of speech."""
     first, last = round(scale(0)), round(scale(sound.seconds))
     edges = np.linspace(0, len(sound.envelope), last - first + 1).astype(int)
     loudest = max(float(np.abs(sound.envelope).max()), 0.05)
@@ -293,7 +297,7 @@ def _axis(pen: ImageDraw.ImageDraw, scale: _Scale, top: int) -> None:
 
 
 def _steps() -> Iterator[float]:
-    """0.1, 0.2, 0.5, 1, 2, 5, 10, … without end."""
+    """Yield 0.1, 0.2, 0.5, 1, 2, 5, 10, … without end."""
     unit = 0.1
     while True:
         yield from (round(unit * factor, 6) for factor in (1, 2, 5))
@@ -301,7 +305,7 @@ def _steps() -> Iterator[float]:
 
 
 def _shrunk(frame: np.ndarray, width: int) -> tuple[Image.Image, float]:
-    """A frame as wide as its column, or as high as two columns are wide, and the scale of that."""
+    """Scale a frame to one column in width, or two in height if it is tall; return it and the scale."""
     scale = min(width / frame.shape[1], 2 * width / frame.shape[0])
     size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
     return Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS, reducing_gap=2), scale
@@ -320,7 +324,7 @@ def _blank(height: int) -> Drawing:
 
 
 def _wrapped(text: str, size: int) -> list[str]:
-    """``text`` in lines as wide as the sheet, at most three."""
+    """Wrap ``text`` to the width of the sheet, in at most three lines."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

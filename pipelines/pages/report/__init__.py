@@ -1,1 +1,1 @@
-"""The report of runs, as one HTML page."""
+"""A report on runs and ensembles, as one HTML page."""

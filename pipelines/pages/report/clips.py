@@ -1,4 +1,4 @@
-"""The clips that a report shows one by one, and their pictures."""
+"""Selects the clips that a report shows one by one, and makes their pictures."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ if TYPE_CHECKING:
     from ....cache.store import FeatureStore
     from ....fusion.evaluation.scores import Scores
 
-WRONG, SURE = 12, 8  # clips shown: each costs the page about 45 kB
-THUMBS, HEIGHT, SMALL = 7, 96, 56  # pictures of a clip, their pixels, those of the one in the table
-SHOWN_DB = 60.0  # below the loudest value of a spectrogram
-MOST_COLUMNS, MOST_BANDS = 480, 100  # of its picture
+WRONG, SURE = 12, 8  # clips shown; each adds about 45 kB to the page
+THUMBS, HEIGHT, SMALL = 7, 96, 56  # number of thumbnails, their height, and the height in the table
+SHOWN_DB = 60.0  # dynamic range of a spectrogram
+MOST_COLUMNS, MOST_BANDS = 480, 100  # largest size of its picture
 DB_PER_NEPER = 4.342944819
 
 
 @dataclass(frozen=True)
 class ShownClip:
-    """A clip to look at; ``score`` is that of the predicted class, 0 to 1, ``of_truth`` that of the true one.
-    ``truth`` and ``of_truth`` are None if the class is not known."""
+    """A clip shown in the report.
+
+    Attributes:
+        key: split and id.
+        truth: true class; None if not known.
+        predicted: predicted class.
+        score: score of the predicted class, 0 to 1.
+        of_truth: score of the true class; None if not known.
+    """
 
     key: tuple[str, str]
     truth: str | None
@@ -36,7 +43,7 @@ class ShownClip:
 
     @property
     def name(self) -> str:
-        """The clip as the store calls it."""
+        """``split/id``."""
         return "/".join(self.key)
 
     @property
@@ -53,15 +60,15 @@ class ShownClip:
 
 @dataclass(frozen=True)
 class FilmStrip:
-    """Frames and the spectrogram of a clip, as data URLs.
+    """Frames and spectrogram of a clip, as data URLs.
 
     Attributes:
-        seconds: its length, as far as is known.
+        seconds: duration of the clip; 1 if not known.
         thumbs: time → frame.
         small: the middle frame, smaller.
         reason: why there are no frames; empty if there are.
-        spectrogram: of its sound.
-        top_hz: highest frequency of the spectrogram, where known.
+        spectrogram: spectrogram of the sound, if stored.
+        top_hz: highest frequency of the spectrogram, if known.
     """
 
     seconds: float = 1.0
@@ -73,9 +80,10 @@ class FilmStrip:
 
 
 def most_telling(scores: Scores) -> list[ShownClip]:
-    """The clips whose true class has the lowest score, then the surest right one of each class.
+    """Select the most wrong clips (lowest score of the true class), then the surest right one of each class.
 
-    Of clips of unknown class, the surest of each predicted class. Clips without scores are left out.
+    Among clips of unknown class, the surest of each predicted class is selected. Clips without scores are
+    left out.
     """
     places = {name: place for place, name in enumerate(scores.classes)}
     columns = scores.clips, scores.truth, scores.predicted, scores.values, scores.scored
@@ -93,7 +101,7 @@ def most_telling(scores: Scores) -> list[ShownClip]:
 
 
 def pictures_of(store: FeatureStore, row: Row) -> FilmStrip:
-    """Frames of a clip from its file, its spectrogram from the store."""
+    """Read frames of a clip from its file, and its spectrogram from the store."""
     from ....cache.errors import StoreError
     from ....extract.decode.media import Media
     from ....extract.errors import ClipError
@@ -117,7 +125,7 @@ def pictures_of(store: FeatureStore, row: Row) -> FilmStrip:
 
 
 def _seen_until(store: FeatureStore, row: Row) -> float:
-    """Seconds up to the last frame and one step more; 0 where no times are stored."""
+    """Return the time of the last frame plus one step, in seconds; 0 if no times are stored."""
     if not row.has("faces") or "times" not in row.entries["faces"].arrays:
         return 0.0
     times = store.read(row, "faces", ["times"])["times"]
@@ -127,7 +135,7 @@ def _seen_until(store: FeatureStore, row: Row) -> float:
 
 
 def _spectrogram(store: FeatureStore, row: Row) -> tuple[str | None, float | None, float]:
-    """A picture of the stored spectrogram, its highest frequency in Hz, and its seconds."""
+    """Return a picture of the stored spectrogram, its highest frequency in Hz and its duration in seconds."""
     stream = next(filter(row.has, ("spectrogram", "logmel")), None)
     if stream is None:
         return None, None, 0.0
@@ -135,13 +143,13 @@ def _spectrogram(store: FeatureStore, row: Row) -> tuple[str | None, float | Non
     settings = row.entries[stream].key.settings
     hop, rate, dft = settings.get("hop"), settings.get("sample_rate"), settings.get("dft")
     if stream == "logmel":
-        values, dft = values[:, 0] * DB_PER_NEPER, None  # whose bands are not evenly spaced
+        values, dft = values[:, 0] * DB_PER_NEPER, None  # mel bands are not evenly spaced
     top = values.shape[1] * rate / dft if rate and dft else None
     return _picture(values), top, len(values) * hop / rate if hop and rate else 0.0
 
 
 def _picture(decibels: np.ndarray) -> str:
-    """``[T, F]`` as a data URL, low frequencies below."""
+    """Return a spectrogram ``[T, F]`` as a data URL, with low frequencies at the bottom."""
     import cv2
     import numpy as np
     from PIL import Image

@@ -1,4 +1,4 @@
-"""Plotly figures of a report, as plain values; report.js and report.css give them their style."""
+"""Plotly figures of a report as plain values, styled by report.js and report.css."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from ....fusion.training.training import Epoch
 
 Figure = Mapping[str, Any]
-"""``data`` and ``layout`` as Plotly has them, ``height`` in pixels."""
+"""Plotly's ``data`` and ``layout``, and the ``height`` in pixels."""
 
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "pentagon", "triangle-down",
            "hexagram", "hourglass")  # fmt: skip
-MOST_POINTS, MOST_MEMBERS, MOST_MOMENTS = 200, 20, 400  # of a curve: more cannot be seen
+MOST_POINTS, MOST_MEMBERS, MOST_MOMENTS = 200, 20, 400  # limits of a curve: more are not visible
 UNKNOWN = "no true class known"
 
 
 def learning(histories: Sequence[Sequence[Epoch]], ending: str) -> Figure:
-    """Curves over epochs: a thin line a member, a thick one for their mean.
+    """Learning curves: a thin line for each member, a thick one for their mean.
 
     Args:
-        histories: each member's epochs.
+        histories: epochs of each member.
         ending: ``loss`` or ``accuracy``.
     """
     share = ending == "accuracy"
@@ -51,7 +51,7 @@ def learning(histories: Sequence[Sequence[Epoch]], ending: str) -> Figure:
 
 
 def reliability(bins: Sequence[Bin]) -> Figure:
-    """Accuracy of the clips whose highest score lies in each bin, beside what the scores claim."""
+    """Reliability diagram: accuracy and mean score of the clips in each bin of the highest score."""
     hover = "scores of %{customdata[0]}: mean %{customdata[1]}<br>right %{y:.1%} of %{customdata[2]} clips"
     bars = {
         "type": "bar",
@@ -85,7 +85,11 @@ def reliability(bins: Sequence[Bin]) -> Figure:
 
 
 def factors(values: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
-    """Adaption factor of the sound: class → clip and factor of each; the class of the least comes first."""
+    """Box plots of the adaption factor of the sound for each class.
+
+    Args:
+        values: class → (clip, factor) pairs, lowest class first.
+    """
     data = [
         {
             "type": "box",
@@ -113,7 +117,13 @@ def factors(values: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
 
 
 def neighbours(points: np.ndarray, clips: Sequence[tuple[str, str]], scores: Scores) -> Figure:
-    """``clips`` of ``scores`` in a plane ``[N, 2]``: true classes by colour and shape, wrong ones hollow."""
+    """Scatter plot of clips: colour and shape show the true class, hollow points are wrong predictions.
+
+    Args:
+        points: ``[N, 2]`` coordinates.
+        clips: the N clips.
+        scores: scores that include these clips.
+    """
     place = {clip: number for number, clip in enumerate(scores.clips)}
     guesses = scores.predicted
     truth, predicted = zip(
@@ -135,7 +145,7 @@ def neighbours(points: np.ndarray, clips: Sequence[tuple[str, str]], scores: Sco
                     "name": called,
                     "legendgroup": f"class {number}",
                     "showlegend": not hollow,
-                    "x": numbers(points[some, 0]) or [None],  # None: a class without any keeps its legend
+                    "x": numbers(points[some, 0]) or [None],  # None keeps the legend of an empty class
                     "y": numbers(points[some, 1]) or [None],
                     "marker": {"color": colour, "size": 8, "symbol": f"{symbol}-open" if hollow else symbol},
                     "text": [
@@ -152,13 +162,13 @@ def neighbours(points: np.ndarray, clips: Sequence[tuple[str, str]], scores: Sco
 def attention_over_time(
     attention: Mapping[str, AttentionOverTime], seconds: float, picture: str | None, top_hz: float | None
 ) -> Figure:
-    """Attention over a clip's time: faces above the spectrogram, sound below.
+    """Attention over the time of a clip: faces above the spectrogram, sound below.
 
     Args:
-        attention: ``visual``, ``audio`` or both; without weights if the clip lacks the stream.
-        seconds: length of the clip.
-        picture: data URL of the spectrogram, from 0 to ``seconds``, if there is one.
-        top_hz: its highest frequency, where known.
+        attention: ``visual``, ``audio`` or both; a stream that the clip does not have has no weights.
+        seconds: duration of the clip.
+        picture: data URL of the spectrogram from 0 to ``seconds``, if any.
+        top_hz: highest frequency of the spectrogram, if known.
     """
     seconds = max([seconds, *(float(one.times.max()) for one in attention.values() if len(one.times))])
     heights = {"visual": 1.0, "picture": 0.8, "audio": 1.0}
@@ -198,18 +208,20 @@ def attention_over_time(
 
 
 def numbers(values: Iterable[float]) -> list[float | None]:
-    """Rounded to four digits; None for what is no number."""
+    """Round values to four significant digits, with None for NaN and infinity."""
     return [float(f"{value:.4g}") if math.isfinite(value) else None for value in map(float, values)]
 
 
 def text(name: str) -> str:
-    """A name that Plotly, which reads some HTML, shows as it is."""
+    """Escape a name for Plotly, which interprets some HTML."""
     return html.escape(name, quote=False)
 
 
 def _weights(given: AttentionOverTime, what: str, colour: str, axis: str) -> dict[str, Any]:
-    """Weights over time as multiples of an equal share; vectors of one moment are told together, and
-    neighbours where there are very many moments."""
+    """Curve of attention weights over time, as multiples of an equal share.
+
+    Weights at the same time are summed. If there are very many times, neighbours are averaged.
+    """
     import numpy as np
 
     times, places = np.unique(np.round(given.times, 4), return_inverse=True)

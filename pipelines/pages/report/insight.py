@@ -1,4 +1,4 @@
-"""Attention, adaption factors and embeddings of a run's clips, computed again from its store."""
+"""Attention, adaption factors and embeddings of a run's clips, recomputed from its store."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str]
 
-MOST_CLIPS = 1000  # that members look at: t-SNE of them takes some seconds
+MOST_CLIPS = 1000  # clips passed to the members; t-SNE of so many takes a few seconds
 MOST_MEMBERS = 10
-STEPS = 3  # that :func:`see` takes besides one for each clip shown
+STEPS = 3  # steps of :func:`see` besides one for each clip shown
 KEEPS_NONE = {"cv": "a cross-validation", "ensemble": "an ensemble"}
 NOTHING = "No pictures of clips, attention or embeddings"
 
 
 @dataclass(eq=False)
 class Seen:
-    """What the store and the members say about a run's clips.
+    """What the store and the members show about a run's clips.
 
     Attributes:
-        pictures: of the clips shown.
+        pictures: clip → frames and spectrogram, for the clips shown.
         attention: clip → stream → weights over time.
         factors: clip → adaption factor of the sound.
         planes: title → points ``[N, 2]`` of ``clips``.
-        clips: those that members looked at.
-        notes: what is missing and why.
+        clips: clips passed to the members.
+        notes: what is missing, and why.
     """
 
     pictures: dict[Key, FilmStrip] = field(default_factory=dict)
@@ -55,15 +55,15 @@ def see(
     shown: Sequence[Key],
     done: Callable[[], object],
 ) -> Seen:
-    """Look at the ``clips`` of the run at ``path``, and closely at those ``shown``.
+    """Collect pictures, attention, adaption factors and embeddings of clips of a run.
 
     Args:
         path: the run's folder.
-        card: its card.
-        given: the store; None for that of the training, else ``features``.
-        clips: those to look at; of more than :data:`MOST_CLIPS`, an even choice.
-        shown: those of which pictures are wanted.
-        done: called after each step.
+        card: the run's card.
+        given: the store; None for the one used in training, else ``features``.
+        clips: clips for factors and embeddings; if more than :data:`MOST_CLIPS`, an evenly spaced selection.
+        shown: clips for pictures and attention.
+        done: callback after each step.
     """
     from ....cache.errors import StoreError
     from ....cache.store import FeatureStore
@@ -104,7 +104,7 @@ def see(
 
 
 def _thinned(rows: Mapping[Key, Row], shown: Sequence[Key], notes: list[str]) -> dict[Key, Row]:
-    """At most :data:`MOST_CLIPS` clips, those ``shown`` among them."""
+    """Return at most :data:`MOST_CLIPS` clips, including those ``shown``."""
     if len(rows) <= MOST_CLIPS:
         return dict(rows)
     notes.append(f"Adaption factors and embeddings are of {MOST_CLIPS} of {len(rows)} clips, evenly chosen.")
@@ -122,7 +122,7 @@ def _look(
     shown: Sequence[Key],
     done: Callable[[], object],
 ) -> None:
-    """Load the members of the run at ``path`` and keep what they make of ``rows``."""
+    """Run the members of the run at ``path`` on ``rows`` and add the results to ``seen``."""
     from ....fusion.errors import FusionError
     from ....fusion.evaluation.insight import look, plane
     from ....fusion.training.runs import Run

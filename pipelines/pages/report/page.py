@@ -1,4 +1,4 @@
-"""The page of a report."""
+"""Renders the report page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def report_page(runs: Sequence[RunResults]) -> str:
-    """The HTML of some runs."""
+    """Return the HTML of a report on runs."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -44,7 +44,7 @@ def report_page(runs: Sequence[RunResults]) -> str:
 
 
 def settings(card: Card) -> dict[str, Any]:
-    """The settings of a run, by name."""
+    """Return the settings of a run as name → value."""
     given, facts = card.settings, card.facts
     program, *options = map(str, facts.get("command") or ["?"])
     parts = {**given["head"], **given["training"]}

@@ -1,4 +1,4 @@
-"""Accuracies printed in papers, for runs on the same clips."""
+"""Accuracies published in papers, for runs on the same clips."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ AFEW_VALIDATION = {
 }
 
 Row = tuple[str, float, str]
-"""A system, its accuracy (0 to 1) and where that is printed."""
+"""A system, its accuracy (0 to 1), and the place in the paper."""
 
 
 def published(scores: Scores) -> Sequence[Row]:
-    """What is printed for these clips: AFEW's 383 validation clips, known by their classes; else nothing."""
+    """Return published accuracies if these are AFEW's 383 validation clips (judged by the class counts)."""
     return on_afew() if Counter(name for name in scores.truth if name) == AFEW_VALIDATION else ()
 
 
 def on_afew() -> Sequence[Row]:
-    """What the recipes hold of AFEW's validation clips."""
+    """Return the published accuracies on AFEW's validation clips, mostly from the recipes."""
     submission, family = load("emotiw2019"), load("zhou2021-family")
     assert submission.ensemble
     return (

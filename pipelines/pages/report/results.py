@@ -1,4 +1,4 @@
-"""The results of runs and ensembles, as their folders hold them."""
+"""Reads the results of runs and ensembles from their folders."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Group:
-    """Clips with metrics of their own.
+    """A group of clips for which metrics are computed.
 
     Attributes:
-        name: what the page calls them.
-        scores: of these clips.
-        fitted: whether members were trained on them.
-        with_face: those in which a face was found; None if that is all of them, or not known.
+        name: name of the group on the page.
+        scores: scores of its clips.
+        fitted: whether members were trained on these clips.
+        with_face: the clips in which a face was found; None if these are all, none, or not known.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Group:
 
     @property
     def row(self) -> list[object]:
-        """The name and the metrics, as they are printed."""
+        """Name and metrics, formatted for display."""
         found = self.summary
         return [self.name, found.clips, *map(percent, (found.accuracy, found.uar, found.macro_f1))]
 
@@ -70,7 +70,7 @@ class Group:
 
     @property
     def recalls(self) -> list[tuple[str, int, int, Interval]]:
-        """Of each class that occurs: name, clips predicted right, all clips, Wilson's interval."""
+        """Name, correct clips, total clips and Wilson interval of each class that occurs."""
         from ....fusion.evaluation.intervals import of_share
 
         counts = zip(self.summary.classes, self.summary.confusion.tolist(), strict=True)
@@ -79,13 +79,13 @@ class Group:
 
     @property
     def commonest(self) -> tuple[str, float]:
-        """The class with the most clips, and its share."""
+        """The most frequent class and its share."""
         counts = self.summary.confusion.sum(axis=1)
         return self.summary.classes[int(counts.argmax())], float(counts.max() / counts.sum())
 
     @property
     def bins(self) -> Sequence[Bin]:
-        """Clips by their highest score."""
+        """Clips binned by their highest score."""
         from ....fusion.evaluation.calibration import reliability
 
         return reliability(self.scores)
@@ -100,13 +100,13 @@ class Group:
 
 @dataclass(frozen=True)
 class BesideBaseline:
-    """A run and a baseline on the clips that both score.
+    """Comparison of a run with a baseline, on the clips scored by both.
 
     Attributes:
         baseline, run: metrics of each.
-        pair: the matched-pair test; None for a single clip.
+        pair: matched-pair test; None for a single clip.
         exact: McNemar's test.
-        left_out: clips that only one of the two scores, or of unknown class.
+        left_out: number of clips scored by only one of the two, or of unknown class.
     """
 
     baseline: Summary
@@ -117,7 +117,7 @@ class BesideBaseline:
 
     @classmethod
     def of(cls, baseline: EnsembleMember, scores: Scores) -> BesideBaseline:
-        """Clips that the baseline was trained on are left out."""
+        """Compare scores with a baseline, without the clips that the baseline was trained on."""
         from ....fusion.evaluation.comparison import errors, match
         from ....fusion.evaluation.metrics import summary
         from ....fusion.evaluation.significance import matched_pair, mcnemar
@@ -136,19 +136,19 @@ class BesideBaseline:
 
 @dataclass(frozen=True)
 class RunResults:
-    """The results of a run or an ensemble.
+    """Results of a run or an ensemble.
 
     Attributes:
-        name: of its folder.
+        name: name of its folder.
         card: its settings.
-        groups: the labelled clips, a group for each split.
-        members: accuracy of each member alone on held-out clips, 0 to 1, where known.
-        unlabelled: scores of the clips whose class is not known.
-        histories: each member's epochs; empty for a cross-validation or an ensemble.
-        finish: temperature and prior of an ensemble, by name.
-        clips: those shown one by one, of :attr:`closely`.
-        seen: what the store and the members say about them.
-        beside: the comparison with a baseline.
+        groups: the labelled clips, one group per split.
+        members: accuracy of each single member on held-out clips, 0 to 1, if known.
+        unlabelled: scores of clips of unknown class.
+        histories: epochs of each member; empty for a cross-validation or an ensemble.
+        finish: members, temperature and prior of an ensemble, by name.
+        clips: clips of :attr:`closely` that are shown one by one.
+        seen: attention, pictures and embeddings.
+        beside: comparison with a baseline.
     """
 
     name: str
@@ -164,19 +164,19 @@ class RunResults:
 
     @property
     def shown(self) -> Sequence[Group]:
-        """The groups that members were not trained on; all if there are no others."""
+        """The groups that members were not trained on; all groups if there are none."""
         return [group for group in self.groups if not group.fitted] or self.groups
 
     @property
     def closely(self) -> Group | None:
-        """The clips of which some are shown one by one."""
+        """The group from which clips are shown one by one."""
         if self.groups:
             return self.shown[0]
         return Group("clips whose class is not known", self.unlabelled) if self.unlabelled else None
 
     @property
     def factors(self) -> dict[str, list[tuple[str, float]]]:
-        """Class → clips with their adaption factors; classes in rising order of their mean."""
+        """Class → (clip, adaption factor) pairs, with classes in increasing order of their mean."""
         truth = (
             dict(zip(self.closely.scores.clips, self.closely.scores.truth, strict=True))
             if self.closely
@@ -184,26 +184,26 @@ class RunResults:
         )
         found: dict[str, list[tuple[str, float]]] = {}
         for clip, value in self.seen.factors.items():
-            if (name := truth.get(clip)) is not None and value == value:  # NaN: a clip without both streams
+            if (name := truth.get(clip)) is not None and value == value:  # NaN: a stream is missing
                 found.setdefault(name, []).append(("/".join(clip), value))
         return dict(sorted(found.items(), key=lambda item: mean_of(item[1])))
 
 
 def mean_of(factors: Sequence[tuple[str, float]]) -> float:
-    """The mean of some clips' factors."""
+    """Return the mean factor of clips."""
     return sum(value for _, value in factors) / len(factors)
 
 
 def read(path: Path, store: Path | None = None, baseline: EnsembleMember | None = None) -> RunResults:
-    """The results in the folder of a run or an ensemble, with a closer look at some clips.
+    """Read the results in the folder of a run or an ensemble, with details of selected clips.
 
     Args:
         path: the folder.
-        store: its clips' feature store; by default that of the training, else ``features``.
-        baseline: scores to test the run against.
+        store: feature store of the clips; by default the one used in training, else ``features``.
+        baseline: scores to compare the run with.
 
     Raises:
-        FusionError: it is no finished run or ensemble.
+        FusionError: the folder is not a finished run or ensemble.
     """
     from ....fusion.training import cards
 
@@ -275,7 +275,7 @@ def _ensemble(path: Path) -> RunResults:
 def _by_split(
     known: Scores, fitted: Collection[str], faceless: Collection[tuple[str, ...]] = ()
 ) -> list[Group]:
-    """A group for each split, ``val`` first."""
+    """Return a group for each split, ``val`` first."""
     splits = sorted(known.splits, key=lambda name: name != "val")
     return [_group(split or "all clips", known.select(split), split in fitted, faceless) for split in splits]
 

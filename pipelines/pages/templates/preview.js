@@ -1,4 +1,4 @@
-// Cards of clips, made as they are scrolled to, and the dialog that shows one sheet after the other.
+// Makes the cards of clips as the user scrolls, and controls the dialog that shows the sheets.
 (() => {
   const FIELDS = ["id", "split", "label", "path", "rate", "seconds", "confidence", "smallest", "jump", "problem",
     "note", "sheet"];
@@ -85,7 +85,7 @@
     chosen = clips.filter((clip) => SHOWN[value("show")](clip) && (split === "*" || clip.split === split) &&
       (label === "*" || clip.label === label) && words.every((word) => clip.text.includes(word)));
     chosen.sort((a, b) => !a.problem - !b.problem || (by === "name" ? turn * inOrder(a.name, b.name)
-      : (a[by] === null) - (b[by] === null) || direction * (a[by] - b[by]))); // what is equal stays as it was given: by rate and confidence
+      : (a[by] === null) - (b[by] === null) || direction * (a[by] - b[by]))); // stable: equal clips stay in order of rate and confidence
     byId("count").value = `${chosen.length.toLocaleString("en")} of ${clips.length.toLocaleString("en")}`;
     list.replaceChildren();
     shown = 0;
@@ -116,7 +116,7 @@
   });
   dialog.addEventListener("close", () => {
     if (place >= shown) more(place + 1);
-    list.children[place]?.firstElementChild.focus(); // the list may have got shorter by now
+    list.children[place]?.firstElementChild.focus(); // the list may be shorter by now
   });
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   byId("close").addEventListener("click", () => dialog.close());
@@ -134,7 +134,7 @@
   const watcher = new IntersectionObserver((seen) => {
     if (shown === chosen.length || !seen.some((each) => each.isIntersecting)) return;
     more();
-    watcher.unobserve(foot); // to be told again where the end is still near
+    watcher.unobserve(foot); // so that it fires again if the end is still near
     watcher.observe(foot);
   }, { rootMargin: "1500px" });
   watcher.observe(foot);

@@ -1,6 +1,6 @@
-// Draws each .figure of the JSON in it, one after the other so that the page answers meanwhile; colours of
-// text and axes are report.css's, so that they follow light, dark and print. Picks one of the clips.
-// Plotly stands behind this script, since it takes a while to start: all but the figures is there before.
+// Draws each .figure from the JSON inside it, one at a time so that the page stays responsive, and shows the
+// selected clip. report.css sets the colours of text and axes, so that they follow light, dark and print.
+// Plotly is slow to start and therefore comes after this script: everything else works before it.
 const narrow = window.matchMedia("(max-width: 30rem)").matches;
 const base = {
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: false, hovermode: "closest",

@@ -1,5 +1,5 @@
-// Tables of class "sortable": a click on a column's name sorts by it, a second click the other way round.
-// A cell sorts by its data-value where it has one, by its text otherwise; numbers before texts.
+// In tables of class "sortable", a click on a column's name sorts by it, and a second click reverses the order.
+// Cells are sorted by their data-value if they have one, else by their text; numbers come before text.
 document.querySelectorAll("table.sortable").forEach((table) => {
   const body = table.tBodies[0];
   const value = (row, column) => {
