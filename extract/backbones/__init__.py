@@ -1,6 +1,6 @@
-"""Face and audio networks: which there are, their weights, and running them.
+"""Face and audio networks: their names, their weights, and how to run them.
 
-What needs torch is imported when it is asked for: to know of a network does not load one.
+Names that need torch are imported on first use, so that listing networks does not load it.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
 """Audio networks: a speech or log-Mel spectrogram as a sequence of vectors (zhou2019 §2.2, §3.3).
 
 "We extract the feature maps of the audio from the last pooling layer of AlexNet": the map of
-``H × W × C`` is split into ``n = H × W`` vectors of ``C = 256`` values, which attention then weighs.
+``H × W × C`` is split into ``n = H × W`` vectors of ``C = 256`` values, which attention then weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .audio_spec import DYNAMIC_RANGE_DB, MIN_FRAMES, OF_LOG_MEL, OF_SPECTROGRAM
 from .spec import IMAGENET_MEAN, IMAGENET_STD
 from .weights import CLASS_LAYER, load_into, load_state
 
-# Through the trunk's kernels and paddings a vector sees frames around 32 j + 31.
+# With the trunk's kernels and paddings, vector j sees frames around 32 j + 31.
 _STRIDE, _FIRST_CENTRE = 32, 31
 _DB_PER_NEPER = 10 / float(np.log(10))  # of power
 
@@ -29,15 +29,14 @@ _DB_PER_NEPER = 10 / float(np.log(10))  # of power
 class AudioBackbone:
     """AlexNet's last pooling map of a log-power spectrogram.
 
-    A spectrogram ``[F, T]`` in dB becomes an image in 0-1: its loudest cell is 1, what is 80 dB or
-    more below is 0. This needs nothing but the clip itself (the statistics of a training set do not
-    exist at extraction), is the same for a clip in any run, and takes out the recording's gain but
-    not the contours of loudness within the clip. The image is repeated to three channels and
-    normalised as AlexNet's ImageNet weights expect. Clips under 63 frames are padded with 0 on both
-    sides. The network runs in fp32.
+    A spectrogram ``[F, T]`` in dB becomes an image in 0-1: the loudest cell is 1, cells 80 dB or more
+    below it are 0. This needs only the clip itself (there are no training set statistics at extraction),
+    gives the same result in any run, and removes the recording's gain but not the contours of loudness
+    within the clip. The image is repeated to three channels and normalised as AlexNet's ImageNet weights
+    expect. Clips under 63 frames are padded with 0 on both sides. The network runs in fp32.
 
     Attributes:
-        spec: its name, and what it reads.
+        spec: name and input of the network.
     """
 
     spec: ClassVar[AudioSpec] = OF_SPECTROGRAM
@@ -53,7 +52,7 @@ class AudioBackbone:
 
     @cached_property
     def _trunk(self) -> nn.Module:
-        """On the device, but only from the first clip on, as the settings need no weights there."""
+        """The network, moved to the device at the first clip, as the settings need no weights there."""
         with torch.inference_mode(False):
             trunk = prepare(self._loaded, self.device, "fp32")
         del self._loaded
@@ -64,15 +63,15 @@ class AudioBackbone:
     def __call__(
         self, spectrogram: Tensor | np.ndarray, hop: float = 0.01, first: float | None = None
     ) -> tuple[Tensor, Tensor]:
-        """``(vectors [n, 256] float32, times [n] float64)``, both on the CPU.
+        """Return ``(vectors [n, 256] float32, times [n] float64)``, both on the CPU.
 
-        ``spectrogram`` is ``[F bins, T frames]`` in dB; ``hop`` and the centre of the ``first`` frame, that
-        of the class if None, are in seconds. With F = 200 bins, ``n = 5 * (max(T - 63, 0) // 32 + 1)``.
-        Vectors are in the order of time: the H vectors of one step, from low bins to high, share a time (s),
-        the middle of the frames that they see.
+        ``spectrogram`` is ``[F bins, T frames]`` in dB; ``hop`` and the centre of the ``first`` frame (by
+        default the class's) are in seconds. With F = 200 bins, ``n = 5 * (max(T - 63, 0) // 32 + 1)``.
+        Vectors are in time order: the H vectors of one step, from low bins to high, share a time (s), the
+        middle of the frames that they see.
 
-        Raises :class:`ValueError` where ``spectrogram`` is not two-dimensional, has fewer than 63 bins,
-        no frame, or values that are not finite.
+        Raises :class:`ValueError` if ``spectrogram`` is not two-dimensional, has fewer than 63 bins or no
+        frame, or has values that are not finite.
         """
         picture, left = self._picture(torch.as_tensor(spectrogram, dtype=torch.float32).to(self.device))
         with exact_fp32():
@@ -84,23 +83,23 @@ class AudioBackbone:
         return vectors.cpu(), (start + hop * frames).repeat_interleave(height)
 
     def _picture(self, values: Tensor) -> tuple[Tensor, int]:
-        """``[3, F, T]`` for the network, of 63 frames at least; and how many stand before its own."""
+        """Return the input ``[3, F, T]``, of at least 63 frames, and how many were padded before its own."""
         decibels, left = long_enough(_checked(values))
         return as_picture(decibels), left
 
     def settings(self) -> dict[str, Any]:
-        """All that decides the vectors' values, for their provenance."""
+        """Return all settings that affect the vectors, for their key."""
         return self.spec.settings(self.weights_sha256)
 
 
 class LogMelBackbone(AudioBackbone):
-    """The same map of a log-Mel spectrogram ``[3, 40, T]``: its rows, their Δ and ΔΔ are the three colours
-    (zhou2019 §3.3: "We also use log Mel-spectrogram for audio CNN").
+    """The same map of a log-Mel spectrogram ``[3, 40, T]``, with its rows, their Δ and ΔΔ as three colours.
 
-    The paper does not say how. Here the first colour is as a spectrogram's, its loudest cell 1 and 80 dB less
-    0. In the others, slopes of 0 are 0.5, and the clip's steepest is 0 or 1. The last pooling needs 63 rows
-    at least, so the 40 are stretched (bilinear) to the 200 of a spectrogram, and there are as many vectors.
-    Clips under 63 frames are padded with what is no sound, without slope.
+    zhou2019 §3.3, "We also use log Mel-spectrogram for audio CNN", does not say how. Here the first colour is
+    scaled like a spectrogram: the loudest cell is 1, 80 dB less is 0. In the others, a slope of 0 is 0.5, and
+    the clip's steepest is 0 or 1. The last pooling needs at least 63 rows, so the 40 rows are stretched
+    (bilinear) to the 200 of a spectrogram, which also gives as many vectors. Clips under 63 frames are padded
+    with silence of slope 0.
     """
 
     spec = OF_LOG_MEL
@@ -122,10 +121,10 @@ AUDIO_BACKBONES = {kind.spec.name: kind for kind in (AudioBackbone, LogMelBackbo
 
 
 def load_audio_backbone(text: str, device: torch.device | str = "cpu") -> AudioBackbone:
-    """The audio network of ``NAME``, ``NAME@FILE`` or ``NAME@TAG`` (:func:`.weights_folder.find`).
+    """Load the audio network ``NAME``, ``NAME@FILE`` or ``NAME@TAG`` (:func:`.weights_folder.find`).
 
-    Raises :class:`ExtractError` on an unknown name, and :class:`WeightsError` where no file is given or
-    found, or it is no checkpoint of torchvision's AlexNet, nor of ``avemo pretrain audio``.
+    Raises :class:`ExtractError` if the name is unknown, and :class:`WeightsError` if no file is given or
+    found, or it is not a checkpoint of torchvision's AlexNet or of ``avemo pretrain audio``.
     """
     name, path, label = find_audio(text)
     from torchvision.models import alexnet
@@ -153,21 +152,21 @@ def _require_finite(values: Tensor) -> None:
 
 
 def as_picture(decibels: Tensor) -> Tensor:
-    """``[..., F, T]`` dB → ``[..., 3, F, T]``, as AlexNet's ImageNet weights expect it.
+    """Convert ``[..., F, T]`` dB to ``[..., 3, F, T]``, as AlexNet's ImageNet weights expect it.
 
-    A cell of minus infinity, which is no sound at all, is as dark as one 80 dB below the loudest.
+    A cell of minus infinity (no sound at all) is as dark as one 80 dB below the loudest.
     """
     return _normalised(_brightness(decibels).unsqueeze(-3))
 
 
 def _brightness(decibels: Tensor) -> Tensor:
-    """``[..., F, T]`` dB → 0 to 1."""
+    """Scale ``[..., F, T]`` dB to 0-1."""
     loudest = decibels.amax((-2, -1), keepdim=True)
     return ((decibels - loudest) / DYNAMIC_RANGE_DB + 1).clamp(min=0)
 
 
 def _normalised(image: Tensor) -> Tensor:
-    """``[..., 3, F, T]`` of 0 to 1, as AlexNet's ImageNet weights expect it."""
+    """Normalise ``[..., 3, F, T]`` of 0-1 as AlexNet's ImageNet weights expect it."""
     mean, std = (
         torch.tensor(values, device=image.device).reshape(3, 1, 1) / 255
         for values in (IMAGENET_MEAN, IMAGENET_STD)
@@ -176,7 +175,7 @@ def _normalised(image: Tensor) -> Tensor:
 
 
 def long_enough(decibels: Tensor) -> tuple[Tensor, int]:
-    """``[F, T]`` dB with at least ``MIN_FRAMES`` frames, and how many of no sound stand before its own."""
+    """Pad ``[F, T]`` dB with silence to ``MIN_FRAMES`` frames; also return how many come before its own."""
     short = max(MIN_FRAMES - decibels.shape[1], 0)
     left = short // 2
     return F.pad(decibels, (left, short - left), value=-torch.inf), left

@@ -1,4 +1,4 @@
-"""The audio networks, as far as they are known before torch is loaded: what their keys tell."""
+"""Specifications of the audio networks, for their keys, without torch."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from .spec import IMAGENET_MEAN, IMAGENET_STD
 from .specs import ALEXNET
 from .weights_folder import find
 
-# The trunk halves the spectrogram five times; one of fewer frames than 63 has no vector.
+# The trunk halves the spectrogram five times; fewer than 63 frames give no vector.
 MIN_FRAMES = 63
 DYNAMIC_RANGE_DB = 80.0
-ROWS = 200  # of a log-Mel picture: the spectrogram's, so that both have as many vectors
+ROWS = 200  # of a log-Mel picture, as of a spectrogram, so that both give as many vectors
 
 
 @dataclass(frozen=True)
 class AudioSpec:
-    """An audio network: ``name``, the stream that it ``reads``, and in seconds the centre of that stream's
-    ``first`` frame. ``more`` is what else decides its vectors.
+    """An audio network, and the stream that it ``reads``.
+
+    ``first`` is the centre of that stream's first frame in seconds; ``more`` holds further settings that
+    affect the vectors.
     """
 
     name: str
@@ -29,7 +31,7 @@ class AudioSpec:
     more: tuple[tuple[str, Any], ...] = ()
 
     def settings(self, weights_sha256: str) -> dict[str, Any]:
-        """All that decides the vectors' values, for their provenance."""
+        """Return all settings that affect the vectors, for their key."""
         return {
             "name": self.name,
             "weights_sha256": weights_sha256,
@@ -51,14 +53,14 @@ _SPECS = {spec.name: spec for spec in (OF_SPECTROGRAM, OF_LOG_MEL)}
 
 
 def audio_names() -> tuple[str, ...]:
-    """The names of all audio networks."""
+    """Return the names of all audio networks."""
     return tuple(_SPECS)
 
 
 def audio_spec(name: str) -> AudioSpec:
-    """The audio network called ``name``.
+    """Return the audio network called ``name``.
 
-    Raises :class:`ExtractError`, which lists the names, where none is.
+    Raises :class:`ExtractError`, which lists the names, if there is none.
     """
     if name not in _SPECS:
         raise ExtractError(
@@ -68,7 +70,7 @@ def audio_spec(name: str) -> AudioSpec:
 
 
 def find_audio(text: str) -> tuple[str, Path, str]:
-    """Of ``NAME``, ``NAME@FILE`` or ``NAME@TAG``: the name, the file, and how to call it."""
+    """Return the name, the file and the label of ``NAME``, ``NAME@FILE`` or ``NAME@TAG``."""
     name, _, wanted = text.partition("@")
     spec = audio_spec(name)
     return name, *find(name, wanted, twin="" if spec is OF_SPECTROGRAM else OF_SPECTROGRAM.name)

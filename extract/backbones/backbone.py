@@ -23,16 +23,16 @@ from .weights import CLASS_LAYER, load_into
 from .weights_folder import find
 
 LUMA = (0.299, 0.587, 0.114)
-"""What red, green and blue give to a pixel's grey (ITU-R BT.601, as the readers of pictures have it)."""
+"""Weights of red, green and blue in a pixel's grey value (ITU-R BT.601, as in image decoders)."""
 
 
 class Backbone:
     """``[N, S, S, 3]`` uint8 RGB views → ``[N, D]`` float32 features on the CPU.
 
-    ``S`` is ``spec.input_size``, ``D`` is ``spec.features``. Views go to the device as bytes and are
-    normalised there. In bf16, weights and maps are bf16 and only the result is cast back. The weights go
-    to the device with the first views, so that a process that only asks for the settings takes no room
-    there. Where a batch does not fit into the device's memory, it runs in halves.
+    ``S`` is ``spec.input_size``, ``D`` is ``spec.features``. Views are sent to the device as bytes and
+    normalised there. In bf16, weights and maps are bf16 and only the result is cast back. The weights are
+    moved to the device with the first views, so that a process that only needs the settings uses no memory
+    there. A batch that does not fit into the device's memory is run in halves.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Backbone:
 
     @clocked(NETWORK)
     def __call__(self, views: Tensor | np.ndarray) -> Tensor:
-        """Raises :class:`ValueError` where ``views`` is not uint8 ``[N, S, S, 3]``."""
+        """Raise :class:`ValueError` if ``views`` is not uint8 ``[N, S, S, 3]``."""
         return self.on_device(views).cpu()
 
     @clocked(NETWORK)
     @torch.inference_mode()
     def on_device(self, views: Tensor | np.ndarray) -> Tensor:
-        """As the call, but the features stay where they are computed."""
+        """Compute features as the call does, but leave them on the device."""
         views = self._checked(views)
         if len(views) == 0:
             return torch.empty(0, self.spec.features, device=self.device)
@@ -68,7 +68,7 @@ class Backbone:
             return self._in_batches(self._features, views)
 
     def settings(self) -> dict[str, Any]:
-        """All that decides the features' values, for their provenance."""
+        """Return all settings that affect the features, for their key."""
         return self.spec.settings(self.weights_sha256, self.precision)
 
     @cached_property
@@ -118,16 +118,16 @@ class Backbone:
         if self.spec.colour == "grey":
             values = (values @ luma)[..., None]
         values = values.sub_(mean).div_(std)
-        # [N, H, W, 3] seen as [N, 3, H, W] is the channels-last layout already.
+        # [N, H, W, 3] viewed as [N, 3, H, W] is the channels-last layout already.
         return values.to(dtype_of(self.precision)).permute(0, 3, 1, 2)
 
 
 def load_backbone(text: str, device: torch.device | str = "cpu", precision: str = "auto") -> Backbone:
-    """The backbone that ``NAME``, ``NAME@FILE`` or ``NAME@TAG`` stands for (:func:`.weights_folder.find`).
+    """Load the backbone ``NAME``, ``NAME@FILE`` or ``NAME@TAG`` (:func:`.weights_folder.find`).
 
     ``onnx@FILE.onnx`` always runs in fp32.
 
-    Raises :class:`ExtractError` on an unknown name or precision, and :class:`WeightsError` where the
+    Raises :class:`ExtractError` if the name or precision is unknown, and :class:`WeightsError` if the
     network needs a file and none is given or found, or the file is not a checkpoint of it.
     """
     name, _, wanted = text.partition("@")
@@ -147,7 +147,7 @@ def load_backbone(text: str, device: torch.device | str = "cpu", precision: str 
 
 
 def _other_network(name: str, path: Path, state: Mapping[str, Tensor]) -> str:
-    """What is said of weights of another network here; nothing where they are of none."""
+    """Return the error for weights of another network; empty if they fit none."""
     fits = [fit.architecture for fit in recognise(state) if fit.complete]
     if not fits:
         return ""
@@ -159,7 +159,7 @@ def _other_network(name: str, path: Path, state: Mapping[str, Tensor]) -> str:
 def _load_onnx(path: Path, label: str, device: torch.device | str, precision: str) -> Backbone:
     from . import onnx_net
 
-    resolve_precision(precision, device)  # a wrong word is an error here too
+    resolve_precision(precision, device)  # an unknown precision is an error for ONNX, too
     spec, network, sha256 = onnx_net.open_onnx(path)
     return Backbone(spec, network, label, sha256, device, "fp32")
 
@@ -167,7 +167,7 @@ def _load_onnx(path: Path, label: str, device: torch.device | str, precision: st
 def random_backbone(
     name: str, seed: int = 0, device: torch.device | str = "cpu", precision: str = "auto"
 ) -> Backbone:
-    """The network ``name`` with random weights, for benchmarks and tests: its features mean nothing."""
+    """Build the network ``name`` with random weights, for benchmarks and tests; features are meaningless."""
     spec = get(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,10 +1,11 @@
-"""dlib's serialised networks, read as plain data.
+"""Reads dlib's serialised networks as plain data.
 
 The format (dlib's ``serialize.h``, ``dnn/core.h``, ``dnn/layers.h``): an integer is a control byte
-(its low four bits count the bytes that follow, little-endian; its top bit is the sign), a real is
-mantissa and exponent of two, a text is its length and bytes, a flag is ``'0'`` or ``'1'``, a tensor is
-a version, four dimensions and raw little-endian float32. A network names the versions of its nested
-layers from the outermost inwards, then its input layer, then each layer from the innermost outwards.
+(its low four bits are the number of bytes that follow, little-endian; its top bit is the sign), a real
+is a mantissa and an exponent of two, a text is its length and bytes, a flag is ``'0'`` or ``'1'``, a
+tensor is a version, four dimensions and raw little-endian float32. A network lists the versions of its
+nested layers from the outermost inwards, then its input layer, then each layer from the innermost
+outwards.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..errors import WeightsError
 _INNERMOST_LAYER = 3
 _TENSOR_VERSION = 2
 
-# What each kind of layer stores, in order, by the reader's methods.
+# The fields of each kind of layer, in order, as methods of the reader.
 _FIELDS: dict[str, tuple[str, ...]] = {
     "con_4": ("tensor", *["integer"] * 7, "shape", "shape", *["real"] * 4),
     "affine_": ("tensor", "shape", "shape", "integer"),
@@ -33,13 +34,13 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "add_prev_": (),
     "fc_2": ("integer", "integer", "tensor", "shape", "shape", "integer", *["real"] * 4),
 }
-# What follows every layer: three flags of training, and three tensors that are empty in a cleaned network.
+# The end of every layer: three training flags, and three tensors that are empty in a cleaned network.
 _LAYER_END = ("flag", "flag", "flag", "tensor", "tensor", "tensor")
 
 
 @dataclass(frozen=True)
 class DlibLayer:
-    """A layer's kind (``con_4``, ``affine_``, …) and what it stores, in dlib's order."""
+    """A layer's kind (``con_4``, ``affine_``, …) and its fields, in dlib's order."""
 
     kind: str
     fields: tuple[Any, ...]
@@ -47,7 +48,7 @@ class DlibLayer:
 
 @dataclass(frozen=True)
 class DlibNetwork:
-    """The input's mean (red, green, blue in 0-255) and size (rows, columns), and the layers from there on."""
+    """The input's mean (red, green, blue in 0-255) and size (rows, columns), and the layers in order."""
 
     mean: tuple[float, ...]
     size: tuple[int, int]
@@ -58,9 +59,9 @@ class DlibNetwork:
 
 
 def read_dlib_network(path: str | Path) -> DlibNetwork:
-    """A network of ``loss_metric_2`` over ``input_rgb_image_sized``.
+    """Read a network of ``loss_metric_2`` over ``input_rgb_image_sized``.
 
-    Raises :class:`WeightsError` where the file is absent or is anything else.
+    Raises :class:`WeightsError` if the file is absent or is anything else.
     """
     try:
         content = Path(path).read_bytes()
@@ -102,7 +103,7 @@ def _read_layer(reader: _Reader) -> DlibLayer:
 
 
 class _Reader:
-    """dlib's basic types, one after the other; raises :class:`ValueError` past the end or on nonsense."""
+    """Reads dlib's basic types in sequence; raises :class:`ValueError` past the end or on invalid data."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content

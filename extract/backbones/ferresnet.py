@@ -1,9 +1,9 @@
-"""FerResNet: a compact residual network for the expression of small grey faces.
+"""FerResNet: a compact residual network for the expressions of small grey faces.
 
-Eight residual blocks (He et al. 2016, arXiv:1512.03385) on 24 × 24, 12 × 12 and 6 × 6 maps, some 4.4
-million parameters and 330 million multiply-adds for a face of 48 × 48 pixels, the size and the colour of
-FER2013. The first thing that it does is to take each face's own mean and contrast out, so that dark
-and pale recordings look alike to it.
+Eight residual blocks (He et al. 2016, arXiv:1512.03385) on 24 × 24, 12 × 12 and 6 × 6 maps, about 4.4
+million parameters and 330 million multiply-adds for a face of 48 × 48 grey pixels, the format of FER2013.
+The network first removes each face's own mean and contrast, so that dark and pale recordings look alike to
+it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 FEATURES = 512
 
 _STAGES = ((64, 2), (128, 3), (256, 3))
-# In values of 0-1: a face of less contrast than about one grey level is left as flat as it is.
+# In values of 0-1: contrast below about one grey level is not raised to full contrast.
 _LEAST_DEVIATION = 1 / 255
 
 
 class FerResNet(nn.Module):
-    """``[N, 1, S, S]`` grey faces, 0-1, → ``[N, 512]`` features, none negative.
+    """``[N, 1, S, S]`` grey faces, 0-1, → ``[N, 512]`` non-negative features.
 
-    ``S`` is 48; any size from 16 on works, as training on small faces first does.
+    ``S`` is 48; any size from 16 works, for example to train on smaller faces first.
 
     Args:
-        stages: the channels and the number of blocks of each; a stage halves the maps of the one before.
+        stages: channels and number of blocks of each stage; each stage halves the maps of the previous one.
     """
 
     def __init__(self, stages: Sequence[tuple[int, int]] = _STAGES) -> None:
@@ -47,7 +47,7 @@ class FerResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two 3 × 3 convolutions beside a shortcut, which averages where the block halves the map."""
+    """Two 3 × 3 convolutions and a shortcut, which averages if the block halves the map."""
 
     def __init__(self, width: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def _convolution(width: int, channels: int, kernel: int = 3, stride: int = 1) ->
 
 
 def _standardised(faces: Tensor) -> Tensor:
-    """Every face with mean 0 and deviation 1."""
+    """Scale each face to mean 0 and deviation 1."""
     values = faces.float()
     deviation, mean = torch.std_mean(values, dim=(1, 2, 3), keepdim=True, correction=0)
     return ((values - mean) / deviation.clamp(min=_LEAST_DEVIATION)).to(faces.dtype)

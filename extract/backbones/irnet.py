@@ -1,6 +1,6 @@
 """IR-50, the improved residual network of ArcFace (Deng et al., 2019), and IR-SE-50, with channel attention.
 
-The first as face.evoLVe publishes it, the second as InsightFace_Pytorch does.
+IR-50 is as published by face.evoLVe, IR-SE-50 as published by InsightFace_Pytorch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _REDUCTION = 16  # of the input's side, by the four stages
 
 
 class IR50(nn.Module):
-    """``[N, 3, size, size] → [N, 512]``; with ``attention`` every block weighs its channels."""
+    """``[N, 3, size, size] → [N, 512]``; with ``attention``, every block weights its channels."""
 
     def __init__(self, attention: bool = False, size: int = 112) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class IR50(nn.Module):
 
 
 class IRSE50(IR50):
-    """``[N, 3, size, size] → [N, 512]`` of length 1, as it was trained and is published."""
+    """``[N, 3, size, size] → [N, 512]``, L2-normalised, as trained and published."""
 
     def __init__(self, size: int = 112) -> None:
         super().__init__(attention=True, size=size)
@@ -53,7 +53,7 @@ class IRSE50(IR50):
 
 
 class ImprovedResidual(nn.Module):
-    """BN, 3×3, PReLU, 3×3, BN, perhaps attention, added to the (subsampled or projected) input."""
+    """BN, 3×3, PReLU, 3×3, BN and optional attention, added to the (subsampled or projected) input."""
 
     def __init__(self, channels: int, out_channels: int, stride: int, attention: bool) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class ImprovedResidual(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Squeeze and excitation (Hu et al. 2018, arXiv:1709.01507): each channel times a weight of 0-1."""
+    """Squeeze and excitation (Hu et al. 2018, arXiv:1709.01507): scales each channel by 0-1."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

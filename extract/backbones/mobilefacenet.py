@@ -11,7 +11,7 @@ _STAGES = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 12
 class MobileFaceNet(nn.Module):
     """``[N, 3, 112, 112] → [N, 128]``: depthwise 7×7 pooling, a 1×1 convolution, a batch norm.
 
-    The variant whose activations are ReLU6 instead of PReLU (github.com/foamliu/MobileFaceNet).
+    The variant with ReLU6 instead of PReLU (github.com/foamliu/MobileFaceNet).
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class DepthwiseSeparable(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter by depth, project; added to the input where the shape stays the same."""
+    """Expand, filter depthwise, project; added to the input if the shape stays the same."""
 
     def __init__(self, channels: int, out_channels: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class InvertedResidual(nn.Module):
 
 
 class GlobalDepthwise(nn.Module):
-    """One weight a position and channel instead of a global average: ``[N, C, S, S] → [N, C, 1, 1]``."""
+    """A weight for each position and channel instead of a global average: ``[N, C, S, S] → [N, C, 1, 1]``."""
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()

@@ -1,27 +1,28 @@
 """ONNX files as face networks: ``onnx@FILE.onnx`` (extra ``onnx``).
 
-The graph tells its input's size, layout and batch. What it cannot tell stands in a card, ``FILE.json``
-beside ``FILE.onnx``, of which every entry may be left out::
+The graph defines its input's size, layout and batch. Everything else is in a card, ``FILE.json`` beside
+``FILE.onnx``, whose entries are all optional::
 
     {"colour": "rgb", "range": 1, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
      "output": "features", "input_size": 224}
 
 ========== ============================================================== ===========================
-entry      is                                                             without it
+entry      meaning                                                        default
 ========== ============================================================== ===========================
-colour     ``"rgb"``, ``"bgr"`` or ``"grey"``, the order of mean and std  rgb
+colour     ``"rgb"``, ``"bgr"`` or ``"grey"``, also for mean and std      rgb
 range      white, in the units of mean and std: 255 or 1                  255
 mean, std  the network's input is ``(view - mean) / std``                 ImageNet's
-window     the square of the chip that it sees: left, top and side, as    all of it, ``[0, 0, 1]``
-           shares of the chip's side
+window     the square of the chip that it sees: left, top and side, as    the whole chip,
+           shares of the chip's side                                      ``[0, 0, 1]``
 output     any tensor of the graph; ``"below-classifier"`` is the input   the only output
            of its last fully connected layer
-input_size pixels of a side, where the graph leaves it open               the graph's
+input_size side in pixels, if the graph leaves it open                    the graph's
 ========== ============================================================== ===========================
 
-The files of HSEmotion need no card: they are known by their names.
+HSEmotion's files need no card: they are recognised by name.
 
-A file is data here: weights outside its folder are refused, and libraries of custom operators never loaded.
+Files are treated as data: weights outside a file's folder are refused, and libraries of custom operators are
+never loaded.
 """
 
 from __future__ import annotations
@@ -49,15 +50,15 @@ Window = tuple[float, float, float]
 
 _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _ENTRIES = ("colour", "range", "mean", "std", "window", "input_size", "output")
-# layers between the last fully connected one and a classifier's output
+# operators that may follow the last fully connected layer of a classifier
 _AFTER_CLASSIFIER = ("Add", "Identity", "LogSoftmax", "Sigmoid", "Softmax")
 
 
 @dataclass(frozen=True)
 class OnnxCard:
-    """What the graph does not tell: see the module. ``mean`` and ``std`` are in units of 0-255 here.
+    """Settings that a graph does not define; see the module. Here ``mean`` and ``std`` are on a 0-255 scale.
 
-    ``input_size`` is None, and ``output`` empty, where the graph tells it.
+    ``input_size`` is None, and ``output`` empty, if the graph defines it.
     """
 
     colour: Colour = "rgb"
@@ -84,9 +85,9 @@ _KNOWN = {
 class OnnxNetwork(nn.Module):
     """``[N, C, S, S]`` float32 → ``[N, D]`` float32 by onnxruntime.
 
-    A graph of a fixed batch runs as often as it takes, the last time filled up with copies of the last
-    face. Faces on a CUDA device are computed there if this onnxruntime can (not tried: no GPU was at hand),
-    else on the processor, in as many threads as torch uses when the file is read.
+    A graph with a fixed batch is run repeatedly, and the last batch is filled up with copies of the last
+    face. Faces on a CUDA device are computed there if this onnxruntime supports it (untested: no GPU was
+    available), otherwise on the CPU, with as many threads as torch uses when the file is read.
     """
 
     def __init__(self, path: Path, model: bytes) -> None:
@@ -126,12 +127,12 @@ class OnnxNetwork(nn.Module):
 
 
 def open_onnx(path: Path) -> tuple[BackboneSpec, OnnxNetwork, str]:
-    """The network in the file, what is known of it, and its SHA-256.
+    """Return the spec, the network and the SHA-256 of an ONNX file.
 
-    Where weights lie in files of their own, theirs follow after ``+``, in the order of their names.
+    If weights are in separate files, their SHA-256 follow after ``+``, in the order of their names.
 
-    Raises :class:`WeightsError` where onnx or onnxruntime is not installed; the file is absent, damaged,
-    no ONNX file, or no network of one image in and one vector out; or the card is wrong.
+    Raises :class:`WeightsError` if onnx or onnxruntime is not installed; the file is absent, damaged, not
+    an ONNX file, or not a network of one image in and one vector out; or the card is invalid.
     """
     _check_installed()
     card = read_onnx_card(path)
@@ -175,7 +176,7 @@ def _check_installed() -> None:
 
 
 def read_onnx_card(path: Path) -> OnnxCard:
-    """What is known of an ONNX file beside its graph, which need not be here: its card, or its name."""
+    """Return the card of an ONNX file, or the one known by its name; the file itself need not exist."""
     file = path.with_suffix(".json")
     try:
         text = file.read_text(encoding="utf-8")
@@ -225,7 +226,7 @@ def _card_of(entries: Any) -> OnnxCard:
 
 
 def _numbers(entries: dict[str, Any], key: str, count: int) -> tuple[float, ...] | None:
-    """None where there is no such entry."""
+    """Return a list of ``count`` numbers; None if there is no such entry."""
     if key not in entries:
         return None
     values = entries[key]
@@ -242,7 +243,7 @@ def _numbers(entries: dict[str, Any], key: str, count: int) -> tuple[float, ...]
 
 
 def _read_model(path: Path) -> tuple[Any, str]:
-    """The file as an ``onnx.ModelProto`` with all weights in it, so that no other file is opened later."""
+    """Read an ``onnx.ModelProto`` with all weights in it, so that no other file is opened later."""
     import onnx
     from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
@@ -252,7 +253,7 @@ def _read_model(path: Path) -> tuple[Any, str]:
         raise WeightsError(f"{path}: the ONNX file cannot be read ({error.strerror})") from error
     try:
         model = onnx.load_from_string(content)
-    except Exception:  # protobuf's own class, which only it names
+    except Exception:  # a class of protobuf
         model = onnx.ModelProto()
     if not model.graph.node:
         raise WeightsError(
@@ -264,7 +265,7 @@ def _read_model(path: Path) -> tuple[Any, str]:
         entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"
     }
     try:
-        load_external_data_for_model(model, str(path.parent))  # refuses what leaves the folder
+        load_external_data_for_model(model, str(path.parent))  # refuses paths outside the folder
     except Exception as error:  # a C++ exception of no public class, or an OSError
         raise WeightsError(
             f"{path}: its weights lie in {', '.join(sorted(locations))}, which cannot be used "
@@ -277,7 +278,7 @@ def _read_model(path: Path) -> tuple[Any, str]:
 
 
 def _tensors(message: Any) -> Iterator[Any]:
-    """Every ``TensorProto`` in a part of a model, however deep."""
+    """Yield every ``TensorProto`` in a part of a model, at any depth."""
     from onnx import TensorProto
 
     if isinstance(message, TensorProto):
@@ -290,7 +291,7 @@ def _tensors(message: Any) -> Iterator[Any]:
 
 
 def _with_output(path: Path, model: Any, name: str) -> Any:
-    """``model`` with the tensor called ``name`` for its only output; empty: the one that it has."""
+    """Make the tensor ``name`` the only output of ``model``; if empty, keep its single output."""
     from onnx.helper import make_empty_tensor_value_info
 
     outputs = [output.name for output in model.graph.output]
@@ -315,11 +316,11 @@ def _with_output(path: Path, model: Any, name: str) -> Any:
 
 
 def _below_classifier(path: Path, graph: Any) -> str:
-    """What goes into the last fully connected layer, as HSEmotion's authors take their features."""
+    """Return the input of the last fully connected layer, which HSEmotion's authors use as features."""
     made_by = {tensor: node for node in graph.node for tensor in node.output}
     node = made_by.get(graph.output[0].name)
     while node is not None and node.op_type in _AFTER_CLASSIFIER:
-        # a bias added to it comes from the weights, not from a node
+        # an added bias comes from the weights, not from a node
         node = next((made_by[tensor] for tensor in node.input if tensor in made_by), None)
     if node is None or node.op_type not in ("Gemm", "MatMul"):
         raise WeightsError(
@@ -339,10 +340,10 @@ def _session(path: Path, model: bytes, device: torch.device) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()
     # Threads that spin while they wait take the cores from other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # what is wrong comes as an exception
+    options.log_severity_level = 4  # errors are raised as exceptions
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda":
-        # fp32 is to be fp32, see precision.py
+        # exact fp32, see precision.py
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0}))
     try:
         return onnxruntime.InferenceSession(model, options, providers=providers)
@@ -367,7 +368,7 @@ def _only_input(path: Path, session: Any) -> Any:
 
 
 def _input_size(path: Path, network: OnnxNetwork, card: OnnxCard) -> int:
-    """Pixels of a side; checks the graph's input against the card."""
+    """Return the side in pixels, after checking the graph's input against the card."""
     shape = network.input.shape
     channels, *sides = (shape[3], *shape[1:3]) if network.channels_last else shape[1:]
     if _fixed(channels) not in (None, len(card.mean)):

@@ -1,4 +1,4 @@
-"""Networks as a plan names them, known without torch: what they are called, and what their keys tell."""
+"""Networks named in a plan: their labels and key settings, without torch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class PlannedNetwork:
     """A network that need not be loaded yet.
 
     Attributes:
-        text: what the user named it by.
-        label: how its streams are called.
-        settings: all that decides its values.
-        reads: the stream that an audio network reads.
+        text: name as given by the user.
+        label: name of its streams.
+        settings: all settings that affect its values.
+        reads: stream that an audio network reads.
     """
 
     text: str
@@ -34,12 +34,12 @@ class PlannedNetwork:
 
 
 def planned_backbone(text: str, device: str, precision: str) -> PlannedNetwork:
-    """What :func:`.backbone.load_backbone` would load; whether the file fits the network is not looked at.
+    """Describe what :func:`.backbone.load_backbone` would load, without checking that the file fits.
 
-    A network of which only its file tells all (ONNX, timm, IR-50) is loaded to know it.
+    A network that depends on its file (ONNX, timm, IR-50) is loaded.
 
     Raises:
-        ExtractError: an unknown name or precision, or there is no such file.
+        ExtractError: the name or precision is unknown, or there is no such file.
     """
     name, _, wanted = text.partition("@")
     if name == ONNX or name.startswith(TIMM) or get(name).of_checkpoint is not as_it_is:
@@ -54,14 +54,14 @@ def planned_backbone(text: str, device: str, precision: str) -> PlannedNetwork:
 
 
 def planned_audio_backbone(text: str) -> PlannedNetwork:
-    """What :func:`.audio.load_audio_backbone` would load; see :func:`planned_backbone`."""
+    """Describe what :func:`.audio.load_audio_backbone` would load; see :func:`planned_backbone`."""
     name, path, label = find_audio(text)
     spec = audio_spec(name)
     return PlannedNetwork(text, label, spec.settings(_sha256(path)), spec.reads)
 
 
 def _sha256(path: Path) -> str:
-    file_kind(path)  # what cannot be weights is told at once
+    file_kind(path)  # fails at once if this cannot be a weights file
     try:
         return sha256_of(path)
     except OSError as error:

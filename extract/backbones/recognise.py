@@ -1,4 +1,4 @@
-"""Which network a checkpoint belongs to, told by the names and shapes of its tensors."""
+"""Identifies the network that a checkpoint belongs to, by the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ _NEAREST = 3
 class CheckpointMatch:
     """How well a checkpoint fits a network.
 
-    Of the ``wanted`` tensors of the network ``architecture``, ``matching`` are there under the same name
-    and of the same shape; ``extra`` tensors of the checkpoint are none of its, layers above the features
-    not counted.
+    The network ``architecture`` has ``wanted`` tensors, of which ``matching`` are in the checkpoint with the
+    same name and shape. The checkpoint has ``extra`` other tensors, not counting layers above the features.
     """
 
     architecture: str
@@ -39,7 +38,7 @@ class CheckpointMatch:
 
     @property
     def share(self) -> float:
-        """Matching tensors in all those of either side, 0-1."""
+        """Matching tensors as a share of all tensors on either side, 0-1."""
         return self.matching / (self.wanted + self.extra)
 
     def __str__(self) -> str:
@@ -48,10 +47,9 @@ class CheckpointMatch:
 
 
 def recognise(state: Mapping[str, Tensor]) -> list[CheckpointMatch]:
-    """The networks of the registry that share a tensor with ``state``, best first.
+    """Return the registry's networks that share a tensor with ``state``, best match first.
 
-    Networks of the same layers that differ in their input only fit equally well; those come in the
-    registry's order.
+    Networks that differ only in their input match equally well; they come in the registry's order.
     """
     given = {key: tuple(value.shape) for key, value in state.items() if not _is_counter(key)}
     fits = [_fit(name, given, state) for name in names()]
@@ -59,7 +57,7 @@ def recognise(state: Mapping[str, Tensor]) -> list[CheckpointMatch]:
 
 
 def nearest(state: Mapping[str, Tensor]) -> str:
-    """A sentence, for an error, that names the networks which ``state`` comes close to."""
+    """Return a sentence, for an error, that names the networks nearest to ``state``."""
     fits = recognise(state)
     if fits:
         return f"The nearest networks are {', '.join(map(str, fits[:_NEAREST]))}"
@@ -87,5 +85,5 @@ def _shapes_of(spec: BackboneSpec) -> Shapes:
 
 
 def _is_counter(key: str) -> bool:
-    """Whether it is a batch norm's count of batches, which inference does not use and some leave out."""
+    """Whether it is a batch norm's batch counter, unused in inference and missing in some checkpoints."""
     return key.endswith("num_batches_tracked")

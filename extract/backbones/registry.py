@@ -1,4 +1,4 @@
-"""The face networks that can be named."""
+"""The registry of face networks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _SPECS: dict[str, BackboneSpec] = {spec.name: spec for spec in SPECS}
 
 
 def names() -> tuple[str, ...]:
-    """The names of all face networks of our own, the default first."""
+    """Return the names of avemo's own face networks, the default first."""
     return tuple(_SPECS)
 
 
 def get(name: str) -> BackboneSpec:
-    """The network called ``name``, or timm's ``timm:NAME``.
+    """Return the network called ``name``, or timm's ``timm:NAME``.
 
-    Raises :class:`ExtractError`, which lists the names, where none is. An ONNX file has no spec before
+    Raises :class:`ExtractError`, which lists the names, if there is none. An ONNX file has no spec until
     it is read.
     """
     if name.startswith(TIMM):

@@ -1,4 +1,4 @@
-"""What is known of a face network before its weights are read."""
+"""Specifications of face networks, known before their weights are read."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 ONNX = "onnx"
-"""The name under which ONNX files are face networks."""
+"""Name of face networks in ONNX files."""
 
 TIMM = "timm:"
-"""How the names of timm's networks begin."""
+"""Prefix of the names of timm's networks."""
 
 INT8 = "oneDNN, ranges of batch norms, 1"
-"""How int8 is computed: the number changes where values do."""
+"""How int8 is computed; raise the number when values change."""
 
 Colour = Literal["rgb", "bgr", "grey"]
 
@@ -30,34 +30,34 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class Shaped(Protocol):
-    """A tensor, as far as it has a shape."""
+    """Anything with a tensor's shape."""
 
     @property
     def shape(self) -> Sequence[int]: ...
 
 
 def as_it_is(spec: BackboneSpec, state: Mapping[str, Shaped]) -> BackboneSpec:
-    """The network of a name whatever the checkpoint."""
+    """Return ``spec`` unchanged: the network does not depend on the checkpoint."""
     return spec
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A face network: what goes in, what comes out, and whose it is.
+    """A face network: its input, its output and its origin.
 
     The input of the network is ``(view - mean) / std``, where ``view`` holds 0-255 values of
-    ``input_size`` × ``input_size`` pixels in the order ``colour``, the order of ``mean`` and ``std``
-    too; ``"grey"`` is one channel. The output is ``[N, features]``, taken at ``layer``.
+    ``input_size`` × ``input_size`` pixels. Its channels, ``mean`` and ``std`` are in the order ``colour``;
+    ``"grey"`` is one channel. The output is ``[N, features]``, taken at ``layer``.
 
-    ``build`` makes the module; its parameters bear the names that public checkpoints use, so loading
+    ``build`` builds the module; its parameters have the names that public checkpoints use, so loading
     renames nothing. Checkpoint keys that begin with one of ``classifier`` belong to layers above the
     features and are dropped.
     ``source`` is the paper, the code and its licence, for people.
-    ``default_weights`` finds the file of a network that comes with an installed package.
-    ``twin`` names a network of the same tensors whose weights are this one's too.
+    ``default_weights`` finds the weights file if it comes with an installed package.
+    ``twin`` names a network with the same tensors, whose weights also fit this one.
     ``window`` is the square of the chip that it sees: left, top and side, as shares of the chip's side.
-    ``of_checkpoint`` gives the network that fits a checkpoint's tensors, where they tell its input's size.
-    ``bf16`` is false where bf16 distorts the features, or gains nothing: ``auto`` then means fp32.
+    ``of_checkpoint`` returns the spec that fits a checkpoint, if its tensors determine the input size.
+    ``bf16`` is false if bf16 distorts the features or gains nothing; ``auto`` then means fp32.
     """
 
     name: str
@@ -78,11 +78,11 @@ class BackboneSpec:
     window: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
     def resolved(self, precision: str, device: torch.device | str) -> Precision:
-        """The precision that is used; see :func:`.precision.resolve_precision`."""
+        """Return the precision to use; see :func:`.precision.resolve_precision`."""
         return resolve_precision(precision, device, self.bf16, self.name in IN_INT8)
 
     def settings(self, weights_sha256: str, precision: str) -> dict[str, Any]:
-        """All that decides the features' values, for their provenance."""
+        """Return all settings that affect the features, for their key."""
         settings = {
             "name": self.name,
             "weights_sha256": weights_sha256,

@@ -1,4 +1,4 @@
-"""The face networks of our own, as far as they are known before torch is loaded: what their keys tell."""
+"""Specifications of avemo's own face networks, for their keys, without torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 
 @dataclass(frozen=True)
 class Later:
-    """A call of what a module beside this one defines; the module, which needs torch, is imported then."""
+    """A deferred call into a sibling module, which needs torch and is imported at the call."""
 
     module: str
     name: str
@@ -29,8 +29,8 @@ class Later:
 
 
 def dlib_weights() -> Path:
-    """The file of the network in the package ``face_recognition_models``, or a :class:`WeightsError`."""
-    # The package itself cannot be imported where setuptools no longer has pkg_resources.
+    """Return the network's file in ``face_recognition_models``; raise :class:`WeightsError` if missing."""
+    # The package cannot be imported with a setuptools that lacks pkg_resources.
     package = importlib.util.find_spec("face_recognition_models")
     for folder in (package and package.submodule_search_locations) or ():
         path = Path(folder) / "models" / DLIB_FILE
@@ -47,7 +47,7 @@ def _embedded(name: str) -> Path:
 
 
 def _ir_of_checkpoint(spec: BackboneSpec, state: Mapping[str, Shaped]) -> BackboneSpec:
-    """face.evoLVe trains for faces of 224 pixels, too; only the last layer of the checkpoint tells."""
+    """Set the input to 224 pixels if the shape of the last layer shows that (face.evoLVe trains both)."""
     last = state.get("output_layer.3.weight")
     if last is None or tuple(last.shape) != (512, 512 * (224 // 16) ** 2):
         return spec
@@ -55,8 +55,8 @@ def _ir_of_checkpoint(spec: BackboneSpec, state: Mapping[str, Shaped]) -> Backbo
     return replace(spec, input_size=224, build=Later("irnet", network, (("size", 224),)))
 
 
-# FER2013 frames faces by an upright box around eyes, nose and mouth. On 1092 of its pictures dlib's
-# points put the middle of a chip 0.585 of the way down, and the box of dlib's mean face at 0.68 of the side.
+# FER2013 crops faces to an upright box around eyes, nose and mouth. On 1092 of its pictures, by dlib's
+# points, the middle of a chip is 0.585 of the way down, and the box of dlib's mean face is 0.68 of the side.
 _FER2013_WINDOW = (0.04, -0.037, 0.92)
 
 FERRESNET = BackboneSpec(
@@ -103,7 +103,7 @@ MOBILEFACENET = BackboneSpec(
     layer="bn (embedding, not L2-normalised)",
     build=Later("mobilefacenet", "MobileFaceNet"),
     source="Chen et al. 2018, arXiv:1804.07573; ArcFace on MS-Celeb-1M; Apache-2.0",
-    # On real faces bf16 moves these features by 2.5 % of their norm (dlib's: 0.7 %), to save 1 ms a view.
+    # On real faces, bf16 changes these features by 2.5 % of their norm (dlib's: 0.7 %) and saves 1 ms a view.
     bf16=False,
 )
 
@@ -166,8 +166,8 @@ FACENET = BackboneSpec(
     classifier=("logits.",),
 )
 
-# The face checkpoints were trained on 0-1 values; torchvision's own on ImageNet's normalisation. Their
-# keys are the same, so the network's name has to say which it is.
+# The face checkpoints were trained on 0-1 values; torchvision's own with ImageNet's normalisation. Their
+# keys are the same, so the network's name must tell them apart.
 RESNET18 = BackboneSpec(
     name="resnet18",
     features=512,

@@ -1,11 +1,11 @@
 """Networks of the timm library as face networks: ``timm:NAME[@FILE]`` (extra ``timm``).
 
-``NAME`` is timm's own, best with the tag of the weights (``timm:vit_tiny_patch16_224.augreg_in21k``):
-size, mean and deviation of the input are those that timm lists for the tag, and without one for the
-network's first. timm's central crop (``crop_pct``) is left out, for a chip is cut to the face already.
-Features are what the network gives its classifier.
+``NAME`` is timm's own, best with the tag of the weights (``timm:vit_tiny_patch16_224.augreg_in21k``).
+Size, mean and deviation of the input are those that timm lists for the tag, or for the network's first
+tag if none is given. timm's central crop (``crop_pct``) is not applied, as a chip is already cropped to the
+face. Features are the input of the network's classifier.
 
-Without ``FILE`` the weights come through timm's hub, once, into its cache.
+Without ``FILE``, the weights are downloaded once through timm's hub into its cache.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _HUB_FILE = "model.safetensors"
 
 @cache
 def timm_spec(name: str) -> BackboneSpec:
-    """What timm knows of the network ``name``, which goes without ``timm:``.
+    """Return the spec of timm's network ``name`` (without ``timm:``).
 
-    Raises :class:`ExtractError` where timm is not installed, has no such network, or the network does not
-    take square images of three colours and give one vector each.
+    Raises :class:`ExtractError` if timm is not installed, has no such network, or the network does not
+    turn square images of three colours into one vector each.
     """
     timm = _timm()
     config = _config(timm, name)
@@ -52,7 +52,7 @@ def timm_spec(name: str) -> BackboneSpec:
         classifier=tuple(whole.keys() - network.state_dict().keys()),
         read=partial(_read, network),
         default_weights=partial(_from_hub, f"{TIMM}{name}", config.hf_hub_id),
-        bf16=False,  # nobody has measured what it does to each of them
+        bf16=False,  # its effect on each of them has not been measured
     )
 
 
@@ -65,7 +65,7 @@ def _timm() -> ModuleType:
 
 
 def _config(timm: Any, name: str) -> Any:
-    """timm's ``PretrainedCfg``."""
+    """Return timm's ``PretrainedCfg``."""
     if not timm.is_model(name):
         known = [*timm.list_models(), *timm.list_pretrained()]
         nearest = difflib.get_close_matches(name, known, n=5) or ["resnet18", "convnext_atto"]
@@ -78,13 +78,13 @@ def _config(timm: Any, name: str) -> Any:
 
 
 def _measured(timm: Any, name: str, input_size: tuple[int, int, int]) -> tuple[nn.Module, int]:
-    """The network without its classifier on the meta device, and how many features it gives."""
+    """Return the network without its classifier, on the meta device, and its number of features."""
     channels, height, width = input_size
     try:
         with torch.device("meta"):
             network = timm.create_model(name, num_classes=0).eval()
             shape = tuple(network(torch.empty(1, *input_size)).shape)
-    except Exception as error:  # a network of anything but images may fail in any way
+    except Exception as error:  # a network for other inputs than images may fail in any way
         raise ExtractError(f"{TIMM}{name} cannot be used here: {str(error).partition(chr(10))[0]}") from error
     if channels != 3 or height != width or len(shape) != 2:
         raise ExtractError(
@@ -95,13 +95,13 @@ def _measured(timm: Any, name: str, input_size: tuple[int, int, int]) -> tuple[n
 
 
 def _build(name: str) -> nn.Module:
-    # Some keep tables that no checkpoint holds, so that a module of the meta device would never get them.
+    # Some have tables that are in no checkpoint, which a module on the meta device would never get.
     with torch.device("cpu"):
         return _timm().create_model(name, num_classes=0)
 
 
 def _read(network: nn.Module, path: Path) -> State:
-    """The checkpoint under the keys of ``network``: timm knows the names that other authors gave them."""
+    """Read the checkpoint with the keys of ``network``; timm knows the names that other authors use."""
     state = load_state(path)
     shapes = {key: value.shape for key, value in state.items()}
     wanted = {key: value.shape for key, value in network.state_dict().items()}
@@ -110,12 +110,12 @@ def _read(network: nn.Module, path: Path) -> State:
         return state
     try:
         return rename(dict(state), network)
-    except Exception:  # of another network, over whose keys it may stumble in any way
-        return state  # loading tells what does not fit
+    except Exception:  # a checkpoint of another network may fail in any way
+        return state  # loading reports what does not fit
 
 
 def _from_hub(name: str, repository: str | None) -> Path:
-    """The weights' file in the hub's cache, which is fetched where it is not there."""
+    """Return the weights file in the hub's cache, downloading it if necessary."""
     import huggingface_hub as hub
 
     if not repository:
@@ -124,7 +124,7 @@ def _from_hub(name: str, repository: str | None) -> Path:
     if isinstance(held, str):
         return Path(held)
     try:
-        # Asked first, as this fails at once without a connection, which the download tries for long.
+        # Without a connection this fails at once, while the download would keep trying.
         hub.get_hf_file_metadata(hub.hf_hub_url(repository, _HUB_FILE))
         return Path(hub.hf_hub_download(repository, _HUB_FILE))
     except Exception as error:  # no connection, no permission, no such file, a full disk: any class

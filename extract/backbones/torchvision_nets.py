@@ -1,6 +1,6 @@
 """Networks of torchvision, cut below their classifiers.
 
-torchvision is imported when one is built: it brings a compiler of torch that takes a second to import.
+torchvision is imported when a network is built, as it loads torch's compiler, which takes a second.
 """
 
 from __future__ import annotations

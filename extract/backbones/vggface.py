@@ -1,18 +1,18 @@
-"""VGGFace: VGG-16 trained to tell 2622 people apart (Parkhi et al., "Deep Face Recognition", 2015)."""
+"""VGGFace: VGG-16 trained to recognise 2622 people (Parkhi et al., "Deep Face Recognition", 2015)."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-# channels of the convolutions of each stage; a 2×2 max pooling ends a stage
+# channels of the convolutions of each stage; each stage ends with a 2×2 max pooling
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
 class VGGFace(nn.Module):
     """``[N, 3, 224, 224] → [N, 4096]``: ``fc7`` after its ReLU.
 
-    zhou2019 prints 4096 values and no layer. ``fc7`` is the descriptor of Parkhi et al., the last
-    layer below their classifier.
+    zhou2019 gives 4096 values but no layer. ``fc7`` is the descriptor of Parkhi et al., the last layer
+    below their classifier.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """VGGFace2: ResNet-50 and SE-ResNet-50 (Cao et al. 2018), with the keys of the VGG group's PyTorch files.
 
-They tell 8631 people apart; fine-tuned on FER+ the same networks tell emotions (Albanie et al. 2018).
+They recognise 8631 people; fine-tuned on FER+, they recognise emotions (Albanie et al. 2018).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class VGGFace2Net(nn.Module):
     """``[N, 3, 224, 224] → [N, 2048]``: the average over the last maps.
 
     As in Caffe's ResNet-50, and unlike torchvision's, a unit that halves the map does so in its first
-    1×1 convolution, and the pooling of the stem pads nothing at the beginning. With ``attention`` each
-    unit weighs its channels (squeeze and excitation).
+    1×1 convolution, and the pooling of the stem pads nothing at the beginning. With ``attention``, each
+    unit weights its channels (squeeze and excitation).
     """
 
     def __init__(self, attention: bool = False) -> None:

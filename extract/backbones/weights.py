@@ -1,4 +1,4 @@
-"""Weights files: read without running anything in them, and matched key by key with a network."""
+"""Weights files: read without running any code in them, and matched key by key with a network."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 State: TypeAlias = "dict[str, Tensor]"
 
 CLASS_LAYER = "emotion."
-"""How the keys begin of the layer of classes that pre-training puts on top of any network."""
+"""Key prefix of the class layer that pre-training adds on top of a network."""
 
 FileKind = Literal["torch", "safetensors", "onnx", "dlib"]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
-# the number that torch.save writes first where it does not write a zip archive
+# the number that torch.save writes first in its old format, which is no zip archive
 _TORCH_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _ONNX, _DLIB = b"\x08", b"loss_metric_2"
 _ARCHIVES = {
@@ -39,14 +39,14 @@ _HOW_TO_SAVE = (
 
 
 def load_state(path: str | Path) -> State:
-    """The tensors of a checkpoint by name, on the CPU, floating ones as float32.
+    """Return the tensors of a checkpoint by name, on the CPU, floating ones as float32.
 
     Reads safetensors and ``torch.save`` files, the latter with ``weights_only=True``, so that no code
-    in the file runs. A ``state_dict`` or ``model`` entry is unwrapped and the ``module.`` of
-    data-parallel training taken off.
+    in the file runs. A ``state_dict`` or ``model`` entry is unwrapped, and the ``module.`` prefix of
+    data-parallel training is removed.
 
-    Raises :class:`WeightsError` where the file is absent, no checkpoint, damaged, or holds pickled
-    objects beside tensors.
+    Raises :class:`WeightsError` if the file is absent, not a checkpoint, damaged, or holds pickled
+    objects besides tensors.
     """
     path = Path(path)
     kind = file_kind(path)
@@ -57,10 +57,10 @@ def load_state(path: str | Path) -> State:
 
 
 def file_kind(path: str | Path) -> FileKind:
-    """What wrote a weights file, by its first bytes; whether the rest is whole is not looked at.
+    """Return the format of a weights file by its first bytes, without checking the rest.
 
-    Raises :class:`WeightsError` where the file cannot be read, or is none of weights: the text says what
-    it is instead, as far as that can be told.
+    Raises :class:`WeightsError` if the file cannot be read or is not a weights file; the message says what
+    it is instead, if that can be determined.
     """
     path = Path(path)
     start = _first_bytes(path)
@@ -105,11 +105,11 @@ def load_into(
     path: str | Path,
     ignored: tuple[str, ...] = (),
 ) -> None:
-    """Gives ``module`` the tensors of ``state``; a module on the meta device takes them over as they are.
+    """Load ``state`` into ``module``, which may be on the meta device; its tensors are assigned, not copied.
 
-    Keys that begin with one of ``ignored`` are left out, and a batch norm's ``num_batches_tracked``,
-    which inference does not use, may be absent. Any other difference raises :class:`WeightsError`,
-    which counts and names the missing, extra and misshapen keys, of the ``network`` in the file ``path``.
+    Keys that begin with one of ``ignored`` are dropped, and a batch norm's ``num_batches_tracked``,
+    which inference does not use, may be missing. Any other difference raises :class:`WeightsError`,
+    which counts and names the missing, extra and misshapen keys of ``network`` in the file ``path``.
     """
     import torch
 
@@ -154,7 +154,7 @@ def _read_torch(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
-    except Exception as error:  # a malformed archive or pickle fails in any way at all
+    except Exception as error:  # a malformed archive or pickle may fail in any way
         if "GLOBAL" in str(error):
             raise WeightsError(
                 f"{path}: holds pickled Python objects, perhaps a whole model; loading these would run "
@@ -208,8 +208,8 @@ def _tensors(path: Path, content: Any) -> Mapping[str, Tensor]:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it is a tensor whose every value is in the file: none that is sparse, quantised, or one value
-    said to stand in a billion places."""
+    """Whether it is a tensor with all its values in the file: not sparse, not quantised, and not one value
+    expanded to a billion places."""
     import torch
 
     return (

@@ -1,8 +1,8 @@
-"""The weights that are on this machine: in installed packages, and in a folder of the user's.
+"""Weights on this machine: in installed packages, and in the user's weights folder.
 
-The folder is what the environment variable ``AVEMO_WEIGHTS`` says, else ``avemo/weights`` in the user's
-cache (on Linux ``~/.cache``, or what ``XDG_CACHE_HOME`` says). A file lies there under a name by which the
-zoo knows it, or as ``ARCHITECTURE@TAG.safetensors`` beside its card, ``ARCHITECTURE@TAG.json``.
+The folder is set by the environment variable ``AVEMO_WEIGHTS``; the default is ``avemo/weights`` in the
+user's cache (on Linux ``~/.cache``, or ``XDG_CACHE_HOME``). A file there has a name that the zoo knows, or
+is ``ARCHITECTURE@TAG.safetensors`` with its card, ``ARCHITECTURE@TAG.json``, beside it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LARGEST_CARD = 1 << 20
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """Weights on this machine: their name, whose architecture stands before the ``@``, and their file."""
+    """Weights on this machine: name (the architecture is before the ``@``), file and kind of place."""
 
     name: str
     path: Path
@@ -53,7 +53,7 @@ class StoredWeights:
 
 
 def folder() -> Path:
-    """Where fetched and added weights lie; it need not exist."""
+    """Return the folder for fetched and added weights, which need not exist."""
     chosen = os.environ.get(VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
@@ -61,7 +61,7 @@ def folder() -> Path:
 
 
 def stored() -> list[StoredWeights]:
-    """All weights on this machine, in natural order; of two of one name, what a package brings."""
+    """Return all weights on this machine in natural order; a package's take precedence over the folder's."""
     found = {weights.name: weights for weights in (*_cached(), *_installed())}
     return sorted(found.values(), key=lambda weights: natural(weights.name.lower()))
 
@@ -69,13 +69,13 @@ def stored() -> list[StoredWeights]:
 def find(
     architecture: str, wanted: str = "", default: Callable[[], Path] | None = None, twin: str = ""
 ) -> tuple[Path, str]:
-    """The file of the weights that ``ARCHITECTURE@WANTED`` asks for, and how to call them.
+    """Return the file of the weights ``ARCHITECTURE@WANTED``, and their label.
 
-    ``wanted`` is a file, or the tag of weights in :func:`folder`. Empty, it asks for ``default``, where
-    there is one, else for the architecture's only weights in the folder. Those of ``twin``, a network of
-    the same tensors, will do as well.
+    ``wanted`` is a file, or the tag of weights in :func:`folder`. If it is empty, ``default`` is used if
+    given, else the architecture's only weights in the folder. Weights of ``twin``, a network with the same
+    tensors, are accepted as well.
 
-    Raises :class:`WeightsError` where there are none, or several to choose from; the text says what to
+    Raises :class:`WeightsError` if there are none, or several to choose from; the message says what to
     get, from where, and where to put it.
     """
     if not wanted and default is not None:
@@ -98,9 +98,9 @@ def find(
 
 
 def doubt(text: str) -> str:
-    """Why the file of ``NAME@FILE`` or the like is not what its name promises, or the empty string.
+    """Return why the file of ``NAME@FILE`` or the like is not what its name promises; empty if it is.
 
-    A file may bear the name of published weights and be another's training.
+    A file may have the name of published weights but come from another training.
     """
     name, _, wanted = text.partition("@")
     try:
@@ -121,12 +121,12 @@ def doubt(text: str) -> str:
 
 
 def kept() -> tuple[str, ...]:
-    """What the weights in :func:`folder` may be of: networks by their names, and detectors."""
+    """Return the names of networks and detectors whose weights may be in :func:`folder`."""
     return (*names(), ONNX, *zoo.detectors())
 
 
 def how_to_get(entry: zoo.WeightSet) -> str:
-    """What to do to have these weights here."""
+    """Return instructions for getting these weights."""
     if entry.url:
         return f"`avemo weights fetch {entry.name}` gets them"
     if not entry.files:
@@ -136,7 +136,7 @@ def how_to_get(entry: zoo.WeightSet) -> str:
 
 
 def name_of(architecture: str, tag: str) -> str:
-    """``ARCHITECTURE@TAG``; raises :class:`WeightsError` where that cannot be the name of a file."""
+    """Return ``ARCHITECTURE@TAG``; raise :class:`WeightsError` if it cannot be a file name."""
     if not _TAG.fullmatch(tag):
         raise WeightsError(
             f"{tag!r} cannot tell apart the weights of {architecture}: a tag has letters, digits and . _ + -"
@@ -145,9 +145,9 @@ def name_of(architecture: str, tag: str) -> str:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """What the card beside a weights file says; empty where there is none.
+    """Return the card beside a weights file; empty if there is none.
 
-    Raises :class:`WeightsError` where the file that should be it cannot be read as JSON.
+    Raises :class:`WeightsError` if there is a file in its place that cannot be read as JSON.
     """
     file = path.with_suffix(".json")
     if not file.is_file():
@@ -162,7 +162,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def _fitting(architecture: str, twin: str) -> list[StoredWeights]:
-    """What lies in the folder for a network: its own, then its twin's."""
+    """Return a network's weights in the folder: its own, then its twin's."""
     here = list(_cached())
     return [weights for name in (architecture, twin) for weights in here if weights.architecture == name]
 
@@ -190,7 +190,7 @@ def _choice(architecture: str, twin: str) -> str:
 
 
 def _cached() -> Iterator[StoredWeights]:
-    """What lies in the folder; of files under several names of one entry, the first."""
+    """Yield the weights in the folder, only the first file for each name."""
     where, seen = folder(), set()
     for path in sorted(where.iterdir()) if where.is_dir() else ():
         name = _name_of(path)

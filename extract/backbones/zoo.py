@@ -1,4 +1,4 @@
-"""Known weights: which network each belongs to, who published it, where it is, and how to know it again."""
+"""Known weights: the network of each, its publisher, where to get it, and how to recognise it."""
 
 from __future__ import annotations
 
@@ -25,19 +25,18 @@ class WeightSet:
     """One set of weights, as it is published.
 
     Attributes:
-        architecture: what it is given to: a face network of the registry, ``onnx``, or a detector.
-        tag: tells apart the weights of one architecture; empty where it has but one.
-        files: the names under which people have it, the publisher's own first; empty where only the
-            package itself has it.
-        trained_on: the training data.
-        licence: as the publisher states it; None where that is not known.
-        page: where it is published.
-        paper: where its training is described.
-        url: a direct link; None where there is none, or none that is known to work.
+        architecture: a face network of the registry, ``onnx``, or a detector.
+        tag: distinguishes weights of one architecture; empty if there is only one.
+        files: file names in circulation, the publisher's own first; empty if only this package has it.
+        trained_on: training data.
+        licence: licence as stated by the publisher; None if unknown.
+        page: page where it is published.
+        paper: paper that describes its training.
+        url: direct link; None if there is none, or none that is known to work.
         checksum: ``sha256:`` and the digest or its beginning, or ``git:`` and the file's blob id in the
-            publisher's repository; None where none is known.
-        classes: of its last layer, in order, where that tells emotions.
-        note: what else to know before using it.
+            publisher's repository; None if unknown.
+        classes: emotion classes of its last layer, in order, if it has any.
+        note: further remarks for users.
     """
 
     architecture: str
@@ -60,45 +59,45 @@ class WeightSet:
 
 
 def of_name(name: str) -> WeightSet | None:
-    """The weights called ``name``, if they are known."""
+    """Return the weights called ``name``, if known."""
     return next((entry for entry in TABLE if entry.name == name), None)
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether ``pattern``, of ``*`` and ``?``, fits the whole name; one without these may fit a part."""
+    """Whether ``pattern`` matches the whole name or, if it has no wildcards (``*``, ``?``), a part of it."""
     if not re.search(r"[*?\[]", pattern):
         return pattern.lower() in name.lower()
     return fnmatchcase(name.lower(), pattern.lower())
 
 
 def of_architecture(architecture: str) -> list[WeightSet]:
-    """All known weights of one network."""
+    """Return all known weights of one network."""
     return [entry for entry in TABLE if entry.architecture == architecture]
 
 
 def detectors() -> list[str]:
-    """The face detectors whose weights are known."""
+    """Return the face detectors with known weights."""
     return [entry.architecture for entry in TABLE if entry.kind == "face detector"]
 
 
 def of_file(name: str) -> WeightSet | None:
-    """The weights that people have under the file name ``name``."""
+    """Return the weights with the file name ``name``, if known."""
     return next((entry for entry in TABLE if name in entry.files), None)
 
 
 def published(digests: Mapping[str, str]) -> WeightSet | None:
-    """The weights whose checksum is among a file's :func:`digests`."""
+    """Return the weights that match a file's :func:`digests`, if any."""
     return next((entry for entry in TABLE if agrees(entry, digests)), None)
 
 
 def agrees(entry: WeightSet, digests: Mapping[str, str]) -> bool:
-    """Whether a file's :func:`digests` are those of the ``entry``."""
+    """Whether a file's :func:`digests` match the ``entry``."""
     kind, _, beginning = (entry.checksum or "").partition(":")
     return bool(beginning) and digests[kind].startswith(beginning)
 
 
 def digests(path: Path) -> dict[str, str]:
-    """The ``sha256`` of a file, and the blob id that ``git`` would give it, as hexadecimal digits."""
+    """Return a file's ``sha256`` and its ``git`` blob id as hexadecimal digits."""
     sha256 = hashlib.sha256()
     git = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     feed(path, sha256, git)
@@ -106,7 +105,7 @@ def digests(path: Path) -> dict[str, str]:
 
 
 def _torchvision(architecture: str, file: str, paper: str) -> WeightSet:
-    # The name of each file carries the beginning of its SHA-256.
+    # Each file name contains the beginning of the file's SHA-256.
     return WeightSet(
         architecture=architecture,
         tag="imagenet",
