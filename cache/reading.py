@@ -38,7 +38,7 @@ def packed(about: Mapping[str, str]) -> dict[str, str]:
 
 
 def unpacked(metadata: Mapping[str, str] | None) -> Mapping[str, str]:
-    """Return the strings packed by :func:`packed`. Metadata of older files, an entry per string, is valid too.
+    """Return the strings packed by :func:`packed`, or those of an older file with one entry per string.
 
     Raises:
         ValueError: the metadata is invalid.

@@ -1,7 +1,7 @@
-"""From facial points to an aligned chip: one 2 × 3 matrix a frame.
+"""Alignment: from facial points to an aligned chip, by one 2 × 3 matrix per frame.
 
-All matrices map pixel centres ``(x, y)`` of the frame to those of the chip, so that they compose by
-:func:`compose` and a frame is sampled only once.
+All matrices map pixel centres ``(x, y)`` of the source to those of the target. They are combined by
+:func:`compose`, so a frame is sampled only once.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 CHIP_SIZE = 224
 PADDING = 0.3
 
-# Mean positions in the unit square of a face box. dlib's five points (image right eye: outer, inner;
-# image left eye: outer, inner; base of the nose) are those of its own face chips.
+# Mean positions in the unit square of a face box. dlib's five points (the eye on the image's right: outer,
+# inner; the eye on the left: outer, inner; base of the nose) are taken from its own face chips.
 DLIB_POINTS = np.array(
     [
         [0.8595674595992, 0.2134981538014],
@@ -23,19 +23,22 @@ DLIB_POINTS = np.array(
     ]
 )
 
-# Eyes, tip of the nose, corners of the mouth (each the image's left one first): the usual template of
-# face recognition (112 × 112 pixels), laid so that its eyes fall on the centres of dlib's eyes.
+# Eyes, tip of the nose, corners of the mouth (the image's left one first): the usual template of face
+# recognition (112 × 112 pixels), moved so that its eyes lie on the centres of dlib's eyes.
 _RECOGNITION = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 
 
 def similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """The rotation, scale and shift ``[2, 3]`` that takes points nearest to targets (least squares).
+    """Return the rotation, scale and shift ``[2, 3]`` that best maps points to targets (least squares).
 
     Args:
         points: ``[P, 2]`` pixels, P ≥ 2.
         targets: ``[P, 2]`` pixels.
+
+    Raises:
+        ValueError: all points coincide.
     """
     p, t = points - points.mean(0), targets - targets.mean(0)
     energy = (p**2).sum()
@@ -59,24 +62,24 @@ TEMPLATES = {"dlib-5": DLIB_POINTS, "eyes-nose-mouth": _eye_template()}
 def chip_transform(
     points: np.ndarray, layout: str, size: int = CHIP_SIZE, padding: float = PADDING
 ) -> np.ndarray:
-    """``[2, 3]`` from the frame to a ``size`` × ``size`` chip.
-
-    ``padding`` widens the box of the mean face by that share of itself on each side (zhou2019 §2.1:
-    "extend the face bounding box with a ratio of 30%"), as dlib's ``get_face_chip`` does.
+    """Return the matrix ``[2, 3]`` from the frame to an aligned chip.
 
     Args:
         points: ``[5, 2]`` pixels of the frame.
-        layout: a name in :data:`TEMPLATES`, which the detector tells.
+        layout: the detector's point layout, a name in :data:`TEMPLATES`.
+        size: side of the chip in pixels.
+        padding: margin added on each side of the mean face's box, as a share of its side (zhou2019 §2.1:
+            "extend the face bounding box with a ratio of 30%"), as in dlib's ``get_face_chip``.
     """
     targets = (TEMPLATES[layout] + padding) / (1 + 2 * padding) * size
     return similarity(points, targets)
 
 
 def face_transform(box: np.ndarray, points: np.ndarray | None, layout: str) -> np.ndarray:
-    """``[2, 3]`` from the frame to the chip of a face: by its points, or by its box where it has none.
+    """Return the matrix ``[2, 3]`` from the frame to the chip of a face: by its points, else by its box.
 
     Args:
-        box: ``x0 y0 x1 y1`` pixels of the frame, edges.
+        box: edges ``x0 y0 x1 y1`` in pixels of the frame.
         points: ``[5, 2]`` pixels, or None.
         layout: see :func:`chip_transform`; empty for a detector without points.
     """
@@ -84,10 +87,10 @@ def face_transform(box: np.ndarray, points: np.ndarray | None, layout: str) -> n
 
 
 def box_transform(box: np.ndarray, size: int = CHIP_SIZE) -> np.ndarray:
-    """``[2, 3]`` from the frame to a chip that is the square about a box, as long as its longer side.
+    """Return the matrix ``[2, 3]`` from the frame to a square chip around a box, as wide as its longer side.
 
-    Nothing is turned upright and nothing added around, as priyasad2019 §3.3 crops; the square, so that no
-    face is stretched, is ours.
+    As in priyasad2019 §3.3, the face is not rotated and no margin is added. The square, which avoids
+    stretching faces, is ours.
     """
     low, high = box[:2], box[2:]
     side = float((high - low).max())
@@ -96,23 +99,23 @@ def box_transform(box: np.ndarray, size: int = CHIP_SIZE) -> np.ndarray:
 
 
 def frame_transform(height: int, width: int, size: int = CHIP_SIZE) -> np.ndarray:
-    """``[2, 3]`` that squeezes the whole frame into the chip: what a frame without a face gives."""
+    """Return the matrix ``[2, 3]`` that squeezes the whole frame into the chip, for frames without a face."""
     return resize_transform((width, height), (size, size))
 
 
 def resize_transform(source: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
-    """``[2, 3]`` of a plain resize between sizes ``(width, height)``, edges on edges."""
+    """Return the matrix ``[2, 3]`` of a resize between sizes ``(width, height)``, edges to edges."""
     scale = np.array(target) / np.array(source)
     return np.column_stack([np.diag(scale), (scale - 1) / 2])
 
 
 def window_transform(window: tuple[float, float, float], chip: int, size: int) -> np.ndarray:
-    """``[2, 3]`` from a chip to the ``size`` × ``size`` pixels of a square in it.
+    """Return the matrix ``[2, 3]`` from a chip to ``size`` × ``size`` pixels that show a square of it.
 
     Args:
-        window: left, top and side of the square, as shares of the chip's side; it may reach beyond.
-        chip: the chip's side in pixels.
-        size: the outcome's.
+        window: left, top and side of the square, as shares of the chip's side; it may extend beyond the chip.
+        chip: side of the chip in pixels.
+        size: side of the output in pixels.
     """
     left, top, side = window
     scale = size / (side * chip)
@@ -121,7 +124,7 @@ def window_transform(window: tuple[float, float, float], chip: int, size: int) -
 
 
 def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """``[..., 2, 3]``: first ``inner``, then ``outer``; leading axes broadcast."""
+    """Return ``[..., 2, 3]``: ``inner``, then ``outer``. Leading axes broadcast."""
     linear = outer[..., :2] @ inner[..., :2]
     shift = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
     return np.concatenate([linear, shift], axis=-1)

@@ -1,8 +1,8 @@
-"""Networks that run in another process, as a worker process sees them.
+"""Networks that run in another process: the worker's side.
 
-On a GPU each device has one process with the networks (:mod:`.network_process`), which serves all workers: it
-makes full batches of the frames of several clips. A worker decodes, finds faces, cuts out what the views are
-made of, and asks; it goes on while it waits for answers, :data:`IN_FLIGHT` of them at most.
+Each GPU has one process with the networks (:mod:`.network_process`), which serves all workers and fills its
+batches with frames of several clips. A worker decodes, finds faces, crops the part of a frame that its views
+show, and sends requests. It continues while at most :data:`IN_FLIGHT` of them are pending.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from .backbones.planned import PlannedNetwork
 from .errors import DeviceError
 from .stopwatch import NETWORK, clocked, computed_apart, step
 
-IN_FLIGHT = 4  # requests of a worker to a device that are not answered yet
-SIGN = 0.2  # seconds between signs of life of a worker that waits
+IN_FLIGHT = 4  # maximum pending requests of a worker to a device
+SIGN = 0.2  # seconds between signs of life of a waiting worker
 
 
 @dataclass(frozen=True)
 class Door:
-    """Where a network process is asked.
+    """The endpoint of a network process.
 
     Attributes:
-        device: that it computes on.
-        address: of a socket on this machine.
-        secret: proves that who asks belongs to the run.
+        device: device it computes on.
+        address: address of a socket on this machine.
+        secret: key that authenticates workers of this run.
     """
 
     device: str
@@ -45,13 +45,13 @@ class Door:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a network process.
+    """A request to a network process.
 
     Attributes:
-        kind: ``views``: the statistics of views ``[T, S, D]`` (:class:`.views.SharedViews`), of patches
-            ``[T, H, W, 3]`` and matrices ``[T, V, 2, 3]``, see :func:`.patch.patch`; ``images``: the vectors
-            ``[N, D]`` of images ``[N, S, S, 3]``; ``sound``: the vectors of a spectrogram, and their times.
-        label: the network's.
+        kind: ``views``: from patches ``[T, H, W, 3]`` and matrices ``[T, V, 2, 3]`` (:func:`.patch.patch`) to
+            the statistics of their views ``[T, S, D]`` (:class:`.views.SharedViews`); ``images``: from images
+            ``[N, S, S, 3]`` to vectors ``[N, D]``; ``sound``: from a spectrogram to vectors and their times.
+        label: label of the network.
         sets: names of view sets.
     """
 
@@ -61,18 +61,18 @@ class Question:
 
 
 class Apart:
-    """Asks the network processes of a run: that which has the fewest requests of this worker."""
+    """Sends requests to the network processes of a run, each to the one with the fewest pending from here."""
 
     def __init__(self, doors: Sequence[Door]) -> None:
         self._lines = [_Line(door) for door in doors]
 
     @clocked(NETWORK)
     def ask(self, question: Question, *arrays: np.ndarray) -> Future[Any]:
-        """The answer to be, for :meth:`answer`. This waits while a network process is yet to start, or has
-        enough to do.
+        """Send a request and return its future, for :meth:`answer`.
 
-        The future raises :class:`DeviceError` if the device fails or the process ends, and :class:`ClipError`
-        if the network cannot be run on what was sent.
+        Waits until a network process has started and has room for another request. The future raises
+        :class:`DeviceError` if the device fails or the process ends, and :class:`ClipError` if the network
+        cannot be run on the arrays.
         """
         while True:
             free = [line for line in self._lines if len(line.waiting) < IN_FLIGHT and line.open()]
@@ -87,7 +87,7 @@ class Apart:
 
     @clocked(NETWORK)
     def answer(self, future: Future[Any]) -> Any:
-        """Wait for an answer, as long as it takes: whether the process gets on, the main process sees."""
+        """Wait for an answer, without a time limit: the main process watches over the network processes."""
         while True:
             with suppress(concurrent.futures.TimeoutError):
                 value, seconds = future.result(SIGN)
@@ -97,10 +97,10 @@ class Apart:
 
 
 class _Line:
-    """The connection to one network process; it is made anew when the process was.
+    """The connection to one network process, reopened after the process is restarted.
 
     Attributes:
-        waiting: by number, the requests that are not answered.
+        waiting: pending requests by number.
     """
 
     def __init__(self, door: Door) -> None:
@@ -110,7 +110,7 @@ class _Line:
         self.waiting: dict[int, Future[Any]] = {}
 
     def open(self) -> bool:
-        """Whether there is a connection, or can be one now."""
+        """Connect if necessary; return whether there is a connection."""
         if self._connection is None:
             with suppress(OSError, EOFError):
                 self._connection = Client(self._door.address, authkey=self._door.secret)
@@ -140,21 +140,21 @@ class _Line:
                     future.set_result((value, seconds))
                 else:
                     future.set_exception(error)
-        except (OSError, EOFError, KeyError):  # no such number: it was given up
+        except (OSError, EOFError, KeyError):  # unknown number: the request was given up
             self._break()
 
     def _break(self) -> None:
-        """The process is gone, and with it what it was asked."""
+        """Fail all pending requests: the process is gone."""
         self._connection = None
         while self.waiting:
-            with suppress(KeyError):  # both threads may notice
+            with suppress(KeyError):  # both threads may get here
                 _, future = self.waiting.popitem()
                 future.set_exception(DeviceError(f"the process of the networks on {self._door.device} ended"))
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a network sees a face; see :class:`.backbones.spec.BackboneSpec`."""
+    """A network's input size and window; see :class:`.backbones.spec.BackboneSpec`."""
 
     input_size: int
     window: tuple[float, float, float]
@@ -170,18 +170,18 @@ class ApartBackbone:
         self.spec = Framing(known.settings["input_size"], (left, top, side))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """``[N, D]`` float32 features of ``[N, S, S, 3]`` uint8."""
+        """Return features ``[N, D]`` float32 of images ``[N, S, S, 3]`` uint8."""
         features: np.ndarray = self.answer(self._apart.ask(Question("images", self.label), images))
         return features
 
     def statistics(
         self, sets: tuple[str, ...], patches: np.ndarray, matrices: np.ndarray
     ) -> Future[np.ndarray]:
-        """``[T, S, D]`` to be, of T frames; see :class:`Question`."""
+        """Request the statistics ``[T, S, D]`` of T frames; see :class:`Question`."""
         return self._apart.ask(Question("views", self.label, sets), patches, matrices)
 
     def answer(self, future: Future[np.ndarray]) -> np.ndarray:
-        """What :meth:`statistics` promised."""
+        """Wait for the result of :meth:`statistics`."""
         answer: np.ndarray = self._apart.answer(future)
         return answer
 
@@ -194,7 +194,7 @@ class ApartAudioBackbone:
         self.label = known.label
 
     def __call__(self, spectrogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors ``[n, D]`` and their times ``[n]``."""
+        """Return vectors ``[n, D]`` and their times ``[n]``."""
         question = Question("sound", self.label)
         vectors, times = self._apart.answer(self._apart.ask(question, spectrogram))
         return vectors, times

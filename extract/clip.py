@@ -1,4 +1,4 @@
-"""One clip, from its file to the outcomes of all streams asked for. Runs in a worker process."""
+"""Extracts one clip, from its file to the outcomes of all requested streams. Runs in a worker process."""
 
 from __future__ import annotations
 
@@ -40,12 +40,16 @@ from .streams.faces import find_faces, no_face
 from .streams.registry import keys_of, planned
 
 
-@dataclass(frozen=True, slots=True)  # one that is sent would keep a dict
+@dataclass(frozen=True, slots=True)  # slots: a job that is sent must not keep a dict
 class ClipJob:
-    """A clip with the streams that are still to be made of it.
+    """A clip with its missing streams.
 
-    ``faces`` holds the stored face track where that is done already, so that no frame is searched twice, and
-    ``changes`` what was done to the pictures that it was found in (:attr:`.decode.media.Media.changes`).
+    Attributes:
+        clip: the clip.
+        keys: stream → key, for each stream to extract.
+        faces: the stored face track, if there is one, so that no frame is searched twice.
+        changes: how the pictures were modified in which the stored track was found
+            (:attr:`.decode.media.Media.changes`).
     """
 
     clip: Clip
@@ -56,11 +60,15 @@ class ClipJob:
 
 @dataclass
 class ClipResult:
-    """What became of a job.
+    """The result of a job.
 
     Attributes:
-        notes: what the user should know about a clip that did not fail.
-        stages: the time that each stage took (:mod:`.stopwatch`).
+        job: the job.
+        source: the clip's file, or None if it cannot be read.
+        streams: stream → outcome.
+        notes: remarks for the user on a clip that did not fail.
+        warnings: problems met in decoding.
+        stages: time spent in each stage (:mod:`.stopwatch`).
     """
 
     job: ClipJob
@@ -72,7 +80,7 @@ class ClipResult:
 
     @property
     def failure(self) -> str:
-        """Why the clip failed, or the empty string; where a part of it failed, which streams that cost."""
+        """Why the clip failed, or the empty string. If only some streams failed, the reason names them."""
         costs: dict[str, list[str]] = {}
         for stream, outcome in self.streams.items():
             if outcome.status == "failed":
@@ -83,24 +91,25 @@ class ClipResult:
 
 
 def failed(job: ClipJob, stage: str, reason: str, source: Source | None = None) -> ClipResult:
-    """The result of a clip of which nothing can be made."""
+    """Return the result of a clip that failed as a whole."""
     return ClipResult(job, source, {name: _failure(key, stage, reason) for name, key in job.keys.items()})
 
 
 def extract_clip(
     plan: Plan, job: ClipJob, spool: Path, threads: int = 1, on_progress: OnProgress | None = None
 ) -> ClipResult:
-    """Make every stream that ``job`` asks for; a clip that cannot be used gives a reason, never an error.
-
-    Raises :class:`DeviceError` if the device fails, which may spoil it for this process, and
-    :class:`ExtractError` if the plan's networks or detector cannot be used.
+    """Extract every stream of ``job``. An unusable clip yields a reason, not an error.
 
     Args:
         plan: settings, the same for all clips of a run.
-        job: the clip.
+        job: the clip and its missing streams.
         spool: folder for arrays too long for memory.
-        threads: of this process, for the networks.
-        on_progress: called as the work goes on.
+        threads: number of threads for the networks in this process.
+        on_progress: called as the work progresses.
+
+    Raises:
+        DeviceError: the device failed and may be unusable for this process.
+        ExtractError: the plan's networks or detector cannot be used.
     """
     use_threads(threads)
     cv2.setNumThreads(threads)
@@ -113,7 +122,7 @@ def extract_clip(
                 with stage(OPEN):
                     media = Media(job.clip.path, plan.max_frames)
                     source = read_source(media.path)
-                    with suppress(ClipError, OSError, ValueError):  # whoever reads on meets it again
+                    with suppress(ClipError, OSError, ValueError):  # raised again when the file is read
                         report.length = media.seconds()
                 notes: list[str] = []
                 streams = _streams(plan, job, media, spool, notes.append, report.on_frame)
@@ -127,18 +136,20 @@ def extract_clip(
 
 @cache
 def ready(plan: Plan) -> None:
-    """Load what the plan names, once a process: its keys alone do not tell whether it can be used.
+    """Load the plan's networks and detector, once per process; its keys alone do not show that they work.
 
-    Raises :class:`ExtractError` if it cannot.
+    Raises:
+        ExtractError: a network or the detector cannot be used.
     """
     for stream, _ in planned(plan):
         stream.load()
 
 
 def require_same_keys(plan: Plan, keys: Mapping[str, FeatureKey]) -> None:
-    """Another process made the keys, perhaps hours ago; what is made here must be what they say.
+    """Check that this process would produce the given keys, which another process made, perhaps hours ago.
 
-    Raises :class:`ExtractError` if it is not.
+    Raises:
+        ExtractError: a key differs.
     """
     here = keys_of(plan)
     for name, key in keys.items():
@@ -150,7 +161,7 @@ def require_same_keys(plan: Plan, keys: Mapping[str, FeatureKey]) -> None:
 
 
 def read_source(path: Path) -> Source:
-    """What the file is now."""
+    """Return the file's current checksum, size and modification time."""
     stat = path.stat()
     return Source(sha256_of(path), stat.st_size, stat.st_mtime_ns)
 
@@ -158,7 +169,7 @@ def read_source(path: Path) -> Source:
 def _streams(
     plan: Plan, job: ClipJob, media: Media, spool: Path, note: Callable[[str], None], on_frame: OnFrame
 ) -> dict[str, Outcome]:
-    """The outcome of each stream that the job asks for."""
+    """Return the outcome of each stream of the job."""
     wanted = [
         (stream, {name: job.keys[name] for name in keys if name in job.keys})
         for stream, keys in planned(plan)
@@ -175,7 +186,7 @@ def _made(
     wanted: Sequence[tuple[Stream[StreamSource], Mapping[str, FeatureKey]]],
     opened: Callable[[], AbstractContextManager[StreamSource]],
 ) -> dict[str, Outcome]:
-    """The outcomes of streams that are made of one source; each fails alone, but all without their source."""
+    """Return the outcomes of streams of one source. Each fails alone, but all fail without their source."""
     if not wanted:
         return {}
     made: dict[str, Outcome] = {}
@@ -201,7 +212,7 @@ def _made_of(
 
 
 def _without(key: FeatureKey, error: Exception) -> Outcome:
-    """The outcome of a stream that could not be made."""
+    """Return the outcome of a stream that could not be extracted."""
     if isinstance(error, Absent):
         return Outcome(key, "absent", str(error))
     return _failure(key, stage_of(error), reason_of(error))
@@ -212,9 +223,10 @@ def _failure(key: FeatureKey, stage: str, reason: str) -> Outcome:
 
 
 def reason_of(error: Exception) -> str:
-    """What to say of a clip, or of a part of it, that an error cost; a stranger's file may cause any.
+    """Describe the error that made a clip or stream fail; an untrusted file may cause any.
 
-    Raises :class:`DeviceError` if the device failed.
+    Raises:
+        DeviceError: the device failed, not the clip.
     """
     if isinstance(error, DeviceError):
         raise error
@@ -231,7 +243,7 @@ def reason_of(error: Exception) -> str:
 def _pictures(
     plan: Plan, job: ClipJob, media: Media, spool: Path, note: Callable[[str], None], on_frame: OnFrame
 ) -> Iterator[ClipPictures]:
-    """The clip's pictures, and its face found in them or known from before."""
+    """Yield the clip's pictures with its face track, found now or stored before."""
     if not media.has_video:
         note("has no video stream; its faces are masked")
         raise Absent("no video stream")
@@ -248,7 +260,7 @@ def _pictures(
 
 @contextmanager
 def _sound(media: Media, spool: Path, note: Callable[[str], None]) -> Iterator[ClipSound]:
-    """The clip's sound, whole; that of a long one lies in a file until its streams are made."""
+    """Yield the clip's whole sound, which is kept in a file if it is long."""
     blocks = media.sound() if media.has_sound else iter(())
     first = next((block for block in blocks if len(block)), None)
     if first is None:
@@ -262,10 +274,10 @@ def _sound(media: Media, spool: Path, note: Callable[[str], None]) -> Iterator[C
 
 
 def _release_memory() -> None:
-    """Give what is free back to the system, where the C library is glibc.
+    """Return free memory to the system, if the C library is glibc.
 
-    It is told to keep free memory while a clip lasts (see :data:`.run.KEEP_MEMORY`). Kept for good, that of
-    one clip in 8K looks like a leak to the pool of processes, which then stops the process.
+    glibc is configured to keep free memory during a clip (see :data:`.crew.KEEP_MEMORY`). If it kept it after
+    that too, the memory of a single 8K clip would count against the limit of the worker processes.
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The processes of a run: workers for clips, and where networks run on a GPU, one process for each GPU."""
+"""The processes of a run: workers for clips and, if networks run on GPUs, one process per GPU."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from .precision import has_fast_bf16
 from .processes import LOOK, Listener, ProcessDied, Processes, ProcessHung
 from .streams.registry import keys_of
 
-# A network's maps are megabytes each and die at once. By default glibc gives such blocks back to the kernel,
-# which then clears every page anew, batch after batch (see mallopt(3); other systems ignore these).
+# A network's feature maps take megabytes each and are freed at once. By default glibc returns such blocks to
+# the kernel, which then clears every page again for each batch (see mallopt(3); other systems ignore these).
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
-BATCH_SECONDS = 60.0  # that a batch, or loading the networks, may take at least
-STARTS = 3  # of a network process that came to nothing, in a row, after which the device must be at fault
+BATCH_SECONDS = 60.0  # lower limit of the time allowed for a batch, or for loading the networks
+STARTS = 3  # failed starts of a network process in a row after which the device must be at fault
 
 
 class Crew:
-    """The workers, and the processes that they ask for what networks compute, if they run none themselves.
+    """The workers of a run and, if workers do not run the networks themselves, the network processes.
 
     Args:
         plan: the settings.
-        count: of workers.
-        cores: of the processor, shared by the workers.
+        count: number of workers.
+        cores: number of processor cores, shared by the workers.
         silence, memory: limits of the workers, see :class:`.processes.Processes`.
-        devices: those that have a process each for the networks; none: each worker runs them.
+        devices: devices that get a network process each; if empty, each worker runs the networks.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Crew:
         self._plan, self._threads = plan, max(1, cores // count)
         self._known = {device: has_fast_bf16(device) for device in devices}
         self._limits = silence, memory
-        if devices:  # as they are called here; a worker cannot ask what is meant by auto
+        if devices:  # resolved here, as a worker without torch cannot resolve auto
             self._plan = replace(plan, device=devices[0])
         self._networks = NetworkProcesses(plan, devices, self._threads, silence) if devices else None
         self._workers = self._new(count)
 
     def start(self) -> None:
-        """Start all, and wait until one of the workers is ready, and the networks are.
+        """Start all processes; return when one worker and one network process are ready.
 
         Raises:
             ExtractError: a network, its weights or the detector cannot be used.
@@ -72,14 +72,14 @@ class Crew:
     def submit(
         self, job: ClipJob, spool: Path, threads: int, listener: Listener | None = None
     ) -> Future[ClipResult]:
-        """Have a clip done; see :func:`.clip.extract_clip` and :meth:`.processes.Processes.submit`."""
+        """Extract a clip in a worker (:func:`.clip.extract_clip`, :meth:`.processes.Processes.submit`)."""
         return self._workers.submit(self._plan, job, spool, threads, listener=listener)
 
     def wait(self, flying: Iterable[Future[ClipResult]]) -> set[Future[ClipResult]]:
-        """Those that are done, as soon as one is; meanwhile, a network process that ends is started again.
+        """Wait until a clip is done; return all that are. Meanwhile, restart network processes that end.
 
         Raises:
-            ExtractError: it ends whenever it is started.
+            ExtractError: a network process ends whenever it is started.
         """
         flying = set(flying)
         while True:
@@ -91,12 +91,12 @@ class Crew:
                 return done & flying
 
     def one_worker(self) -> None:
-        """Go on with a single new worker, with nothing beside it."""
+        """Replace the workers by a single new one."""
         self._workers.close()
         self._workers = self._new(1)
 
     def close(self) -> None:
-        """End all, even those at work."""
+        """End all processes, even busy ones."""
         self._workers.close()
         if self._networks is not None:
             self._networks.close()
@@ -114,7 +114,7 @@ class Crew:
 
 
 def _prepare(plan: Plan, doors: Sequence[Door], known: Mapping[str, bool]) -> None:
-    """Make a worker ready; where it runs no networks, it need not import torch."""
+    """Prepare a worker. One that runs no networks need not import torch."""
     if doors:
         known_bf16.update(known)
         run_apart(Apart(doors))
@@ -122,21 +122,20 @@ def _prepare(plan: Plan, doors: Sequence[Door], known: Mapping[str, bool]) -> No
 
 
 class NetworkProcesses:
-    """A process for each device, which runs the networks there for all workers (:mod:`.network_process`).
+    """One process per device, which runs the networks there for all workers (:mod:`.network_process`).
 
-    They start at once. Where one ends, what the workers have asked it fails; they ask the new one the next
-    time.
+    The processes start at once. When one ends, its pending requests fail and a new process replaces it.
 
     Args:
         plan: the settings.
-        devices: of torch.
-        threads: of each process, where the device is a processor.
-        silence: seconds without a word after which a process is killed, if it is more than
+        devices: torch device names.
+        threads: threads of each process, for networks that run on the CPU.
+        silence: seconds without a sign of life after which a process is killed, at least
             :data:`BATCH_SECONDS`; 0 for no limit.
 
     Attributes:
-        doors: where each of them is asked.
-        serving: futures that end when one of the processes has ended; by these, its door.
+        doors: endpoint of each process.
+        serving: for each running process, a future that is done when the process ends → its endpoint.
     """
 
     def __init__(self, plan: Plan, devices: Sequence[str], threads: int, silence: float) -> None:
@@ -154,19 +153,22 @@ class NetworkProcesses:
             self._start(door)
 
     def wait_ready(self) -> None:
-        """Return when a process has loaded its networks.
+        """Wait until one process has loaded its networks.
 
         Raises:
-            ExtractError: they cannot be used.
+            ExtractError: the networks cannot be used.
         """
         while not self._ready.wait(LOOK):
             self.renew({future for future in self.serving if future.done()})
 
     def renew(self, done: Iterable[Future[Any]]) -> None:
-        """Start the processes again that have ended.
+        """Restart processes that have ended.
+
+        Args:
+            done: finished futures, of these processes or others.
 
         Raises:
-            ExtractError: the networks cannot be used, or a process ended whenever it was started.
+            ExtractError: the networks cannot be used, or a process ends whenever it is started.
         """
         for future in {*done} & {*self.serving}:
             door, error = self.serving.pop(future), future.exception()
@@ -182,7 +184,7 @@ class NetworkProcesses:
             self._start(door)
 
     def close(self) -> None:
-        """End all."""
+        """End all processes."""
         self._processes.close()
         for door in self.doors:
             if not door.address.startswith("\0"):
@@ -206,7 +208,7 @@ def _why(error: BaseException) -> str:
 
 
 def _address() -> str:
-    """Of a socket of this machine; under Linux, and Windows, it is gone with its process."""
+    """Return a new local socket address. On Linux and Windows it vanishes with its process."""
     name = f"avemo-{secrets.token_hex(8)}"
     if platform.system() == "Linux":
         return f"\0{name}"

@@ -1,4 +1,4 @@
-"""What a GPU's errors mean: too little memory for a batch, or a device that this process can use no more."""
+"""Classifies GPU errors: too little memory for a batch, or a device that this process can no longer use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-# torch raises RuntimeError for most of these; only newer versions have classes of their own.
+# torch raises RuntimeError for most of these; only newer versions have dedicated classes.
 _DEVICE = re.compile(
     r"\b(CUDA|cuDNN|cuBLAS|cuFFT|NCCL|HIP|MPS)\b[^\n]*\b(error|failure|out of memory)\b"
     r"|\b(CUDNN|CUBLAS|CUFFT)_STATUS_",
@@ -18,10 +18,10 @@ _DEVICE = re.compile(
 
 
 def is_device_error(error: BaseException | None) -> bool:
-    """Whether the device failed, and not the clip.
+    """Whether the error is the device's fault, not the clip's.
 
-    After such an error on CUDA every later call of the process fails as well. Too little memory counts too:
-    a process of its own, with none beside it, may have enough.
+    After such an error on CUDA, every later call of the process fails as well. Running out of memory counts
+    too: a process that has the device to itself may have enough.
     """
     while error is not None:
         if is_out_of_memory(error) or (isinstance(error, RuntimeError) and _DEVICE.search(str(error))):
@@ -31,7 +31,7 @@ def is_device_error(error: BaseException | None) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the device's memory, not the machine's, was too small."""
+    """Whether the device, not the machine, ran out of memory."""
     import torch
 
     if isinstance(error, torch.cuda.OutOfMemoryError):
@@ -40,16 +40,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class InBatches:
-    """Computes rows in batches that halve whenever the device has too little memory for one.
+    """Computes rows in batches, halving the batch size whenever the device runs out of memory.
 
-    What turned out to be too much is not tried again. A single row that does not fit is an error.
+    The reduced size is kept for later calls. If even a single row does not fit, the error is raised.
     """
 
     def __init__(self) -> None:
         self._at_once: int | None = None
 
     def __call__(self, compute: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        """``compute(rows)``, where each row of the result depends on the same row alone."""
+        """Return ``compute(rows)``; each row of the result must depend only on the same row of ``rows``."""
         import torch
 
         parts: list[Tensor] = []
@@ -70,7 +70,7 @@ class InBatches:
         except RuntimeError as error:
             if len(part) == 1 or not is_out_of_memory(error):
                 raise
-        # Only here are the tensors free that the exception's traceback held.
+        # Outside the except block, so that the tensors held by the traceback are freed.
         self._at_once = len(part) // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

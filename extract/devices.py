@@ -1,6 +1,7 @@
-"""Which device networks run on, and what it computes in.
+"""Resolves the device that networks run on, and whether it computes in bf16.
 
-torch is imported where only it can tell: not for a machine without a GPU, whose keys are then known at once.
+torch is imported only if nothing else can tell. A machine without a GPU does not need it, so keys are known
+at once.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from .errors import ExtractError
 if TYPE_CHECKING:
     import torch
 
-# What drivers of NVIDIA (also of Jetson, and under Windows' Linux) and AMD bring.
+# Device files of the drivers of NVIDIA (also on Jetson and WSL) and AMD.
 _GPU_FILES = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 
 
 known_bf16: dict[str, bool] = {}
-"""Devices of which another process has found that they are here, and whether they multiply in bf16.
+"""Devices that another process has found to exist → whether they multiply in bf16.
 
-A process that runs no networks takes its word: to ask a GPU takes torch, seconds, and memory.
+A process that runs no networks relies on it, because querying a GPU needs torch, seconds and memory.
 """
 
 
 def torch_device(device: str) -> str:
-    """The device's name, ``auto`` resolved.
+    """Return the device's name, with ``auto`` resolved.
 
     Raises:
-        ExtractError: there is no such device here, or several are named.
+        ExtractError: the device does not exist on this machine, or several are named.
     """
     if "," in device:
         raise ExtractError(f"--device {device}: several devices are for avemo-extract; name one")
@@ -41,10 +42,11 @@ def torch_device(device: str) -> str:
 
 
 def torch_devices(device: str) -> tuple[str, ...]:
-    """Those that are meant: one, as by :func:`torch_device`, or several of ``cuda:0,1``.
+    """Return the names of all devices: of one as by :func:`torch_device`, or of several as in ``cuda:0,1``.
 
     Raises:
-        ExtractError: one of them is not here, is named twice, or is not a GPU of CUDA.
+        ExtractError: a device does not exist on this machine or is named twice, or one of several is not a
+            CUDA GPU.
     """
     if "," not in device:
         return (torch_device(device),)
@@ -60,7 +62,7 @@ def torch_devices(device: str) -> tuple[str, ...]:
 
 
 def best_device() -> str:
-    """``cuda`` or ``mps`` where there is one, else ``cpu``."""
+    """Return ``cuda`` or ``mps`` if available, else ``cpu``."""
     if "torch" not in sys.modules and _surely_no_gpu():
         return "cpu"
     import torch
@@ -71,27 +73,27 @@ def best_device() -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether torch finds instructions for bf16 in the processor."""
+    """Whether torch finds bf16 instructions in the processor."""
     known = None if "torch" in sys.modules else _bf16_by_flags()
     if known is not None:
         return known
     import torch
 
-    # torch has no public question for this; a version that lacks one of these answers no.
+    # torch has no public function for this; a version that lacks one of these counts as no.
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
 def _surely_no_gpu() -> bool:
-    """Whether there is no driver for any; only Linux shows it."""
+    """Whether there is certainly no GPU driver. Only Linux can tell."""
     return sys.platform == "linux" and not any(any(Path("/dev").glob(name)) for name in _GPU_FILES)
 
 
 @cache
 def _bf16_by_flags() -> bool | None:
-    """:func:`cpu_has_bf16` by Linux' list of an x86 processor's instructions; None where that cannot be told.
+    """Answer :func:`cpu_has_bf16` by the x86 flags in Linux's ``/proc/cpuinfo``; None if that is impossible.
 
-    The flags are those that torch's questions are of, if it is a version that has them.
+    The flags are the ones that torch's probes test, in versions that have the probes.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -110,7 +112,7 @@ def _present(device: str) -> str:
 
     try:
         if torch.device(device).type == "cuda" and torch.cuda.is_available():
-            _counted(torch.device(device))  # a tensor there would cost this process some 300 MB of its memory
+            _counted(torch.device(device))  # a tensor there would cost this process about 300 MB
         else:
             torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:

@@ -1,4 +1,4 @@
-"""Checksums of files: how clips and weights are known again."""
+"""File checksums, by which clips and weights are recognised."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .stopwatch import step
 
 
 class Hash(Protocol):
-    """A running checksum, as those of ``hashlib`` are."""
+    """A running checksum with the interface of ``hashlib``."""
 
     def update(self, data: bytes, /) -> None: ...
 
 
 def feed(path: str | Path, *hashes: Hash) -> None:
-    """Put the bytes of a file into each of ``hashes``, a block at a time."""
+    """Feed the bytes of a file to each of ``hashes``, a block at a time."""
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
             step()
@@ -25,7 +25,7 @@ def feed(path: str | Path, *hashes: Hash) -> None:
 
 
 def sha256_of(path: str | Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
     feed(path, digest)
     return digest.hexdigest()

@@ -1,19 +1,19 @@
-"""What can go wrong in stage 1."""
+"""Errors of stage 1. Each message says what was found, what was expected and what to do."""
 
 from __future__ import annotations
 
 
 class ExtractError(ValueError):
-    """Wrong settings: nothing can be extracted. The text says what was given, expected, and the remedy."""
+    """The settings are invalid, or nothing can be extracted with them."""
 
 
 class ClipError(Exception):
-    """One clip cannot be used; the run goes on without it. The text says what is wrong and what to do."""
+    """One clip cannot be used; the run continues without it."""
 
 
 class DeviceError(ExtractError):
-    """The device that the networks run on failed, and with it this process; the clip may be whole."""
+    """The networks' device failed and can no longer be used by this process; the clip may be fine."""
 
 
 class WeightsError(ExtractError):
-    """A weights file that is absent, unreadable, unsafe, or of another network."""
+    """A weights file is missing, unreadable, unsafe, or belongs to another network."""

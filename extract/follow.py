@@ -1,4 +1,4 @@
-"""Follows a film's main face: looks for faces in every Nth frame, and moves evenly between them."""
+"""Follows a film's main face: detects faces in every Nth frame and interpolates between them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .track import MIN_OVERLAP, Track, Tracker, area, overlap
 
 
 class FaceSearch:
-    """Looks for faces in every Nth frame of a clip, and in the last.
+    """Detects faces in every Nth frame of a clip, and in the last one.
 
-    A face that is found in two examined frames that follow each other, in boxes that overlap as those of a
-    track do, moves evenly from one to the other. Any other frame is as the nearest one that was examined.
+    If the boxes of a face in two successive examined frames overlap enough for one track, the face is
+    interpolated linearly between them. Any other frame takes the face of the nearest examined frame.
 
     Args:
-        detector: finds faces.
-        every: N; 1 looks in every frame.
+        detector: the face detector.
+        every: N; 1 examines every frame.
 
     Attributes:
-        times: seconds of the frames that were read.
-        examined: which of them were looked at; the tracker knows them by their places in this list.
-        crowded: in how many of these more than one face was found.
-        tracker: has their faces.
+        times: times in seconds of the frames read so far.
+        examined: numbers of the examined frames; the tracker numbers frames by position in this list.
+        crowded: number of examined frames with more than one face.
+        tracker: tracker of the faces found.
     """
 
     def __init__(self, detector: Detector, every: int) -> None:
@@ -40,10 +40,10 @@ class FaceSearch:
         self._every = every
 
     def frames(self, media: Media) -> Iterator[Frame]:
-        """Each frame of a clip, looked at if it is to be; the last one is when no more are asked for.
+        """Yield each frame of a clip, examining every Nth. The last one is examined when the iteration ends.
 
         Raises:
-            ClipError: the clip cannot be read, or has no frame that can be decoded.
+            ClipError: the clip cannot be read, or none of its frames can be decoded.
         """
         waiting: Frame | None = None
         for frame in media.frames():
@@ -60,11 +60,11 @@ class FaceSearch:
 
     @property
     def times_examined(self) -> list[float]:
-        """Seconds of the frames that were looked at."""
+        """Times in seconds of the examined frames."""
         return [self.times[number] for number in self.examined]
 
     def between(self, faces: Mapping[int, Face]) -> dict[int, Face]:
-        """The main face by the number of the frame, from that by the places of :attr:`examined`."""
+        """Return the main face by frame number, given the faces by position in :attr:`examined`."""
         found, _ = _between(np.array(self.times), np.array(self.examined), _values(len(self.examined), faces))
         return {
             number: Face(row[:4], None if np.isnan(row[4]) else row[4:14].reshape(5, 2), float(row[14]))
@@ -81,17 +81,16 @@ class FaceSearch:
 
 @dataclass(frozen=True, eq=False)
 class FollowedFace:
-    """Where the main face is in each of T frames.
+    """The position of the main face in each of T frames.
 
     Attributes:
-        times: ``[T]`` rising seconds.
-        boxes: ``[T, 4]`` ``x0 y0 x1 y1`` in pixels, NaN where there is no face.
-        points: ``[T, 5, 2]`` pixels, NaN without a face, and with a detector that finds none.
-        shots: ``[T]`` a number that grows wherever the face is elsewhere than before: a cut, or another
-            person.
-        examined: in how many frames faces were looked for.
-        crowded: in how many of these more than one was found.
-        layout: the template of the detector's points.
+        times: ``[T]`` seconds, increasing.
+        boxes: ``[T, 4]`` ``x0 y0 x1 y1`` in pixels, NaN without a face.
+        points: ``[T, 5, 2]`` pixels, NaN without a face or if the detector finds no points.
+        shots: ``[T]`` number that increases whenever the face jumps, at a cut or to another person.
+        examined: number of frames in which faces were searched.
+        crowded: number of these with more than one face.
+        layout: the detector's point layout.
     """
 
     times: np.ndarray
@@ -104,11 +103,11 @@ class FollowedFace:
 
     @property
     def has_face(self) -> np.ndarray:
-        """``[T]`` whether there is a face."""
+        """``[T]`` whether the frame has a face."""
         return ~np.isnan(self.boxes[:, 0])
 
     def transform(self, number: int) -> np.ndarray:
-        """``[2, 3]`` from a frame that has a face to the aligned chip."""
+        """Return the matrix ``[2, 3]`` from a frame to its aligned chip; the frame must have a face."""
         points = self.points[number]
         return face_transform(
             self.boxes[number], None if np.isnan(points).any() else points.astype(np.float64), self.layout
@@ -122,20 +121,20 @@ def follow(
     seconds: float,
     on_frame: Callable[[float], None],
 ) -> FollowedFace:
-    """Look for faces in a film as :class:`FaceSearch` does, and follow the main one.
+    """Detect faces in a film by :class:`FaceSearch` and follow the main one.
 
-    One frame is in memory at a time.
+    Only one frame is in memory at a time.
 
     Args:
         media: the film.
-        detector: finds faces.
-        every: N; 1 looks in every frame.
-        seconds: of the faces in view, the main one has the greatest area × duration in so many seconds around
-            the frame.
+        detector: the face detector.
+        every: N; 1 examines every frame.
+        seconds: length of the window around each frame in which area × duration decides which of the faces in
+            view is the main one.
         on_frame: called with each frame's time.
 
     Raises:
-        ClipError: the film cannot be read, or has no frame that can be decoded.
+        ClipError: the film cannot be read, or none of its frames can be decoded.
     """
     if not media.has_video:
         raise ClipError("has no video stream; name a film")
@@ -159,10 +158,10 @@ def follow(
 
 
 def _main(tracks: Iterable[Track], at: np.ndarray, seconds: float) -> dict[int, Face]:
-    """The main face by the number of the examined frame, ``at`` being their times.
+    """Return the main face by number of the examined frame; ``at`` has their times.
 
-    :meth:`.Tracker.main_around` asks who the main person of some time is, in view or not, which after each
-    cut leaves frames without a face. Here only those compete who are in view, or lost for a moment.
+    :meth:`.Tracker.main_around` finds the main person of a period, in view or not, which leaves frames
+    without a face after each cut. Here, only faces compete that are in view or lost for a moment.
     """
     best = np.zeros(len(at))
     owners: list[Track | None] = [None] * len(at)
@@ -182,7 +181,7 @@ def _main(tracks: Iterable[Track], at: np.ndarray, seconds: float) -> dict[int, 
 
 
 def _values(count: int, faces: Mapping[int, Face]) -> np.ndarray:
-    """``[count, 15]`` box, points and confidence by the number of the row, NaN where there is none."""
+    """Return box, points and confidence of each face as rows ``[count, 15]``, NaN where missing."""
     values = np.full((count, 15), np.nan)
     for number, face in faces.items():
         values[number, :4] = face.box
@@ -193,7 +192,13 @@ def _values(count: int, faces: Mapping[int, Face]) -> np.ndarray:
 
 
 def _between(times: np.ndarray, examined: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for all frames from those of the ``examined`` ones (indices, rising), and the nearest of these."""
+    """Interpolate rows for all frames; return them with each frame's nearest examined row.
+
+    Args:
+        times: ``[T]`` seconds of all frames.
+        examined: increasing frame numbers of the rows in ``values``.
+        values: rows of the examined frames.
+    """
     frames = np.arange(len(times))
     after = np.searchsorted(examined, frames)
     before = np.maximum(after - (examined[after] > frames), 0)
@@ -206,12 +211,12 @@ def _between(times: np.ndarray, examined: np.ndarray, values: np.ndarray) -> tup
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two rows are of one face that moved; NaN is none."""
+    """Whether two rows are of one face that moved; false for NaN."""
     return overlap(a[:4], b[:4]) >= MIN_OVERLAP
 
 
 def _shots(values: np.ndarray) -> np.ndarray:
-    """A number for each row, which grows where the face jumps; a row without a face has that before it."""
+    """Number the rows so that the number increases when the face jumps; rows without a face keep it."""
     shots = np.zeros(len(values), np.int64)
     last: np.ndarray | None = None
     for number, row in enumerate(values):

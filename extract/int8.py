@@ -1,12 +1,12 @@
-"""Convolutions in 8-bit integers, on the processor, by the operations that torch has of oneDNN.
+"""8-bit integer convolutions on the CPU, by torch's oneDNN operations.
 
-A convolution takes and gives codes: bytes that stand for ``(code - zero) * step``. ReLU, and the sum at the
-end of a residual block, are part of it. Weights have 7 bits: processors without VNNI add products in pairs,
-in 16 bits, which those of 8 bits would overflow.
+A convolution maps codes to codes: bytes that represent ``(code - zero) * step``. ReLU and the sum at the end
+of a residual block are fused into it. Weights have 7 bits, because processors without VNNI add products in
+pairs in 16 bits, which 8-bit weights would overflow.
 
-What range a map has is told by the batch norms, which know mean and deviation of all that the network was
-trained on. In their training mode they give these to any picture, here to made ones, so that no faces are
-needed. Codes reach half as far again as what was met, for what was not.
+The range of each feature map is calibrated by the batch norms, which know mean and deviation over the
+network's training data. In training mode they impose these on any input, so synthetic pictures are enough and
+no faces are needed. Codes cover 1.5 times the observed range, to leave room for other inputs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .precision import folded
 
 LARGEST_WEIGHT = 63
 LARGEST_CODE = 255
-BEYOND = 1.5  # how far codes reach, in ranges that were met
+BEYOND = 1.5  # range covered by codes, as a multiple of the observed range
 PICTURES = 16
 _RELU, _ADD = (torch.relu, F.relu), (operator.add, operator.iadd, torch.add)
 
@@ -37,7 +37,7 @@ Range = tuple[float, float]
 
 
 class Code(NamedTuple):
-    """What bytes stand for: ``(byte - zero) * step``."""
+    """A quantisation: a byte represents ``(byte - zero) * step``."""
 
     step: float
     zero: int
@@ -50,14 +50,14 @@ class Code(NamedTuple):
 
 
 def in_int8(module: nn.Module, pictures: Tensor) -> nn.Module:
-    """``module``, whose convolutions are followed by batch norms, with these folded and in 8-bit integers.
+    """Return ``module`` with batch norms folded into its convolutions, and these in 8-bit integers.
 
     Args:
-        module: the network, which is changed.
-        pictures: those of :func:`made_pictures`, normalised for the network.
+        module: the network, with a batch norm after each convolution; it is modified.
+        pictures: calibration pictures of :func:`made_pictures`, normalised for the network.
 
     Raises:
-        ExtractError: this machine cannot do it.
+        ExtractError: this machine lacks the operations.
     """
     if platform.machine().lower() not in ("x86_64", "amd64") or not hasattr(
         torch.ops.onednn, "qconv2d_pointwise"
@@ -65,14 +65,14 @@ def in_int8(module: nn.Module, pictures: Tensor) -> nn.Module:
         raise ExtractError("precision int8 needs an x86 processor and a torch with oneDNN; use auto")
     met = ranges(module, pictures)
     graph = folded(module.eval().requires_grad_(False))
-    assert isinstance(graph, fx.GraphModule)  # as the graph that was met
+    assert isinstance(graph, fx.GraphModule)  # tracing has worked in ranges()
     return _Rewriting(graph, met).done()
 
 
 def made_pictures(side: int) -> np.ndarray:
-    """``[N, S, S, 3]`` uint8: blots of all sizes, dark pictures with few lights, the reverse, and between.
+    """Return calibration pictures ``[N, S, S, 3]`` uint8: blobs of all sizes, mostly dark to mostly bright.
 
-    The same ones everywhere and always, as values depend on them.
+    They are identical on every machine and in every version, as the quantised values depend on them.
     """
     random = np.random.RandomState(0)
     sizes = [size for size in (3, 6, 12, 24) if size < side] + [side]
@@ -85,23 +85,23 @@ def made_pictures(side: int) -> np.ndarray:
 
 
 def ranges(module: nn.Module, pictures: Tensor) -> dict[str, Range]:
-    """The lowest and the highest value of each map, by its node's name in the graph without batch norms."""
+    """Return the range of each feature map, by its node's name in the graph without batch norms."""
     graph = fx.symbolic_trace(copy.deepcopy(module).double().eval())
     for part in graph.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.train()
     met = _Meeting(graph)
-    # The interpreter makes a bar, never shown, whose own kind of lock is a semaphore: a worker that is killed
-    # would leave it behind.
+    # The interpreter creates a progress bar, never shown, whose default lock is a semaphore that a killed
+    # worker would leave behind.
     tqdm.set_lock(RLock())
     with torch.no_grad():
-        # Other processors round otherwise: in 64 bits so little that the ranges, rounded, are the same.
+        # Processors round differently; in 64 bits the differences are too small to change the rounded ranges.
         met.run(pictures.double())
     return met.ranges
 
 
 class _Meeting(fx.Interpreter):
-    """A graph that notes what values its nodes have."""
+    """Runs a graph and records the range of each node's values."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
@@ -111,14 +111,14 @@ class _Meeting(fx.Interpreter):
         value = super().run_node(node)
         if isinstance(value, Tensor) and value.is_floating_point():
             low, high = value.aminmax()
-            # A batch norm becomes part of the convolution before it.
+            # A batch norm is folded into the convolution before it.
             whose = _given_to(node) if _is(self.module, node, nn.BatchNorm2d) else node
             self.ranges[whose.name] = (min(float(low), 0.0), max(float(high), 0.0))
         return value
 
 
 class _Fused(NamedTuple):
-    """A convolution with what follows it: the last node, the sum in it and what it adds, and a ReLU."""
+    """The nodes fused into a convolution: the last one, the sum and its other summand, and whether a ReLU."""
 
     last: fx.Node
     add: fx.Node | None
@@ -127,7 +127,7 @@ class _Fused(NamedTuple):
 
 
 class _Rewriting:
-    """A graph on its way to 8-bit integers."""
+    """Rewrites a graph to 8-bit integers."""
 
     def __init__(self, module: fx.GraphModule, met: dict[str, Range]) -> None:
         self._module, self._graph, self._met = module, module.graph, met
@@ -159,7 +159,7 @@ class _Rewriting:
         return _Fused(after if relu and after is not None else last, add, other, relu)
 
     def _spent(self, summand: fx.Node, node: fx.Node, add: fx.Node) -> bool:
-        """Whether nothing else needs ``summand`` later than ``add``, or adds it: the sum takes its memory."""
+        """Whether the fused sum may overwrite ``summand``: no later node reads it and ``add`` is unfused."""
         if any(fused.add is add for fused in self._fused.values()):
             return False
         before = self._place[node]
@@ -182,7 +182,7 @@ class _Rewriting:
         self._replace(last, result, code)
 
     def _replace(self, node: fx.Node, result: fx.Node, code: Code | None) -> None:
-        """For users that take no codes, the codes' values; unused, they go with all that is dead."""
+        """Replace a node by its result, decoded for users that take no codes; dead code is removed later."""
         if code is not None:
             self._codes[node] = (result, code)
             with self._graph.inserting_after(result):
@@ -206,7 +206,7 @@ class _Rewriting:
 
 
 class _Convolution(nn.Module):
-    """Codes → codes, or values without ``result``."""
+    """A convolution from codes to codes, or to values if ``result`` is None."""
 
     def __init__(
         self, convolution: nn.Conv2d, given: Code, result: Code | None, other: Code | None, relu: bool
@@ -227,7 +227,7 @@ class _Convolution(nn.Module):
         self._packed: Tensor | None = None
 
     def forward(self, codes: Tensor, other: Tensor | None = None) -> Tensor:
-        if self._packed is None:  # in the order that oneDNN wants for maps of this size
+        if self._packed is None:  # in oneDNN's layout for maps of this size
             self._packed = torch.ops.onednn.qconv_prepack(
                 self._weight, self._steps, *self._given, *self._shape, list(codes.shape)
             )
@@ -265,13 +265,13 @@ class _Convolution(nn.Module):
 
 
 def encode(values: Tensor, step: float, zero: int) -> Tensor:
-    """Values as codes; those out of range as the nearest."""
+    """Quantise values to codes; values out of range are clipped."""
     codes = (values * (1 / step)).add_(zero).round_().clamp_(0, LARGEST_CODE)
     return codes.to(torch.uint8).contiguous(memory_format=torch.channels_last)
 
 
 def decode(codes: Tensor, step: float, zero: int) -> Tensor:
-    """The values that codes stand for."""
+    """Return the values that codes represent."""
     return (codes.float() - zero) * step
 
 
@@ -288,5 +288,5 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 
 def _rounded(value: float) -> float:
-    """Away from zero, to an eighth of a power of two: the same where rounding errors differ."""
+    """Round away from zero to an eighth of a power of two, so that rounding errors do not matter."""
     return math.copysign(2 ** (math.ceil(8 * math.log2(abs(value))) / 8), value) if value else 0.0

@@ -1,4 +1,4 @@
-"""The markers of many clips: which are still to be read, and their way into the store."""
+"""Reads the facial markers of many clips into a store."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ class MarkerRun:
 
     Args:
         clips: all clips of the data set.
-        spans: where their markers are, by :attr:`.Clip.key`; clips that are not in it are passed over.
-        store: what is there already, of the same span of the same recording, is not read again.
-        failed_only: of the stored clips whose markers failed, and no others.
+        spans: location of the markers, by :attr:`.Clip.key`; other clips are skipped.
+        store: store to add to. Markers already stored from the same span of the same recording are not read
+            again.
+        failed_only: whether to read only stored clips whose markers failed.
 
     Attributes:
-        jobs: clips whose markers are to be read, or noted as absent.
+        jobs: clips whose markers are to be read, or recorded as absent.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class MarkerRun:
         ]
 
     def __iter__(self) -> Iterator[ClipResult]:
-        """Work, yielding each clip's result; what was yielded is kept, also when this is left early."""
+        """Read the markers, yielding each clip's result. Leaving early keeps every result yielded so far."""
         with self._store.writer() as writer:
             for job in self.jobs:
                 outcome = _outcome(self._spans[job.clip.key])
@@ -71,7 +72,7 @@ class MarkerRun:
 
 
 def _outcome(span: MarkerSpan) -> Outcome:
-    """What becomes of a clip; a recording that cannot be used gives a reason, never an error."""
+    """Return the outcome of a clip. An unusable recording yields a reason, not an error."""
     if span.absent:
         return Outcome(KEY, "absent", span.absent)
     try:
@@ -85,6 +86,6 @@ def _outcome(span: MarkerSpan) -> Outcome:
 
 
 def _read_from(span: MarkerSpan) -> dict[str, Any]:
-    """What tells cheaply whether a clip's markers would be others now."""
+    """Return facts that show cheaply whether a clip's markers have changed."""
     path = Path(span.path)
     return {"file": path.name, "bytes": path.stat().st_size, "start": span.start, "end": span.end}

@@ -1,7 +1,7 @@
-"""Facial markers: where they are over a clip, out of the recording of motion that the clip was cut from.
+"""Facial markers: their positions during a clip, from the motion-capture recording the clip was cut from.
 
-A recording is a text: header lines, then 120 times a second a line with a frame's number, its seconds, and
-x, y, z of each of 55 markers in the head's own coordinates, NaN where the cameras did not see one.
+A recording is a text file: header lines, then 120 lines a second with the frame's number, its time in seconds
+and x, y, z of each of 55 markers in head coordinates, NaN for markers not seen by the cameras.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from .errors import ClipError
 
 MARKERS = "markers"
 COUNT, AXES, RATE = 55, 3, 120
-MARGIN = 1.0  # seconds on either side of a clip in which what fills a gap at its ends is looked for
-FEWEST, WHOLE, MOST = 0.5, 0.9, 1.5  # of the frames that a clip's seconds promise
+MARGIN = 1.0  # seconds on either side of a clip that may be used to fill gaps at its ends
+FEWEST, WHOLE, MOST = 0.5, 0.9, 1.5  # shares of the frames expected for a clip's duration
 LONGEST_LINE = 1 << 16
 
 SETTINGS: dict[str, Any] = {"markers": COUNT, "rate": RATE, "gaps": "linear in time", "margin": MARGIN}
-"""What changes the values, for the stream's key."""
+"""Settings that change the values, for the stream's key."""
 
 
 @dataclass(frozen=True)
 class MarkerSpan:
-    """Where a clip's markers are.
+    """The location of a clip's markers.
 
     Attributes:
         path: the recording.
-        start, end: the clip's first and last moment in it, in seconds.
-        absent: why the clip has no markers; empty where it has.
+        start, end: the clip's start and end in the recording, in seconds.
+        absent: why the clip has no markers; empty if it has.
     """
 
     path: str
@@ -47,10 +47,10 @@ class Markers:
     """A clip's markers.
 
     Attributes:
-        positions: ``[T, 3, 55]`` float32, x, y, z of each marker in the recording's unit (millimetres). NaN
-            throughout for a marker that is never seen.
+        positions: ``[T, 3, 55]`` float32, x, y, z of each marker in the recording's unit (millimetres). All
+            NaN for a marker that is never seen.
         times: ``[T]`` seconds since the start of the clip.
-        warning: what of the recording could not be read; empty where all could.
+        warning: what could not be read or is missing; empty if nothing.
     """
 
     positions: np.ndarray
@@ -59,18 +59,18 @@ class Markers:
 
     @property
     def unseen(self) -> int:
-        """How many markers are never seen."""
+        """Number of markers that are never seen."""
         return int(np.isnan(self.positions).any(axis=(0, 1)).sum())
 
 
 def read_markers(span: MarkerSpan) -> Markers:
-    """The frames of a recording from ``span.start`` until ``span.end``, the gaps in them filled.
+    """Read the frames of a recording from ``span.start`` until ``span.end`` and fill their gaps.
 
-    Where a marker was not seen, its position is interpolated linearly in time; up to a second on either side
-    of the clip is looked at for that. Before it is first and after it is last seen, it stays where it is.
+    Positions of unseen markers are interpolated linearly in time, using up to a second on either side of the
+    clip. Before a marker is first seen and after it is last seen, the nearest position is repeated.
 
     Raises:
-        ClipError: the recording cannot be read, or holds no such frames or far from 120 of them a second.
+        ClipError: the recording cannot be read, or has no frames in the span or far from 120 a second.
     """
     times: list[float] = []
     rows: list[np.ndarray] = []
@@ -86,7 +86,7 @@ def read_markers(span: MarkerSpan) -> Markers:
         if positions is not None and not np.isnan(time) and not (times and time < times[-1]):
             times.append(time)
             rows.append(positions)
-        elif span.start <= last < span.end:  # a line without a time lies where the one before it does
+        elif span.start <= last < span.end:  # a line without a time belongs to the time of the previous one
             broken.append(number)
     clock = np.array(times)
     inside = (clock >= span.start) & (clock < span.end)
@@ -98,9 +98,9 @@ def read_markers(span: MarkerSpan) -> Markers:
 
 
 def without_gaps(positions: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """NaN replaced by what lies between the values before and after it, linearly in time.
+    """Replace NaN by linear interpolation in time.
 
-    At either end the nearest value stands. A column of NaN throughout stays as it is.
+    At either end, the nearest value is repeated. Columns that are all NaN stay as they are.
 
     Args:
         positions: ``[T, ...]``.
@@ -115,7 +115,7 @@ def without_gaps(positions: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, one at a time: a recording of minutes is tens of megabytes."""
+    """Yield the lines of a file one at a time: a recording of a few minutes takes tens of megabytes."""
     try:
         with path.open("rb") as file:
             yield from iter(partial(file.readline, LONGEST_LINE), b"")
@@ -124,7 +124,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _parts(line: bytes) -> tuple[float, bytes]:
-    """A line's seconds, NaN where it has none, and what follows them."""
+    """Split a line into its time in seconds (NaN if it has none) and its values."""
     parts = line.split(None, 2)
     try:
         return float(parts[1]), parts[2]
@@ -133,23 +133,23 @@ def _parts(line: bytes) -> tuple[float, bytes]:
 
 
 def _positions(values: bytes) -> np.ndarray | None:
-    """``[3, 55]`` float32, what is not finite as NaN; None for anything but 165 numbers."""
+    """Parse ``[3, 55]`` float32, with NaN for values that are not finite; None unless there are 165."""
     try:
         numbers = np.array([float(value) for value in values.split()])
     except ValueError:
         return None
     if len(numbers) != COUNT * AXES:
         return None
-    with np.errstate(over="ignore"):  # becomes infinite, and so NaN
+    with np.errstate(over="ignore"):  # overflow becomes infinity, then NaN
         positions = numbers.astype(np.float32).reshape(COUNT, AXES).T
     return np.where(np.isfinite(positions), positions, np.float32(np.nan))
 
 
 def _checked(span: MarkerSpan, frames: int, broken: list[int]) -> str:
-    """What is wrong with so many frames of a span and the numbers of lines that could not be read.
+    """Return a warning, or the empty string, for a span with so many frames and these broken lines.
 
     Raises:
-        ClipError: they are too few or too many.
+        ClipError: there are too few or too many frames.
     """
     name, seconds = Path(span.path).name, span.end - span.start
     promised = seconds * RATE

@@ -1,4 +1,4 @@
-"""How much memory there is for the processes of a run."""
+"""Measures the memory available to the processes of a run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-SHARE = 0.9  # of what is free; the rest is for the main process, and for the system
+SHARE = 0.9  # of the free memory; the rest is left to the main process and the system
 
 
 def usable_memory(root: Path = Path("/")) -> int:
-    """Bytes that a run may take now: what is free, within a container's or job's limit; 0 if nobody tells."""
+    """Return the free memory in bytes, within the limits of containers and jobs; 0 if unknown."""
     with suppress(OSError, ValueError, IndexError):
         told = (root / "proc/meminfo").read_text().partition("MemAvailable:")[2]
         return min(int(told.split()[0]) << 10, *_limits(root), 1 << 62)
@@ -18,7 +18,7 @@ def usable_memory(root: Path = Path("/")) -> int:
 
 
 def _limits(root: Path) -> Iterator[int]:
-    """Of the control groups that this process is in, of both versions of Linux's."""
+    """Yield the memory limits of this process's control groups (versions 1 and 2)."""
     groups = root / "sys/fs/cgroup"
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():

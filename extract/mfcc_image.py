@@ -1,7 +1,6 @@
-"""MFCC images: the sound of a segment as a picture for an image network (priyasad2019 §3.2).
+"""MFCC images: the sound of a segment as an image for an image network (priyasad2019 §3.2).
 
-The image ``[64, 64, 3]`` has the coefficients for rows, the frames for columns, and MFCC, Δ and ΔΔ for
-colours.
+In an image ``[64, 64, 3]``, rows are coefficients, columns are frames, and channels are MFCC, Δ and ΔΔ.
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ IMAGES_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class MfccImageSettings(LogMelSettings):
-    """How MFCC images are made: sizes in samples, segments in frames.
+    """Settings of MFCC images: sizes in samples, segments in frames.
 
-    priyasad2019 prints the window (25 ms, Hamming; its DFT is as long, eq. 2), the hop (its "10 ms of
-    overlap", since 63 · 10 + 25 ms are its 655 ms), 64 filters of 20-8000 Hz, 64 frames shifted by 30. It
-    does not print N of eq. 4 (``delta_reach``), the floor, nor the filters' shape: they are log-Mel's.
-    ``least_spread`` is what a channel must vary by to be stretched: less is rounding in what is constant.
+    priyasad2019 gives the window (25 ms, Hamming; its DFT is as long, eq. 2), the hop (its "10 ms of
+    overlap", since 63 · 10 + 25 ms are its 655 ms), 64 filters over 20-8000 Hz and 64 frames shifted by 30.
+    It does not give N of eq. 4 (``delta_reach``), the floor or the shape of the filters; we use those of the
+    log-Mel features. ``least_spread`` is the range a channel needs to be stretched; smaller ranges are
+    rounding errors of constants.
     """
 
     dft: int = 400
@@ -44,7 +44,7 @@ class MfccImageSettings(LogMelSettings):
 
     @property
     def periodogram_scale(self) -> float:
-        """eq. 3's power of a sine of amplitude 1, ``|Σ h|² / 4N``."""
+        """Power of a sine of amplitude 1 by eq. 3, ``|Σ h|² / 4N``."""
         return float(librosa.filters.get_window("hamming", self.window).sum() ** 2 / (4 * self.window))
 
 
@@ -52,18 +52,18 @@ MFCC_IMAGE_SETTINGS = MfccImageSettings()
 
 
 def mfcc_blocks(blocks: Iterable[Floats]) -> Iterator[Floats]:
-    """MFCC, Δ and ΔΔ of a sound that comes in blocks ``[n]``, as float32 blocks ``[t, 3, 64]`` (eq. 2-4).
+    """Compute MFCC, Δ and ΔΔ of a sound in blocks ``[n]``, as float32 blocks ``[t, 3, 64]`` (eq. 2-4).
 
     Coefficient ``k`` is the orthonormal DCT-II of the natural logarithms of the periodogram's energy under
-    each Mel filter. Δ is the slope over two frames either way, ΔΔ that of Δ; the first and the last frame
-    of the sound repeat beyond its ends. The paper takes slopes within a segment; here, they know the frames
-    around it.
+    each Mel filter. Δ is the slope over two frames on either side, ΔΔ the slope of Δ; the first and last
+    frame are repeated beyond the ends of the sound. The paper takes slopes within a segment; here, they
+    include the frames around it.
 
     Args:
-        blocks: mono samples in [-1, 1] at 16 kHz, blocks of any size.
+        blocks: mono samples in [-1, 1] at 16 kHz, in blocks of any size.
 
     Raises:
-        ValueError: samples that are not one-dimensional floats, or not all finite.
+        ValueError: the samples are not one-dimensional floats, or not all finite.
     """
     reach = MFCC_IMAGE_SETTINGS.delta_reach
     for block in with_slope(with_slope(_static_blocks(blocks), reach), reach):
@@ -71,7 +71,7 @@ def mfcc_blocks(blocks: Iterable[Floats]) -> Iterator[Floats]:
 
 
 def _static_blocks(blocks: Iterable[Floats]) -> Iterator[Doubles]:
-    """The MFCC themselves, ``[t, 1, 64]``."""
+    """Yield the MFCC themselves, ``[t, 1, 64]``."""
     s = MFCC_IMAGE_SETTINGS
     filters = mel_filters(s)
     for stretch in framed(blocks, s, s.dft):
@@ -80,14 +80,14 @@ def _static_blocks(blocks: Iterable[Floats]) -> Iterator[Doubles]:
 
 
 def segment_starts(frames: int, start: float, end: float) -> NDArray[np.int64]:
-    """The first frame of each segment of a span, ``[S]``, S ≥ 1.
+    """Return the first frame of each segment of a span, ``[S]``, S ≥ 1.
 
-    Segments lie in the span whole, every 30 frames from the first of its frames; up to 29 frames at its end
-    belong to none. A span of less than one segment is widened to one about its middle, as far as the clip
-    goes; a clip of less than one has one, from its first frame.
+    Segments lie entirely in the span, every 30 frames from its first one; up to 29 frames at its end belong
+    to none. A span shorter than a segment is widened around its middle to one segment, within the clip. A
+    clip shorter than a segment has one, from its first frame.
 
     Args:
-        frames: of the clip, ≥ 1.
+        frames: number of frames of the clip, ≥ 1.
         start, end: the span in seconds.
     """
     s = MFCC_IMAGE_SETTINGS
@@ -101,19 +101,18 @@ def segment_starts(frames: int, start: float, end: float) -> NDArray[np.int64]:
 
 
 def segment_times(starts: NDArray[np.int64]) -> Doubles:
-    """``[S, 2]`` seconds in the clip's time at which segments begin and end, 655 ms later."""
+    """Return the start and end of each segment, ``[S, 2]`` seconds of the clip; a segment lasts 655 ms."""
     s = MFCC_IMAGE_SETTINGS
     samples = starts[:, None] * s.hop + np.array([0, s.segment_samples])
     return samples / s.sample_rate
 
 
 def segment_images(mfcc: np.ndarray, starts: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-    """The images of segments, in blocks ``[s, 64 coefficients, 64 frames, 3]``.
+    """Yield the images of segments in blocks ``[s, 64 coefficients, 64 frames, 3]``.
 
-    Each channel is stretched to 0-255 between its least and its greatest value in the segment: the paper
-    rescales after it has cut, and a linear model of the images' statistics did no better where a clip's
-    segments were stretched together. What is constant becomes 0. Where the clip has too few frames, its last
-    one repeats.
+    Each channel is stretched to 0-255 between its minimum and maximum in the segment: the paper rescales
+    after cutting, and a linear model of the images' statistics did no better when a clip's segments were
+    stretched together. Constant channels become 0. If the clip has too few frames, its last one is repeated.
 
     Args:
         mfcc: ``[T, 3, 64]``, see :func:`mfcc_blocks`; may be a memory map.

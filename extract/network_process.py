@@ -1,13 +1,12 @@
-"""The process that runs all networks on one device, for the worker processes of a run.
+"""The process that runs all networks on one device for the workers of a run.
 
-Workers ask over connections (:mod:`.apart`). A thread for each reads what it sends, into memory from which a
-GPU copies by itself. Of what waits, batches are made in the order in which it came: where a batch is not full
-with the frames of one request, the next request's follow, be they of the same clip or not. Copies to and
-from a GPU have streams of their own, so that the next batch is copied there while one is computed; two are
-under way at most. Views are warped and their statistics taken on the device: pixels go there, and vectors
-come back.
+Workers send requests over connections (:mod:`.apart`). One thread per worker receives them into pinned
+memory, from which a GPU copies by itself. Requests are batched in order of arrival; if the frames of one do
+not fill a batch, those of the next request follow, of the same clip or another. Copies to and from a GPU have
+CUDA streams of their own, so the next batch is copied while one is computed; at most two are under way. Views
+are warped and reduced to statistics on the device: pixels go in, vectors come out.
 
-A worker has only so many requests under way (:data:`.apart.IN_FLIGHT`), which bounds what waits.
+The queue is bounded, because a worker may have only :data:`.apart.IN_FLIGHT` requests pending.
 """
 
 from __future__ import annotations
@@ -40,23 +39,25 @@ from .plan import Plan
 from .views import SharedViews
 from .warp import warp_cpu, warp_device
 
-WORD = 1.0  # seconds; a process without work says so often that it lives
-UNDER_WAY = 2  # batches: one is computed, and of another the results are sent
+WORD = 1.0  # seconds between signs of life of an idle process
+UNDER_WAY = 2  # batches: one being computed, and one whose results are being sent
 
 Told = Callable[..., None]
 
 
 def serve(plan: Plan, keys: Mapping[str, FeatureKey], door: Door, threads: int, tell: Told) -> None:
-    """Run the networks of a plan on a device, until this process is ended.
-
-    Raises :class:`DeviceError` if the device fails, and :class:`ExtractError` if the networks cannot be used.
+    """Run the networks of a plan on a device until this process is ended.
 
     Args:
-        plan: the settings; of its devices, that of ``door`` is used.
-        keys: of the streams that are made; the networks must be those that they name.
-        door: where workers ask.
-        threads: of this process, for what is computed on a processor.
-        tell: is called without a word while all is well, and with ``"ready"`` once networks are loaded.
+        plan: the settings; only the device of ``door`` is used.
+        keys: keys of the run's streams, which the networks loaded here must match.
+        door: endpoint to listen on.
+        threads: number of threads for computation on the CPU.
+        tell: called with ``"ready"`` once the networks are loaded, then without arguments as a sign of life.
+
+    Raises:
+        DeviceError: the device failed.
+        ExtractError: the networks cannot be used.
     """
     torch.set_num_threads(threads)
     device = torch.device(door.device)
@@ -68,9 +69,9 @@ def serve(plan: Plan, keys: Mapping[str, FeatureKey], door: Door, threads: int, 
     try:
         service = _Service(plan)
     except RuntimeError as error:
-        reason_of(error)  # raises what the device did
+        reason_of(error)  # raises DeviceError if the device failed
         raise
-    if not door.address.startswith("\0"):  # the file of a socket stays when its process is killed
+    if not door.address.startswith("\0"):  # a killed process leaves its socket file behind
         with suppress(OSError):
             Path(door.address).unlink()
     with Listener(door.address, backlog=64, authkey=door.secret) as listener:
@@ -83,12 +84,12 @@ def _let_in(listener: Listener, service: _Service) -> None:
     while True:
         try:
             Thread(target=_read, args=(listener.accept(), service), daemon=True).start()
-        except (OSError, EOFError, AuthenticationError):  # a worker ended as it was let in
+        except (OSError, EOFError, AuthenticationError):  # a worker ended while connecting
             time.sleep(0.1)
 
 
 def _read(connection: Connection, service: _Service) -> None:
-    # A worker may be gone; what it asked is answered to nobody.
+    # The worker may be gone; its requests then go unanswered.
     with connection, suppress(EOFError, OSError):
         while True:
             number, question, shapes = connection.recv()
@@ -102,14 +103,16 @@ def _read(connection: Connection, service: _Service) -> None:
 
 @dataclass(eq=False)
 class _Request:
-    """What a worker asked.
+    """A worker's request.
 
     Attributes:
-        connection, number, question, arrays: of :meth:`.apart.Apart.ask`.
-        taken: how many of its frames are in batches.
-        parts: the statistics of the first frames, as they were computed.
-        seconds: that the device took for it.
-        failed: whether an error was its answer.
+        connection: connection to the worker.
+        number: number of the request on this connection.
+        question, arrays: arguments of :meth:`.apart.Apart.ask`.
+        taken: number of its frames that are in batches so far.
+        parts: statistics of its frames computed so far, in order.
+        seconds: time the device spent on it.
+        failed: whether it was answered by an error.
     """
 
     connection: Connection
@@ -128,7 +131,7 @@ class _Request:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Frames of a request that are in one batch."""
+    """The frames of a request that are in one batch."""
 
     request: _Request
     start: int
@@ -136,7 +139,7 @@ class _Part:
 
 
 class _Service:
-    """The networks on one device, and what waits for them."""
+    """The networks on one device and the queue of requests."""
 
     def __init__(self, plan: Plan) -> None:
         self._faces = {network.label: network for network in face_networks(plan)}
@@ -152,21 +155,21 @@ class _Service:
         self._broken: DeviceError | None = None
         self._done = 0.0
         self._shared = cache(self._shared_views)
-        for network in (*self._faces.values(), *self._images.values()):  # the first batch of all takes long
+        for network in (*self._faces.values(), *self._images.values()):  # the very first batch is slow
             network(torch.zeros(1, network.spec.input_size, network.spec.input_size, 3, dtype=torch.uint8))
 
     def room_for(self, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-        """An array to be filled."""
+        """Return an array to receive into; see :meth:`_Copies.room_for`."""
         return self._copies.room_for(dtype, shape)
 
     def put(self, request: _Request) -> None:
-        """It waits from now on."""
+        """Add a request to the queue."""
         with self._changed:
             self._waiting.append(request)
             self._changed.notify()
 
     def work(self, tell: Told) -> None:
-        """Answer what is asked."""
+        """Answer requests until the device fails."""
         while self._broken is None:
             tell()
             parts = self._take()
@@ -178,7 +181,7 @@ class _Service:
         raise self._broken
 
     def _take(self) -> list[_Part]:
-        """The next batch: of requests over views, frames; else one whole request."""
+        """Return the next batch: frames of one or more requests for views, else one whole request."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._waiting, WORD):
                 return []
@@ -199,7 +202,7 @@ class _Service:
             return parts
 
     def _begun(self, parts: Sequence[_Part]) -> Callable[[], Any]:
-        """Begin to compute; the result is there when what this returns has been called."""
+        """Start computing a batch; return a function that waits for the result."""
         request = parts[0].request
         label = request.question.label
         try:
@@ -214,7 +217,7 @@ class _Service:
             return _raising(error)
 
     def _finish(self, parts: Sequence[_Part], result: Callable[[], Any], begun: float) -> None:
-        """Wait for a batch, and send what is whole."""
+        """Wait for a batch and answer the requests that are complete."""
         try:
             value = result()
             seconds = self._since(begun)
@@ -237,7 +240,7 @@ class _Service:
                 request.answer(None, np.concatenate(request.parts))
 
     def _since(self, begun: float) -> float:
-        """How long the device worked on a batch that is done now: since the one before, if that was later."""
+        """Return the device time of a batch that is done now: since its start or the previous batch's end."""
         before, self._done = self._done, time.perf_counter()
         return self._done - max(before, begun)
 
@@ -254,7 +257,7 @@ class _Service:
 
     @torch.inference_mode()
     def _statistics(self, parts: Sequence[_Part]) -> Tensor:
-        """``[T, S, D]`` of the T frames of a batch, on the device."""
+        """Compute the statistics ``[T, S, D]`` of the T frames of a batch, on the device."""
         question = parts[0].request.question
         network, shared = self._faces[question.label], self._shared(question)
         size, device = network.spec.input_size, self._copies.device
@@ -286,7 +289,7 @@ class _Service:
 
 
 def _one_block(blocks: Sequence[Tensor]) -> Tensor:
-    """``[T, H, W, 3]`` of several, each with black to the right and below where another is larger."""
+    """Join blocks into one ``[T, H, W, 3]``, padded with black on the right and below."""
     if len(blocks) == 1:
         return blocks[0]
     height, width = (max(block.shape[axis] for block in blocks) for axis in (1, 2))
@@ -306,25 +309,25 @@ def _raising(error: Exception) -> Callable[[], Any]:
 
 
 class _Copies:
-    """Copies to a device and back: on CUDA from pinned memory, on streams of their own."""
+    """Copies to a device and back; on CUDA by pinned memory and separate streams."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._cuda = device.type == "cuda"
         if self._cuda:
-            # torch declares no types of these
+            # torch does not annotate these
             self._up, self._down = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def room_for(self, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-        """An array of this type, from which a copy does not make the processor wait.
+        """Return an array that can be copied to the device without blocking the CPU.
 
-        Whoever copies from it keeps it until the copy is done.
+        Keep it alive until the copy is done.
         """
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return torch.empty(size, dtype=torch.uint8, pin_memory=self._cuda).numpy().view(dtype).reshape(shape)
 
     def up(self, arrays: Sequence[np.ndarray]) -> list[Tensor]:
-        """The arrays on the device; what is computed from now on waits for them."""
+        """Copy arrays to the device; whatever is computed afterwards waits for them."""
         tensors = [torch.from_numpy(array) for array in arrays]
         if not self._cuda:
             return [tensor.to(self.device) for tensor in tensors]
@@ -340,7 +343,7 @@ class _Copies:
         return there
 
     def down(self, result: Tensor) -> Callable[[], np.ndarray]:
-        """Begin to copy what is being computed; what this returns waits for it."""
+        """Start copying a result that is being computed; return a function that waits for it."""
         if not self._cuda:
             found = result.cpu().numpy()
             return lambda: found

@@ -1,6 +1,6 @@
-"""The networks that a plan names: known without torch, and each loaded once a process where it is run.
+"""The networks of a plan: described without torch if possible, and loaded once per process that runs them.
 
-A worker process of a run on a GPU runs none, but asks the processes that do (:mod:`.apart`).
+In a run on a GPU, workers run no networks but send requests to the processes that do (:mod:`.apart`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _apart: Apart | None = None
 
 
 def run_apart(apart: Apart) -> None:
-    """From now on, this process runs no networks, but asks others."""
+    """Make this process send requests to ``apart`` instead of running networks."""
     global _apart
     _apart = apart
 
 
 def use_threads(count: int) -> None:
-    """Run networks in so many threads, if they run in this process."""
+    """Set the number of threads for networks, if they run in this process."""
     if _apart is None:
         import torch
 
@@ -40,40 +40,40 @@ def use_threads(count: int) -> None:
 
 
 def planned_face_networks(plan: Plan) -> list[PlannedNetwork]:
-    """The networks over views of faces.
+    """Return descriptions of the plan's networks over views of faces.
 
     Raises:
-        ExtractError: there is no such network, weights file or device, or two have one label.
+        ExtractError: a network, weights file or device does not exist, or two networks share a label.
     """
     return _image_networks(plan, plan.backbones)
 
 
 def planned_segment_networks(plan: Plan) -> list[PlannedNetwork]:
-    """The networks over the images of segments; see :func:`planned_face_networks`."""
+    """Return descriptions of the networks over MFCC images; see :func:`planned_face_networks`."""
     return _image_networks(plan, plan.segment_backbones)
 
 
 def planned_audio_networks(plan: Plan) -> list[PlannedNetwork]:
-    """The networks over spectrograms; see :func:`planned_face_networks`."""
+    """Return descriptions of the networks over spectrograms; see :func:`planned_face_networks`."""
     return _distinct(plan, map(_planned_audio, plan.audio_backbones))
 
 
 def face_networks(plan: Plan) -> list[Backbone]:
-    """The networks over views of faces, ready to run.
+    """Load the networks over views of faces.
 
     Raises:
-        ExtractError: a network, its weights or the device cannot be used, or two have one label.
+        ExtractError: a network, its weights or the device cannot be used, or two networks share a label.
     """
     return _loaded(plan, planned_face_networks(plan))
 
 
 def segment_networks(plan: Plan) -> list[Backbone]:
-    """The networks over the images of segments, ready to run; see :func:`face_networks`."""
+    """Load the networks over MFCC images of segments; see :func:`face_networks`."""
     return _loaded(plan, planned_segment_networks(plan))
 
 
 def audio_networks(plan: Plan) -> list[AudioBackbone]:
-    """The networks over spectrograms, ready to run; see :func:`face_networks`."""
+    """Load the networks over spectrograms; see :func:`face_networks`."""
     device = torch_devices(plan.device)[0]
     return [
         _as_planned(known, _audio_backbone(known.text, device, known.label))
@@ -82,28 +82,28 @@ def audio_networks(plan: Plan) -> list[AudioBackbone]:
 
 
 def face_networks_at_hand(plan: Plan) -> Sequence[Backbone | ApartBackbone]:
-    """:func:`face_networks`, or those that are asked in their place."""
+    """Return :func:`face_networks`, or proxies if they run in another process."""
     if _apart is None:
         return face_networks(plan)
     return [ApartBackbone(_apart, known) for known in planned_face_networks(plan)]
 
 
 def segment_networks_at_hand(plan: Plan) -> Sequence[Backbone | ApartBackbone]:
-    """:func:`segment_networks`, or those that are asked in their place."""
+    """Return :func:`segment_networks`, or proxies if they run in another process."""
     if _apart is None:
         return segment_networks(plan)
     return [ApartBackbone(_apart, known) for known in planned_segment_networks(plan)]
 
 
 def audio_networks_at_hand(plan: Plan) -> Sequence[AudioBackbone | ApartAudioBackbone]:
-    """:func:`audio_networks`, or those that are asked in their place."""
+    """Return :func:`audio_networks`, or proxies if they run in another process."""
     if _apart is None:
         return audio_networks(plan)
     return [ApartAudioBackbone(_apart, known) for known in planned_audio_networks(plan)]
 
 
 def views_at_once(plan: Plan) -> int:
-    """``plan.batch``, or 36 on a processor, whose caches more would overflow, and 288 elsewhere."""
+    """Return ``plan.batch``; by default 36 on a CPU, whose caches more would overflow, and 288 elsewhere."""
     return plan.batch or (36 if torch_devices(plan.device)[0] == "cpu" else 288)
 
 
@@ -113,7 +113,7 @@ def _image_networks(plan: Plan, texts: tuple[str, ...]) -> list[PlannedNetwork]:
 
 
 def _distinct(plan: Plan, found: Iterable[PlannedNetwork]) -> list[PlannedNetwork]:
-    """Under the labels that the plan gives, which must differ."""
+    """Apply the plan's labels, and require all labels to differ."""
     labels = dict(plan.labels)
     networks = [replace(network, label=labels.get(network.text) or network.label) for network in found]
     for label, count in Counter(network.label for network in networks).items():
@@ -130,7 +130,7 @@ def _loaded(plan: Plan, networks: Iterable[PlannedNetwork]) -> list[Backbone]:
 
 
 def _as_planned(known: PlannedNetwork, network: Network) -> Network:
-    """The network, if it is the one whose settings are in the keys."""
+    """Return a network after checking that its settings are still the planned ones, which are in the keys."""
     if network.settings() != known.settings:
         raise ExtractError(
             f"{known.label} is not what it was a moment ago; keep its file as it is while a run lasts, and "

@@ -1,4 +1,4 @@
-"""Which arithmetic a network runs in, and a network made ready to run in it."""
+"""Resolves a network's precision and prepares networks to run in it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "bf16", "int8"]
 IN_INT8 = ("ferplusnet", "ferresnet")
-"""The networks that int8 makes faster without a loss of accuracy (``benchmarks/NOTES.md``)."""
+"""The networks that int8 speeds up without loss of accuracy (``benchmarks/NOTES.md``)."""
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
-    """torch's name of what a network is given: in int8 it turns numbers into integers itself."""
+    """Return the torch type of a network's input. An int8 network quantises its float32 input itself."""
     import torch
 
     return torch.bfloat16 if precision == "bf16" else torch.float32
@@ -28,11 +28,18 @@ def dtype_of(precision: Precision) -> torch.dtype:
 def resolve_precision(
     precision: str, device: torch.device | str, bf16_suits: bool = True, int8_suits: bool = False
 ) -> Precision:
-    """``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"`` as the precision that is used on ``device``.
+    """Resolve ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"`` to the precision used on ``device``.
 
-    ``"auto"`` is bf16 where the hardware multiplies in it and the network does not suffer
-    (``bf16_suits``), else fp32. Raises :class:`ExtractError` on any other word, and on int8 where it
-    cannot act.
+    ``"auto"`` is bf16 if the device multiplies in it, else fp32.
+
+    Args:
+        precision: the requested precision.
+        device: device that the network runs on.
+        bf16_suits: whether the network keeps its accuracy in bf16; if not, ``"auto"`` is fp32.
+        int8_suits: whether the network may run in int8.
+
+    Raises:
+        ExtractError: the precision is unknown, or int8 is not available for this device or network.
     """
     if precision == "auto":
         return "bf16" if bf16_suits and has_fast_bf16(device) else "fp32"
@@ -46,7 +53,7 @@ def resolve_precision(
 
 
 def has_fast_bf16(device: torch.device | str) -> bool:
-    """Whether ``device`` has bf16 instructions: elsewhere bf16 is emulated, slower than fp32."""
+    """Whether ``device`` has bf16 instructions; without them, bf16 is emulated and slower than fp32."""
     if str(device) in known_bf16:
         return known_bf16[str(device)]
     kind = str(device).partition(":")[0]
@@ -59,7 +66,7 @@ def has_fast_bf16(device: torch.device | str) -> bool:
 
 @contextmanager
 def exact_fp32() -> Iterator[None]:
-    """Compute fp32 as fp32. By default, cuDNN's convolutions round it to TF32, which has 10 bits."""
+    """Compute fp32 in full precision; by default, cuDNN convolutions round it to TF32, which has 10 bits."""
     import torch
 
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
@@ -73,7 +80,7 @@ def exact_fp32() -> Iterator[None]:
 
 
 def prepare(module: nn.Module, device: torch.device | str, precision: Precision) -> nn.Module:
-    """``module`` for inference: frozen, batch norms folded, channels last, cast, on ``device``."""
+    """Prepare ``module`` for inference: frozen, batch norms folded, channels last, cast, on ``device``."""
     import torch
 
     module = folded(module.eval().requires_grad_(False))
@@ -81,9 +88,9 @@ def prepare(module: nn.Module, device: torch.device | str, precision: Precision)
 
 
 def folded(module: nn.Module) -> nn.Module:
-    """Every batch norm that directly follows a convolution becomes part of it: exact but for rounding.
+    """Fold every batch norm that directly follows a convolution into it, exactly except for rounding.
 
-    A network that torch.fx cannot trace, as its path depends on its input, stays as it is.
+    A network that torch.fx cannot trace, as its control flow depends on its input, is returned unchanged.
     """
     from torch import nn
     from torch.fx.experimental import optimization
@@ -92,5 +99,5 @@ def folded(module: nn.Module) -> nn.Module:
         return module
     try:
         return optimization.fuse(module)
-    except Exception:  # tracing runs the network's own code on stand-ins, on which it may fail in any way
+    except Exception:  # tracing runs the network's own code on proxies, which may raise anything
         return module

@@ -1,9 +1,9 @@
-"""Child processes that work for this one: a task that kills its child costs itself alone.
+"""A pool of child processes in which a task that kills its child fails alone.
 
-The pools of Python and joblib give up all of their work when one process dies, and cannot tell which task
-did it. Here each child has one task at a time and a pipe of its own, so the culprit is known, the others go
-on, and a new child takes the next task. A child that hangs, or takes too much memory, is killed and counts as
-dead. When this process is killed, the children end.
+The pools of Python and joblib give up all their work when one process dies, and cannot tell which task was to
+blame. Here each child has one task at a time and a pipe of its own: the failing task is known, the others
+continue, and a new child takes the next task. A child that hangs or takes too much memory is killed and
+counts as dead. When this process is killed, its children end.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ T = TypeVar("T")
 Listener = Callable[..., None]
 
 
-LOOK = 0.25  # seconds between looks at the children
-END = 10.0  # seconds for a killed process to end; one that waits for a dead network disk may not
+LOOK = 0.25  # seconds between checks of the children
+END = 10.0  # seconds to wait for a killed process to end; one that waits for a dead network disk may not
 
 
 class ProcessDied(Exception):
-    """A child process ended in the middle of its task; ``told`` is what it told last."""
+    """A child process ended in the middle of its task; ``told`` is the last message to its listener."""
 
     def __init__(self, told: Sequence[Any] = ()) -> None:
         super().__init__(*told)
@@ -41,26 +41,25 @@ class ProcessDied(Exception):
 
 
 class ProcessHung(ProcessDied):
-    """A child process told nothing for too long, and was killed."""
+    """A child process gave no sign of life for too long and was killed."""
 
 
 class ProcessTooLarge(ProcessDied):
-    """The child processes took too much memory, and the largest was killed."""
+    """The child processes took too much memory and the largest was killed."""
 
 
 class Processes(Generic[T]):
-    """At most ``count`` children that call one function; they start when they are needed.
+    """A pool of at most ``count`` child processes that call one function, started on demand.
 
     Args:
-        function: the work. The function, its arguments, and what it returns or raises must be picklable.
-        count: tasks side by side.
-        environment: variables that the children get beside this process's own.
-        prepare: called by each child as it starts; what it raises, the child's first task raises.
-        silence: seconds without a word to its listener after which a child is killed; 0 for no limit. Time in
-            which this process is stopped itself, or the machine sleeps, does not count.
-        memory: bytes that the children may hold together; where they hold more, the largest is killed. 0 for
-            no limit. Pages of mapped files, which the system drops at need, do not count; where there is no
-            /proc, nothing does.
+        function: function to call. The function, its arguments, results and exceptions must be picklable.
+        count: number of concurrent tasks.
+        environment: additional environment variables of the children.
+        prepare: called by each child when it starts; if it raises, the child's first task raises that.
+        silence: seconds without a message to its listener after which a child is killed; 0 for no limit. Time
+            during which this process is stopped, or the machine sleeps, does not count.
+        memory: total bytes that the children may hold before the largest is killed; 0 for no limit. Pages of
+            mapped files do not count, as the system can drop them. Without /proc there is no limit.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class Processes(Generic[T]):
         silence: float = 0.0,
         memory: int = 0,
     ) -> None:
-        # Imported here, as it takes a while, and not by several threads at once, which joblib does not bear.
+        # Imported here because it is slow, and not in the threads, as joblib's import is not thread-safe.
         from joblib.externals.loky.backend import get_context
 
         context = get_context("loky")  # fresh interpreters that do not run the user's script again
@@ -80,31 +79,31 @@ class Processes(Generic[T]):
         self._idle: SimpleQueue[_Child] = SimpleQueue()
         for child in self._children:
             self._idle.put(child)
-        self._threads = ThreadPoolExecutor(count)  # one a child, to wait for it
+        self._threads = ThreadPoolExecutor(count)  # one per child, to wait for it
         self._silence, self._memory = silence, memory
         self._closed = Event()
         if silence or memory:
             Thread(target=self._watch, daemon=True).start()
 
     def start(self) -> list[Future[None]]:
-        """Start all children at once, before there is a task; each future ends when one is prepared."""
+        """Start all children now, before the first task; each future is done when one child is prepared."""
         return [self._threads.submit(self._start) for _ in self._children]
 
     def submit(self, *arguments: Any, listener: Listener | None = None) -> Future[T]:
         """Call the function in a child.
 
-        The future raises :class:`ProcessDied` if the child dies (a crash, or no memory) or is killed for a
-        limit, and what the function raised if it did; either way the child is replaced.
+        The future raises :class:`ProcessDied` if the child dies (crash, out of memory) or is killed for a
+        limit, and otherwise any exception of the function. In both cases the child is replaced.
 
         Args:
-            arguments: of the function.
-            listener: if given, the function gets one more argument, a callable; what that is called with in
-                the child is passed on to the listener here, which a thread calls.
+            arguments: arguments of the function.
+            listener: called here, in a thread, with whatever the child passes to a callable that the function
+                gets as an additional last argument. None: no such argument.
         """
         return self._threads.submit(self._call, arguments, listener)
 
     def close(self) -> None:
-        """End all children, even those at work."""
+        """End all children, even busy ones."""
         self._closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         for child in self._children:
@@ -127,7 +126,7 @@ class Processes(Generic[T]):
             self._idle.put(child)
 
     def _watch(self) -> None:
-        """Look at the children again and again; only looks are counted, so that a stop of all costs none."""
+        """Check the children regularly. Silence is counted in checks, so suspended time does not count."""
         while not self._closed.wait(LOOK):
             for child in self._children:
                 child.look(self._silence)
@@ -139,7 +138,7 @@ class Processes(Generic[T]):
 
 
 class _Child:
-    """One process, started at its first task and again after each that ended or spoilt it."""
+    """One process, started at its first task and restarted after any that failed."""
 
     def __init__(
         self,
@@ -154,7 +153,7 @@ class _Child:
         self._pipe: Connection
         self._lock = Lock()
         self._closed = False
-        self._silent: float | None = None  # seconds since the last word; None while it has no task
+        self._silent: float | None = None  # seconds since the last message; None while idle
         self._told: tuple[Any, ...] = ()
         self._fate: type[ProcessDied] = ProcessDied
 
@@ -177,25 +176,25 @@ class _Child:
             self._stop()
             raise self._fate(self._told) from error
         except BaseException:
-            self._stop()  # nobody knows in which state it is
+            self._stop()  # its state is unknown
             raise
         finally:
             self._silent = None
 
     @property
     def at_work(self) -> bool:
-        """Whether it has a task."""
+        """Whether the child has a task."""
         return self._silent is not None
 
     def look(self, limit: float) -> None:
-        """Count the silence of a child at work; kill it when it is too long."""
+        """Count the silence of a busy child, and kill it when the silence exceeds ``limit`` seconds."""
         if self._silent is not None:
             self._silent += LOOK
             if limit and self._silent > limit:
                 self.kill(ProcessHung)
 
     def size(self) -> int:
-        """Bytes of memory that the process holds for itself; 0 where nobody can tell."""
+        """Return the bytes of private memory that the process holds; 0 if unknown."""
         process = self._process
         if process is None or process.pid is None:
             return 0
@@ -241,7 +240,7 @@ class _Child:
             if self._closed:
                 raise ProcessDied from error
             if process is not None and (process.exitcode or 0) < 0 and not again:
-                self.start(again=True)  # a signal ended it, perhaps for want of memory; that may pass
+                self.start(again=True)  # ended by a signal, perhaps out of memory, which may pass
                 return
             raise ExtractError(
                 f"a process for the work ended as it started (exit code {process and process.exitcode}): "
@@ -272,7 +271,7 @@ def _failure_of(prepare: Callable[[], object] | None) -> Exception | None:
 
 
 def _kill(process: BaseProcess) -> None:
-    """End a process even inside a decoder, and even when it is stopped."""
+    """End a process, even one inside a decoder or stopped."""
     if os.name == "nt":
         process.terminate()
     elif process.pid is not None and process.exitcode is None:
@@ -283,9 +282,9 @@ def _kill(process: BaseProcess) -> None:
 def _serve(
     pipe: Connection, function: Callable[..., Any], prepare: Callable[[], object] | None, parent: int
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the main process ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the main process ends this one
     Thread(target=_end_with, args=(parent,), daemon=True).start()
-    with suppress(OSError):  # where the system runs out of memory, it takes this process, not the main one
+    with suppress(OSError):  # if the system runs out of memory, it kills this process first
         Path("/proc/self/oom_score_adj").write_text("500")
     with suppress(EOFError, ConnectionError):  # the main process is gone
         pipe.send(_failure_of(prepare))
@@ -301,8 +300,8 @@ def _serve(
 
 
 def _end_with(parent: int) -> None:
-    """A child notices at its next word that its pipe is closed; one that hangs says none."""
-    if os.name == "nt":  # where a process keeps the number of a parent that is gone
+    """End this process when its parent has ended: a child that hangs would not notice its closed pipe."""
+    if os.name == "nt":  # on Windows, the parent's number stays the same
         return
     while os.getppid() == parent:
         time.sleep(1)

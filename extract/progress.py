@@ -1,4 +1,4 @@
-"""How far the work on a clip is, told to whoever waits for it: it shows that the clip gets on."""
+"""Reports the progress of a clip to the main process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from threading import Event, Thread
 from .stopwatch import Stopwatch
 
 OnProgress = Callable[[str, str, float, float], None]
-"""Is told the stage (:mod:`.stopwatch`); and what is made of frames (``faces``, ``features``, or nothing
-yet), the time of the last frame and the clip's length in seconds."""
+"""Callback that gets the stage (:mod:`.stopwatch`), the step over the frames (``faces``, ``features`` or, at
+first, the empty string), the time of the last frame and the clip's length, both in seconds."""
 
-EVERY = 0.2  # seconds; a word about each packet would cost more than reading it
+EVERY = 0.2  # seconds; a report for each packet would cost more than reading it
 
 
 class Report:
-    """What is told.
+    """The current progress of a clip.
 
     Attributes:
-        length: of the clip in seconds, once it is known.
+        length: length of the clip in seconds, 0 while unknown.
     """
 
     def __init__(self) -> None:
@@ -27,19 +27,19 @@ class Report:
         self._step, self._seconds = "", 0.0
 
     def on_frame(self, step: str, seconds: float) -> None:
-        """Another frame is done; as :data:`.streams.base.OnFrame`."""
+        """Record that another frame is done; see :data:`.streams.base.OnFrame`."""
         self._step, self._seconds = step, seconds
 
     def tell(self, stage: str, on_progress: OnProgress) -> None:
-        """Pass it on."""
+        """Pass the progress to a callback."""
         on_progress(stage, self._step, self._seconds, self.length)
 
 
 @contextmanager
 def reported(watch: Stopwatch, on_progress: OnProgress | None) -> Iterator[Report]:
-    """Tell ``on_progress``, from a thread, whenever something was done by ``watch`` since it was last told.
+    """Call ``on_progress`` from a thread whenever ``watch`` has recorded a step since the last call.
 
-    The thread runs on beside a decoder that hangs, but then has nothing to tell.
+    The thread keeps running if a decoder hangs, but then makes no calls.
     """
     report = Report()
     if on_progress is None:
@@ -57,7 +57,7 @@ def reported(watch: Stopwatch, on_progress: OnProgress | None) -> Iterator[Repor
 
 def _tell(watch: Stopwatch, report: Report, on_progress: OnProgress, ended: Event) -> None:
     told = None
-    with suppress(OSError):  # whoever waited is gone
+    with suppress(OSError):  # the main process is gone
         while not ended.wait(EVERY):
             now = watch.steps, watch.doing
             if now != told:

@@ -1,4 +1,4 @@
-"""Stage 1 over many clips: what is still to do, done in processes, and put into the store."""
+"""Stage 1 over many clips: finds what is missing, extracts it in worker processes, and stores it."""
 
 from __future__ import annotations
 
@@ -28,48 +28,51 @@ from .stopwatch import NETWORK, OPEN, WRITE, Stopwatch
 from .streams.faces import FACES
 from .streams.registry import keys_of
 
-DEVICE_ERRORS = 3  # in a row, a worker, after which the device and not the clips must be at fault
+DEVICE_ERRORS = 3  # errors in a row, per worker, after which the device must be at fault, not the clips
 
 
 class Extraction:
-    """The work that a plan leaves to do on a store.
+    """The extraction of everything that a plan requires and a store lacks.
 
     Args:
         clips: all clips of the data set.
         plan: the settings.
-        store: what is there already is not made again.
-        workers: processes side by side; 0 for one a core.
-        in_process: work in this process, one clip after another. A clip that crashes its decoder then takes
-            this process down, so it is for debugging and for clips that one made oneself.
-        crew: of :func:`start_crew`, for as many clips; without, its processes start when they are needed.
-        rename: keep what is stored of a file under another id or split, under the one that it has now.
-        replace: let other files with other labels take the place of stored clips of the same id.
-        cores: of the processor, to be used; 0 for all that this process may use.
-        silence: seconds without any progress on a clip (a block of its file read, a packet, a frame, a block
-            of its sound) after which it fails and its process is killed; 0 for no limit. How long it takes
-            in all does not matter.
-        memory: bytes that the worker processes may hold together. Where they hold more, the largest is
-            killed, and its clip is tried again at the end with nothing beside it. None: most of what is free
-            now; 0 for no limit.
-        failed_only: of the stored clips that failed, and no others.
-        apart: whether networks run in processes of their own, one a device, and not in those of the clips.
-            None: where the device is not the processor.
+        store: store to add to; streams it already has are not extracted again.
+        workers: number of worker processes; 0 for one per core.
+        in_process: whether to work in this process, one clip after another. A clip that crashes its decoder
+            then ends this process, so use it only for debugging and trusted clips.
+        crew: processes from :func:`start_crew` for as many clips; None starts processes on demand.
+        rename: whether to keep the features of a file whose id or split has changed, under its new one.
+        replace: whether files with other labels may replace stored clips with the same ids.
+        cores: number of processor cores to use; 0 for all that this process may use.
+        silence: seconds without progress on a clip (a block of its file, a packet, a frame, a block of sound)
+            after which the clip fails and its process is killed; 0 for no limit. The total time of a clip is
+            not limited.
+        memory: total bytes that the workers may hold. If they exceed it, the largest is killed, and its clip
+            is retried at the end with nothing else running. None for most of the free memory; 0 for no limit.
+        failed_only: whether to work only on stored clips that failed.
+        apart: whether networks run in processes of their own, one per device, instead of in the workers;
+            None: if the device is not the CPU.
 
     Raises:
-        ExtractError: the plan asks for something that there is not, or an id that is stored now names
-            another file with another label.
+        ExtractError: the plan names something that does not exist, or a stored id now names a file with
+            another label.
 
     Attributes:
-        jobs: clips with the streams that they still lack.
-        renewed: stored clips whose label, subject or path the manifest now gives differently.
-        renamed: stored clips whose files now have another id or split, with the clips that they are now.
-        twice: stored clips whose files are stored under the id that they have now, too.
-        replaced: stored clips whose files are others now, each with the clip that it is now.
-        gone: stored clips whose files are not there; what is stored of them is kept.
-        on_progress: may be set; with one worker, a thread calls it as the work on a clip goes on.
-        watch: knows how long writing took.
+        plan: the settings.
+        keys: stream → key, for all streams of the plan.
+        jobs: clips with missing streams.
+        renewed: stored clips whose label, subject, session or path has changed in the manifest.
+        renamed: stored rows whose files have another id or split now, with their new clips.
+        twice: stored clips to remove, because their files are also stored under their current ids.
+        replaced: pairs of stored and current clip whose file contents differ.
+        gone: stored clips whose files are missing; their features are kept.
+        changes: why stored streams must be extracted again: stream → ``setting: old / new`` lines.
+        workers: number of worker processes.
+        threads: number of threads per worker.
+        on_progress: callback that may be set; with one worker, a thread calls it during the work on a clip.
+        watch: stopwatch with the time spent on writing.
         silence: as given.
-        changes: why streams that are stored must be made again: ``stream: setting: old / new``.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class Extraction:
                 self._consider(clip, former.get(clip.path, []))
         if not replace:
             self._refuse_others()
-        self.jobs.sort(key=lambda job: _size(job.clip.path), reverse=True)  # no long clip at the very end
+        self.jobs.sort(key=lambda job: _size(job.clip.path), reverse=True)  # long clips first
         self._cores = cores or usable_cores()
         self._devices = _network_devices(plan, apart)
         self.workers = 1 if in_process else _worker_count(workers, len(self.jobs), self._cores)
@@ -122,13 +125,13 @@ class Extraction:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to do, and nothing to write either."""
+        """Whether there is nothing to extract and nothing to write."""
         return not (self.jobs or self.renamed or self.twice or self.renewed or self._touched)
 
     def __iter__(self) -> Iterator[ClipResult]:
-        """Work, yielding each clip's result when it is in the store's hands.
+        """Extract the clips, yielding each result after it has been passed to the store.
 
-        Leaving early, by an error or Ctrl-C too, keeps every result that was yielded.
+        Leaving early, even by an error or Ctrl-C, keeps every result yielded so far.
         """
         with spool_folder(self._store.path) as spool, self._store.writer() as writer:
             self._settle(writer)
@@ -140,7 +143,7 @@ class Extraction:
                 writer.flush()
 
     def settle(self) -> None:
-        """Only enter what was renamed or relabelled; others do the jobs."""
+        """Record renamed and relabelled clips only; the jobs are done elsewhere."""
         with self._store.writer() as writer:
             self._settle(writer)
 
@@ -153,9 +156,9 @@ class Extraction:
             writer.add(clip, self._touched.get(clip), {})
 
     def _former(self, clips: Sequence[Clip]) -> dict[str, list[Row]]:
-        """By path, what is stored of the files of ``clips`` under ids that none of ``clips`` has.
+        """Return, by path, the stored rows of files of ``clips`` under ids that none of ``clips`` has.
 
-        A label is not given up for an unlabelled clip.
+        A labelled row is not matched to an unlabelled clip, so that no label is lost.
         """
         keys, by_path = {clip.key for clip in clips}, {clip.path: clip for clip in clips}
         found: dict[str, list[Row]] = defaultdict(list)
@@ -182,7 +185,7 @@ class Extraction:
             self.jobs.append(ClipJob(clip, self.keys))
             return
         elif now != row.source:
-            self._touched[clip] = now  # only its date is new: with it stored, it need not be read again
+            self._touched[clip] = now  # only its date has changed: store that, so that it is not read again
         missing = {
             stream: key
             for stream, key in self.keys.items()
@@ -211,7 +214,7 @@ class Extraction:
             )
 
     def _results(self, spool: Path) -> Iterator[ClipResult]:
-        """Results as they come. A stranger's file may crash its decoder, so another process opens it."""
+        """Yield results as they arrive. An untrusted file may crash its decoder, so workers open it."""
         if self._in_process:
             for job in self.jobs:
                 yield extract_clip(self.plan, job, spool, self.threads, self.on_progress)
@@ -223,11 +226,11 @@ class Extraction:
             yield from self._side_by_side(crew, spool, unlucky)
             if unlucky:
                 crew.one_worker()
-            for job in unlucky:  # perhaps it was for want of memory: now nothing runs beside it
+            for job in unlucky:  # it may have run out of memory: now it runs alone
                 yield self._alone(crew, job, spool)
 
     def _side_by_side(self, crew: Crew, spool: Path, unlucky: list[ClipJob]) -> Iterator[ClipResult]:
-        """Work through the jobs; those whose process or device failed become ``unlucky``."""
+        """Work through the jobs; collect those whose process or device failed in ``unlucky``."""
         waiting = deque(self.jobs)
         flying: dict[Future[ClipResult], ClipJob] = {}
         while waiting or flying:
@@ -272,7 +275,7 @@ class Extraction:
         return _lost(job, error, f"no progress for {self.silence:g} s (--clip-timeout)")
 
     def _count_device_error(self, error: DeviceError) -> None:
-        """Stop where the device fails whatever the clip; one error can reach all workers at once."""
+        """Raise if the device fails for every clip. One device error can reach all workers at once."""
         self._device_errors += 1
         if self._device_errors > DEVICE_ERRORS * self.workers:
             devices = ", ".join(torch_devices(self.plan.device))
@@ -296,7 +299,7 @@ class Extraction:
             faces = result.streams[FACES]
             faces.info = {**faces.info, "warning": "; ".join(result.warnings)}
         writer.add(result.job.clip, result.source, result.streams)
-        # Long arrays lie in files until the shard is written; close it, so that they can go.
+        # Long arrays are kept in files until the shard is written: write it now, so that they can be removed.
         arrays = [array for outcome in result.streams.values() for array in outcome.arrays.values()]
         files = {array.path for array in arrays if isinstance(array, OnDisk) and array.filename}
         if files:
@@ -306,7 +309,7 @@ class Extraction:
 
 
 def start_crew(plan: Plan, workers: int, clips: int, silence: float = CLIP_TIMEOUT) -> Crew:
-    """The processes for a run over so many clips, of which one is ready and the others are about to be.
+    """Start the processes for a run over ``clips`` clips; return when one of them is ready.
 
     Raises:
         ExtractError: a network, its weights or the detector cannot be used.
@@ -327,24 +330,24 @@ def _free_memory() -> int:
 
 
 def _lost(job: ClipJob, error: ProcessDied, reason: str) -> ClipResult:
-    """The result of a clip that cost its process."""
+    """Return the result of a clip that made its process end."""
     stage = str(error.told[0]) if error.told else OPEN
     return failed(job, stage, f"{stage}: {reason}")
 
 
 def is_done(row: Row, stream: str, key: FeatureKey) -> bool:
-    """Whether a stream of a clip need not be made again."""
+    """Whether a clip's stored stream is up to date and did not fail."""
     entry = row.entries.get(stream)
     return entry is not None and entry.key == key and entry.status != "failed"
 
 
 def _useful(row: Row, stream: str) -> bool:
-    """Whether something is stored that another try at the clip could lose."""
+    """Whether the clip has a stored outcome that another attempt could lose."""
     return stream in row.entries and row.entries[stream].status != "failed"
 
 
 def _source_now(stored: Source, clip: Clip) -> Source | None:
-    """A clip's file as it is now, read only if its date or size is new; None where it cannot be read."""
+    """Return the current state of a clip's file, read only if date or size changed; None if unreadable."""
     path = Path(clip.path)
     try:
         stat = path.stat()
@@ -363,7 +366,7 @@ def _size(path: str) -> int:
 
 
 def usable_cores() -> int:
-    """Of the processor, by this process."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -372,6 +375,6 @@ def _worker_count(workers: int, jobs: int, cores: int) -> int:
 
 
 def _network_devices(plan: Plan, apart: bool | None = None) -> tuple[str, ...]:
-    """Those on which networks run in processes of their own."""
+    """Return the devices on which networks run in processes of their own."""
     devices = torch_devices(plan.device)
     return devices if apart or (apart is None and devices != ("cpu",)) else ()

@@ -1,10 +1,10 @@
-"""Sound in frames: windows, their spectra, and streams of blocks cut alike wherever the blocks end.
+"""Framing of sound: windows, their spectra, and streams of blocks whose values do not depend on block size.
 
-All takes mono samples in [-1, 1] at 16 kHz, whole or as a stream of blocks of any size, and puts time first:
-``[T, ...]``. A stream is cut into stretches of ten seconds wherever its blocks end, so the values do not
-depend on how the sound was cut, and the memory needed does not grow with the clip. Frames start with the
-first sample and the samples that fill no last window are left out; a sound shorter than one window is
-zero-padded to one, and a sound of no samples has no frames.
+All functions take mono samples in [-1, 1] at 16 kHz, as a stream of blocks of any size, and return arrays
+with time first, ``[T, ...]``. The stream is regrouped into stretches of ten seconds, so values do not depend
+on how the sound was cut into blocks, and memory does not grow with the clip. Frames start at the first
+sample; samples that do not fill a last window are left out. A sound shorter than one window is zero-padded to
+one, and a sound without samples has no frames.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
 
-import librosa  # its parts, and with them numba, load at their first use
+import librosa  # its submodules, and numba with them, load on first use
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,33 +35,33 @@ class ShortTimeSettings:
     floor_db: float = -100.0
 
     def settings(self) -> dict[str, Any]:
-        """Every number that changes the values, for provenance."""
+        """Return every number that changes the values, for the key."""
         return asdict(self)
 
     def frame_count(self, samples: int) -> int:
-        """Frames of so many samples: ``1 + (samples - window) // hop``, at least 1, but 0 of no samples."""
+        """Return the frame count, ``1 + (samples - window) // hop``: at least 1, but 0 without samples."""
         return 1 + max(0, samples - self.window) // self.hop if samples else 0
 
     @property
     def floor(self) -> float:
-        """The least power, where that of a sine of amplitude 1 is 1."""
+        """Minimum power, relative to a sine of amplitude 1."""
         return float(10 ** (self.floor_db / 10))
 
     def frame_times(self, count: int) -> Doubles:
-        """``[count]`` centres of the first frames' windows, in seconds from the first sample."""
+        """Return the window centres of ``count`` frames, ``[count]`` in seconds from the first sample."""
         return (self.window / 2 + self.hop * np.arange(count)) / self.sample_rate
 
 
 def power_blocks(blocks: Iterable[Floats], s: ShortTimeSettings) -> Iterator[Doubles]:
-    """Power spectra ``[t, dft // 2 + 1]``, 1 where a sine of amplitude 1 stands on a bin."""
+    """Yield power spectra ``[t, dft // 2 + 1]``; a sine of amplitude 1 at a bin's frequency gives 1 there."""
     for stretch in framed(blocks, s, s.dft):
         yield power(stretch, s)
 
 
 def framed(blocks: Iterable[Floats], s: ShortTimeSettings, reach: int) -> Iterator[Doubles]:
-    """The sound in stretches of whole frames of ``reach`` samples, whose middles are those of the windows.
+    """Yield the sound in stretches of whole frames of ``reach`` samples, centred on the windows.
 
-    The zeros on either side put the first window, in the middle of its ``reach``, on the first sample.
+    Zeros on either side make the first window, in the centre of its frame, start at the first sample.
     """
     margin = np.zeros((reach - s.window) // 2)
     padded = chain([margin], _at_least(checked(blocks), s.window), [margin])
@@ -69,7 +69,7 @@ def framed(blocks: Iterable[Floats], s: ShortTimeSettings, reach: int) -> Iterat
 
 
 def power(stretch: Doubles, s: ShortTimeSettings) -> Doubles:
-    """Power spectra ``[t, dft // 2 + 1]`` of frames of ``dft`` samples, 1 where a sine of amplitude 1 is."""
+    """Compute power spectra ``[t, dft // 2 + 1]`` of frames of ``dft`` samples; see :func:`power_blocks`."""
     full_scale = librosa.filters.get_window("hamming", s.window).sum() / 2
     spectra = librosa.stft(
         stretch, n_fft=s.dft, hop_length=s.hop, win_length=s.window, window="hamming", center=False
@@ -78,9 +78,9 @@ def power(stretch: Doubles, s: ShortTimeSettings) -> Doubles:
 
 
 def stretches(blocks: Iterable[Doubles], window: int, hop: int) -> Iterator[Doubles]:
-    """A stream ``[n, ...]`` regrouped into stretches of whole windows, each window in exactly one.
+    """Regroup a stream ``[n, ...]`` into stretches of whole windows, each window in exactly one.
 
-    Every stretch holds :data:`FRAMES_AT_ONCE` windows, the last one what is left; they overlap by
+    Every stretch has :data:`FRAMES_AT_ONCE` windows, the last one the rest. Stretches overlap by
     ``window - hop``.
     """
     advance = FRAMES_AT_ONCE * hop
@@ -101,9 +101,10 @@ def stretches(blocks: Iterable[Doubles], window: int, hop: int) -> Iterator[Doub
 
 
 def checked(blocks: Iterable[Floats]) -> Iterator[Doubles]:
-    """The blocks in double precision, the long ones in pieces.
+    """Yield the blocks in double precision, long ones in pieces.
 
-    :raises ValueError: samples that are not one-dimensional floats, or not all finite
+    Raises:
+        ValueError: the samples are not one-dimensional floats, or not all finite.
     """
     longest = FRAMES_AT_ONCE * ShortTimeSettings.hop
     position = 0
@@ -121,7 +122,7 @@ def checked(blocks: Iterable[Floats]) -> Iterator[Doubles]:
 
 
 def _require_finite(piece: Doubles, position: int) -> None:
-    """Refuse what a damaged stream can decode to: one NaN would spread over all windows that hold it."""
+    """Reject samples that are not finite, as from a damaged stream: one NaN would spoil all its windows."""
     finite = np.isfinite(piece)
     if not finite.all():
         bad = int(np.argmin(finite))
@@ -132,7 +133,7 @@ def _require_finite(piece: Doubles, position: int) -> None:
 
 
 def _at_least(blocks: Iterable[Doubles], length: int) -> Iterator[Doubles]:
-    """The stream, zero-padded to ``length`` if it is shorter but not empty."""
+    """Yield the stream, zero-padded to ``length`` if it is shorter but not empty."""
     total = 0
     for block in blocks:
         yield block
@@ -142,7 +143,7 @@ def _at_least(blocks: Iterable[Doubles], length: int) -> Iterator[Doubles]:
 
 
 def assembled(blocks: Iterable[Floats], shape: tuple[int, ...]) -> Floats:
-    """The blocks in one array of a shape known beforehand: never two copies of the result."""
+    """Copy blocks into one array of a known shape, without ever holding two copies of the result."""
     result = np.empty(shape, np.float32)
     start = 0
     for block in blocks:

@@ -1,8 +1,8 @@
-"""Arrays that grow: in memory while they are small, in a file when a clip is long.
+"""Growing arrays: kept in memory while small, and in a file if a clip is long.
 
-The files lie in a folder of the run's own, ``spool-…`` in the store, which the next run removes if this one
-is killed. A lock tells the living from the dead: it ends with its process, even over a network. Some network
-file systems only pretend to lock, so a folder of another machine must be a day old as well.
+The files are in a folder of the run's own, ``spool-…`` in the store, which the next run removes if this one
+is killed. A lock marks the folder of a live run: it ends with its process, even over a network. Some network
+file systems only pretend to lock, so another machine's folder must also have been idle for a day.
 """
 
 from __future__ import annotations
@@ -26,33 +26,35 @@ from .errors import ExtractError
 
 MEMORY_BYTES = 32 << 20
 PREFIX = "spool-"
-ALIVE = "alive"  # the file that is locked; it says on which machine
-HEARTBEAT = 600.0  # seconds between the signs of life of a run
-FORGOTTEN = 86_400.0  # seconds without one
+ALIVE = "alive"  # the locked file; it contains the machine's identity
+HEARTBEAT = 600.0  # seconds between a run's signs of life
+FORGOTTEN = 86_400.0  # seconds without a sign of life after which a run is dead
 
 
 class OnDisk(np.memmap[Any, np.dtype[Any]]):
-    """A finished array in a raw file, as a memory map; between processes only its path travels."""
+    """A finished array in a raw file, as a memory map. Pickling passes only its path to another process."""
 
     @classmethod
     def open(cls, path: Path, dtype: str, shape: tuple[int, ...]) -> OnDisk:
-        """The array of a file."""
+        """Open the array in a file."""
         return cls(path, np.dtype(dtype), "r", shape=shape)
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the file."""
         return Path(str(self.filename))
 
     def __reduce__(self) -> Any:
-        if not isinstance(getattr(self, "base", None), mmap):  # a part of it
+        if not isinstance(getattr(self, "base", None), mmap):  # a slice of the array
             return super().__reduce__()
         return OnDisk.open, (self.path, self.dtype.str, self.shape)
 
 
 @contextmanager
 def spool_folder(parent: Path) -> Iterator[Path]:
-    """A new folder in ``parent`` for the spools of one run, gone at the end; those of dead runs go first.
+    """Create a folder in ``parent`` for one run's spools, and remove it at the end.
+
+    Folders of dead runs are removed first.
 
     Raises:
         ExtractError: ``parent`` cannot be written.
@@ -68,9 +70,9 @@ def spool_folder(parent: Path) -> Iterator[Path]:
     try:
         with (folder / ".new").open("wb", buffering=0) as file:
             file.write(_machine())
-            with suppress(OSError):  # a file system without locks; the signs of life must do
+            with suppress(OSError):  # no locks on this file system; signs of life must suffice
                 _locked(file)
-            (folder / ".new").rename(folder / ALIVE)  # locked before anybody can see it
+            (folder / ".new").rename(folder / ALIVE)  # it is locked before it becomes visible
             Thread(target=_beat, args=(folder, ended), daemon=True).start()
             yield folder
     finally:
@@ -79,7 +81,7 @@ def spool_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_dead(parent: Path) -> None:
-    """Remove the spools of runs that were killed."""
+    """Remove the spool folders of killed runs."""
     for folder in parent.glob(f"{PREFIX}*"):
         if _dead(folder, parent):
             shutil.rmtree(folder, ignore_errors=True)
@@ -93,12 +95,12 @@ def _dead(folder: Path, parent: Path) -> bool:
             if file.read() == _machine():
                 return True
     except OSError:
-        pass  # it is just being made, or cannot be locked
+        pass  # it is being created, or cannot be locked
     return _forgotten(folder, parent)
 
 
 def _forgotten(folder: Path, parent: Path) -> bool:
-    """Whether nothing has changed there for a day, by the clock of the file system."""
+    """Whether the folder has not changed for a day, by the clock of the file system."""
     try:
         latest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
         with tempfile.NamedTemporaryFile(dir=parent, prefix=".clock-") as now:
@@ -108,13 +110,14 @@ def _forgotten(folder: Path, parent: Path) -> bool:
 
 
 def _locked(file: FileIO) -> bool:
-    """Lock it until it is closed; false if another process holds the lock.
+    """Lock a file until it is closed; return false if another process holds the lock.
 
-    Raises :class:`OSError` where files cannot be locked.
+    Raises:
+        OSError: files cannot be locked here.
     """
     try:
         import fcntl
-    except ImportError as error:  # Windows; there an open file cannot be removed anyway
+    except ImportError as error:  # Windows, which does not remove open files anyway
         raise OSError("no locks here") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -130,7 +133,7 @@ def _beat(folder: Path, ended: Event) -> None:
 
 
 def _machine() -> bytes:
-    """This machine since its start: a process of another one cannot be known to be dead."""
+    """Identify this machine and boot: other machines' processes cannot be known to be dead."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
@@ -138,7 +141,7 @@ def _machine() -> bytes:
 
 
 class Spool:
-    """Blocks ``[t, ...]`` appended to one array ``[T, ...]``, of which at most 32 MB stay in memory."""
+    """Joins blocks ``[t, ...]`` into one array ``[T, ...]``, keeping at most 32 MiB in memory."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / f"{secrets.token_hex(8)}.raw"
@@ -147,7 +150,7 @@ class Spool:
         self._rows_on_disk = 0
 
     def append(self, block: np.ndarray) -> None:
-        self._blocks.append(np.array(block))  # a view would keep alive all of what it is a part of
+        self._blocks.append(np.array(block))  # a view would keep its base alive
         self._nbytes += block.nbytes
         if self._nbytes > MEMORY_BYTES:
             with self._path.open("ab") as file:
@@ -157,7 +160,7 @@ class Spool:
             self._blocks, self._nbytes = [np.empty_like(block[:0])], 0
 
     def finish(self) -> np.ndarray:
-        """The whole array; a long one is :class:`OnDisk`. At least one block must have been appended."""
+        """Return the whole array; a long one is :class:`OnDisk`. Requires at least one block."""
         rest = np.concatenate(self._blocks)
         if not self._rows_on_disk:
             return rest
@@ -167,14 +170,14 @@ class Spool:
 
 
 def discard(array: np.ndarray) -> None:
-    """Remove the file of an array that is needed no more, if it has one."""
+    """Remove the file of an array that is no longer needed, if it has one."""
     if isinstance(array, OnDisk) and array.filename:
-        with suppress(OSError):  # Windows keeps a file that is mapped; the end of the run removes it
+        with suppress(OSError):  # Windows cannot remove a mapped file; the end of the run does
             array.path.unlink()
 
 
 def gathered(blocks: Iterable[np.ndarray], folder: Path) -> np.ndarray:
-    """All of the blocks in one array, a long one :class:`OnDisk`. There must be one at least."""
+    """Join blocks into one array; a long one is :class:`OnDisk`. There must be at least one block."""
     grown = Spool(folder)
     for block in blocks:
         grown.append(block)

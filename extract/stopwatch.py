@@ -1,6 +1,6 @@
-"""Where the time of a clip goes: each stage is clocked as it works, at a cost of microseconds a frame.
+"""Measures where the time of a clip goes, stage by stage, at a cost of microseconds per frame.
 
-So it is known, too, in which stage a clip is, whether it gets on, and in which stage it failed.
+The stopwatch also knows which stage a clip is in, whether it makes progress, and in which stage it failed.
 """
 
 from __future__ import annotations
@@ -19,28 +19,33 @@ R = TypeVar("R")
 OPEN, DECODE, DETECT, WARP = "open", "decode", "detect", "warp"
 NETWORK, SOUND, WRITE = "network", "sound", "write"
 REST = "rest"
-"""What no stage takes: statistics of views, memory that is given back."""
+"""Everything outside the stages: statistics of views, memory that is given back."""
 
 
 class Spent(NamedTuple):
-    """Seconds on the clock, of processor time over all threads of the process, and of a device that another
-    process computes on for this one; while it waits for that, its own clock goes on."""
+    """Seconds of time.
+
+    Attributes:
+        wall: wall-clock time, including waits for another process.
+        busy: processor time of all threads of this process.
+        device: time of a device on which another process computes for this one.
+    """
 
     wall: float = 0.0
     busy: float = 0.0
     device: float = 0.0
 
     def and_also(self, other: Spent) -> Spent:
-        """The sum of both."""
+        """Return the sum of both."""
         return Spent(*map(sum, zip(self, other, strict=True)))
 
 
 class Stopwatch:
-    """The time that each stage takes; a stage within another takes its own time from that.
+    """Measures the time of each stage. Time of a nested stage does not count for the outer one.
 
     Attributes:
-        spent: by stage. What is computed on a GPU is the stage's that waits for it, which is the network.
-        steps: grows with all that is done, be it a frame, a packet or a block of bytes.
+        spent: time by stage. GPU computation counts for the stage that waits for it, the network.
+        steps: number of steps so far; it grows with every frame, packet or block of bytes.
     """
 
     def __init__(self) -> None:
@@ -52,7 +57,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Meanwhile, :func:`stage` and :func:`clocked` tell this one."""
+        """Make this the stopwatch that :func:`stage` and :func:`clocked` use in the block."""
         token = _running.set(self)
         self._since = _now()
         try:
@@ -63,7 +68,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """The block's time is that of a stage."""
+        """Count the block's time for a stage."""
         self._lap()
         self._within.append(name)
         try:
@@ -78,11 +83,11 @@ class Stopwatch:
 
     @property
     def doing(self) -> str:
-        """The stage that goes on."""
+        """The current stage."""
         return self._within[-1]
 
     def broken_in(self, error: BaseException) -> str:
-        """The stage in which an error came up; the one that goes on, if it came up in none within that."""
+        """Return the stage in which an error was raised: a nested stage, or else the current one."""
         broken, name = self._broken
         return name if broken is not None and broken in (error, error.__cause__) else self.doing
 
@@ -93,7 +98,7 @@ class Stopwatch:
         self._since = now
 
     def add(self, name: str, spent: Spent) -> None:
-        """A stage took this, too."""
+        """Add time to a stage."""
         self.spent[name] = self.spent.get(name, Spent()).and_also(spent)
 
 
@@ -105,28 +110,28 @@ def _now() -> Spent:
 
 
 def step() -> None:
-    """Something has been done, however small; a stopwatch, if one runs, is told."""
+    """Record a step of progress, however small, if a stopwatch is running."""
     watch = _running.get()
     if watch is not None:
         watch.steps += 1
 
 
 def computed_apart(name: str, seconds: float) -> None:
-    """Another process's device worked so long for a stage; a stopwatch, if one runs, is told."""
+    """Add the device time that another process spent for a stage, if a stopwatch is running."""
     watch = _running.get()
     if watch is not None:
         watch.add(name, Spent(device=seconds))
 
 
 def stage_of(error: BaseException) -> str:
-    """The stage in which an error came up, if a stopwatch runs."""
+    """Return the stage in which an error was raised, or ``rest`` if no stopwatch is running."""
     watch = _running.get()
     return REST if watch is None else watch.broken_in(error)
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """The block's time is that of a stage, if a stopwatch runs."""
+    """Count the block's time for a stage, if a stopwatch is running."""
     watch = _running.get()
     if watch is None:
         yield
@@ -136,7 +141,7 @@ def stage(name: str) -> Iterator[None]:
 
 
 def clocked(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """The time in a function, or between the items of a generator, is that of a stage."""
+    """Decorate a function, or a generator function, whose running time counts for a stage."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)

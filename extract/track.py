@@ -1,4 +1,4 @@
-"""From detections in single frames to the face that a clip is about."""
+"""Face tracking: from detections in single frames to the main face of a clip."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SETTINGS: dict[str, object] = {
 
 @dataclass
 class Track:
-    """One person's face over time; ``faces`` maps frame number to detection."""
+    """One person's face over time; ``faces`` maps frame numbers to detections."""
 
     faces: dict[int, Face] = field(default_factory=dict)
     last_time: float = 0.0
 
     @property
     def weight(self) -> float:
-        """Area times duration: the sum of the face's area over the frames it is seen in."""
+        """Area × duration: the sum of the face's area over the frames in which it is seen."""
         return sum(area(face.box) for face in self.faces.values())
 
     @property
@@ -46,16 +46,16 @@ class Track:
 class Tracker:
     """Links detections over frames by the overlap of their boxes, greedily, best overlap first.
 
-    A face that is lost for up to half a second (blink of the detector, a turned head) is the same
-    track when it shows up in the same place. So is one in two frames that follow each other, however far
-    apart they are: of a long clip a few frames may have been asked for.
+    A track continues after a gap of up to half a second (a missed detection, a turned head) if the face
+    reappears in the same place. It also continues between successive frames, however far apart in time, as
+    only a few frames of a long clip may be used.
     """
 
     def __init__(self) -> None:
         self.tracks: list[Track] = []
 
     def add(self, number: int, time: float, faces: list[Face]) -> None:
-        """Take in the detections of frame ``number`` at ``time`` seconds."""
+        """Add the detections of frame ``number`` at ``time`` seconds."""
         live = [
             track
             for track in self.tracks
@@ -80,17 +80,18 @@ class Tracker:
             linked[j].last_time = time
 
     def main(self) -> Track:
-        """The track of the greatest area × duration; an empty one if no face was seen."""
+        """Return the track with the greatest area × duration; an empty one if no face was seen."""
         return max(self.tracks, key=lambda track: track.weight, default=Track())
 
     def main_around(self, times: Sequence[float], seconds: float) -> Track:
-        """The faces of those tracks that are the main one of the ``seconds`` around each frame.
+        """Return, for each frame, the face of the main track in the ``seconds`` around it.
 
-        These seconds are moved to lie within the clip, so of one no longer than that it is :meth:`main`.
+        The window is shifted to lie within the clip, so for a clip no longer than that the result is
+        :meth:`main`.
 
         Args:
-            times: seconds of all frames, rising.
-            seconds: > 0.
+            times: times in seconds of all frames, increasing.
+            seconds: length of the window, > 0.
         """
         at = np.array(times)
         starts = np.clip(at - seconds / 2, at[0], max(at[0], at[-1] - seconds))
@@ -113,18 +114,19 @@ class Tracker:
 def face_arrays(
     times: list[float], track: Track, sizes: list[tuple[int, int]], layout: str
 ) -> dict[str, np.ndarray]:
-    """What is stored of a clip's main face, a row a frame.
-
-    Returns ``times`` [T] float64 seconds; ``box`` [T, 4] and ``points`` [T, 5, 2] float32 pixels, NaN
-    where there is no face, and ``points`` also where the detector gives none; ``confidence`` [T] float32, 0
-    without a face; ``has_face`` [T] bool; ``transform`` [T, 2, 3] float64 from the frame to the chip. A frame
-    without the face gives the whole frame (zhou2019 §2.1).
+    """Return the arrays stored for a clip's main face, one row per frame.
 
     Args:
-        times: seconds of each frame.
-        track: its main face.
+        times: time in seconds of each frame.
+        track: the main face.
         sizes: ``(height, width)`` of each frame.
-        layout: the template of the detector's points.
+        layout: the detector's point layout.
+
+    Returns:
+        ``times`` [T] float64 seconds; ``box`` [T, 4] and ``points`` [T, 5, 2] float32 pixels, NaN without a
+        face, and ``points`` also if the detector finds none; ``confidence`` [T] float32, 0 without a face;
+        ``has_face`` [T] bool; ``transform`` [T, 2, 3] float64 from the frame to the chip. Without a face, the
+        chip shows the whole frame (zhou2019 §2.1).
     """
     count = len(times)
     arrays: dict[str, np.ndarray] = {
@@ -146,7 +148,7 @@ def face_arrays(
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes ``x0 y0 x1 y1``."""
+    """Return the intersection over union of two boxes ``x0 y0 x1 y1``."""
     low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
     intersection = float(np.prod(np.clip(high - low, 0, None)))
     union = area(a) + area(b) - intersection
@@ -154,5 +156,5 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def area(box: np.ndarray) -> float:
-    """Of a box ``x0 y0 x1 y1``."""
+    """Return the area of a box ``x0 y0 x1 y1``."""
     return float((box[2] - box[0]) * (box[3] - box[1]))

@@ -1,6 +1,6 @@
-"""View sets: the transformed looks at a chip that feature enhancement averages over.
+"""View sets: the transformed copies of a chip that feature enhancement averages over.
 
-zhou2019 §3.4 and Table 3: three rotations × three scales × flip, 18 views of each frame.
+zhou2019 §3.4 and Table 3: three rotations × three scales × flip, 18 views per frame.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ViewSet:
-    """Rotations (degrees, counter-clockwise), scales, and whether each is also mirrored.
+    """Combinations of rotations (degrees, counter-clockwise), scales and optional mirroring.
 
-    The views are ordered by rotation, then scale, then flip, as written.
+    Views are ordered by rotation, then scale, then flip, as given.
     """
 
     name: str
@@ -35,21 +35,23 @@ class ViewSet:
 
     @property
     def identity(self) -> int:
-        """The index of the view that changes nothing."""
+        """Index of the untransformed view."""
         flips = 1 + self.flip
         return (self.rotations.index(0.0) * len(self.scales) + self.scales.index(1.0)) * flips
 
     def matrices(self, size: int) -> np.ndarray:
-        """``[V, 2, 3]`` float64: from pixels of a ``size`` × ``size`` chip to pixels of each view.
+        """Return matrices ``[V, 2, 3]`` float64 from pixels of a chip to those of each view.
 
-        Rotation, scale and flip are about the chip's centre ``(size - 1) / 2``.
+        Both are ``size`` × ``size`` pixels.
+
+        Rotation, scale and flip are about the chip's centre, ``(size - 1) / 2``.
         """
         flips = (False, True) if self.flip else (False,)
         views = [_about_centre(size, *view) for view in product(self.rotations, self.scales, flips)]
         return np.stack(views)
 
     def settings(self) -> dict[str, object]:
-        """What changes the values, for the key."""
+        """Return the settings that change the values, for the key."""
         return {
             "views.rotations": list(self.rotations),
             "views.scales": list(self.scales),
@@ -68,21 +70,21 @@ VIEW_SETS = {
 
 
 def statistics_of(views: int) -> tuple[str, ...]:
-    """Which statistics a view set of so many views has: a single view has no spread."""
+    """Return the statistics of a view set with ``views`` views; a single view has no spread."""
     return ("basic", "mean", "std") if views > 1 else ("basic",)
 
 
 class SharedViews:
-    """The views of some view sets as a network sees them, each once though several sets have it.
+    """The views of several view sets as a network's input; views that sets share are computed once.
 
     Args:
         sets: names in :data:`VIEW_SETS`.
-        size: pixels of a side of the network's input.
-        window: the square of the chip that the network sees (:attr:`.backbones.spec.BackboneSpec.window`).
+        size: side of the network's input in pixels.
+        window: square of the chip that the network sees (:attr:`.backbones.spec.BackboneSpec.window`).
 
     Attributes:
         matrices: ``[V, 2, 3]`` from the chip to each view.
-        statistics: the set and the statistic of each row that :meth:`reduced` gives.
+        statistics: view set and statistic of each row returned by :meth:`reduced`.
     """
 
     def __init__(self, sets: Sequence[str], size: int, window: tuple[float, float, float]) -> None:
@@ -95,11 +97,11 @@ class SharedViews:
         self.statistics = [(views.name, name) for views in self._sets for name in statistics_of(len(views))]
 
     def reduced(self, features: torch.Tensor) -> torch.Tensor:
-        """``[T, S, D]`` of ``[T * V, D]``: the statistics of each frame, computed where the features are."""
+        """Reduce features ``[T * V, D]`` to each frame's statistics ``[T, S, D]``, on the same device."""
         import torch
 
         features = features.reshape(-1, len(self.matrices), features.shape[-1])
-        if features.device not in self._places:  # a copy to a GPU waits for all that is computed there
+        if features.device not in self._places:  # a copy to a GPU waits for everything computed there
             self._places[features.device] = [
                 torch.from_numpy(index).to(features.device) for index in self._index
             ]

@@ -1,7 +1,7 @@
-"""Voice activity: from when to when there is speech in a clip (priyasad2019 §3.1).
+"""Voice activity: when speech starts and ends in a clip (priyasad2019 §3.1).
 
-Silence at both ends is trimmed, natural pauses within are kept. A detector decides window by window;
-:func:`speech_span` makes the span of that.
+Silence at both ends is trimmed; natural pauses within are kept. A detector decides for each window, and
+:func:`speech_span` derives the span from its decisions.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Margins:
-    """Seconds that are kept around speech: δ1 before the first of it and δ2 behind the last.
+    """Seconds kept around speech: δ1 before its start and δ2 after its end.
 
-    priyasad2019 keeps them for the expressions that a face has just before and after speech, and does not
-    print them. Here they are a segment's shift of 0.3 s each, so that there is one segment more either way.
+    priyasad2019 keeps them for the facial expressions just before and after speech, but does not give their
+    values. Here, each is a segment's shift of 0.3 s, which adds one segment at either end.
     """
 
     before: float = 0.3
@@ -36,7 +36,7 @@ class Margins:
 
 @dataclass(frozen=True)
 class Activity:
-    """Whether there is speech: ``active`` ``[W]``, window ``i`` being ``length`` seconds from ``i * hop``."""
+    """Speech decisions ``active`` ``[W]``; window ``i`` spans ``length`` seconds from ``i * hop``."""
 
     active: NDArray[np.bool_]
     length: float
@@ -44,7 +44,7 @@ class Activity:
 
     @property
     def speech(self) -> Span | None:
-        """From the first window of speech to the end of the last one, in seconds; None without any."""
+        """Start of the first and end of the last window with speech, in seconds; None without speech."""
         windows = np.flatnonzero(self.active)
         if len(windows) == 0:
             return None
@@ -52,24 +52,24 @@ class Activity:
 
 
 class VoiceActivity(Protocol):
-    """A named way to tell speech from all else."""
+    """A voice activity detector."""
 
     margins: Margins
 
     def settings(self) -> dict[str, Any]:
-        """What changes the values, for the key."""
+        """Return the settings that change the values, for the key."""
 
     def __call__(self, blocks: Iterable[Floats]) -> Activity:
-        """The decisions on a sound that comes in blocks ``[n]`` of any size, mono, 16 kHz, in [-1, 1]."""
+        """Detect speech in a sound that comes in blocks ``[n]`` of any size, mono, 16 kHz, in [-1, 1]."""
 
 
 def speech_span(voice: VoiceActivity, blocks: Iterable[Floats], seconds: float) -> Span | None:
-    """The region of interest of a sound: speech with its margins, within the clip; None without speech.
+    """Return the region of interest of a sound: speech with margins, within the clip; None without speech.
 
     Args:
-        voice: what tells speech.
-        blocks: the sound, ``[n]`` each, mono, 16 kHz.
-        seconds: how long it is. Speech that is still going on there ends there.
+        voice: voice activity detector.
+        blocks: the sound in blocks ``[n]``, mono, 16 kHz.
+        seconds: duration of the sound, at which the region ends at the latest.
     """
     speech = voice(blocks).speech
     if speech is None:
@@ -82,7 +82,7 @@ VOICE_ACTIVITY: dict[str, Callable[[], VoiceActivity]] = {}
 
 
 def register(name: str) -> Callable[[Callable[[], VoiceActivity]], Callable[[], VoiceActivity]]:
-    """Make a way to tell speech known under ``name``."""
+    """Register a voice activity detector under ``name``."""
 
     def add(build: Callable[[], VoiceActivity]) -> Callable[[], VoiceActivity]:
         VOICE_ACTIVITY[name] = build
@@ -93,10 +93,10 @@ def register(name: str) -> Callable[[Callable[[], VoiceActivity]], Callable[[], 
 
 @cache
 def load_voice_activity(name: str) -> VoiceActivity:
-    """The way to tell speech that is called ``name``.
+    """Return the voice activity detector registered under ``name``.
 
     Raises:
-        ExtractError: there is none of this name, or its package is not installed.
+        ExtractError: the name is unknown, or the detector's package is not installed.
     """
     if name not in VOICE_ACTIVITY:
         raise ExtractError(f"there is no voice activity {name!r}; there are {', '.join(VOICE_ACTIVITY)}")
@@ -105,14 +105,14 @@ def load_voice_activity(name: str) -> VoiceActivity:
 
 @dataclass(frozen=True)
 class EnergyShareSettings(ShortTimeSettings, Margins):
-    """The numbers of eq. 1, of which priyasad2019 prints none.
+    """Parameters of eq. 1, none of which priyasad2019 gives.
 
-    Windows of 20 ms every 10 ms, the threshold, and leaving out 0 Hz are a public implementation's of the
-    same ratio. Its band begins at 300 Hz and its median filter has 25 taps: a low voice has most of its
-    energy below 300 Hz, and of 308 recordings of acted emotions that lost more than 0.3 s of what Silero
-    calls speech in 101. From 100 Hz on, which leaves the hum of 50 and 60 Hz out, and with 11 taps, it is 1
-    of 331. eq. 1 says nothing of level: a window must also come within ``within_db`` of the loudest that
-    passes it, or what a codec leaves of silence would count.
+    Windows of 20 ms every 10 ms, the threshold, and the exclusion of 0 Hz follow a public implementation of
+    the same ratio. Its band starts at 300 Hz and its median filter has 25 taps. But low voices have most of
+    their energy below 300 Hz: in 101 of 308 recordings of acted emotions, that lost more than 0.3 s of what
+    Silero calls speech. A band from 100 Hz, which excludes mains hum at 50 and 60 Hz, and 11 taps do so in 1
+    of 331. eq. 1 ignores the level: a window must also be within ``within_db`` of the loudest one that
+    passes, or codec noise in silence would count as speech.
     """
 
     window: int = 320
@@ -129,7 +129,7 @@ ENERGY_SHARE_SETTINGS = EnergyShareSettings()
 
 @register("energy")
 class EnergyShare:
-    """Speech is where the speech band has its share of the energy (eq. 1), smoothed by a median."""
+    """Detects speech by the speech band's share of the energy (eq. 1), smoothed by a median filter."""
 
     def __init__(self, settings: EnergyShareSettings = ENERGY_SHARE_SETTINGS) -> None:
         self._settings = settings
@@ -144,9 +144,9 @@ class EnergyShare:
         return Activity(active, s.window / s.sample_rate, s.hop / s.sample_rate)
 
     def measure(self, blocks: Iterable[Floats]) -> tuple[Doubles, Doubles]:
-        """Share of the speech band in each window's energy, 0-1, and its level in dB, ``[W]`` each.
+        """Return the speech band's share of each window's energy, 0-1, and the level in dB, ``[W]`` each.
 
-        0 dB is a sine of amplitude 1. A window below ``floor_db``, as digital silence is, has the share 0.
+        0 dB is a sine of amplitude 1. Windows below ``floor_db``, such as digital silence, have a share of 0.
         """
         s = self._settings
         hertz = librosa.fft_frequencies(sr=s.sample_rate, n_fft=s.dft)
@@ -162,7 +162,7 @@ class EnergyShare:
         return share, np.asarray(10 * np.log10(energy))
 
     def decide(self, share: Doubles, level: Doubles) -> NDArray[np.bool_]:
-        """Which windows are speech, ``[W]``. Beyond the ends there is none, so a click there is smoothed."""
+        """Decide which windows are speech, ``[W]``. Beyond the ends is silence, so clicks there vanish."""
         s = self._settings
         active = share >= s.threshold
         if not active.any():
@@ -176,7 +176,7 @@ class EnergyShare:
 
 @register("silero")
 class Silero:
-    """Silero's network, which the package silero-vad brings; speech is what that package says is speech."""
+    """Detects speech by Silero's network and decision rule, from the package silero-vad."""
 
     window = 512
 
@@ -193,7 +193,7 @@ class Silero:
                 f"--vad silero needs the package {error.name}: pip install 'avemo[vad]'"
             ) from error
         finally:
-            torch.set_num_threads(threads)  # importing it sets them to one
+            torch.set_num_threads(threads)  # importing silero_vad sets them to one
         self._timestamps = get_speech_timestamps_from_probs
         self.margins = Margins()
 
@@ -218,7 +218,7 @@ class Silero:
 
 @register("none")
 class WholeClip:
-    """The whole clip, as if all of it were speech."""
+    """Treats the whole clip as speech."""
 
     margins = Margins(0.0, 0.0)
     step = 160

@@ -1,4 +1,4 @@
-"""Sampling views out of frames: the one interpolation between a decoded frame and a network."""
+"""Samples views from frames: the only interpolation between a decoded frame and a network."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from .stopwatch import WARP, clocked
 
 @clocked(WARP)
 def warp(frame: np.ndarray, matrices: np.ndarray, size: int, device: torch.device) -> torch.Tensor:
-    """All views of one frame, ``[V, size, size, 3]`` uint8 on ``device``; outside the frame is black.
+    """Sample all views of one frame, ``[V, size, size, 3]`` uint8 on ``device``, black outside the frame.
 
-    A frame that would shrink below a half is halved first (:func:`.patch.halved`).
+    A frame that would shrink to less than half is halved first (:func:`.patch.halved`).
 
     Args:
         frame: ``[H, W, 3]`` uint8.
-        matrices: ``[V, 2, 3]`` from the frame's pixels to the view's.
+        matrices: ``[V, 2, 3]`` from the frame's pixels to those of each view.
+        size: side of a view in pixels.
+        device: device to sample on.
     """
     frame, matrices = halved(frame, matrices)
     if device.type == "cpu":
@@ -29,7 +31,7 @@ def warp(frame: np.ndarray, matrices: np.ndarray, size: int, device: torch.devic
 
 
 def warp_cpu(frame: np.ndarray, matrices: np.ndarray, size: int) -> np.ndarray:
-    """The views of a frame that need not be halved, ``[V, size, size, 3]``."""
+    """Sample the views of a frame without halving it, ``[V, size, size, 3]``."""
     views = np.empty((len(matrices), size, size, 3), np.uint8)
     for view, matrix in zip(views, matrices, strict=True):
         cv2.warpAffine(frame, matrix, (size, size), dst=view, flags=cv2.INTER_LINEAR)
@@ -37,21 +39,21 @@ def warp_cpu(frame: np.ndarray, matrices: np.ndarray, size: int) -> np.ndarray:
 
 
 def warp_device(frames: torch.Tensor, back: torch.Tensor, size: int) -> torch.Tensor:
-    """The views of many frames that need not be halved, in one call: ``[T * V, size, size, 3]``.
+    """Sample the views of many frames without halving them, in one call: ``[T * V, size, size, 3]``.
 
     Args:
         frames: ``[T, H, W, 3]`` uint8.
         back: ``[T, V, 2, 3]`` float32, from the views' pixels to the frame's, on the same device.
-        size: pixels of a view's side.
+        size: side of a view in pixels.
     """
     count, height, width = frames.shape[:3]
     line = torch.arange(size, device=frames.device, dtype=torch.float32)
     y, x = torch.meshgrid(line, line, indexing="ij")
     pixels = torch.stack([x, y, torch.ones_like(x)], dim=-1) @ back.transpose(-1, -2)[:, :, None]
-    # By numbers, as a tensor of both sides would have to be copied to the device, for which all waits.
+    # Scalars, as a tensor of both sides would have to be copied to the device, which waits for everything.
     sides = zip(pixels.unbind(-1), (width, height), strict=True)
     grid = torch.stack([(2 * pixel + 1) / side - 1 for pixel, side in sides], dim=-1)
-    grid = grid.reshape(count, -1, size, 2)  # a frame's views, one below the other
+    grid = grid.reshape(count, -1, size, 2)  # a frame's views stacked vertically
     source = frames.permute(0, 3, 1, 2).float()
     views = F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     views = views.round().to(torch.uint8).reshape(count, 3, -1, size, size)

@@ -1,10 +1,10 @@
-"""All long tests, one after the other: `make torture`.
+"""Runs all long tests in turn: `make torture`.
 
     python -m tests.torture [--films DIR] [--reports DIR] [--again] [PART ...]
 
-Each writes its report to a file. One whose report is there, of the same code and without a broken promise, is
-not run again, so what was interrupted goes on; one that breaks a promise does not keep the others from
-running. The exit code is 1 if any did.
+Each writes its report to a file. A test is skipped if it already has a report for the same code without a
+broken promise, so an interrupted run continues. A broken promise does not stop the other tests. The exit code
+is 1 if any promise was broken.
 """
 
 from __future__ import annotations

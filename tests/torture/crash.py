@@ -1,14 +1,14 @@
-"""Crash at every point: each operation on a store is stopped, or fails, at each thing that it does to a file.
+"""Crashes at every point: each store operation is stopped, or fails, at each of its file operations.
 
     python -m tests.torture.crash [--share S] [--json REPORT.json]
 
-A process is forked for each trial. It gets a copy of a small store, performs one operation, and comes to harm
-at one point (:mod:`.shim`). Another fresh process then opens the store and checks the promises of
+Each trial forks a process, which gets a copy of a small store and performs one operation, with a fault
+injected at one point (:mod:`.shim`). Another fresh process then opens the store and checks the promises of
 docs/reliability.md:
 
-1. the store opens, and no line of a journal but a torn last one is senseless;
-2. what had been acknowledged is there, whole; everything else is as before the operation or as after it;
-3. the operation, done again, gives the same store as without harm, and leaves no unfinished file;
+1. the store opens, and no journal line except a torn last one is invalid;
+2. everything acknowledged is intact; everything else is as before the operation or as after it;
+3. the operation, repeated, gives the same store as without the fault and leaves no unfinished file;
 4. an error is a StoreError of one line.
 """
 

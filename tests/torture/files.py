@@ -1,10 +1,10 @@
-"""Files that nobody would send: everything that avemo reads but media, changed at random.
+"""Fuzzes every kind of file that avemo reads, except media.
 
     python -m tests.torture.files [--count 10000] [--seed 0] [--kind KIND]
 
-Each input is read in a process that may be lost. It must be refused by an error of avemo's own classes,
-in one line, or be read; what a checksum stands for must be read as it was written, or be told to be damaged.
-A hang, a crash, any other error, or more memory than a file of that size needs, breaks the promise.
+Each input is read in a disposable process. It must either be read or be rejected with a one-line error of
+avemo's own classes; data with a checksum must be read as written, or be reported as damaged. A hang, a crash,
+any other error, or more memory than a file of that size needs breaks the promise.
 """
 
 from __future__ import annotations

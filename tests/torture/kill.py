@@ -1,10 +1,10 @@
-"""Kills at random moments, over real extraction with two processes.
+"""Kills real extraction with two processes at random moments.
 
     python -m tests.torture.kill [--kills 200] [--seed 0]
 
-A run is killed by SIGKILL at a random moment: its whole group, the main process alone, or a worker. What is
-left is verified, and the same command resumes it, to be killed again. Each store that gets done is compared
-with that of an undisturbed run, and another is begun.
+A run is killed by SIGKILL at a random moment: the whole process group, the main process alone, or one worker.
+The store is verified, and the same command resumes the run until it is killed again. Each finished store is
+compared with that of an undisturbed run; then the next one is started.
 """
 
 from __future__ import annotations

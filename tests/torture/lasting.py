@@ -1,4 +1,4 @@
-"""Extraction that lasts: memory and handles of every process must not grow.
+"""Long extraction: memory and open handles of every process must not grow.
 
 python -m tests.torture.lasting film [--minutes 10]
 python -m tests.torture.lasting frames [--count 12000]

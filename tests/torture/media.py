@@ -1,9 +1,9 @@
-"""Media that nobody would send: real clips, changed at random, through ``avemo-extract``.
+"""Fuzzes media: real clips, changed at random, through ``avemo-extract``.
 
     python -m tests.torture.media CLIPS [--count 1000] [--seed 0]
 
-The clips are changed as they are, and in eight other containers with other codecs. Every clip must have an
-outcome, the run must end, and no process and no file may be left.
+The clips are changed in their own format, and in eight other containers with other codecs. Every clip must
+have an outcome, the run must end, and no process or file may be left behind.
 """
 
 from __future__ import annotations

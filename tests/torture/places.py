@@ -1,8 +1,8 @@
-"""Real extraction into places that fill up, cannot be written, or are shared.
+"""Real extraction into file systems that fill up, cannot be written, or are shared.
 
     python -m tests.torture.places [--clips DIR]
 
-A file system that gets full is a small one in memory (as root), or a limit on the size of each file.
+Full file systems are simulated by a small one in memory (as root), or by a limit on the size of each file.
 """
 
 from __future__ import annotations

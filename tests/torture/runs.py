@@ -1,4 +1,4 @@
-"""Real extraction in processes of its own, for the tests that come to its harm."""
+"""Runs real extraction in separate processes, for the tests that disturb it."""
 
 from __future__ import annotations
 

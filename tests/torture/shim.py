@@ -1,13 +1,13 @@
-"""Stands between a process and its files: counts what it does to them, and stops or fails it at one point.
+"""Intercepts a process's file operations: counts them, and stops the process or fails at one point.
 
-Every open for writing, write, sync, rename, removal, truncation and making of a folder is a *point*, those of
-HDF5 too, which writes through a Python file here. Nothing else is replaced: the code under test is the
-product's.
+Every open for writing, write, sync, rename, removal, truncation and creation of a folder is a *point*,
+including those of HDF5, which writes through a Python file here. Nothing else is replaced: the code under
+test is the product's.
 
-Two kinds of crash are made. A *kill* stops the process; what it wrote is in the system's memory and will
-reach the disk. A *power cut* leaves of every file the bytes of its last sync, and of every folder the names
-of its last sync (``cut``), or the names that it has now with the bytes of the last sync (``cut, names
-kept``): a file system may do either.
+There are two kinds of crash. A *kill* stops the process; what it wrote is in the system's memory and will
+reach the disk. A *power cut* leaves each file with the bytes of its last sync, and each folder either with
+the names of its last sync (``cut``) or with its current names (``cut, names kept``): a file system may do
+either.
 """
 
 from __future__ import annotations
