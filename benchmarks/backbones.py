@@ -1,16 +1,16 @@
-"""What one view costs in each face network, beside the least that its arithmetic must cost.
+"""Time of one view in each face network, compared with the minimum cost of its arithmetic.
 
-Each network runs as stage 1 runs it: views of bytes in batches, one thread, in a process that keeps its
-memory. The floor is its multiply-adds (torch's FlopCounterMode) at the rate at which the same thread does
-plain matrix products in the same precision, the best of some sizes. Both are timed in turns, and on a
-processor in processor time, which is that of the clock where the thread has a core to itself, so that other
-work on the machine disturbs their ratio little. Weights are random: they do not change the time. An ONNX
-file keeps its own, runs in fp32, and tells no multiply-adds.
+Each network runs as in stage 1: batches of byte views, one thread, in a process that keeps its
+memory. The floor is the network's multiply-adds (torch's FlopCounterMode) at the rate at which the same
+thread computes plain matrix products in the same precision, with the best of several sizes. Network and
+products are timed in turns. On a CPU the clock is processor time, which equals wall time if the thread has a
+core to itself, so other work on the machine hardly affects the ratio. Weights are random, which does not
+change the time. An ONNX file keeps its own weights, runs in fp32, and gives no count of multiply-adds.
 
     python benchmarks/backbones.py
     python benchmarks/backbones.py --backbone dlib --backbone timm:convnext_atto --backbone onnx@FILE.onnx
 
-``--device cuda`` is untested: no GPU was at hand.
+``--device cuda`` is untested: no GPU was available.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PRODUCTS = (512, 1024, 2048)
 
 
 class Cost(NamedTuple):
-    """Of one network in one precision: ``ms`` a view, and its ``ratio`` to the floor where that is known."""
+    """Cost of one network in one precision: ``ms`` a view, and its ``ratio`` to the floor, if known."""
 
     size: int
     features: int
@@ -53,7 +53,7 @@ class Cost(NamedTuple):
 
 
 def cost(text: str, precision: Precision, device: str, batch: int, rounds: int) -> Cost | None:
-    """None where the network does not run in that precision."""
+    """Time a network; return None if it does not run in that precision."""
     torch.set_num_threads(1)
     backbone = _backbone(text, precision, device)
     if backbone.precision != precision:
@@ -63,7 +63,7 @@ def cost(text: str, precision: Precision, device: str, batch: int, rounds: int) 
     count = None if text.startswith(ONNX) else multiply_adds(text)
     matrices = [torch.rand(2, size, size, device=device).to(dtype_of(precision)) for size in PRODUCTS]
     backbone(views)
-    seconds, in_products = [], []  # of one view, and the multiply-adds that products do in that time
+    seconds, in_products = [], []  # of one view; multiply-adds that products compute in that time
     for _ in range(rounds):
         rate = max(products_per_second(pair) for pair in matrices)
         start = _now(views.device)
@@ -75,7 +75,7 @@ def cost(text: str, precision: Precision, device: str, batch: int, rounds: int) 
 
 
 def multiply_adds(name: str) -> int:
-    """Of one view."""
+    """Count the multiply-adds of one view."""
     spec = get(name)
     with torch.device("meta"):
         network = spec.build().eval().to("meta")
@@ -86,7 +86,7 @@ def multiply_adds(name: str) -> int:
 
 
 def products_per_second(pair: torch.Tensor) -> float:
-    """Multiply-adds of one product of two square matrices, ``pair [2, n, n]``."""
+    """Return the rate of multiply-adds in one product of two square matrices, ``pair [2, n, n]``."""
     out = torch.empty_like(pair[0])
     torch.mm(pair[0], pair[1], out=out)
     start = _now(pair.device)

@@ -1,14 +1,15 @@
-"""Whether the defaults of avemo-fuse hold, beside settings that are chosen without the subject who is tested.
+"""Compare the defaults of avemo-fuse with settings chosen without the tested subject.
 
-Each candidate is trained on all subjects but two and judged on these two, for every pair of subjects. For
-the subject A it is then worth what it reaches on B without A and B, over all B, and the best one is trained
-on all but A and tested on A: "chosen". Beside it stand the candidates that were chosen anywhere, the default
-and the papers' settings, each fixed for all subjects. Tests are matched pairs against the default, of one
-member (its errors averaged over seeds) and of all members averaged.
+For every pair of subjects, each candidate is trained on all other subjects and scored on the pair. The worth
+of a candidate for subject A is its mean accuracy over every other subject B, with members trained without A
+and B. The best candidate is then trained on all subjects but A and tested on A: the row "chosen". The other
+rows are the default, the papers' settings, and every candidate that was chosen for some subject, each used
+for all subjects. All are tested against the default by matched pairs, on the errors of one member (averaged
+over seeds) and of all members averaged.
 
     python benchmarks/defaults.py STORE OUT [--fusion fbp|audio] [--visual FEATURE] [--members 10]
 
-If stopped, the same command goes on. With more --members the rest is trained.
+If stopped, the same command continues. With more --members, only the missing ones are trained.
 """
 
 from __future__ import annotations
@@ -45,22 +46,22 @@ CANDIDATES: Mapping[str, Mapping[str, Any]] = {
     "logmel": {"audio": "logmel-stats"},
     "transformer": {"attention": "transformer"},
 }
-FIXED = ("default", "papers")  # always told
+FIXED = ("default", "papers")  # always reported
 SOUND_ALONE = tuple(name for name in CANDIDATES if name != "transformer")
 
 
 def arranged(name: str, common: CrossValidationSettings, out: Path) -> Arranged:
-    """A candidate, read and divided; its folds are the subjects."""
+    """Read the data for a candidate and divide it into folds, one for each subject."""
     return arrange(replace(common, out=out / name, **CANDIDATES[name]))
 
 
 def stacked(candidate: Arranged) -> bool:
-    """Whether many members are quicker as one model: with convolutions over the frames, on a CPU too."""
+    """Return whether members train faster as one model: with convolutions over the frames, also on a CPU."""
     return candidate.prepared.setup.head.visual_attention == "conv"
 
 
 def judge(candidate: Arranged, folder: Path, members: int) -> dict[tuple[int, int], list[Scores]]:
-    """Scores of each pair of subjects by members that were trained without them."""
+    """Score each pair of subjects with members trained without them."""
     folder.mkdir(parents=True, exist_ok=True)
     prepared, folds = candidate.prepared, candidate.design.folds
     places = [(a, b, m) for a, b in combinations(range(len(folds)), 2) for m in range(members)]
@@ -84,7 +85,7 @@ def judge(candidate: Arranged, folder: Path, members: int) -> dict[tuple[int, in
 def worth(
     pairs: Mapping[tuple[int, int], Sequence[Scores]], subjects: Sequence[set[tuple[str, str]]], out: int
 ) -> float:
-    """Accuracy on all subjects but ``out`` of members that knew neither them nor ``out``."""
+    """Return the accuracy on all subjects but ``out``, by members trained without these and ``out``."""
     right = []
     for other in {*range(len(subjects))} - {out}:
         for scores in pairs[min(out, other), max(out, other)]:
@@ -94,7 +95,7 @@ def worth(
 
 
 def tested(candidate: Arranged) -> list[Scores]:
-    """Each member's scores of all subjects, as ``avemo-fuse cv`` makes them."""
+    """Return each member's scores of all subjects, as ``avemo-fuse cv`` makes them."""
     run = CrossValidation(candidate.settings.out, candidate.card)
     epochs = candidate.prepared.setup.training.epochs
     choices = [Choice(0, epochs)] * len(candidate.design.folds)

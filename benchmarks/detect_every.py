@@ -1,9 +1,9 @@
-"""What ``--detect-every N`` costs and changes: time, boxes, features, and what a linear SVM makes of them.
+"""Cost and effects of ``--detect-every N``: time, boxes, features, and the accuracy of a linear SVM.
 
-Each detector looks at every frame of each clip once, in one thread, timed in processor time. For each N its
-faces are then taken from the frames that ``--detect-every N`` would look at, and followed between them as
-stage 1 does (extract/follow.py). Features are those of every seventh frame, which lie evenly between the
-frames looked at. Accuracy: faces only, leave one subject out, with the SVM of faces.py.
+Each detector runs once on every frame of each clip, in one thread; processor time is measured. For each N,
+faces are then taken only from the frames that ``--detect-every N`` would examine, and followed between them
+as in stage 1 (extract/follow.py). Features are those of every seventh frame, so they are spread evenly
+between examined frames. Accuracy: faces only, leave one subject out, with the SVM of faces.py.
 
     python benchmarks/detect_every.py CLIPS --detector dlib --detector yunet@FILE.onnx
 """
@@ -38,12 +38,12 @@ from avemo.extract.warp import warp
 from avemo.pipelines.cli.table import aligned
 from avemo.pipelines.corpora.clips.find import find_clips
 
-STRIDE = 7  # of the frames whose features are compared
+STRIDE = 7  # compare the features of every seventh frame
 
 
 @dataclass
 class Replayed:
-    """A clip's frames and the faces that a detector finds in each; it is the film and the detector."""
+    """A clip's frames and the faces found in each; it stands in for both the film and the detector."""
 
     kept: list[Frame]
     found: dict[int, list[Face]]
@@ -61,7 +61,7 @@ class Replayed:
 
 @dataclass
 class Outcome:
-    """Of one clip by one detector: processor seconds a look, and for each N what was found."""
+    """Results of one detector on one clip: processor seconds per detection, and the results for each N."""
 
     seconds: np.ndarray
     looks: dict[int, int] = field(default_factory=dict)
@@ -101,7 +101,7 @@ def looked(clip: Clip, detectors: Sequence[str], looks: Sequence[int], backbone:
 def hits(
     outcomes: Sequence[Outcome], every: int, labels: np.ndarray, subjects: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which clips the SVM gets right, and which by subject."""
+    """Return which clips the SVM classifies correctly, plain and by subject."""
     parts = [outcome.features[every] for outcome in outcomes]
     values = np.stack([np.concatenate([part.mean(0), part.std(0), part.max(0)]) for part in parts])
     return right(values, labels, subjects), right(by_subject(values, subjects), labels, subjects)

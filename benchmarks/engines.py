@@ -1,18 +1,19 @@
-"""What a view costs in other engines and forms of a network, beside the one that stage 1 runs.
+"""Time of one view in other engines and forms of a network, compared with the form that stage 1 runs.
 
-One thread, random weights, in turns, in processor time: torch as it is built, with batch norms folded, with
-channels last as well (stage 1's form), the same in bf16 and int8, and with ``--compile`` compiled; ONNX
-Runtime and OpenVINO in fp32, and in int8 calibrated on the same random views. "error" is the largest
-difference from torch's features, in largest features. Random batch norms tell no ranges, so that of stage 1's
-int8 means nothing (``precisions.py`` has it). An engine that is not installed is left out.
+One thread, random weights, in turns, in processor time. The forms are torch as built, with batch norms
+folded, with channels last as well (stage 1's form), the same in bf16 and int8, and compiled (``--compile``);
+ONNX Runtime and OpenVINO in fp32, and in int8 calibrated on the same random views. "error" is the largest
+difference from torch's features, relative to the largest feature. It is meaningless for stage 1's int8,
+because random batch norms give no value ranges (see ``precisions.py``). Engines that are not installed are
+left out.
 
     pip install onnx onnxruntime openvino
     export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/engines.py
 
-The first line's variables are those of stage 1's processes (``extract.run.KEEP_MEMORY``). The others hold
-torch, and it seems OpenVINO, to the instructions of a usual laptop (AVX2_VNNI: of a newer one). ONNX Runtime
-does not heed them, so compare it without.
+The variables of the second line are those of stage 1's processes (``extract.run.KEEP_MEMORY``). Those of the
+third limit torch, and apparently OpenVINO, to the instructions of a usual laptop (AVX2_VNNI: of a newer one).
+ONNX Runtime ignores them, so compare it without.
 """
 
 from __future__ import annotations

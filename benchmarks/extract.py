@@ -1,20 +1,20 @@
-"""How fast ``avemo-extract`` is, beside the least that it must cost, a plain script, and what it was before.
+"""Speed of ``avemo-extract``, compared with its minimum cost, a plain script, and an older avemo.
 
 Each row is a ratio of two things run in turns on the same frames of the same clips. avemo is the command,
 from the start of Python to a closed store, over the 18 views of the default set.
 
 * ``floor``: avemo with ResNet18 ÷ the bare network on as many views in its best batch + the bare detector on
-  as many frames (floor.py), all cores busy.
+  as many frames (floor.py), with all cores busy.
 * ``plain``: the plain script (plain_extract.py, ResNet18 in fp32), on some of the clips and scaled by frames,
-  with the threads that suit it, ÷ avemo with ResNet18 in the precision that it chooses here.
-* ``laptop``: the same with avemo in fp32, and torch held to AVX2 on both sides.
-* ``default``: avemo with ``--backbone ferresnet``, the default until 2026-11-28, ÷ avemo as it comes.
-  Its detector is YuNet where AVEMO_WEIGHTS has it, and else dlib, as in the next row.
-* ``before``: an older avemo, by its own defaults, ÷ avemo as it comes. Needs ``--before COMMAND``, the
+  with its best number of threads, ÷ avemo with ResNet18 in the precision that it selects on this machine.
+* ``laptop``: the same with avemo in fp32, and torch limited to AVX2 on both sides.
+* ``default``: avemo with ``--backbone ferresnet``, the default until 2026-11-28, ÷ avemo with its defaults.
+  Its detector is YuNet if AVEMO_WEIGHTS has it, and else dlib, as in the next row.
+* ``before``: an older avemo with its own defaults ÷ avemo with its defaults. Needs ``--before COMMAND``, the
   ``avemo-extract`` of an older checkout.
 
-Beside wall time it compares processor time, which other work on the machine disturbs less. ResNet18 has
-random weights. What was measured is kept in ``--out``: a run that is stopped goes on with the same command.
+Beside wall time it compares processor time, which other work on the machine affects less. ResNet18 has
+random weights. Results are kept in ``--out``: if stopped, the same command continues.
 
     python benchmarks/extract.py ../shared/data/java_sed/clips
     python benchmarks/extract.py ../shared/data/java_sed/clips --row floor --clips 3 --max-frames 4 --rounds 1
@@ -70,12 +70,12 @@ def random_weights(folder: Path) -> Path:
 
 
 def spread(clips: Sequence[Path], count: int) -> list[Path]:
-    """So many of the clips, spread evenly."""
+    """Return ``count`` of the clips, spread evenly."""
     return [clips[index] for index in np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int)]
 
 
 def processor_seconds() -> float:
-    """Of this process and of all that it has waited for."""
+    """Return the processor time of this process and of all children that it has waited for."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -87,7 +87,7 @@ def timed(work: Callable[[], None]) -> Cost:
 
 
 class Command:
-    """``avemo-extract`` over some clips, into a new store each time."""
+    """Runs ``avemo-extract`` over some clips, into a new store each time."""
 
     AVEMO = (str(Path(sys.executable).with_name("avemo-extract")),)
 
@@ -98,7 +98,11 @@ class Command:
         self._options = [] if max_frames is None else ["--max-frames", str(max_frames)]
 
     def cost(self, *options: str, command: Sequence[str] = AVEMO) -> Cost:
-        """Raises ``CalledProcessError`` where a clip failed, as the time would mean nothing."""
+        """Time one run.
+
+        Raises:
+            CalledProcessError: a clip failed, so the time would mean nothing.
+        """
         with tempfile.TemporaryDirectory(dir=self._folder) as store:
             words = [*command, str(self._folder), "--manifest", str(self._manifest), "--store", store]
             words += ["--tta", "meanstd", *self._options, *options]
@@ -106,7 +110,7 @@ class Command:
 
 
 class PlainScript:
-    """plain_extract.py over some clips, in a process of its own, with as many threads as suit it."""
+    """Runs plain_extract.py over some clips, in a process of its own, with its best number of threads."""
 
     SURROUNDINGS: ClassVar = {
         "torch's own choice of threads": {},
@@ -126,7 +130,7 @@ class PlainScript:
         self.threads = min(trials, key=lambda name: trials[name])
 
     def cost(self, frames: int) -> Cost:
-        """Scaled to so many frames; without the start of Python and the loading of the network."""
+        """Time one run, scaled to ``frames``, without the start of Python and the loading of the network."""
         result = self._run(self.SURROUNDINGS[self.threads], [*self._clips, *self._limit])
         scale = frames / result["frames"]
         return Cost(result["wall"] * scale, result["busy"] * scale)
@@ -144,7 +148,7 @@ def grey_frames(clips: Sequence[Path], max_frames: int | None) -> list[np.ndarra
 
 
 class Rows:
-    """The rows; ``measure`` gives the costs of both sides, a round each."""
+    """The rows of the table; ``measure`` times both sides of a row in alternating rounds."""
 
     def __init__(self, clips: list[Path], options: argparse.Namespace, folder: Path) -> None:
         self._options = options
@@ -202,7 +206,7 @@ class Rows:
 
 
 def table_row(row: str, measured: dict[str, Any], frames: int) -> list[str]:
-    """Medians of all rounds."""
+    """Format a row of the table, with the medians of all rounds."""
     (first, one), (second, two) = measured["costs"].items()
     walls = [median(cost[0] for cost in costs) for costs in (one, two)]
     busy = [median(cost[1] for cost in costs) for costs in (one, two)]

@@ -1,11 +1,11 @@
-"""What face networks tell a linear SVM about strangers: faces only, leave one subject out.
+"""Accuracy of a linear SVM on the features of face networks: faces only, leave one subject out.
 
-Each clip is the mean, the deviation and the highest of each feature over its frames, side by side,
-standardised on the training clips; the SVM has C = 0.001. Nothing is chosen. "by subject" is transductive:
-each subject's clips are first brought to zero mean and unit variance, those under test too. A pair A+B is
-two networks' vectors side by side. Differences to the first network are tested on the same clips by McNemar's
-exact test. "own classes" is what the expressions of an embedded network say without any training, the mean of
-their probabilities over frames, among the classes that the clips have.
+The vector of a clip is the mean, deviation and maximum of each feature over its frames, side by side and
+standardised on the training clips. The SVM has C = 0.001; nothing is chosen. "by subject" is transductive:
+each subject's clips, also those under test, are first brought to zero mean and unit variance. A pair A+B is
+the vectors of two networks side by side. Differences to the first network are tested on the same clips by
+McNemar's exact test. "own classes" is the accuracy of an embedded network's own classes without any training:
+the mean of its probabilities over frames, among the classes that the clips have.
 
     avemo-extract CLIPS --store STORE --max-frames 10 --tta none --backbone A --backbone B
     python benchmarks/faces.py STORE A B A+B
@@ -36,7 +36,7 @@ C = 1e-3
 
 
 def vectors(store: FeatureStore, rows: Sequence[Row], networks: str, feature: str) -> np.ndarray:
-    """``[N, D]`` of the clips of ``rows``."""
+    """Return a vector ``[N, D]`` for each clip of ``rows``."""
     found = [find(store, "visual", f"{feature}:{name}") for name in networks.split("+")]
     values = []
     for row in rows:
@@ -46,7 +46,7 @@ def vectors(store: FeatureStore, rows: Sequence[Row], networks: str, feature: st
 
 
 def seen_by_all(store: FeatureStore, networks: Sequence[str], feature: str) -> list[Row]:
-    """The clips with a class and a subject that each of the networks has seen."""
+    """Return the clips with a class, a subject, and features of every network."""
     names = {name for each in networks for name in each.split("+")}
     streams = [stream for name in names for stream in find(store, "visual", f"{feature}:{name}").streams]
     rows = (row for row in store.rows if row.clip.label and row.clip.subject)
@@ -62,7 +62,7 @@ def by_subject(values: np.ndarray, subjects: np.ndarray) -> np.ndarray:
 
 
 def right(values: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> np.ndarray:
-    """Which clips are told right by those who never met their subject."""
+    """Return which clips are classified correctly by an SVM trained without their subject."""
     told = cross_val_predict(
         make_pipeline(StandardScaler(), SVC(kernel="linear", C=C)),
         values,
@@ -74,7 +74,7 @@ def right(values: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> np.nd
 
 
 def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
-    """The p of as uneven a split of the clips that only one of the two has right."""
+    """Return the exact p of McNemar's test on two sets of correct clips."""
     only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
     return float(binomtest(only_one, only_one + only_other).pvalue) if only_one + only_other else 1.0
 
@@ -82,8 +82,10 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
 def own_classes(
     store: FeatureStore, rows: Sequence[Row], networks: str, feature: str, labels: np.ndarray
 ) -> np.ndarray | None:
-    """Which clips a network's own layer of classes tells right; None where it has none for them, or
-    ``feature`` is not what that layer reads."""
+    """Return which clips a network's own classification layer classifies correctly.
+
+    None if it has no such layer for the classes, or if ``feature`` is not the input of that layer.
+    """
     spec = None if set("+@:") & set(networks) else get(networks)
     if spec is None or spec.default_weights is None or feature not in ("basic", "f-mean"):
         return None

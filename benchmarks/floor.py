@@ -1,6 +1,6 @@
-"""The least that extraction must cost: the bare network and the bare detector, with all cores busy.
+"""Minimum cost of extraction: the bare network and the bare detector, with all cores busy.
 
-Inputs lie ready in processes that have started, so nothing but the two is timed: no decoding, no
+The inputs are prepared in processes that have already started, so only these two are timed: no decoding, no
 alignment, no views, no statistics, no sound, no store.
 """
 
@@ -27,7 +27,7 @@ PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class Cost(NamedTuple):
-    """Seconds on the clock, and seconds of processor time over all processes."""
+    """Wall seconds, and seconds of processor time over all processes."""
 
     wall: float
     busy: float
@@ -37,9 +37,9 @@ class Cost(NamedTuple):
 
 
 class Crew:
-    """Processes that hold what they work on; use it as a context manager.
+    """Processes that hold the inputs of their work; use it as a context manager.
 
-    ``begin(*arguments)`` runs once in each, before the constructor returns.
+    ``begin(*arguments)`` runs once in each process, before the constructor returns.
     """
 
     def __init__(self, processes: int, begin: Callable[..., None], *arguments: Any) -> None:
@@ -57,7 +57,7 @@ class Crew:
         self._pool.join()
 
     def work(self, job: Callable[[Any], float], parts: Iterable[Any]) -> Cost:
-        """The cost of ``job`` on all ``parts``; it returns its own processor time."""
+        """Time ``job`` on all ``parts``; it returns its own processor time."""
         start = time.perf_counter()
         busy = sum(self._pool.imap_unordered(job, parts))
         return Cost(time.perf_counter() - start, busy)
@@ -73,7 +73,7 @@ _held: dict[str, Any] = {}
 
 @dataclass(frozen=True)
 class Layout:
-    """How the network runs best."""
+    """The fastest arrangement of the network."""
 
     processes: int
     threads: int
@@ -88,7 +88,7 @@ class Layout:
 
 
 class BareNetwork:
-    """A network with random weights in the form that avemo runs it in, on views made beforehand."""
+    """A network with random weights in the form that avemo runs, on views made beforehand."""
 
     def __init__(self, name: str, precision: Precision, cores: int) -> None:
         self.layout = max(
@@ -109,7 +109,7 @@ class BareNetwork:
         self._crew.__exit__()
 
     def cost(self, views: int) -> Cost:
-        """Of at least so many views, all batches full."""
+        """Time at least ``views`` views, in full batches."""
         batch = self.layout.batch
         return self._crew.work(_forward, [(batch, 1)] * -(-views // batch))
 
@@ -158,12 +158,12 @@ class BareDetector:
         self._crew.__exit__()
 
     def cost(self) -> Cost:
-        """Of all frames."""
+        """Time the detection in all frames."""
         return self._crew.work(_detect, range(self._count))
 
 
 def _hold_frames(frames: list[np.ndarray]) -> None:
-    import dlib  # which a bare machine with a GPU has not got
+    import dlib  # may be missing on a bare machine with a GPU
 
     _held["frames"] = frames
     _held["detector"] = dlib.get_frontal_face_detector()

@@ -1,17 +1,17 @@
-"""All that is to be known of a GPU, in under ten minutes, on a bare machine without network.
+"""Measure everything to be known of a GPU, in under ten minutes, on a bare machine without network.
 
-Parts, each of which may fail alone; the JSON is written again after every one:
+Each part may fail alone; the JSON is rewritten after every part:
 
 * tests: those that need a GPU (tests/test_gpu.py);
 * network: ResNet18's views a second at each batch, in bf16, fp32 and fp32 with TF32, nothing else running;
-* whole: runs with different numbers of processes that feed the one with the networks, in the best batch of
-  the network alone; beside that, or what the cores could feed, whichever is less (goal: at least 0.9), and
-  beside the plain script on the same GPU (goal: 20 times);
-* members: 32 heads stacked as one, beside one after another (members.py; goal: at most 0.06);
+* whole: runs with different numbers of workers that feed the network process, in the best batch of
+  the network alone; compared with that network or with the rate that the cores can supply, whichever is
+  less (goal: at least 0.9), and with the plain script on the same GPU (goal: 20 times);
+* members: 32 heads stacked as one, compared with one after another (members.py; goal: at most 0.06);
 * training: seconds an epoch of the recipe in gpu_pretrain.sh, on noise, which takes as long as faces.
 
-avemo need not be installed: this checkout is used, and wheels of what is missing are installed into a
-temporary folder. benchmarks/README.md says what to carry. On a CPU, the tiny form shows that all parts run:
+avemo need not be installed: this checkout is used, and wheels of missing packages are installed into a
+temporary folder. benchmarks/README.md says what to carry. On a CPU, ``--tiny`` shows that all parts run:
 
     python benchmarks/gpu.py CLIPS --yunet FILE.onnx --device cpu --tiny
 """
@@ -38,7 +38,7 @@ GOALS = {"whole / slowest": 0.9, "plain / avemo": 20.0, "stacked / turn": 0.06}
 
 
 def prepare(wheels: Path | None, folder: Path) -> None:
-    """Let this process and its children import avemo, and what the wheels bring."""
+    """Let this process and its children import avemo and the packages in the wheels."""
     paths = [folder / "path"]
     paths[0].mkdir()
     (paths[0] / "avemo").symlink_to(ROOT)
@@ -52,7 +52,7 @@ def prepare(wheels: Path | None, folder: Path) -> None:
 
 
 def child(command: list[str], **variables: str) -> str:
-    """What a Python process prints; its last lines are the error if it fails."""
+    """Return the output of a Python process; if it fails, raise its last lines."""
     done = subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, env={**os.environ, **variables}, cwd=ROOT
     )
@@ -79,7 +79,7 @@ class Bench:
         return {"pytest": child(words, **surroundings).strip().splitlines()[-1]}
 
     def network(self) -> dict[str, Any]:
-        """Views a second of the bare network on views that lie ready, and how far apart the results are."""
+        """Time the bare network on prepared views, and compare the results of the precisions."""
         import torch
 
         from avemo.extract.backbones import get
@@ -104,7 +104,7 @@ class Bench:
                     views = torch.rand(batch, 3, size, size, device=self.device, dtype=dtype)
                     views = views.to(memory_format=torch.channels_last)
                     self.bare[name][str(batch)] = batch / self._seconds(lambda m=module, v=views: m(v))
-        torch.backends.cudnn.allow_tf32 = True  # as at first
+        torch.backends.cudnn.allow_tf32 = True  # the initial setting
         torch.set_float32_matmul_precision("highest")
         exact = features["fp32"]
         apart = {name: float((got - exact).norm() / exact.norm()) for name, got in features.items()}
@@ -112,7 +112,7 @@ class Bench:
         return {"views a second": self.bare, "best": best, "relative distance to fp32": apart}
 
     def whole(self) -> dict[str, Any]:
-        """Runs of many clips, beside the network alone, the cores alone, and the plain script."""
+        """Run many clips; compare with the network alone, the cores alone, and the plain script."""
         from avemo.cache.clips import Clip
         from avemo.extract import stopwatch
         from avemo.extract.plan import Plan
@@ -139,7 +139,7 @@ class Bench:
         limits = {"cores": 18 * alone.frames / busy * cores}
         if self.bare:
             limits["network"] = max(max(of.values()) for of in self.bare.values())
-        # Many are wanted, of which few can be carried to a bare machine.
+        # Many clips are needed, but only few can be carried to a bare machine.
         wanted_clips = 12 if self.tiny else 8 * cores
         many = [Clip(str(n), "all", str(files[n % len(files)])) for n in range(wanted_clips)]
         runs = [
@@ -161,7 +161,7 @@ class Bench:
         }
 
     def _steady(self, clips: list[Any], plan: Any, workers: int) -> dict[str, Any]:
-        """A run, and its rate from when all workers have done a clip until they find no more."""
+        """Run once; take the rate from when all workers have done a clip until they find no more."""
         from avemo.cache.store import FeatureStore
         from avemo.extract.run import Extraction
         from avemo.extract.streams.faces import FACES
@@ -182,7 +182,7 @@ class Bench:
         }
 
     def _best_batch(self) -> int | None:
-        """Of the precision that is used; None where the network was not timed."""
+        """Return the best batch in the precision in use; None if the network was not timed."""
         import torch
 
         from avemo.extract.precision import has_fast_bf16
@@ -199,7 +199,7 @@ class Bench:
         count, epochs = (4, 1) if self.tiny else (32, 20)
         data = corpus(144, 32, 512, 256)
         setup = Setup(CLASSES, settings_for("fbp"), TrainingSettings(epochs), self.device)
-        run(data, tasks_of(setup, 144, 1), 1, False)  # what is done once in a process
+        run(data, tasks_of(setup, 144, 1), 1, False)  # one-time work of a process
         tasks = tasks_of(setup, 144, count)
         few, own = run(data, tasks[:IN_TURN], 1, False)
         stacked, together = run(data, tasks, 1, True)
@@ -209,7 +209,7 @@ class Bench:
         return {**seconds, "furthest apart": float(apart)}
 
     def training(self) -> dict[str, Any]:
-        """The difference between runs of few and of more epochs is that of the epochs."""
+        """Time an epoch as the difference between runs of few and of more epochs."""
         rows, few, more = (140, 1, 2) if self.tiny else (7000, 1, 4)
         data = self.folder / "noise"
         write_noise(data, rows)
@@ -235,7 +235,7 @@ class Bench:
         return float(18 * result["frames"] / result["wall"])
 
     def _seconds(self, work: Callable[[], object]) -> float:
-        """Of one call, once it is warm."""
+        """Time one call, after a warm-up."""
         import torch
 
         def timed(times: int) -> float:
@@ -251,7 +251,7 @@ class Bench:
 
 
 def write_noise(folder: Path, rows: int) -> None:
-    """FER2013 and FER+'s tables of images that show nothing; six of seven train."""
+    """Write FER2013's and FER+'s tables with images of noise; six of seven are for training."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -284,7 +284,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """The figures that have a goal, and those beside them."""
+    """Format the figures that have a goal, and those beside them."""
     lines = [f"{found.get('card', found['device'])}; {found['machine']}", ""]
     for part, result in found["parts"].items():
         lines.append(f"{part}: {result.get('failed', '')}".rstrip())
@@ -326,7 +326,7 @@ def main() -> None:
                 continue
             try:
                 result = getattr(bench, part)()
-            except Exception as error:  # the other parts go on, on a machine that is lent for minutes
+            except Exception as error:  # continue with the other parts: the machine is lent for minutes only
                 result = {"failed": f"{type(error).__name__}: {error}"}
             found["parts"][part] = {**result, "seconds": round(time.monotonic() - begun, 1)}
             options.out.write_text(json.dumps(found, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""What a figure is measured on."""
+"""Describes the machine that a figure is measured on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import joblib
 
 
 def describe() -> str:
-    """One line: date, processor, cores, versions, and how busy the machine is with other things."""
+    """Return one line: date, processor, cores, versions, and the load from other work."""
     import torch
 
     capability = (
@@ -30,7 +30,7 @@ def describe() -> str:
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """Give the processes that start meanwhile some environment variables."""
+    """Set environment variables for the processes that start inside the ``with`` block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -44,7 +44,7 @@ def environment(**variables: str) -> Iterator[None]:
 
 
 def load() -> str:
-    """The mean number of running processes in the last minute."""
+    """Return the mean number of running processes in the last minute."""
     return f"{os.getloadavg()[0]:.1f}"
 
 

@@ -1,8 +1,8 @@
-"""What a member costs when many are trained: in turn, in a process a core, and stacked as one model.
+"""Cost of a member when many are trained: in turn, in a process a core, and stacked as one model.
 
-A set of the size of a leave-one-out fold of a small corpus is filled with random features. Each way trains
-the same members; their results are compared with those in turn. The bare matrix products are those that no
-way can do without: of the frames' scores, forward and both gradients that are needed, no padding.
+A corpus of the size of a leave-one-out fold of a small data set is filled with random features. Each way
+trains the same members; their results are compared with those in turn. "products" are the bare matrix
+products that every way needs: those of the frames' scores, forward and both gradients, without padding.
 
     python benchmarks/members.py --members 1 8 32 128
     python benchmarks/members.py --members 1 8 32 128 --device cuda
@@ -36,7 +36,7 @@ HEADER = [
     "products/best",
     "furthest apart",
 ]
-IN_TURN = 8  # at most so many are trained in turn; each takes as long as any other
+IN_TURN = 8  # most members trained in turn; each takes equally long
 
 
 def corpus(clips: int, frames: int, visual: int, audio: int) -> Corpus:
@@ -50,7 +50,7 @@ def corpus(clips: int, frames: int, visual: int, audio: int) -> Corpus:
 
 
 def tasks_of(setup: Setup, clips: int, members: int) -> list[Task]:
-    """Members that differ in seed and λ."""
+    """Make members that differ in seed and λ."""
     nobody = np.array([], dtype=np.int64)
     setups = [replace(setup, head=replace(setup.head, lambda_audio=0.1 * (n % 11))) for n in range(members)]
     return [(each, Fit(seed, np.arange(clips), nobody)) for seed, each in enumerate(setups)]
@@ -63,7 +63,7 @@ def run(data: Corpus, tasks: Sequence[Task], workers: int, stacked: bool) -> tup
 
 
 def products(data: Corpus, setup: Setup, device: str) -> float:
-    """Seconds that the bare matrix products of one member's training take in one thread."""
+    """Time the bare matrix products of one member's training, in seconds, in one thread."""
     operands = []
     batch = setup.training.batch
     for stream in data.streams.values():
@@ -98,7 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     data = corpus(options.clips, options.frames, options.visual, options.audio)
     setup = Setup(CLASSES, settings_for(options.fusion), TrainingSettings(options.epochs), options.device)
-    run(data, tasks_of(setup, options.clips, 1), 1, False)  # what is done once in a process
+    run(data, tasks_of(setup, options.clips, 1), 1, False)  # one-time work of a process
     print(f"{options.fusion} on {options.device}, {options.clips} clips of up to {options.frames} vectors, "
           f"{options.visual} + {options.audio} values, {options.epochs} epochs; "
           f"at most {members_at_once(data, tasks_of(setup, options.clips, 1)[0])} in one stack")  # fmt: skip

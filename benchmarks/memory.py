@@ -1,14 +1,14 @@
-"""How much memory stage 1 needs at its peak: it must not grow with a clip's length or with their number.
+"""Peak memory of stage 1, which must not grow with a clip's length or with the number of clips.
 
-* One clip after another of growing length, made of one real clip again and again (160 × 120 pixels, five
-  frames a second, sound), each extracted by a process of its own without workers.
+* One clip after another of growing length, made by repeating one real clip (160 × 120 pixels, five
+  frames a second, sound). Each is extracted by a process of its own without workers.
 * Folders of growing size, extracted by two workers; peaks of the main process and of its largest worker.
 
-What may grow, up to a limit, are buffers: 128 MB of frames that are kept between finding faces and
-computing features (clip.py), 32 MB of each array (spool.py), 64 MB of finished clips (writer.py). Counted
-is a process's own memory (RssAnon in /proc, so Linux only, looked up twenty times a second). Pages of
-mapped files, such as libraries and the long arrays of the spool, which the kernel drops at need, are not;
-with them the peak is given as "resident".
+Only buffers may grow, up to a limit: 128 MB of frames that are kept between finding faces and
+computing features (clip.py), 32 MB of each array (spool.py), 64 MB of finished clips (writer.py). "peak"
+is a process's own memory (RssAnon in /proc, so Linux only, read twenty times a second). "resident" also
+counts pages of mapped files, such as libraries and the long arrays of the spool, which the kernel drops
+when needed.
 
     python benchmarks/memory.py ../shared/data/java_sed/clips
 """
@@ -42,7 +42,7 @@ MB = 1 / 1024  # /proc counts in kB
 
 
 def small_copy(source: Path, target: Path) -> None:
-    """A clip in few, small frames, its sound kept."""
+    """Write a copy of a clip with few, small frames and its sound."""
     with av.open(str(source)) as clip, av.open(str(target), "w") as out:
         video = out.add_stream("mpeg4", rate=FPS)
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -63,7 +63,7 @@ def small_copy(source: Path, target: Path) -> None:
 
 
 def repeated(source: Path, target: Path, seconds: float) -> None:
-    """The clip's packets again and again, later each time, until so many seconds are full."""
+    """Repeat the clip's packets, with shifted times, until ``seconds`` are full."""
     with av.open(str(source)) as clip:
         length = Fraction(clip.duration or 0, av.time_base)
         with av.open(str(target), "w") as out:
@@ -81,7 +81,7 @@ def repeated(source: Path, target: Path, seconds: float) -> None:
 
 
 def extract(folder: Path, max_frames: int | None, workers: int) -> dict[str, float]:
-    """Peak MB of this process and of its largest worker, after extracting all clips in ``folder``."""
+    """Extract all clips in ``folder``; return peak MB of this process and of its largest worker."""
     clips = [Clip(path.stem, "all", str(path)) for path in sorted(folder.iterdir())]
     with tempfile.TemporaryDirectory() as name, Peaks() as peaks:
         plan = Plan(view_sets=("none",), max_frames=max_frames)
@@ -105,7 +105,7 @@ def extract(folder: Path, max_frames: int | None, workers: int) -> dict[str, flo
 
 
 class Peaks:
-    """Watches this process and those below it; ``own`` has the peak of each in kB."""
+    """Watches this process and its descendants; ``own`` has the peak of each in kB."""
 
     def __init__(self) -> None:
         self.own: dict[int, int] = {}
@@ -137,7 +137,7 @@ def children(pid: int) -> list[int]:
 
 
 def status(pid: int, field: str) -> int:
-    """kB; 0 of a process that is gone."""
+    """Read a field of a process in kB; return 0 if the process is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -146,7 +146,7 @@ def status(pid: int, field: str) -> int:
 
 
 def measured(folder: Path, max_frames: int | None = None, workers: int = 1) -> dict[str, float]:
-    """:func:`extract` in a process of its own."""
+    """Run :func:`extract` in a process of its own."""
     command = [sys.executable, __file__, str(folder), "--measure", str(workers)]
     if max_frames is not None:
         command += ["--max-frames", str(max_frames)]

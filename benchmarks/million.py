@@ -1,11 +1,11 @@
-"""A store of a million clips without its shards: how long it takes to open, count, resume and merge it.
+"""Time to open, count, resume and merge a store of a million clips, without its shards.
 
     python benchmarks/million.py FOLDER [--clips 1000000] [--journals 100]
 
 The journals are those of real writers: 18 arrays a clip, as `avemo-extract` stores them by default, 60 clips
 a shard. The shards themselves would be terabytes and are left out, so `verify` and training are not measured,
-and the merge is of clips without arrays. Each step runs in a process of its own; seconds and its peak memory
-are printed. What is in FOLDER already is used again.
+and the merge is of clips without arrays. Each step runs in a process of its own; its seconds and peak memory
+are printed. Existing journals in FOLDER are reused.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ FRAMES, A_SHARD, AT_ONCE = 100, 60, 5000
 
 
 def clip(number: int) -> Clip:
-    """A clip of four seconds."""
+    """Make a clip of four seconds."""
     name = f"{number // 1000:04d}/{number:07d}"
     return Clip(name, "train", f"/corpus/{name}.mp4", "Happy", f"speaker{number // 100}")
 
 
 def entries(number: int, writer: str) -> dict[str, Entry]:
-    """What is stored of it."""
+    """Make the stored entries of a clip."""
     start = number % A_SHARD * FRAMES
     shard = f"{writer}-{number // A_SHARD:05d}.h5"
     return {
@@ -66,12 +66,12 @@ def entries(number: int, writer: str) -> dict[str, Entry]:
 
 
 def source(number: int) -> Source:
-    """Its file."""
+    """Make the file record of a clip."""
     return Source(f"{number:064x}", 500_000, 1_700_000_000_000_000_000)
 
 
 def make(folder: Path, clips: int, journals: int) -> None:
-    """The journals of as many writers, each of which began when the one before had ended."""
+    """Write the journals of as many writers, each of which began when the one before had ended."""
     a_writer = -(-clips // journals)
     for first in range(0, clips, a_writer):
         with FeatureStore(folder, create=True) as store, store.writer() as writer:
@@ -82,18 +82,18 @@ def make(folder: Path, clips: int, journals: int) -> None:
 
 
 def open_store(folder: Path, clips: int) -> str:
-    """Find what each journal tells of which clip."""
+    """Open the store and read one clip."""
     row = FeatureStore(folder).row(clip(clips - 1))
     return f"opened; the last clip has {len(row.entries) if row else 0} streams"
 
 
 def count(folder: Path, clips: int) -> str:
-    """`avemo store status`, but for the sizes of the shards."""
+    """`avemo store status`, except for the sizes of the shards."""
     return f"{store_status(FeatureStore(folder))['clips']:,} clips"
 
 
 def resume(folder: Path, clips: int) -> str:
-    """First pass of `avemo-extract`: whether each clip's file and keys are those of before, and damage."""
+    """First pass of `avemo-extract`: compare each clip's file and keys, and find damage."""
     store = FeatureStore(folder)
     done = 0
     for number in range(clips):
@@ -108,21 +108,21 @@ def resume(folder: Path, clips: int) -> str:
 
 
 def summarise(folder: Path, clips: int) -> str:
-    """Its second pass: the summary at its end."""
+    """Second pass of `avemo-extract`: the summary at its end."""
     store = FeatureStore(folder)
     counts = Tally(row for row in map(store.row, map(clip, range(clips))) if row)
     return f"{sum(split.frames for split in counts.splits.values()):,} frames"
 
 
 def write(folder: Path, clips: int) -> str:
-    """A writer joins, and adds one clip."""
+    """Join as a writer, and add one clip."""
     with FeatureStore(folder) as store, store.writer() as writer:
         writer.adopt(clip(0), source(0), {})
     return "one clip added"
 
 
 def merge(folder: Path, clips: int) -> str:
-    """Half as many clips without arrays, into a store that has the others."""
+    """Merge half of the clips, without arrays, into a store that has the other half."""
     target = folder.with_name(f"{folder.name}-target")
     bare = {name: Entry(key, "absent", "no such stream") for name, key in KEYS.items()}
     parts = []

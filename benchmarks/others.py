@@ -1,15 +1,15 @@
 """Detection and the features of one view: avemo beside other tools, on the same frames, one thread.
 
-Each tool gets decoded RGB frames in memory, finds the faces as it does by default, and runs its network once
-on each frame's face, the largest; avemo aligns the face as well. Frames a second of processor time, tools
-in turns.
+Each tool gets decoded RGB frames in memory, detects faces with its defaults, and runs its network once
+on the largest face of each frame; avemo also aligns the face. The result is frames a second of processor
+time, with the tools in turns.
 
 * avemo: dlib, and YuNet with ``--yunet FILE``; ``ferplusnet``, and ``facenet`` (FaceNet at 160 pixels).
-* facenet-pytorch: MTCNN (its weights are in the wheel), then InceptionResnetV1, with random weights, as the
-  package downloads its own; the time is the same. One frame at a time, and 16 at once.
+* facenet-pytorch: MTCNN (its weights are in the wheel), then InceptionResnetV1 with random weights, because
+  the package downloads its own; the time is the same. One frame at a time, and 16 at once.
 
-deepface, py-feat and hsemotion-onnx download their weights when they start, and video_features is no package:
-on a machine without a network they cannot be run, and nothing is said of them.
+deepface, py-feat and hsemotion-onnx download their weights when they start, and video_features is not a
+package. They cannot be run on a machine without a network, so they are not compared.
 
     pip install --no-deps facenet-pytorch
     python benchmarks/others.py ../shared/data/java_sed/clips
@@ -41,7 +41,7 @@ from avemo.pipelines.cli.table import aligned
 
 Frames = list[np.ndarray]
 Tool = Callable[[Frames], int]
-"""Frames in, how many had a face out."""
+"""Takes frames; returns the number of frames with a face."""
 
 AT_ONCE = 16
 

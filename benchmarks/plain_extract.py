@@ -1,9 +1,9 @@
-"""What one would write without avemo: frame by frame, view by view, one process.
+"""Plain extraction as one would write it without avemo: frame by frame, view by view, in one process.
 
-dlib finds the face in colour, upsampled once, and cuts its chip; PIL turns, scales and mirrors the chip;
-torchvision's ResNet18 sees one view at a time in fp32; mean and standard deviation of each frame's
-18 views are kept. With --yunet, OpenCV's YuNet finds the face, and its box is cut out. It imports nothing of
-avemo and prints, as JSON, its frames and its seconds of wall and processor time.
+dlib finds the face in colour, upsampled once, and cuts its chip. PIL rotates, scales and mirrors the chip.
+torchvision's ResNet18 sees one view at a time in fp32. The mean and standard deviation of each frame's
+18 views are kept. With --yunet, OpenCV's YuNet finds the face, and its box is cut out. The script imports
+nothing of avemo. It prints, as JSON, its frames and its seconds of wall and processor time.
 
     python benchmarks/plain_extract.py WEIGHTS.pt CLIP... --max-frames 10
 """
@@ -30,7 +30,7 @@ ANGLES, SCALES = (-2, 0, 2), (1.0, 1.03, 1.07)
 
 
 def frames(path: str, most: int) -> list[np.ndarray]:
-    """At most so many frames, spread evenly over the clip."""
+    """Return at most ``most`` frames, spread evenly over the clip."""
     with av.open(path) as container:
         every = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     wanted = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int)
@@ -107,7 +107,7 @@ def main() -> None:
     options = parser.parse_args()
     extractor = PlainExtractor(options.weights, options.device, options.yunet)
     if options.device != "cpu":
-        extractor.features(np.zeros((SIZE, SIZE, 3), np.uint8))  # the GPU starts
+        extractor.features(np.zeros((SIZE, SIZE, 3), np.uint8))  # starts the GPU
     start, busy = time.perf_counter(), time.process_time()
     count = 0
     for clip in options.clips:

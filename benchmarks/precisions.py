@@ -1,8 +1,8 @@
-"""What computing in bf16 or int8 instead of fp32 does to features and answers of real faces.
+"""Effect of bf16 or int8 instead of fp32 on the features and classes of real faces.
 
-For each network and statistic, over all frames: the distance of the feature from that of fp32 as a share of
-the latter's length, and the cosine between them. With --faces, for embedded networks, the share of labelled
-pictures that is told right, each seen once, how many are lost and won, and McNemar's exact p.
+For each network and statistic, over all frames: the distance of the feature from that in fp32, relative to
+the length of the latter, and the cosine between them. With --faces, for embedded networks: the share of
+labelled pictures classified correctly, in one view each, how many are lost and won, and McNemar's exact p.
 
     python benchmarks/precisions.py ../shared/data/java_sed/clips --backbone dlib \\
         --backbone mobilefacenet@../shared/weights/mobilefacenet.pt
@@ -36,7 +36,7 @@ STATISTICS = ("basic", "mean", "std")
 def features(
     clips: list[Clip], backbones: tuple[str, ...], frames: int, precision: str
 ) -> dict[tuple[str, str], np.ndarray]:
-    """``[T, D]`` by stream and statistic, of the frames with a face, one clip after another."""
+    """Return ``[T, D]`` by stream and statistic, for the frames with a face, one clip after another."""
     plan = Plan(backbones=backbones, max_frames=frames, precision=precision)
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     with tempfile.TemporaryDirectory() as name, FeatureStore(Path(name) / "store", create=True) as store:
@@ -61,7 +61,7 @@ def compare(full: np.ndarray, other: np.ndarray) -> str:
 
 
 def told_right(name: str, precision: str, faces: Path) -> np.ndarray:
-    """Which pictures of the part that is held out the embedded network ``name`` tells right."""
+    """Return which pictures of the held-out part the embedded network ``name`` classifies correctly."""
     spec = get(name)
     assert spec.default_weights is not None
     classifier, _, classes = read_classifier(spec.default_weights())

@@ -1,12 +1,12 @@
-"""How well expectation-maximisation finds the class shares of unlabelled clips, and what that is worth.
+"""How well expectation-maximisation finds the class shares of unlabelled clips, and what that gains.
 
-Clips are drawn from Gaussian classes in 16 dimensions, so that nothing but the class shares differs between
-training and test: those of AFEW's training clips, and those of its validation clips, of its test clips, and
-of a sharper shift. They are scored by the exact posteriors under the training shares, and by a logistic
+Clips are drawn from Gaussian classes in 16 dimensions, so that only the class shares differ between
+training and test: those of AFEW's training clips, against those of its validation clips, of its test clips,
+and of a larger shift. Clips are scored by the exact posteriors under the training shares, and by a logistic
 regression trained on as many clips as AFEW has, calibrated by one temperature on 383 more.
 
-Printed: true and estimated shares, their largest difference, and accuracy with the scores as they are,
-re-weighted by the estimate, and by the true shares, the best that an estimate can do.
+It prints true and estimated shares, their largest difference, and the accuracy with the scores unchanged,
+re-weighted by the estimate, and re-weighted by the true shares, the best that an estimate can do.
 
     python benchmarks/prior_shift.py --clips 653
 """
@@ -37,7 +37,7 @@ Probabilities = Callable[[np.ndarray], np.ndarray]
 
 
 class Clips:
-    """Draws points ``[N, D]`` and classes ``[N]`` of Gaussian classes."""
+    """Draws points ``[N, D]`` and classes ``[N]`` from Gaussian classes."""
 
     def __init__(self, spread: float) -> None:
         self.rng = np.random.default_rng(0)
@@ -48,7 +48,7 @@ class Clips:
         return self.centres[truth] + self.rng.normal(size=(number, DIMENSIONS)), truth
 
     def posteriors(self, points: np.ndarray) -> np.ndarray:
-        """Exact probabilities ``[N, C]`` under the training shares."""
+        """Return the exact probabilities ``[N, C]`` under the training shares."""
         logits = np.log(TRAIN) - ((points[:, None] - self.centres) ** 2).sum(axis=2) / 2
         values = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(values / values.sum(axis=1, keepdims=True))

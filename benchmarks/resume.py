@@ -1,9 +1,9 @@
-"""How long commands with nothing to compute take, and a first run until its first clip is done.
+"""Time of commands that have nothing to compute, and of a first run until its first clip is done.
 
-A store of many clips is made: one small clip is extracted, and its features are written for copies of it in
-folders of two classes. Then, each in a new process, the best of several times:
+To make a store of many clips, one small clip is extracted, and its features are written for copies of it in
+folders of two classes. The following are timed, each in a new process, as the best of several runs:
 
-* ``avemo-extract`` on the whole folder, of which all is there already, and ``avemo store status``;
+* ``avemo-extract`` on the whole folder, which is already stored, and ``avemo store status``;
 * ``avemo-extract --help``;
 * a first run on four clips: seconds until the first is done, and until all are.
 
@@ -54,7 +54,7 @@ if __name__ == "__main__":
 
 
 def write_clip(path: Path, frames: int = 10) -> None:
-    """Ten grey frames of 160 × 120 pixels, and a tone."""
+    """Write ten grey frames of 160 × 120 pixels, and a tone."""
     with av.open(str(path), "w") as out:
         video = out.add_stream("mpeg4", rate=25)
         video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
@@ -71,7 +71,7 @@ def write_clip(path: Path, frames: int = 10) -> None:
 
 
 def make_store(folder: Path, count: int) -> None:
-    """``clips`` and ``store`` in ``folder``, as if ``count`` clips had been extracted."""
+    """Make ``clips`` and ``store`` in ``folder``, as if ``count`` clips had been extracted."""
     paths = [folder / "clips" / CLASSES[n % 2] / f"{n:05d}.mp4" for n in range(count)]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def make_store(folder: Path, count: int) -> None:
 
 
 def measured(name: str, command: Sequence[str | Path], times: int) -> None:
-    """Print the least wall and processor seconds of a command, and whether it imports torch."""
+    """Print the minimum wall and processor seconds of a command, and whether it imports torch."""
     walls, processors = [], []
     for _ in range(times):
         before, start = os.times(), time.perf_counter()

@@ -1,7 +1,7 @@
-"""What the silence at both ends of a clip costs: sound only, leave one subject out, logistic regression.
+"""Effect of the silence at both ends of a clip: sound only, leave one subject out, logistic regression.
 
-A clip is the mean and deviation of its log-Mel values, over all frames or over the spoken part only
-(avemo.fusion.features.recipes.spoken), standardised on the training clips.
+The vector of a clip is the mean and deviation of its log-Mel values, over all frames or over the spoken part
+only (avemo.fusion.features.recipes.spoken), standardised on the training clips.
 
     python benchmarks/silence.py STORE
 """

@@ -1,10 +1,10 @@
-"""What sound features tell a linear or a radial SVM: one vector a clip, leave one subject out.
+"""Accuracy of a linear and a radial SVM on sound features: one vector a clip, leave one subject out.
 
-log-Mel's mean and deviation over the spoken part, and functionals (avemo.fusion.features.functionals),
-standardised on the training clips; C is chosen in each fold by leaving out its training subjects in turn. "by
-subject" is transductive: each subject's clips are first brought to zero mean and unit variance, those under
-test too.
-With --also, the recordings that another store has of the training subjects are trained on as well.
+The features are log-Mel's mean and deviation over the spoken part, and functionals
+(avemo.fusion.features.functionals), standardised on the training clips. C is chosen in each fold by leaving
+out its training subjects in turn. "by subject" is transductive: each subject's clips, also those under test,
+are first brought to zero mean and unit variance. With --also, the SVM is also trained on another store's
+recordings of the training subjects.
 
     python benchmarks/sound.py STORE [--also STORE]
 """
@@ -64,7 +64,7 @@ def joined(clips: Clips, also: Clips) -> Clips:
 
 
 def accuracy(clips: Clips, values: np.ndarray, tested: int, kernel: str) -> float:
-    """Over the first ``tested`` clips."""
+    """Return the accuracy over the first ``tested`` clips."""
     right = 0
     first = np.arange(len(values)) < tested
     for subject in np.unique(clips.subjects[first]):

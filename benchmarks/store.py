@@ -1,10 +1,10 @@
-"""Reading and writing a store, beside plain ``.npy`` files of the same arrays.
+"""Speed of reading and writing a store, compared with plain ``.npy`` files of the same arrays.
 
     python benchmarks/store.py FOLDER [--clips 1809]
 
 FOLDER, which must not exist, gets a store of random features (``mean`` and ``std``, 512 values, 40 to 150
-frames a clip) and, beside it, the same arrays as a ``.npy`` each and as one ``.npy`` of all. Written ``.npy``
-files are synced one by one, as a run that must not lose a clip would do. All is read from the page cache.
+frames a clip) and the same arrays as one ``.npy`` each and as one ``.npy`` of all. The ``.npy`` files
+are synced one by one, as in a run that must not lose a clip. Everything is read from the page cache.
 """
 
 from __future__ import annotations

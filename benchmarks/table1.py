@@ -1,10 +1,10 @@
-"""zhou2019's table 1 as far as it can be had: face networks by what they were trained on.
+"""zhou2019's table 1 as far as data and weights are available: face networks by their pre-training data.
 
     python benchmarks/table1.py DATA OUT [--mobilefacenet FILE]
 
-DATA holds fer2013.csv and fer2013new.csv. Networks that are not in OUT yet are trained in turn; all
-are evaluated on the validation part, each picture seen once. If stopped, the same command goes on.
-OUT/table1.md is rewritten after each figure. The schedules fit into an hour or two on one core.
+DATA contains fer2013.csv and fer2013new.csv. Networks that are not in OUT yet are trained in turn; all
+are evaluated on the validation part, with one view of each picture. If stopped, the same command continues.
+OUT/table1.md is rewritten after each figure. The schedules take an hour or two on one core.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAPER = {"VGGFace": "88.84", "ResNet18": "88.65", "IR50": "89.26"}
 
 
 class Data(NamedTuple):
-    """A row of the table: its file, and what training on it needs beside."""
+    """A row of the table: its file, and the extra options for training on it."""
 
     name: str
     file: str
@@ -33,7 +33,7 @@ class Data(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A column: a backbone, how it is trained, the weights it starts from, and the data that these know."""
+    """A column: a backbone, its training, its initial weights, and the data that these were trained on."""
 
     name: str
     backbone: str
@@ -50,7 +50,7 @@ LIGHT = "--augment blur=0.5,noise=4,erase=0.3"
 
 
 def networks(mobilefacenet: Path | None) -> list[Network]:
-    """The columns, the cheapest first."""
+    """Return the columns, the cheapest first."""
     found = [
         Network(
             "ferplusnet",
@@ -81,14 +81,14 @@ def embedded_weights(name: str) -> Path:
 
 
 def avemo(*words: object) -> str:
-    """Run a command, its progress going to stderr; what it printed."""
+    """Run a command, with its progress on stderr; return its output."""
     command = [sys.executable, "-c", AVEMO, *map(str, words)]
     print("avemo", *map(str, words), file=sys.stderr, flush=True)
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def figure(data: Data, network: Network, folder: Path, out: Path) -> dict[str, Any]:
-    """Accuracy and UAR of a network on the validation part; it is trained if it has not been."""
+    """Return accuracy and UAR of a network on the validation part; train it first if necessary."""
     kept = out / f"{network.name}-{data.name}.figures.json"
     if kept.exists():
         return dict(json.loads(kept.read_text()))

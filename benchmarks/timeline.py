@@ -1,6 +1,6 @@
-"""A picture of a run of stage 1: what each process does when, and where its time goes.
+"""Draws a run of stage 1: the clips that each process works on, and the time of each stage.
 
-Each bar is a clip. Its stages are drawn one after another, though those of a frame take turns.
+Each bar is a clip. Its stages are drawn one after another, although those of a frame alternate.
 
     python benchmarks/timeline.py ../shared/data/java_sed/clips docs/images/timeline.png
 """
@@ -57,7 +57,7 @@ def main() -> None:
         end = time.perf_counter() - begun
     matplotlib.use("Agg")
     figure, axes = plt.subplots(figsize=INCHES, layout="constrained")
-    free = [0.0] * run.workers  # until when each process is drawn
+    free = [0.0] * run.workers  # end of the last bar of each process
     total = dict.fromkeys(COLOURS, 0.0)
     for at, result in ended:
         start = at - result.seconds

@@ -1,11 +1,11 @@
-"""How fast a head trains, beside the plain work that must be done at the least.
+"""Speed of a head's training, compared with the minimum work that it needs.
 
 A store of AFEW's size (773 training and 383 validation clips of 12 to 169 frames, 60 on average) is
-filled with random features: 1024 visual values a frame, 50 or so vectors of 256 audio values a clip.
+filled with random features: 1024 visual values a frame, about 50 vectors of 256 audio values a clip.
 
-* Training: one member of FBP with transformer attention, against the matrix products of the same
+* Training: one member of FBP with transformer attention, compared with the matrix products of the same
   frames alone (forward and weight gradients, no padding), in one thread each, by processor time.
-* Two members side by side in two processes, against one after the other.
+* Two members side by side in two processes, compared with one after the other.
 
     python benchmarks/training.py --epochs 200
 """
@@ -57,7 +57,7 @@ def fill(path: Path, rng: np.random.Generator) -> FeatureStore:
 def timed(
     work: Callable[[], object], repeat: int = 1, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Seconds of the quickest of some runs."""
+    """Return the seconds of the fastest of some runs."""
     best = float("inf")
     for _ in range(repeat):
         start = clock()
@@ -67,7 +67,7 @@ def timed(
 
 
 def products(corpus: Corpus, clips: np.ndarray, batch: int) -> list[tuple[torch.Tensor, ...]]:
-    """The operands of the reductions of an epoch over ``clips``: frames, weights, gradients."""
+    """Make the operands of the products in an epoch over ``clips``: frames, weights, gradients."""
     operands = []
     for stream in corpus.streams.values():
         for part in np.array_split(clips, -(-len(clips) // batch)):
@@ -84,7 +84,7 @@ def floor(operands: list[tuple[torch.Tensor, ...]], backward: bool) -> None:
 
 
 def seconds_of_floor(operands: list[list[tuple[torch.Tensor, ...]]]) -> float:
-    """Mean processor time of the products of an epoch: both passes over what is fitted, one over the rest."""
+    """Mean processor time of an epoch's products: forward and backward for training, forward for the rest."""
     repeat = 8
     start = time.process_time()
     for _ in range(repeat):

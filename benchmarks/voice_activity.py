@@ -1,9 +1,9 @@
-"""Where voice activity hears speech begin and end, beside Silero's network, on recordings of people.
+"""Start and end of speech by voice activity rules, compared with Silero's network, on recordings of people.
 
-The rules are eq. 1 of priyasad2019 with the numbers of avemo, and with those of a public implementation of
-the ratio (300-3000 Hz, a median over 25 windows, no level). A rule loses speech where it begins more than
-0.3 s after Silero or ends more than 0.3 s before it, which is what the margins make up for; it keeps more
-where it is more than 0.5 s off the other way at either end. Where one hears nothing, nothing is compared.
+The rules are eq. 1 of priyasad2019 with avemo's constants, and with those of a public implementation of
+the ratio (300-3000 Hz, a median over 25 windows, no level). A rule loses speech if it begins more than
+0.3 s after Silero or ends more than 0.3 s before it; the margins make up for 0.3 s. It keeps more if it is
+more than 0.5 s off the other way at either end. If either detects no speech, nothing is compared.
 
     python benchmarks/voice_activity.py ../shared/data/java_sed/clips ../shared/data/java_sed/speech
 

@@ -1,8 +1,8 @@
-"""What Winograd's F(2×2, 3×3) and F(4×4, 3×3) would gain in ResNet18 at 224 pixels, in torch's operations.
+"""Gain from Winograd's F(2×2, 3×3) and F(4×4, 3×3) in ResNet18 at 224 pixels, in torch's operations.
 
-For each shape of its convolutions of 3 × 3 with stride 1, one thread, in turns, in processor time: ms a view
-of torch's convolution, of both, and of their matrix products alone; and the largest error against float64,
-in largest values. A method of Lavin and Gray 2016, arXiv:1509.09308.
+For each shape of its 3 × 3 convolutions with stride 1, in one thread, in turns, in processor time: ms a view
+of torch's convolution, of both methods, and of their matrix products alone; and the largest error against
+float64, relative to the largest value. The method is by Lavin and Gray 2016, arXiv:1509.09308.
 
     export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/winograd.py
@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from avemo.pipelines.cli.table import aligned
 
 VIEWS, ROUNDS = 18, 7
-LAYERS = ((64, 56, 4), (128, 28, 3), (256, 14, 3), (512, 7, 3))  # channels, side, how many
-# By the side of a tile's result: what transforms an input, a kernel, and a result.
+LAYERS = ((64, 56, 4), (128, 28, 3), (256, 14, 3), (512, 7, 3))  # channels, side, number of layers
+# By the side of a tile's result: the transforms of an input, a kernel, and a result.
 MATRICES = {
     2: (
         [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
@@ -44,7 +44,7 @@ MATRICES = {
 
 
 class Winograd:
-    """``[N, C, H, W]`` → ``[N, O, H, W]``, padded by one, channels last."""
+    """Convolves ``[N, C, H, W]`` to ``[N, O, H, W]``, padded by one, channels last."""
 
     def __init__(self, weight: Tensor, side: int) -> None:
         of_input, of_kernel, of_result = (torch.tensor(rows).float() for rows in MATRICES[side])

@@ -1,4 +1,7 @@
-"""The site: `make docs` builds it into build/docs. Nothing is fetched while it is built, nor by its pages."""
+"""Sphinx configuration of the site, which `make docs` builds into build/docs.
+
+Neither the build nor the pages load anything from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from sphinx.environment import BuildEnvironment
 from avemo.pipelines.cli.framework import by_group
 
 ROOT = Path(__file__).resolve().parents[1]
-# The notebook calls the commands of this environment.
+# The notebook runs the commands of this environment.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 project = "avemo"
@@ -25,7 +28,7 @@ version = release = metadata.version("avemo")
 html_title = f"avemo {version}"
 language = "en"
 smartquotes = False  # two hyphens are an option
-highlight_language = "none"  # where no language is named
+highlight_language = "none"  # if no language is named
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 exclude_patterns = ["**/.ipynb_checkpoints"]
@@ -68,16 +71,16 @@ OTHERS = (
     "contextlib",
     "pandas",
 )
-# Other projects' names have no page here, and nothing is fetched to find theirs.
+# Names of other projects have no page here, and no inventories are downloaded for them.
 nitpick_ignore_regex = [
     ("py:class", rf"({'|'.join(OTHERS)})\..*"),
     ("py:class", r"Tensor|(nn\.)?Module|State|Precision|Path|P|(dict|collections\.abc\.Mapping)\[.*"),
-    ("py:(class|obj)", r"avemo\..*\.([A-Z]|_\w+)"),  # type variables, and what modules keep to themselves
-    ("py:(class|obj)", r"avemo\..*\.(StreamSource|Changes)"),  # type variables too
+    ("py:(class|obj)", r"avemo\..*\.([A-Z]|_\w+)"),  # type variables and private names
+    ("py:(class|obj)", r"avemo\..*\.(StreamSource|Changes)"),  # more type variables
     ("py:exc", r"FFmpegError"),
-    ("py:(data|attr|meth)", r".*"),  # constants and attributes that need no words of their own
+    ("py:(data|attr|meth)", r".*"),  # constants and attributes without a docstring
 ]
-suppress_warnings = ["ref.python"]  # two rooms may have a class of one name
+suppress_warnings = ["ref.python"]  # two rooms may have classes of the same name
 
 html_theme = "furo"
 html_static_path = ["assets"]
@@ -98,23 +101,25 @@ OPEN = re.compile(r"<([^<>]*\[[^\]<>]*)>")  # sphinx-click strips the last brack
 def plain_docstring(
     app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
 ) -> None:
-    """What napoleon and reST would take for markup, but is none: bars of a length, a colon in a property's
-    sentence, several arguments on one line."""
+    """Escape text that napoleon and reST would mistake for markup.
+
+    These are the bars of a length, a colon in a property's sentence, and several arguments on one line.
+    """
     lines[:] = [CODE.sub(lambda found: found[1] or r"\|", line) for line in lines]
     lines[:] = [
         SEVERAL.sub(lambda found: f"{found[1]}{found[2].replace(', ', ',')}: ", line) for line in lines
     ]
     if what in ("attribute", "property", "data"):
-        lines.insert(0, "\\")  # so that its first line is no type
+        lines.insert(0, "\\")  # so that the first line is not taken for a type
 
 
 def needless(app: Sphinx, what: str, name: str, thing: object, skip: bool, options: object) -> bool | None:
-    """Fields of named tuples, whose class tells what they are."""
+    """Skip fields of named tuples, which the class describes."""
     return True if (thing.__doc__ or "").startswith("Alias for field number") else None
 
 
 def in_groups(app: Sphinx, context: click.Context, lines: list[str]) -> None:
-    """Options under the headings of ``--help``, in its order."""
+    """Show options under the headings of ``--help``, in the same order."""
     starts = [place for place, line in enumerate(lines) if line.startswith(".. option::")]
     blocks = [lines[start:end] for start, end in zip(starts, [*starts[1:], len(lines)])]  # noqa: B905
     shown = [each for each in context.command.params if isinstance(each, click.Option) and not each.hidden]
@@ -127,7 +132,7 @@ def in_groups(app: Sphinx, context: click.Context, lines: list[str]) -> None:
 
 
 def plain_help(app: Sphinx, context: object, lines: list[str]) -> None:
-    """A command's help is plain text: what stands in columns there does here, and a star is a star."""
+    """Show a command's help as plain text: columns stay columns, and a star is a star."""
     told: list[str] = []
     for line in lines:
         column = line.startswith("| ") or line == "|"
@@ -146,7 +151,7 @@ def plain_line(line: str) -> str:
 def by_last_name(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
 ) -> nodes.reference | None:
-    """A link to the one thing of that name, where a docstring uses the name that its module imports."""
+    """Link to the only object of that name, if a docstring uses the name that its module imports."""
     target = node["reftarget"]
     if node.get("refdomain") != "py" or target.partition(".")[0] in OTHERS:
         return None

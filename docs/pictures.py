@@ -1,4 +1,4 @@
-"""The pictures of these pages, made again.
+"""Makes the pictures of these pages.
 
     python docs/pictures.py curve extract/backbones/data/ferresnet.json docs/images/ferresnet-training.png
     python docs/pictures.py chips CLIPS docs/images/ferresnet-chips.jpg --rows 5
@@ -98,7 +98,7 @@ def curve(card: Path, out: Path) -> None:
 @click.option("--backbone", default="ferplusnet", show_default=True)
 @click.option("--skip", default=0, show_default=True, help="Clips of each class passed over.")
 def chips(clips: Path, out: Path, rows: int, columns: int, backbone: str, skip: int) -> None:
-    """Chips of a clip of each of ROWS classes, each with what the network says of it alone."""
+    """Chips of a clip of each of ROWS classes, each with the network's class for it."""
     by_class: dict[str, list[Clip]] = defaultdict(list)
     for clip in find_clips(clips, "auto", None).clips:
         if clip.label:
@@ -132,7 +132,7 @@ def chips(clips: Path, out: Path, rows: int, columns: int, backbone: str, skip: 
 @main.command()
 @click.argument("out", type=click.Path(path_type=Path))
 def voice(out: Path) -> None:
-    """What voice activity makes of the demo's voice between silence and noise."""
+    """Voice activity in the demo's voice between silence and noise."""
     samples, parts = _scene()
     seconds = len(samples) / RATE
     energy, s = EnergyShare(), ENERGY_SHARE_SETTINGS
@@ -206,7 +206,7 @@ def preview(clips: Path, folder: Path) -> None:
 @click.argument("page", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 def report(page: Path, folder: Path) -> None:
-    """A report's clips and what follows, on a desk and, dark, on a phone, into FOLDER.
+    """A report from its clips on, in a desktop window and, dark, on a phone, into FOLDER.
 
     Needs playwright and Chromium.
     """
@@ -244,7 +244,7 @@ def overlay(run: Path, clip: Path, out: Path) -> None:
 
 
 def _darken(path: Path, seconds: float) -> None:
-    """Write a clip again with its first ``seconds`` black, its sound as it is."""
+    """Write a clip again with its first ``seconds`` black and its sound unchanged."""
     dark = path.with_suffix(".dark.mp4")
     with av.open(str(path)) as source, av.open(str(dark), "w") as target:
         pictures, sound = source.streams.video[0], source.streams.audio[0]
@@ -268,7 +268,7 @@ def _darken(path: Path, seconds: float) -> None:
 
 
 def _scene() -> tuple[Floats, list[tuple[tuple[float, float], str]]]:
-    """``[N]`` samples, and from when to when there is what in them, in seconds."""
+    """Return samples ``[N]``, and the time spans in seconds with their content."""
     rng = np.random.default_rng(4)
     speaker = cast(True, rng)
     first, second = (speak(speaker, "Neutral", frames, 25, rng)[0] for frames in (42, 36))
@@ -291,7 +291,7 @@ def _scene() -> tuple[Floats, list[tuple[tuple[float, float], str]]]:
 
 
 def _face(frame: np.ndarray, transform: np.ndarray, spec: BackboneSpec, side: int) -> np.ndarray:
-    """``[side, side, 3]`` uint8: what the network sees of a frame."""
+    """Return a frame as the network sees it, ``[side, side, 3]`` uint8."""
     matrix = compose(window_transform(spec.window, CHIP_SIZE, side), transform)
     return warp(frame, matrix[None], side, torch.device("cpu"))[0].numpy()
 
