@@ -17,8 +17,12 @@ SEGMENTS = "segments"
 
 
 class Padded(NamedTuple):
-    """One stream of a batch: ``values`` ``[N, T, D]``; ``mask`` ``[N, T]``, true where a vector is; ``times``
-    ``[N, T]`` of each, in seconds of its clip.
+    """One stream of a padded batch.
+
+    Attributes:
+        values: ``[N, T, D]``.
+        mask: ``[N, T]``, true for vectors, false for padding.
+        times: ``[N, T]`` seconds of each vector within its clip.
     """
 
     values: Tensor
@@ -27,15 +31,18 @@ class Padded(NamedTuple):
 
 
 Batch = Mapping[str, Padded]
-"""The streams by their names; under :data:`SEGMENTS`, where there are any, as values ``[N, S, L]`` int64,
-places in the visual stream, see :class:`.SegmentFeatures`; these have no times (zeros)."""
+"""Stream name → padded stream.
+
+If the sound is cut into segments, :data:`SEGMENTS` holds values ``[N, S, L]`` int64, indices into the visual
+stream (see :class:`.SegmentFeatures`); their times are zeros.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Standardisation:
-    """(x - mean) * scale for each of D dimensions, float32; kept with the model that it was made for.
+    """(x - mean) * scale for each of D dimensions, float32; stored with the model it was fitted for.
 
-    What is not known, NaN, has no part in them, and is 0 once standardised: the mean.
+    NaN values are ignored when fitting, and become 0, the mean, when standardised.
     """
 
     mean: np.ndarray
@@ -43,9 +50,9 @@ class Standardisation:
 
     @classmethod
     def of(cls, sequences: Sequences, clips: np.ndarray) -> Standardisation:
-        """Zero mean and unit variance over all vectors of ``clips`` (indices); summed in float64.
+        """Fit zero mean and unit variance over all vectors of ``clips`` (indices), summed in float64.
 
-        A dimension that is constant there, up to float32's rounding, is centred and not scaled.
+        A dimension that is constant, up to float32 rounding, is centred but not scaled.
         """
         chosen = sequences.frames_of(clips)
         blocks = [slice(i, i + 4096) for i in range(0, len(chosen), 4096)]
@@ -61,13 +68,13 @@ class Standardisation:
 
 
 class Batcher:
-    """Sequences standardised once and kept on the device as one flat tensor a stream.
+    """Builds batches from sequences that are standardised once and kept on the device, one tensor per stream.
 
     Args:
-        streams: the clips' sequences.
-        standardisations: one a stream.
-        device: where batches are wanted.
-        segments: of the visual stream, where heads are to see them.
+        streams: sequences of the clips.
+        standardisations: stream → standardisation.
+        device: device of the batches.
+        segments: segments of the visual stream, if heads need them.
     """
 
     def __init__(
@@ -87,13 +94,12 @@ class Batcher:
             self._streams[SEGMENTS] = _Flat(rows, segments.counts, np.zeros(len(segments.frames)), device)
 
     def __call__(self, clips: Tensor) -> dict[str, Padded]:
-        """The batch of ``clips`` ``[N]`` (indices), or of M members ``[M, N]``, padded with zeros to its
-        longest."""
+        """Return a batch of ``clips`` (indices ``[N]``, or ``[M, N]`` for M members), padded with zeros."""
         return {name: stream.padded(clips) for name, stream in self._streams.items()}
 
 
 class _Flat:
-    """Vectors ``[ΣT + 1, D]`` of N clips end to end, the last for padding; with their lengths and times."""
+    """Concatenated vectors ``[ΣT + 1, D]`` of N clips, the last one for padding, with lengths and times."""
 
     def __init__(self, values: np.ndarray, lengths: np.ndarray, times: np.ndarray, device: str) -> None:
         self._values = torch.from_numpy(values).to(device)
@@ -111,7 +117,7 @@ class _Flat:
 
 
 def _standardised(sequences: Sequences, standard: Standardisation) -> np.ndarray:
-    """All vectors, and one of zeros."""
+    """Return all standardised vectors, followed by one of zeros."""
     rows = len(sequences.values)
     values = np.zeros((rows + 1, sequences.features), dtype=np.float32)
     np.subtract(sequences.values, standard.mean, out=values[:rows])

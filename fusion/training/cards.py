@@ -1,4 +1,4 @@
-"""``run.json``: the settings of a run's folder, so that it is resumed or refused, never mixed."""
+"""``run.json``: the settings of a run's folder, so that a run is resumed or refused, never mixed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Card:
 
     Attributes:
         kind: ``train`` or ``cv``.
-        settings: all that changes results, as JSON values; other settings make another run.
-        facts: what else is good to know: members, version, command line, ``train_counts`` of the classes.
+        settings: all settings that affect results, as JSON values; different settings mean a different run.
+        facts: other information: members, version, command line, ``train_counts`` of the classes.
     """
 
     kind: str
@@ -47,7 +47,7 @@ def settings_of(
     fitted: Iterable[Row],
     **more: Any,
 ) -> dict[str, Any]:
-    """The settings of a run: features with their keys, head, training, and which clips are fitted."""
+    """Return the settings of a run: features with their keys, head, training, and the fitted clips."""
     inputs = {
         stream: {
             "name": feature.name,
@@ -68,16 +68,16 @@ def settings_of(
 
 
 def claim(folder: Path, card: Card, overwrite: bool = False, own: Sequence[str] = ()) -> None:
-    """Take ``folder`` for a run: a new one, or one of the same settings, to be gone on with.
+    """Claim ``folder`` for a new run, or for resuming one with the same settings.
 
     Args:
-        folder: where the run is, or will be.
-        card: what it is made with.
-        overwrite: remove what another run left there.
-        own: patterns of the files a run writes; ``overwrite`` removes nothing else.
+        folder: folder of the run.
+        card: card of the run.
+        overwrite: remove the files of another run from the folder.
+        own: patterns of the files that a run writes; ``overwrite`` removes nothing else.
 
     Raises:
-        FusionError: the folder holds another run, or things that are no run's.
+        FusionError: the folder holds another run, or files that do not belong to a run.
     """
     if (folder / NAME).exists():
         changes = [] if overwrite else _changes(read(folder), card)
@@ -96,10 +96,10 @@ def claim(folder: Path, card: Card, overwrite: bool = False, own: Sequence[str] 
 
 
 def read(folder: Path) -> Card:
-    """The card of a run.
+    """Read the card of a run.
 
     Raises:
-        FusionError: there is none, or one that this version cannot read.
+        FusionError: there is no card, or this version cannot read it.
     """
     path = folder / NAME
     try:
@@ -124,7 +124,7 @@ def read(folder: Path) -> Card:
 
 
 def differences(ours: Any, theirs: Any, name: str = "") -> list[str]:
-    """One line for each value in which two nested mappings differ: ``name.of.it: ours / theirs``."""
+    """Return a line ``name.of.it: ours / theirs`` for each value in which two nested mappings differ."""
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         keys = sorted({*ours, *theirs})
         parts = [(f"{name}.{key}" if name else key, ours.get(key), theirs.get(key)) for key in keys]
@@ -146,6 +146,6 @@ def _up_to_date(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest(rows: Iterable[Row]) -> str:
-    """What tells one set of labelled clips from another: names, labels and files' content."""
+    """Return a hash of a set of labelled clips: their names, labels and file contents."""
     parts = [(*row.clip.key, row.clip.label, row.source and row.source.sha256) for row in rows]
     return hashlib.sha256(json.dumps(sorted(parts, key=repr)).encode()).hexdigest()[:16]

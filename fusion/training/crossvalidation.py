@@ -1,4 +1,4 @@
-"""Cross-validation: members score only clips that they have not seen, nor any statistic of them."""
+"""Cross-validation: members only score clips that affected neither their weights nor their statistics."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Design:
     """The inputs of a cross-validation.
 
     Attributes:
-        folds: indices into the corpus.
-        seeds: one a member.
-        candidates: setups, one of which is chosen for each fold; just one where nothing is to be chosen.
-        inner: divides the training part of a fold once more, to choose on.
-        rule: what is chosen, and how.
-        names: what tells each candidate from the others, for tables.
+        folds: folds, as indices into the corpus.
+        seeds: one seed per member.
+        candidates: setups to choose from for each fold; a single one if there is nothing to choose.
+        inner: divides the training part of a fold into inner folds, to choose on.
+        rule: what to choose, and how.
+        names: names of the candidates, for tables.
     """
 
     folds: Sequence[Fold]
@@ -51,7 +51,7 @@ class Design:
 
     @property
     def chosen(self) -> list[str]:
-        """Names of what is chosen on inner folds."""
+        """Names of the things to choose on inner folds."""
         open_ = {
             "candidate": len(self.candidates) > 1,
             "epoch": self.rule.epoch,
@@ -60,17 +60,17 @@ class Design:
         return [name for name, is_open in open_.items() if is_open]
 
     def inner_epochs(self, fold: Fold) -> int:
-        """Epochs that choosing for ``fold`` takes at most."""
+        """Return the maximum number of epochs needed to choose for ``fold``."""
         return epochs_to_choose(self.candidates, self.inner(fold), self.rule)
 
 
 class CrossValidation:
-    """A folder of held-out scores, one file a fold and member, so that a killed run goes on.
+    """A folder of held-out scores with one file per fold and member, so that a killed run can be resumed.
 
     Args:
         path: the folder; see :func:`.cards.claim`.
-        card: what it is made with; scores bear the marks in its facts.
-        overwrite: remove another run from it.
+        card: card of the run; the marks in its facts are added to the scores.
+        overwrite: remove another run from the folder.
 
     Raises:
         FusionError: the folder holds another run.
@@ -82,12 +82,12 @@ class CrossValidation:
         self.marks = tuple(card.facts.get("marks", ()))
 
     def missing(self, design: Design) -> list[tuple[int, int]]:
-        """Places of the folds and members that are still to be trained."""
+        """Return indices (fold, member) of the members still to train."""
         places = [(f, m) for f in range(len(design.folds)) for m in range(len(design.seeds))]
         return [place for place in places if not self._file(*place).exists()]
 
     def undecided(self, design: Design) -> list[int]:
-        """Places of the folds that something is still to be chosen for."""
+        """Return indices of the folds whose choice is still missing."""
         places = range(len(design.folds)) if design.chosen else []
         return [place for place in places if not self._choice(place).exists()]
 
@@ -99,18 +99,18 @@ class CrossValidation:
         progress: Progress = lambda done: None,
         side_by_side: bool = False,
     ) -> list[Choice]:
-        """Choose what is still to be chosen, on inner folds of each training part alone.
+        """Make the missing choices, on inner folds of each training part only.
 
         Args:
             corpus: labelled clips.
-            design: what is cross-validated.
+            design: the cross-validation.
             trained: trains members.
-            progress: told from time to time how many epochs are done.
-            side_by_side: choose for all folds at once, and not one after the other: more is trained at a
-                time, and fewer choices are kept if it is stopped.
+            progress: called from time to time with the number of epochs done.
+            side_by_side: choose for all folds at once instead of one after the other. This trains more
+                members at a time, but loses more work if stopped.
 
         Returns:
-            What each fold is trained with.
+            The choice for each fold.
 
         Raises:
             FusionError: an earlier choice cannot be read.
@@ -139,16 +139,16 @@ class CrossValidation:
         progress: Progress = lambda done: None,
         stacked: bool | None = None,
     ) -> list[Scores]:
-        """Train what is missing; each member's scores of all held-out clips.
+        """Train the missing members, and return each member's scores of all held-out clips.
 
-        Standardisation, like the weights, is fitted on a fold's training clips alone.
+        Standardisation, like the weights, is fitted on the training clips of a fold only.
 
         Args:
             corpus: labelled clips.
-            design: what is cross-validated.
-            choices: what each fold is trained with.
+            design: the cross-validation.
+            choices: the choice for each fold.
             trained: trains members.
-            progress: told from time to time how many epochs are done.
+            progress: called from time to time with the number of epochs done.
             stacked: see :func:`.members.train_all`.
         """
         nobody = np.array([], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Finds copies of recordings: a copy among the training clips leaks into the test."""
+"""Finds duplicate recordings, since a copy among the training clips leaks into the test."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ..errors import FusionError
 from .folds import Fold
 
 LOG_MEL = "logmel"
-STEPS = 24  # of a fingerprint's time axis
-ENDS = 0.02  # share of a sound's energy that is left out at either end, silence with it
-RANGE = 5.0  # nepers below the loudest value: what is lower is the noise of a room, or of an encoder
-ALIKE = 0.97
+STEPS = 24  # time steps of a fingerprint
+ENDS = 0.02  # share of a sound's energy to trim at each end, with any silence
+RANGE = 5.0  # nepers below the loudest value; lower values are noise of the room or the encoder
+ALIKE = 0.97  # cosine of fingerprints
 ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Clips (indices) of one recording, and how they were recognised."""
+    """Clips (indices) that are copies of one recording, and how they were recognised."""
 
     clips: tuple[int, ...]
     seen: str
 
 
 def recordings(store: FeatureStore, rows: Sequence[Row]) -> list[Fingerprint]:
-    """The recordings of which ``rows`` hold more than one copy.
+    """Find recordings with more than one copy in ``rows``.
 
-    Copies are files of the same bytes, clips whose stored sound is the same to the last bit, and clips whose
-    sound has the same :func:`fingerprint`, as after encoding it anew.
+    Copies are identical files, clips with bit-identical stored sound, and clips with a similar
+    :func:`fingerprint`, for example after re-encoding.
 
     Raises:
         StoreError: a stored sound is damaged.
@@ -51,20 +51,21 @@ def recordings(store: FeatureStore, rows: Sequence[Row]) -> list[Fingerprint]:
 
 
 def fingerprint(log_mel: np.ndarray) -> np.ndarray | None:
-    """What another encoding, another volume or silence at the ends leave alone of a sound.
+    """Compute an audio fingerprint that is robust to re-encoding, volume and silence at the ends.
 
-    Between the times at which 2 % and 98 % of its energy are over, the log-Mel values, at most 5 nepers
-    (22 dB) below their highest, are averaged over 24 equal steps; less each filter's mean, and brought to
-    length 1. Of 56 clips of speech (Java-SED) encoded anew, the cosine with the original was 0.97 or more for
-    56 in MP3 at 32 kbit/s, 56 in Opus at 16, 52 in AAC at 48 and 55 with noise 20 dB below. Of 690,896 pairs
-    of different recordings, with people who say a sentence again in the same mood among them, the highest was
-    0.954.
+    Log-Mel values, limited to 5 nepers (22 dB) below their maximum, are averaged over 24 equal steps between
+    the times of 2 % and 98 % of the cumulative energy. The mean of each filter is subtracted, and the result
+    normalised to length 1.
+
+    Measured on 56 re-encoded clips of speech (Java-SED), the cosine with the original was 0.97 or more for 56
+    in MP3 at 32 kbit/s, 56 in Opus at 16, 52 in AAC at 48 and 55 with noise 20 dB below. Over 690,896 pairs
+    of different recordings, including people who repeat a sentence in the same mood, the maximum was 0.954.
 
     Args:
         log_mel: ``[T, F]`` in nepers.
 
     Returns:
-        ``[24 F]`` float32; None where nothing changes over time: silence, or a steady tone.
+        ``[24 F]`` float32; None if nothing changes over time (silence, or a steady tone).
     """
     values = log_mel.astype(np.float64)
     energy = np.exp(values - values.max()).sum(axis=1).cumsum()
@@ -81,7 +82,7 @@ def fingerprint(log_mel: np.ndarray) -> np.ndarray | None:
 
 
 def alike(prints: Sequence[np.ndarray | None]) -> Iterator[tuple[int, int]]:
-    """Pairs of places with fingerprints whose cosine is 0.97 or more."""
+    """Yield pairs of indices of fingerprints with a cosine of 0.97 or more."""
     places = [i for i, found in enumerate(prints) if found is not None]
     if not places:
         return
@@ -93,17 +94,17 @@ def alike(prints: Sequence[np.ndarray | None]) -> Iterator[tuple[int, int]]:
 
 
 def content_of(row: Row) -> str:
-    """What tells a clip's file from others: the start of its SHA-256; the clip's name where none is known."""
+    """Return an identifier of a clip's file: the start of its SHA-256, or the clip's name if unknown."""
     return row.source.sha256[:16] if row.source else str(row.clip)
 
 
 def check_no_copies(folds: Iterable[Fold], found: Sequence[Fingerprint], clips: Sequence[str]) -> None:
-    """See that no recording is both trained and tested on.
+    """Check that no recording is in both training and test.
 
     Args:
-        folds: indices into the clips.
-        found: see :func:`recordings`.
-        clips: their names.
+        folds: folds, as indices into the clips.
+        found: result of :func:`recordings`.
+        clips: names of the clips.
 
     Raises:
         FusionError: a fold has copies of one recording on both sides.
@@ -121,7 +122,7 @@ def check_no_copies(folds: Iterable[Fold], found: Sequence[Fingerprint], clips: 
 
 
 def copies_across(fold: Fold, found: Sequence[Fingerprint]) -> list[tuple[int, int, Fingerprint]]:
-    """A trained and a tested clip of each recording that is on both sides of a fold."""
+    """Return a training clip and a test clip of each recording that is on both sides of a fold."""
     trained, tested = set(fold.train.tolist()), set(fold.test.tolist())
     pairs = (
         (
@@ -150,7 +151,7 @@ def _fingerprint(store: FeatureStore, row: Row) -> np.ndarray | None:
 
 
 def _equal(keys: Sequence[Hashable | None]) -> Iterator[tuple[int, int]]:
-    """Each place whose key was there before, with the first that had it."""
+    """Yield (first, other) for each index whose key has occurred before."""
     places: dict[Hashable, list[int]] = defaultdict(list)
     for place, key in enumerate(keys):
         if key is not None:
@@ -160,7 +161,7 @@ def _equal(keys: Sequence[Hashable | None]) -> Iterator[tuple[int, int]]:
 
 
 def _components(count: int, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
-    """The places that pairs join, directly or over others."""
+    """Return the connected components of ``pairs``: groups of indices joined directly or indirectly."""
     if not pairs:
         return []
     first, second = np.array(pairs).T

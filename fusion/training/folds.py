@@ -1,4 +1,4 @@
-"""Folds: divisions of the clips into training and test."""
+"""Folds: divisions of the clips into training and test sets."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Fold:
 
 
 def divide(text: str, clips: Sequence[Clip], session_pattern: str = SESSION, seed: int = 0) -> list[Fold]:
-    """The folds of ``clips`` that a text asks for.
+    """Divide ``clips`` into the folds described by ``text``.
 
     Args:
         text: ``subject``, ``session``, ``kfold:K``, ``group-kfold:K``, ``split`` or ``split:NAME``.
-        clips: those that are divided.
+        clips: clips to divide.
         session_pattern: see :func:`sessions`.
-        seed: decides which clips go together.
+        seed: seed for shuffling the clips.
 
     Raises:
-        FusionError: it asks for folds that there are not, or the clips cannot be divided so.
+        FusionError: ``text`` is invalid, or the clips cannot be divided in this way.
     """
     names = [str(clip) for clip in clips]
     labels = [str(clip.label) for clip in clips]
@@ -61,16 +61,20 @@ def divide(text: str, clips: Sequence[Clip], session_pattern: str = SESSION, see
 def divide_again(
     fold: Fold, kind: str, clips: Sequence[Clip], count: int, session_pattern: str = SESSION, seed: int = 0
 ) -> list[Fold]:
-    """At most ``count`` inner folds of a fold's training clips: of whole sessions or subjects where all are
-    named, else stratified; in k folds always so, since they do not keep subjects whole either.
+    """Divide a fold's training clips into at most ``count`` inner folds.
+
+    Inner folds keep sessions or subjects whole if all clips name one, and are stratified otherwise. With
+    ``kfold:K`` they are always stratified, as the outer folds do not keep subjects whole either.
 
     Args:
-        fold: what is divided; its indices are into ``clips``.
-        kind: what made it, as for :func:`divide`.
-        clips, count, session_pattern, seed: as there.
+        fold: the fold to divide, as indices into ``clips``.
+        kind: how the fold was made, as for :func:`divide`.
+        clips: all clips.
+        count: maximum number of inner folds.
+        session_pattern, seed: as for :func:`divide`.
 
     Raises:
-        FusionError: the clips are too few to divide once more.
+        FusionError: there are too few clips to divide.
     """
     own = [clips[i] for i in fold.train]
     labels = [str(clip.label) for clip in own]
@@ -83,12 +87,12 @@ def divide_again(
 
 
 def sessions(clips: Sequence[Clip], pattern: str) -> list[str | None]:
-    """The session of each clip, as stored, or what ``pattern`` finds in its ``split/id``, if anything.
+    """Return the session of each clip: the stored one, else the match of ``pattern`` in its ``split/id``.
 
-    A pattern other than the default one comes before what is stored.
+    If ``pattern`` is not the default one, stored sessions are ignored.
 
     Raises:
-        FusionError: the pattern is no regular expression.
+        FusionError: the pattern is not a valid regular expression.
     """
     try:
         compiled = re.compile(pattern)
@@ -103,16 +107,15 @@ def sessions(clips: Sequence[Clip], pattern: str) -> list[str | None]:
 def leave_one_out(
     groups: Sequence[str | None], clips: Sequence[str] = (), what: str = "subject"
 ) -> list[Fold]:
-    """A fold for each group, tested on that group's clips and trained on all others'.
+    """Return a fold for each group, tested on the clips of this group and trained on all others.
 
     Args:
-        groups: of each clip, who is in it, or in which session it was recorded. Folds are in natural order of
-            these names (2 before 10).
-        clips: the clips' names, for the text of an error; their numbers from 1 are told otherwise.
-        what: ``subject`` or ``session``, for the text of an error.
+        groups: subject or session of each clip. Folds are in natural order of these names (2 before 10).
+        clips: names of the clips in error messages (default: numbers from 1).
+        what: ``subject`` or ``session``, for error messages.
 
     Raises:
-        FusionError: a clip has no group, or there is only one.
+        FusionError: a clip has no group, or there is only one group.
     """
     _check_named(groups, clips, what)
     names = sorted({str(group) for group in groups}, key=natural)
@@ -126,10 +129,10 @@ def leave_one_out(
 
 
 def k_fold(labels: Sequence[str], k: int, seed: int = 0) -> list[Fold]:
-    """``k`` shuffled folds in which each class has its share (stratified).
+    """Return ``k`` shuffled, stratified folds.
 
     Raises:
-        FusionError: ``k`` is under 2, or a class has fewer than ``k`` clips.
+        FusionError: ``k`` is below 2, or a class has fewer than ``k`` clips.
     """
     if not labels:
         raise FusionError("no clips to make folds of")
@@ -150,13 +153,13 @@ def group_k_fold(
     clips: Sequence[str] = (),
     what: str = "subject",
 ) -> list[Fold]:
-    """``k`` folds of whole groups, in which each class has about its share.
+    """Return ``k`` approximately stratified folds of whole groups.
 
     Args:
-        labels: the class of each clip.
+        labels: class of each clip.
         groups, clips, what: as for :func:`leave_one_out`.
-        k: 2 to the number of groups.
-        seed: decides which groups go together.
+        k: from 2 to the number of groups.
+        seed: seed for shuffling the groups.
 
     Raises:
         FusionError: a clip has no group, or ``k`` is out of range.
@@ -165,25 +168,25 @@ def group_k_fold(
     count = len({*groups})
     if not 2 <= k <= count:
         raise FusionError(f"{k} folds cannot be made of {count} {what}s; k of 2 to {count} expected")
-    if k == count:  # the division is fixed, and the folds have names
+    if k == count:  # one group per fold, so folds can be named after them
         return leave_one_out(groups, clips, what)
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # of a class with fewer clips than folds; whoever makes the folds tells which lack it
+        # about a class with fewer clips than folds; the caller reports which folds lack it
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         parts = list(splitter.split(np.zeros(len(labels)), list(labels), list(groups)))
     return [Fold(str(i), train, test) for i, (train, test) in enumerate(parts, start=1)]
 
 
 def fixed_split(splits: Sequence[str], tested: str | None = None) -> list[Fold]:
-    """One fold: trained on the clips of split ``train``, tested on those of ``tested``, others in neither.
+    """Return one fold that trains on split ``train`` and tests on split ``tested``; other clips are unused.
 
     Args:
-        splits: of each clip.
-        tested: None for ``test``, or ``val`` where there is no such clip.
+        splits: split of each clip.
+        tested: None for ``test``, or ``val`` if there is no ``test``.
 
     Raises:
-        FusionError: there are no such clips.
+        FusionError: there are no clips in one of the two splits, or ``tested`` is ``train``.
     """
     have = sorted({*splits})
     name = tested or next((each for each in ("test", "val") if each in have), "test")
@@ -197,13 +200,12 @@ def fixed_split(splits: Sequence[str], tested: str | None = None) -> list[Fold]:
 
 
 def inside(fold: Fold, parts: Sequence[Fold]) -> list[Fold]:
-    """``parts``, folds of the clips in ``fold.train`` counted from 0, as folds of all clips."""
+    """Convert ``parts``, whose indices count within ``fold.train``, to folds with indices into all clips."""
     return [Fold(f"{fold.name}.{part.name}", fold.train[part.train], fold.train[part.test]) for part in parts]
 
 
 def shared_subjects(folds: Iterable[Fold], subjects: Sequence[str | None]) -> dict[str, list[str]]:
-    """Fold → subjects who are on both sides of it, for each fold with any; clips of unnamed ones are passed
-    over."""
+    """Return fold → subjects on both sides of it, for folds with any; clips without a subject are ignored."""
     both = {
         fold.name: {subjects[i] for i in fold.train} & {subjects[i] for i in fold.test} - {None}
         for fold in folds
@@ -212,7 +214,7 @@ def shared_subjects(folds: Iterable[Fold], subjects: Sequence[str | None]) -> di
 
 
 def check_disjoint(folds: Iterable[Fold], subjects: Sequence[str | None]) -> None:
-    """See that nobody is both trained and tested on; clips of unnamed subjects are passed over.
+    """Check that no subject is in both training and test; clips without a subject are ignored.
 
     Raises:
         FusionError: a fold has a subject on both sides.

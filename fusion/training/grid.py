@@ -16,7 +16,7 @@ from .training import Setup
 
 HEAD = ("dropout", *(name for name, key in KEYS.items() if key.kind in (int, float)))
 TRAINING = tuple(field.name for field in fields(TrainingSettings))
-COUNTS = ("epochs", "batch", "halve_after")  # from 1, without fractions
+COUNTS = ("epochs", "batch", "halve_after")  # whole numbers from 1
 SHARE = Key(float, "", least=0, below=1)
 SHORT = {"lr": "learning_rate"}
 FORM = 'expected NAME=A|B|C or NAME=FROM:TO:STEP, as in "lambda_audio=0:1:0.1, lr=1e-4|1e-3, seed=0:4"'
@@ -28,10 +28,10 @@ class Grid:
     """Values of settings to combine.
 
     Attributes:
-        axes: name of a field of :class:`HeadSettings` or :class:`TrainingSettings` → its values.
+        axes: field of :class:`HeadSettings` or :class:`TrainingSettings` → its values.
 
     Raises:
-        FusionError: another name, or values that cannot be or are given twice.
+        FusionError: a name is unknown, or a value is invalid or duplicated.
     """
 
     axes: Mapping[str, Sequence[float]]
@@ -52,10 +52,17 @@ class Grid:
 
     @classmethod
     def parse(cls, text: str | None, seed: int, members: int) -> tuple[Grid, tuple[int, int]]:
-        """The grid that a text asks for; and the first seed and how many, of the text or else as given.
+        """Parse the text of ``--grid``.
+
+        Args:
+            text: axes such as ``lr=1e-4|1e-3, seed=0:4``; None or empty for no grid.
+            seed, members: first seed and number of members if the text has no ``seed``.
+
+        Returns:
+            The grid, and the first seed and number of members.
 
         Raises:
-            FusionError: it does not say what it should, or names settings or values that there are not.
+            FusionError: the text is malformed, or names unknown settings or invalid values.
         """
         axes: dict[str, list[float]] = {}
         for part in filter(None, (part.strip() for part in (text or "").split(","))):
@@ -74,20 +81,20 @@ class Grid:
 
     @property
     def points(self) -> list[dict[str, float]]:
-        """All combinations; the last axis varies first."""
+        """All combinations; the last axis varies fastest."""
         values = ([_key(name).kind(value) for value in axis] for name, axis in self.axes.items())
         return [dict(zip(self.axes, point, strict=True)) for point in product(*values)]
 
     @property
     def names(self) -> list[str]:
-        """Each point in words: ``lambda_audio 0.5, dropout 0.3``."""
+        """Text of each point, such as ``lambda_audio 0.5, dropout 0.3``."""
         return [", ".join(f"{name} {value:g}" for name, value in point.items()) for point in self.points]
 
     def check(self, head: HeadSettings) -> None:
-        """See that every axis changes what ``head`` computes.
+        """Check that every axis affects the output of ``head``.
 
         Raises:
-            FusionError: one does not, so that its points would all be the same members.
+            FusionError: an axis has no effect, so its points would give identical members.
         """
         for name in self.axes:
             if name in HEAD:
@@ -97,7 +104,7 @@ class Grid:
                     raise FusionError(f"{name} in the grid does nothing: {error}") from error
 
     def setups(self, setup: Setup) -> list[Setup]:
-        """``setup`` with the values of each point."""
+        """Return ``setup`` with the values of each point."""
         return [_at(setup, point) for point in self.points]
 
 
@@ -118,7 +125,7 @@ def _at(setup: Setup, point: Mapping[str, Any]) -> Setup:
 
 
 def _values(text: str, part: str) -> list[Decimal]:
-    """Numbers apart by ``|``, or from one to another by steps, both included; exact, as they are written."""
+    """Parse numbers separated by ``|``, or FROM:TO:STEP with both ends included; exact decimals."""
     try:
         numbers = [[Decimal(number.strip()) for number in piece.split(":")] for piece in text.split("|")]
     except InvalidOperation:

@@ -1,4 +1,4 @@
-"""The one check that nobody and no recording is both trained and tested on, wherever scores are reported."""
+"""Checks that no subject and no recording is in both training and test, wherever scores are reported."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from .runs import Run
 SAME_SUBJECTS = "same subjects in training and test"
 DUPLICATES = "duplicate recordings in training and test"
 TOLERATED = 0.01
-"""The share of a split's clips that may be copies of fitted ones: AFEW itself has a few, and its published
-figures are of all its clips. They are told, and the figures are marked."""
+"""Share of a split's clips that may be copies of training clips.
+
+AFEW has a few, and published results are over all its clips. Copies are reported, and results are marked.
+"""
 
 
 def check(
@@ -29,19 +31,21 @@ def check(
     duplicates: bool,
     tolerated: float = 0.0,
 ) -> tuple[list[str], list[str]]:
-    """See that no subject and no recording is on both sides of a fold.
+    """Check that no subject and no recording is on both sides of a fold.
 
     Args:
-        folds: indices into ``rows``.
-        store, rows: the clips.
-        same_subjects, duplicates: whether these are allowed.
-        tolerated: the share of a fold's tested clips that may be copies all the same.
+        folds: folds, as indices into ``rows``.
+        store: the store that holds the clips.
+        rows: the clips.
+        same_subjects: whether to allow subjects on both sides.
+        duplicates: whether to allow recordings on both sides.
+        tolerated: share of a fold's test clips that may be copies even if ``duplicates`` is false.
 
     Returns:
-        Marks of what was allowed, and notes on what there is.
+        Marks for the scores, and notes for the user.
 
     Raises:
-        FusionError: there is one, and it was not allowed.
+        FusionError: a subject or recording is on both sides and this is not allowed.
     """
     clips = [row.clip for row in rows]
     subjects = [clip.subject for clip in clips]
@@ -72,8 +76,11 @@ def check(
 
 
 def known_to(runs: Sequence[Run], rows: Sequence[Row], store: Path) -> set[tuple[str, str]]:
-    """The clips that one of ``runs`` was trained on: files of the same bytes; for runs of earlier versions,
-    which do not know their files, the clips of the fitted splits, if ``store`` is the one of the training."""
+    """Return the labelled clips that any of ``runs`` was trained on, recognised by file content.
+
+    Runs of earlier versions did not record their files. For these, all labelled clips of the fitted splits
+    count, if ``store`` is the one they were trained on.
+    """
 
     known: set[tuple[str, str]] = set()
     for run in runs:
@@ -81,7 +88,7 @@ def known_to(runs: Sequence[Run], rows: Sequence[Row], store: Path) -> set[tuple
         same_store = str(store.absolute()) == card.facts.get("store")
         splits = card.settings["fit_on"].split("+") if same_store and run.fitted is None else []
         if splits and len(card.facts.get("clips", ())) == 1:
-            splits = list(card.facts["clips"])  # the only split is fitted, whatever it is called
+            splits = list(card.facts["clips"])  # a single split is fitted, whatever its name
         for row in rows:
             if row.clip.label and (content_of(row) in (run.fitted or ()) or row.clip.split in splits):
                 known.add(row.clip.key)
@@ -89,7 +96,7 @@ def known_to(runs: Sequence[Run], rows: Sequence[Row], store: Path) -> set[tuple
 
 
 def unlearnt(folds: Sequence[Fold], clips: Sequence[Clip]) -> Iterator[str]:
-    """Which classes each fold tests on and lacks in training, and what that does to their clips."""
+    """Yield a note for each class that a fold tests on but has no training clips of."""
     for fold in folds:
         trained = {clips[i].label for i in fold.train}
         lacking = Counter(str(clips[i].label) for i in fold.test if clips[i].label not in trained | {None})

@@ -1,4 +1,4 @@
-"""A trained member as a file: head and standardisation, with its history in the file's metadata."""
+"""The file of a trained member: head and standardisation, with the history in the file's metadata."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PROBABILITIES = "probabilities"
 
 
 def write_member(path: Path, trained: Trained, probabilities: bool = False) -> None:
-    """Keep a member, with what it says of every clip if asked for; the file is whole or not there.
+    """Write a member atomically, optionally with its probabilities of every clip.
 
     Raises:
-        FusionError: it cannot be written.
+        FusionError: the file cannot be written.
     """
     member = trained.member
     tensors = {f"head.{name}": tensor.contiguous() for name, tensor in member.head.state_dict().items()}
@@ -44,10 +44,10 @@ def write_member(path: Path, trained: Trained, probabilities: bool = False) -> N
 
 
 def read_member(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
-    """The metadata and the tensors of a member's file.
+    """Read the metadata and the tensors of a member's file.
 
     Raises:
-        FusionError: it cannot be read, or is damaged.
+        FusionError: the file cannot be read, or is damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -56,19 +56,19 @@ def read_member(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
     except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
         why = shortened(" ".join(str(error).split()))
         raise FusionError(f"{path} cannot be read ({why}); delete it and train again") from error
-    # members of before there was a sum have none, and nothing but their history
+    # Early members have no checksum, and no metadata but their history.
     if about.keys() - {"history"} and about.get("sum") != _sum(about.get("history", ""), tensors):
         raise FusionError(f"{path} is damaged: its checksum differs; delete it and train again")
     return about, tensors
 
 
 def history_of(about: Mapping[str, str]) -> list[Epoch]:
-    """The epochs in a file's metadata; raises what JSON raises."""
+    """Return the epochs in a file's metadata. JSON errors are not caught."""
     return [Epoch(*values) for values in json.loads(about["history"])]
 
 
 def member_of(tensors: Mapping[str, Tensor], classes: tuple[str, ...], head: Head) -> Member:
-    """The member of a file, whose tensors are all there, in a new ``head``."""
+    """Build a member by loading a complete set of ``tensors`` into a new ``head``."""
     head.load_state_dict({name: tensors[f"head.{name}"] for name in head.state_dict()})
     names = [field.name for field in fields(Standardisation)]
     standardisations = {
@@ -79,7 +79,7 @@ def member_of(tensors: Mapping[str, Tensor], classes: tuple[str, ...], head: Hea
 
 
 def _sum(history: str, tensors: Mapping[str, Tensor]) -> str:
-    """A checksum of all that a member's file holds."""
+    """Return a checksum over the contents of a member's file."""
     digest = xxhash.xxh3_64(history.encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name].numpy())

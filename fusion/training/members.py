@@ -19,19 +19,19 @@ from ..heads.registry import head_class
 from .stack import stackable, train_stack
 from .training import Fit, Setup, Task, Trained, resolve_device, train
 
-Progress = Callable[[int], None]  # told how many epochs are done, over all fits
+Progress = Callable[[int], None]  # called with the number of epochs done, over all fits
 
 
 class TrainAll(Protocol):
-    """Trains every task, here or elsewhere, as :func:`train_all` does."""
+    """A function that trains all tasks, like :func:`train_all`, possibly on other machines."""
 
     def __call__(
         self, corpus: Corpus, tasks: Sequence[Task], /, *, progress: Progress, stacked: bool | None = None
     ) -> Iterator[tuple[int, Trained]]:
-        """The place of each task, and its result as it comes."""
+        """Yield the index of each task and its result as it completes."""
 
 
-WORTH_PROCESSES = 50_000  # clips through a head: 10 to 60 s of one core; processes take 3 to 6 to start
+WORTH_PROCESSES = 50_000  # passes of a clip: 10 to 60 s on one core; processes take 3 to 6 s to start
 
 
 def train_all(
@@ -41,19 +41,19 @@ def train_all(
     progress: Progress = lambda done: None,
     stacked: bool | None = None,
 ) -> Iterator[tuple[int, Trained]]:
-    """Train every task, yielding its place in ``tasks`` and its result as it comes.
+    """Train all tasks, yielding the index of each in ``tasks`` and its result as it completes.
 
-    On a CPU, results are the same bits with any number of workers, and the same up to rounding if stacked. On
-    a GPU they are the same up to rounding: its kernels do not promise to add up in one order. Leaving early
+    On a CPU, results are bit-identical for any number of workers, and equal up to rounding if stacked. On a
+    GPU they are equal up to rounding, since its kernels do not sum in a fixed order. Closing the generator
     stops the work.
 
     Args:
         corpus: the clips.
-        tasks: the members to train.
-        workers: processes; 0 for one a core if the work is worth their start, and one on a GPU.
-        progress: told from time to time how many epochs are done, in all.
-        stacked: train those that can be as one, see :mod:`.stack`; None for on a GPU and not on a CPU, whose
-            cores a single head keeps busy. Heads that are not ``stackable`` never are.
+        tasks: members to train.
+        workers: processes; 0 for one per core if the work justifies their start-up, and one on a GPU.
+        progress: called from time to time with the total number of epochs done.
+        stacked: train compatible members as one model (see :mod:`.stack`); None for yes on a GPU and no on a
+            CPU, where a single head keeps the cores busy. Heads that are not ``stackable`` train singly.
     """
     devices = {resolve_device(setup.device) for setup, _ in tasks}
     if stacked is None:
@@ -72,7 +72,7 @@ def train_all(
 
 
 def default_workers(tasks: Sequence[Task]) -> int:
-    """One process a core, or one in all where there is too little to do, or a GPU to do it."""
+    """Return one process per core, or a single one for little work or on a GPU."""
     passes = sum(
         setup.training.epochs * len(fit.fitted) * head_class(setup.head.fusion).cost for setup, fit in tasks
     )
@@ -119,7 +119,7 @@ def _work(corpus: Corpus, setup: Setup, fit: Fit, place: int, path: Path) -> tup
 
 @contextmanager
 def _polled(counts: np.memmap, progress: Progress) -> Iterator[None]:
-    """Tell ``progress`` of the sum of ``counts`` five times a second."""
+    """Report the sum of ``counts`` to ``progress`` five times a second."""
     finished = Event()
 
     def poll() -> None:

@@ -1,15 +1,15 @@
-"""Run folders: trained members that load again, with their history and scores.
+"""Run folders: trained members that can be loaded, with their history and scores.
 
 ::
 
     runs/default/
       run.json                  settings, features with their keys, classes, facts
-      choice.json               what was chosen of a grid, if anything
-      member-000.safetensors    head and standardisation, with its history in the file's metadata
-      history.csv               all members' epochs
-      calibration.json          the temperature of their mean, where validation clips were watched
-      member-000-<split>.csv    one member's scores
-      scores-<split>.csv        the mean of all members', calibrated
+      choice.json               the chosen point of a grid, if any
+      member-000.safetensors    head and standardisation, with the history in the file's metadata
+      history.csv               epochs of all members
+      calibration.json          temperature of the mean scores, if there were validation clips
+      member-000-<split>.csv    scores of one member
+      scores-<split>.csv        mean scores of all members, calibrated
 """
 
 from __future__ import annotations
@@ -57,19 +57,19 @@ class Run:
         path: the folder.
 
     Attributes:
-        setup: what all members have in common; that of the first where they are of several heads.
-        mixed: whether they are.
-        points: settings of a grid in which members differ; ``[{}]`` without a grid. The first member of each
-            point comes first, then the second of each.
-        members: how many there are, or will be.
-        clip_seconds: how long its clips typically were; None where it does not know.
-        demo: whether it was trained on clips that avemo made itself.
-        marks: what must be said of its scores of validation clips.
-        fitted: what it was trained on, see :func:`.duplicates.content_of`; None where it does not know.
-        calibration: what makes probabilities of its mean scores; None where it had no clips to fit that on.
+        setup: settings that all members share; the first member's if members have different heads.
+        mixed: whether members have different heads.
+        points: grid points, the settings in which members differ; ``[{}]`` without a grid. The first member
+            of each point comes first, then the second of each.
+        members: number of members, trained or still to train.
+        clip_seconds: typical length of the training clips in seconds; None if unknown.
+        demo: whether the run was trained on demo clips made by avemo.
+        marks: caveats about its scores of validation clips.
+        fitted: identifiers of the training clips, see :func:`.duplicates.content_of`; None if unknown.
+        calibration: calibration of the mean scores; None if there were no clips to fit it on.
 
     Raises:
-        FusionError: it holds no run, or one that cannot be used here.
+        FusionError: the folder does not hold a run, or holds one that cannot be used here.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,47 +86,47 @@ class Run:
 
     @classmethod
     def start(cls, path: Path, card: Card, overwrite: bool = False) -> Run:
-        """A new run, or one of the same settings to go on with; see :func:`.cards.claim`."""
+        """Start a new run, or resume one with the same settings; see :func:`.cards.claim`."""
         cards.claim(path, card, overwrite, FILES)
         return cls(path)
 
     @property
     def undecided(self) -> bool:
-        """Whether a point of the grid is still to be chosen."""
+        """Whether a grid point must still be chosen."""
         return self.chooses and not (self.path / CHOICE).exists()
 
     def decide(self, choice: Choice) -> None:
-        """Keep what was chosen of the grid: only members of that point are trained."""
+        """Store the chosen grid point; only its members are trained."""
         choice.write(self.path / CHOICE)
         self._choose()
 
     def point_of(self, number: int) -> Mapping[str, float]:
-        """The values of the grid that a member is trained with."""
+        """Return the grid point of a member."""
         return self.points[number % len(self.points)]
 
     def setup_of(self, number: int) -> Setup:
-        """What a member is trained with."""
+        """Return the setup of a member."""
         return self._setups[number % len(self._setups)]
 
     def seed_of(self, number: int) -> int:
-        """A member's seed."""
+        """Return the seed of a member."""
         if self.mixed:
             return self.seed + self._setups[:number].count(self._setups[number])
         return self.seed + number // len(self.points)
 
     def missing(self) -> list[int]:
-        """Numbers of the members that are still to be trained."""
+        """Return the numbers of the members still to train."""
         return [number for number in range(self.members) if not self._file(number).exists()]
 
     def save(self, number: int, trained: Trained) -> None:
-        """Keep a member; the file is whole or not there."""
+        """Write a trained member atomically."""
         write_member(self._file(number), trained)
 
     def load(self, number: int) -> Member:
-        """A trained member.
+        """Load a trained member.
 
         Raises:
-            FusionError: it is missing or damaged, or its tensors are not those of the run's head.
+            FusionError: the member is missing or damaged, or its tensors do not match the run's head.
         """
         path = self._file(number)
         _, tensors = self._read(number)
@@ -146,7 +146,7 @@ class Run:
         return member_of(tensors, self.setup.classes, build_head(*settings))
 
     def history(self, number: int) -> list[Epoch]:
-        """A member's epochs."""
+        """Return the epochs of a member."""
         metadata, _ = self._read(number)
         try:
             return history_of(metadata)
@@ -156,11 +156,11 @@ class Run:
             ) from error
 
     def read(self, store: FeatureStore, rows: Sequence[Row]) -> Corpus:
-        """The clips ``rows`` as this run's members read them.
+        """Load the features of ``rows`` that this run's members read.
 
         Raises:
             StoreError: the store lacks a stream.
-            FusionError: the features were extracted with other settings than those trained on.
+            FusionError: the features were extracted with settings that differ from those of training.
         """
         for feature in self.features.values():
             for stream, theirs in feature.keys(store, rows).items():
@@ -173,7 +173,7 @@ class Run:
         return load(store, self.features, rows, self.dimensions)
 
     def scores(self, corpus: Corpus, device: str = "cpu") -> list[Scores]:
-        """Each member's scores of all clips of ``corpus``."""
+        """Return each member's scores of all clips of ``corpus``."""
         found = []
         for member in map(self.load, range(self.members)):
             own = corpus.only(member.head.streams)
@@ -181,7 +181,7 @@ class Run:
         return found
 
     def calibrate(self, members: Sequence[Scores], watched: Sequence[tuple[str, str]]) -> None:
-        """Fit the calibration of the members' mean on the ``watched`` clips, ``(split, id)``, with scores."""
+        """Fit the calibration of the members' mean on the scored clips among ``watched``, ``(split, id)``."""
         mean = average(members)
         places = {clip: place for place, clip in enumerate(mean.clips)}
         held_out = [places[clip] for clip in watched if mean.scored[places[clip]]]
@@ -190,7 +190,7 @@ class Run:
             self.calibration.write(self.path / CALIBRATION)
 
     def mean(self, members: Sequence[Scores]) -> Scores:
-        """The members' mean, calibrated where the run is."""
+        """Return the mean over members, calibrated if the run has a calibration."""
         mean = average(members)
         return self.calibration(mean) if self.calibration else mean
 
@@ -205,7 +205,11 @@ class Run:
         write_csv(self.path / "history.csv", ["member", "seed", *self.points[0], *names], rows)
 
     def write_scores(self, members: Sequence[Scores]) -> dict[str, Path]:
-        """Write every member's scores and :meth:`mean`, a file a split; split → the file of the mean."""
+        """Write every member's scores and their :meth:`mean`, one file per split.
+
+        Returns:
+            Split → file of the mean.
+        """
         written = {}
         mean = self.mean(members)
         for split in mean.splits:
@@ -281,10 +285,10 @@ class Run:
 
 
 def _count(members: Any) -> int:
-    """A number of members.
+    """Return ``members`` as a number.
 
     Raises:
-        ValueError: nobody trains so many.
+        ValueError: it is negative or above :data:`MOST_MEMBERS`.
     """
     if not 0 <= int(members) <= MOST_MEMBERS:
         raise ValueError(f"{shortened(str(members), 40)} members; at most {MOST_MEMBERS} expected")
@@ -292,7 +296,7 @@ def _count(members: Any) -> int:
 
 
 def _without_memory(head: HeadSettings, dimensions: Mapping[str, int], classes: int) -> Head:
-    """A head without values, to see its tensors before any memory is taken; a plugin may need its values."""
+    """Build a head without allocating its tensors, to check their shapes; not possible for some plugins."""
     try:
         with torch.device("meta"):
             return build_head(head, dimensions, classes)
@@ -301,22 +305,24 @@ def _without_memory(head: HeadSettings, dimensions: Mapping[str, int], classes: 
 
 
 def predict(runs: Sequence[Run], store: FeatureStore, rows: Sequence[Row], device: str = "cpu") -> Scores:
-    """The mean of ``runs``, classes matched by name: each counts as it has members, and is calibrated first.
+    """Average the scores of ``runs``, with classes matched by name.
+
+    Each run is calibrated first, and weighted by its number of members.
 
     Args:
-        runs: one or more; each reads its own features.
-        store: where they are.
-        rows: the clips wanted.
+        runs: one or more runs; each reads its own features.
+        store: the store that holds the features.
+        rows: clips to score.
 
     Raises:
         StoreError: the store lacks a stream.
-        FusionError: keys or classes do not fit, or a run is not finished.
+        FusionError: keys or classes do not match, or a run is unfinished.
     """
     return mean_of_runs(runs, [run.scores(run.read(store, rows), device) for run in runs])
 
 
 def mean_of_runs(runs: Sequence[Run], members: Sequence[Sequence[Scores]]) -> Scores:
-    """The mean of runs whose members gave these scores, each run calibrated where it is."""
+    """Average runs, given the scores of their members; each run with a calibration is calibrated first."""
     if not any(run.calibration for run in runs):
         return average([scores for own in members for scores in own])
     means = [run.mean(own) for run, own in zip(runs, members, strict=True)]

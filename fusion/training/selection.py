@@ -1,7 +1,7 @@
-"""Chooses settings on nested folds, without the clips that are tested on.
+"""Chooses settings by nested cross-validation, without the test clips.
 
-The training part of a fold is divided once more. Each candidate is trained on all inner folds but one and
-judged on that one, in turn; what does best on average is then trained on the whole training part.
+The training part of a fold is divided into inner folds. Each candidate is trained on all inner folds but one
+and evaluated on that one, in turn. The best on average is then trained on the whole training part.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .folds import Fold
 from .members import Progress, TrainAll, train_all
 from .training import Fit, Setup, Task, Trained
 
-KEPT = 3  # of so many candidates, one goes on
+KEPT = 3  # halving keeps one in this many candidates
 CRITERIA = ("accuracy", "uar", "loss")
-WEIGHTS = tuple(step / 20 for step in range(21))  # of the sound, in decision fusion
+WEIGHTS = tuple(step / 20 for step in range(21))  # candidate weights of the sound in decision fusion
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Rule:
     """What to choose, and by which metric on the held-out clips of the inner folds.
 
     Attributes:
-        by: ``accuracy``, ``uar`` or ``loss`` (cross-entropy). Of equal ones, the lower loss wins.
-        epoch: whether the number of epochs is chosen too, up to a candidate's own; else its last is taken.
-        halving: whether candidates are trained for few epochs first and the best third of them for three
-            times as many, until at most three are trained for all: successive halving (Jamieson, Talwalkar
-            2016, with a third for a half).
+        by: ``accuracy``, ``uar`` or ``loss`` (cross-entropy). Ties go to the lower loss.
+        epoch: whether to choose the number of epochs, up to the candidate's own; if false, all are trained.
+        halving: whether to use successive halving (Jamieson, Talwalkar 2016), keeping a third instead of a
+            half: candidates are trained for few epochs, the best third for three times as many, and so on,
+            until at most three are trained in full.
     """
 
     by: str = "accuracy"
@@ -51,26 +51,26 @@ class Rule:
 
 @dataclass(frozen=True)
 class InnerFigures:
-    """On the inner folds' held-out clips; accuracy and uar 0 to 1."""
+    """Metrics on the held-out clips of the inner folds; accuracy and uar from 0 to 1."""
 
     loss: float
     accuracy: float
     uar: float
 
     def rank(self, by: str) -> tuple[float, float]:
-        """The smaller, the better."""
+        """Return a sort key; smaller is better."""
         return (self.loss, -self.accuracy) if by == "loss" else (-float(getattr(self, by)), self.loss)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a fold is trained with.
+    """The settings chosen for a fold.
 
     Attributes:
-        candidate: place of the setup.
-        epochs: how long it is trained.
-        weight: of decision fusion; None for other heads, and where the setup says it.
-        figures: of these settings on inner folds; None where there was nothing to choose among.
+        candidate: index of the setup.
+        epochs: number of epochs.
+        weight: weight of decision fusion; None for other heads, or if the setup sets it.
+        figures: metrics of these settings on the inner folds; None if there was nothing to choose.
     """
 
     candidate: int
@@ -79,20 +79,20 @@ class Choice:
     figures: InnerFigures | None = None
 
     def of(self, candidates: Sequence[Setup]) -> Setup:
-        """The chosen candidate with all that was chosen for it."""
+        """Return the chosen candidate with the chosen epochs and weight."""
         setup = with_epochs(candidates[self.candidate], self.epochs)
         return setup if self.weight is None else with_weight(setup, self.weight)
 
     def write(self, path: Path) -> None:
-        """Keep it as JSON."""
+        """Write the choice as JSON."""
         write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Choice:
-        """What :meth:`write` wrote.
+        """Read a file written by :meth:`write`.
 
         Raises:
-            FusionError: it cannot be read.
+            FusionError: the file cannot be read.
         """
         try:
             content = read_json(path)
@@ -105,22 +105,22 @@ class Choice:
 
 
 def with_epochs(setup: Setup, epochs: int) -> Setup:
-    """The same setup, trained for another number of epochs."""
+    """Return ``setup`` with another number of epochs."""
     return replace(setup, training=replace(setup.training, epochs=epochs))
 
 
 def with_weight(setup: Setup, weight: float) -> Setup:
-    """The same setup of decision fusion with another weight, which training does not depend on."""
+    """Return a decision-fusion setup with another weight, which does not affect training."""
     return replace(setup, head=replace(setup.head, decision_weight=weight))
 
 
 def leaves_weight(setup: Setup) -> bool:
-    """Whether a setup is of decision fusion and leaves its weight open."""
+    """Return whether a setup uses decision fusion without setting its weight."""
     return "decision_weight" in head_class(setup.head.fusion).options and setup.head.decision_weight is None
 
 
 def epochs_to_choose(candidates: Sequence[Setup], inner: Sequence[Fold], rule: Rule) -> int:
-    """Epochs that :func:`choose` trains for at most; 0 where there is nothing to choose."""
+    """Return the maximum number of epochs that :func:`choose` trains; 0 if there is nothing to choose."""
     for_weights = [setup.training.epochs for setup in candidates if leaves_weight(setup)]
     return _epochs_of_setups(candidates, inner, rule) + len(inner) * max(for_weights, default=0)
 
@@ -134,12 +134,12 @@ def choose(
     trained: TrainAll = train_all,
     progress: Progress = lambda done: None,
 ) -> Choice:
-    """The best of ``candidates`` on the held-out clips of ``inner`` folds, see :func:`choosing`.
+    """Choose the best of ``candidates`` on the held-out clips of ``inner`` folds.
 
     Args:
-        corpus, candidates, inner, rule, seed: see there.
-        trained: trains.
-        progress: told from time to time how many epochs are done.
+        corpus, candidates, inner, rule, seed: as for :func:`choosing`.
+        trained: trains members.
+        progress: called from time to time with the number of epochs done.
     """
     asked = {0: choosing(corpus, candidates, inner, rule, seed)}
     ((_, choice),) = choose_all(corpus, asked, trained, progress)
@@ -148,14 +148,14 @@ def choose(
 
 @dataclass(frozen=True)
 class Asked:
-    """Members that a choice needs: ``took`` is called with the place of each task, and its result."""
+    """Members to train for a choice. ``took`` is called with the index of each task and its result."""
 
     tasks: Sequence[Task]
     took: Callable[[int, Trained], None]
 
 
 Choosing = Generator[Asked, None, Choice]
-"""A choice in the making: it goes on when all that it asked for was taken."""
+"""An unfinished choice: a generator to resume when all members it asked for have been passed to ``took``."""
 
 
 def choose_all(
@@ -164,10 +164,10 @@ def choose_all(
     trained: TrainAll = train_all,
     progress: Progress = lambda done: None,
 ) -> Iterator[tuple[int, Choice]]:
-    """Make several choices side by side: what they ask for is trained together.
+    """Make several choices side by side, training the members they ask for together.
 
     Yields:
-        The name of each, and the choice as it is made.
+        Name and result of each choice as it completes.
     """
     waiting: dict[int, Asked] = {}
 
@@ -199,16 +199,16 @@ def choosing(
 ) -> Choosing:
     """Choose the best of ``candidates`` on the held-out clips of ``inner`` folds.
 
-    The number of epochs, where it is to be chosen, is that of the best candidate's best epoch. The weight of
-    decision fusion, where the candidate leaves it open, is chosen after that, among multiples of 0.05, on
-    members trained on the inner folds once more for that many epochs.
+    If the rule asks for the number of epochs, it is the best epoch of the best candidate. If the candidate
+    leaves the weight of decision fusion open, it is chosen afterwards from multiples of 0.05, with members
+    trained again on the inner folds for the chosen number of epochs.
 
     Args:
-        corpus: the clips; those in no inner fold are not looked at.
-        candidates: setups to choose among.
+        corpus: the clips; clips outside the inner folds are not used.
+        candidates: setups to choose from.
         inner: folds of one training part.
-        rule: what to choose, and by what.
-        seed: of every training.
+        rule: what to choose, and by which metric.
+        seed: seed of all members.
     """
     choice = Choice(0, candidates[0].training.epochs)
     if _epochs_of_setups(candidates, inner, rule):
@@ -221,7 +221,7 @@ def choosing(
 
 
 def ahead(progress: Progress, before: int, done: int) -> None:
-    """Tell ``progress`` of what is done, where ``before`` was done already."""
+    """Report ``before + done`` to ``progress``."""
     progress(before + done)
 
 
@@ -234,7 +234,7 @@ def _epochs_of_setups(candidates: Sequence[Setup], inner: Sequence[Fold], rule: 
 
 
 def _rungs(count: int, halving: bool) -> list[tuple[int, int]]:
-    """How many candidates are trained, for one part in how many of their epochs, in turn."""
+    """Return the rounds of halving as (number of candidates, divisor of their epochs)."""
     rungs = [count]
     while halving and rungs[-1] > KEPT:
         rungs.append(-(-rungs[-1] // KEPT))
@@ -263,7 +263,7 @@ def _best_setup(
 
 
 def _best_epoch(curve: Sequence[InnerFigures], rule: Rule, place: int) -> tuple[InnerFigures, int, int]:
-    """Figures, place and epoch: the best, or the last if none is to be chosen."""
+    """Return metrics, candidate and number of the best epoch, or of the last if epochs are not chosen."""
     first = 0 if rule.epoch else len(curve) - 1
     epoch = min(range(first, len(curve)), key=lambda epoch: curve[epoch].rank(rule.by))
     return curve[epoch], place, epoch + 1
@@ -272,7 +272,7 @@ def _best_epoch(curve: Sequence[InnerFigures], rule: Rule, place: int) -> tuple[
 def _curves(
     setups: Sequence[Setup], inner: Sequence[Fold], seed: int
 ) -> Generator[Asked, None, list[list[InnerFigures]]]:
-    """The figures of each setup after each epoch, over all inner folds."""
+    """Compute the metrics of each setup after each epoch, over all inner folds."""
     tasks = [(setup, Fit(seed, fold.train, fold.test)) for setup in setups for fold in inner]
     curves: list[list[InnerFigures]] = [[] for _ in tasks]
 
@@ -291,7 +291,7 @@ def _curves(
 def _best_weight(
     corpus: Corpus, setup: Setup, inner: Sequence[Fold], rule: Rule, seed: int
 ) -> Generator[Asked, None, tuple[float, InnerFigures]]:
-    """The weight that does best on all held-out clips of the inner folds together."""
+    """Find the weight that is best over all held-out clips of the inner folds together."""
     nobody = np.array([], dtype=np.int64)
     values = np.zeros((len(WEIGHTS), len(corpus.clips), len(setup.classes)))
 
@@ -309,7 +309,7 @@ def _best_weight(
 
 
 def _at_weight(trained: Trained, setup: Setup, corpus: Corpus) -> np.ndarray:
-    """What a trained member would say with the weight of ``setup``."""
+    """Return the probabilities of a trained member with the weight of ``setup``."""
     features = {name: corpus.streams[name].features for name in trained.member.head.streams}
     head = build_head(setup.head, features, len(setup.classes))
     head.load_state_dict(trained.member.head.state_dict())

@@ -1,4 +1,4 @@
-"""Settings of training: plain values, kept in a run's card."""
+"""Training settings: plain values, stored in a run's card."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ SESSION = r"[Ss]es(?:sion)?[-_ ]?\d+"
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a head is trained: Adam on cross-entropy (zhou2021 §IV); the last epoch is the member.
+    """How to train a head: AdamW on cross-entropy; the member is the head after the last epoch.
 
-    ``weight_decay`` shrinks the weights by that share of the learning rate at each step, apart from the
-    gradient; the papers have none. After ``halve_after`` epochs, if any, the learning rate is halved, once:
-    after 50 in zhou2021 §IV-A (fig. 5), which does not say it of the fused systems.
+    zhou2021 §IV uses Adam, which is AdamW without weight decay.
+
+    Attributes:
+        epochs: passes over the training clips.
+        batch: clips per step.
+        learning_rate: initial learning rate.
+        weight_decay: decoupled weight decay, multiplied by the learning rate; the papers use none.
+        halve_after: number of epochs after which the learning rate is halved, once; None for never. In
+            zhou2021 §IV-A (fig. 5) it is 50; the paper does not mention it for the fused systems.
     """
 
     epochs: int = 200
@@ -27,7 +33,7 @@ class TrainingSettings:
     halve_after: int | None = None
 
     def check(self) -> None:
-        """See that ``halve_after`` comes before the last epoch.
+        """Check that ``halve_after`` comes before the last epoch.
 
         Raises:
             FusionError: it does not.
@@ -39,5 +45,5 @@ class TrainingSettings:
             )
 
     def described(self) -> dict[str, Any]:
-        """As JSON values, without what is None."""
+        """Return the settings as JSON values, without None."""
         return {name: value for name, value in asdict(self).items() if value is not None}

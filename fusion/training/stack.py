@@ -1,9 +1,9 @@
-"""Trains many members as one model, with stacked heads.
+"""Trains many members as one model of stacked heads.
 
-Where a single head is bound by the start of operations and not by arithmetic, as on a GPU, many members
-then take little longer than one. Each has its own initialisation, order of clips, dropout, learning rate,
-weight decay and optimiser state, and ends as it would alone, up to the rounding of sums that are computed in
-another order.
+If a single head is limited by kernel launches and not by arithmetic, as on a GPU, a stack of members takes
+little longer than one. Each member has its own initialisation, order of clips, dropout, learning rate, weight
+decay and optimiser state. It ends up the same as if trained alone, except for rounding in sums that are
+computed in another order.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from .training import (
     resolve_device,
 )
 
-MEMORY = 2.0  # GB that a stack may take on a CPU
-SHARE = 0.5  # of a GPU's free memory
+MEMORY = 2.0  # GB per stack on a CPU
+SHARE = 0.5  # share of a GPU's free memory per stack
 
 
 def stackable(corpus: Corpus, tasks: Sequence[Task]) -> list[list[int]]:
-    """Places of the tasks that can be trained as one, in groups.
+    """Group tasks (indices) that can be trained as one model.
 
-    These fit and watch the same clips for as many epochs in batches of one size and halve their learning
-    rates together, and their heads compute the same with tensors of the same shapes. Learning rate, weight
-    decay, λ, dropout and the weight of decision fusion may differ.
+    Tasks of a group have the same training and validation clips, number of epochs, batch size and
+    ``halve_after``, and heads of the same kind with tensors of the same shapes. Learning rate, weight decay,
+    λ, dropout and the weight of decision fusion may differ.
     """
     groups: dict[object, list[int]] = {}
     shapes: dict[Setup, object] = {}
@@ -60,13 +60,13 @@ def stackable(corpus: Corpus, tasks: Sequence[Task]) -> list[list[int]]:
 def train_stack(
     corpus: Corpus, tasks: Sequence[Task], on_epoch: Callable[[int], None], at_once: int | None = None
 ) -> Iterator[tuple[int, Trained]]:
-    """Train tasks of one group of :func:`stackable`, yielding the place of each and its result.
+    """Train the tasks of one group of :func:`stackable`, yielding the index of each and its result.
 
     Args:
         corpus: the clips.
-        tasks: all of one group.
-        on_epoch: called with the number of epochs done, of all members together, after each.
-        at_once: members in one stack; as many as :func:`members_at_once` says if None.
+        tasks: tasks of one group.
+        on_epoch: called after each epoch with the total number of epochs done by all members.
+        at_once: members per stack; None for :func:`members_at_once`.
     """
     size = at_once or members_at_once(corpus, tasks[0])
     for first in range(0, len(tasks), size):
@@ -77,8 +77,11 @@ def train_stack(
 
 
 def members_at_once(corpus: Corpus, task: Task) -> int:
-    """How many members are stacked at most: about :data:`MEMORY` of parameters, of batches and of what is
-    kept of them for the gradients, or :data:`SHARE` of what is free on a GPU."""
+    """Return the maximum number of members per stack.
+
+    Parameters, batches and the values saved for gradients take about :data:`MEMORY`, or on a GPU
+    :data:`SHARE` of its free memory.
+    """
     setup, _ = task
     device = resolve_device(setup.device)
     free = torch.cuda.mem_get_info(device)[0] * SHARE if device.startswith("cuda") else MEMORY * 1e9
@@ -86,8 +89,10 @@ def members_at_once(corpus: Corpus, task: Task) -> int:
 
 
 def member_bytes(corpus: Corpus, task: Task) -> int:
-    """What one member of a stack needs, counted in a forward pass over the longest clips: its settings do not
-    tell what an encoder keeps for its gradients."""
+    """Return the bytes needed for one member of a stack, counted in a forward pass over the longest clips.
+
+    The memory that an encoder saves for its gradients cannot be derived from its settings.
+    """
     setup, fit = task
     head, _ = begin(corpus, setup, fit.seed)
     head.train()
@@ -107,13 +112,13 @@ def member_bytes(corpus: Corpus, task: Task) -> int:
 
     with one_thread(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         graph = head.criterion(batch, torch.from_numpy(corpus.targets(setup.classes))[clips])
-    del graph  # only now may what was counted be freed, and its addresses be used again
-    # A parameter has a gradient and two moments.
+    del graph  # kept until here, so that no counted address is freed and used again
+    # Each parameter also has a gradient and two moments.
     return sum(kept.values()) + 4 * sum(p.numel() * p.element_size() for p in head.parameters())
 
 
 def _pad(model: nn.Module) -> None:
-    """Let attention compute padding too: how much of it there is differs between the members of a stack."""
+    """Make attention compute padding as well, since its amount differs between the members of a stack."""
     for module in model.modules():
         if isinstance(module, Attention):
             module.packed = False
@@ -124,7 +129,7 @@ def _count(on_epoch: Callable[[int], None], before: int, members: int, done: int
 
 
 class _Criterion(nn.Module):
-    """A head's loss as a module's ``forward``, which is what can be called with other tensors."""
+    """A head's loss as a module's ``forward``, as :func:`torch.func.functional_call` needs it."""
 
     def __init__(self, head: Head) -> None:
         super().__init__()
@@ -185,7 +190,7 @@ class _Stack:
     def _fit_epoch(
         self, shuffled: Tensor, optimiser: StackedAdamW, step: int
     ) -> tuple[list[float], list[float]]:
-        """One pass over ``shuffled`` ``[M, N]``; mean losses, and shares that are right."""
+        """Train one epoch over ``shuffled`` ``[M, N]``; return mean losses and accuracies."""
         self.model.train()
         called = vmap(self._call, in_dims=(0, 0, 0, 0))
         loss_sum = right = torch.zeros(len(self.tasks), device=self.device)
@@ -217,17 +222,17 @@ class _Stack:
 
     @torch.no_grad()
     def _probabilities(self, clips: Tensor) -> np.ndarray:
-        """``[M, N, C]`` float64."""
+        """Return probabilities ``[M, N, C]``, float64."""
         self.model.eval()
         called = vmap(self._call, in_dims=(0, 0, None, None))
         logits = []
         for part in torch.split(clips, PREDICT_BATCH):
-            anything = torch.zeros_like(part)  # clips need no class to be scored
+            anything = torch.zeros_like(part)  # dummy targets, not used for scoring
             logits.append(called(self.parameters, self.buffers, dict(self.batcher(part)), anything)[1])
         return np.asarray(torch.cat(logits, dim=1).double().softmax(dim=2).cpu())
 
     def _members(self) -> list[Head]:
-        """The heads, with what they have learnt."""
+        """Return the heads with their trained weights."""
         for number, head in enumerate(self.heads):
             state = {
                 name.removeprefix("head."): p[number].detach().cpu() for name, p in self.parameters.items()
@@ -238,8 +243,10 @@ class _Stack:
 
 
 class StackedAdamW:
-    """:class:`torch.optim.AdamW` over stacked tensors ``[M, …]``, with a learning rate and weight decay for
-    each of M, which that does not take."""
+    """AdamW over stacked tensors ``[M, …]``.
+
+    Unlike :class:`torch.optim.AdamW`, it takes a learning rate and a weight decay for each of M members.
+    """
 
     def __init__(
         self,
@@ -264,7 +271,7 @@ class StackedAdamW:
 
     @torch.no_grad()
     def step(self, gradients: list[Tensor]) -> None:
-        """One step down the gradients of :attr:`parameters`."""
+        """Update :attr:`parameters` by one step."""
         self.steps += 1
         first, second = (1 - beta**self.steps for beta in self.betas)
         torch._foreach_mul_(self.parameters, self.kept)
@@ -280,12 +287,12 @@ class StackedAdamW:
 
 
 def _along(tensor: Tensor, values: Sequence[float]) -> Tensor:
-    """One value for each of the first dimension, in the shape of ``tensor``'s others."""
+    """Return M values shaped to broadcast along the first dimension of ``tensor`` ``[M, …]``."""
     return torch.tensor(values, dtype=tensor.dtype, device=tensor.device).view(-1, *[1] * (tensor.ndim - 1))
 
 
 def _shape(setup: Setup, head: Head) -> object:
-    """What is alike in setups that can be stacked."""
+    """Return a key that is equal for setups that can be stacked."""
     alike = replace(
         setup,
         head=replace(

@@ -1,6 +1,6 @@
-"""Trains one member; on a CPU, the same seed always gives the same bits.
+"""Trains one member. On a CPU, the same seed always gives bit-identical results.
 
-On a GPU the bits may differ from run to run, as some of its kernels add up in no fixed order.
+On a GPU, results may differ from run to run, as some kernels sum in no fixed order.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ class Setup:
     """The settings that all members of a run share.
 
     Attributes:
-        classes: their names.
-        head, training: settings.
+        classes: names of the classes.
+        head: settings of the head.
+        training: settings of the training.
         device: a torch device or ``auto``.
-        weights: stream → tensors that its encoder starts from, which ``head`` names by their file's SHA-256.
+        weights: stream → pretrained tensors of its encoder; ``head`` identifies them by their file's SHA-256.
     """
 
     classes: tuple[str, ...]
@@ -56,8 +57,11 @@ Task = tuple[Setup, Fit]
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a history: loss and accuracy on the clips being fitted, with dropout, as the epoch went
-    by; then loss, accuracy and unweighted average recall on the watched clips, None without any."""
+    """One line of a history.
+
+    Training loss and accuracy are means over the epoch, with dropout. Loss, accuracy and unweighted average
+    recall on the watched clips are measured after the epoch; None if there are none.
+    """
 
     epoch: int
     train_loss: float
@@ -69,14 +73,14 @@ class Epoch:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A trained head with the standardisation of its training clips."""
+    """A trained head with the standardisation fitted on its training clips."""
 
     classes: tuple[str, ...]
     head: Head
     standardisations: Mapping[str, Standardisation]
 
     def predict(self, corpus: Corpus, device: str = "cpu") -> np.ndarray:
-        """Probabilities ``[N, C]`` float64 of all clips of ``corpus``."""
+        """Return probabilities ``[N, C]``, float64, of all clips of ``corpus``."""
         device = resolve_device(device)
         batcher = Batcher(corpus.streams, self.standardisations, device, corpus.segments)
         with one_thread():
@@ -85,7 +89,7 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The result of a fit: the member, its history, and its probabilities ``[N, C]`` of every clip."""
+    """The result of a fit: the member, its history, and its probabilities ``[N, C]`` of all clips."""
 
     member: Member
     history: tuple[Epoch, ...]
@@ -96,10 +100,10 @@ def train(corpus: Corpus, setup: Setup, fit: Fit, on_epoch: Callable[[int], None
     """Train one member.
 
     Args:
-        corpus: the clips; those that are fitted or watched have a class among ``setup.classes``.
+        corpus: the clips; fitted and watched clips have a class in ``setup.classes``.
         setup: the settings.
         fit: seed and clips.
-        on_epoch: called with the number of epochs done, after each.
+        on_epoch: called after each epoch with the number of epochs done.
     """
     device = resolve_device(setup.device)
     streams = head_class(setup.head.fusion).streams
@@ -133,9 +137,9 @@ def train(corpus: Corpus, setup: Setup, fit: Fit, on_epoch: Callable[[int], None
 
 
 def begin(corpus: Corpus, setup: Setup, seed: int) -> tuple[Head, torch.Generator]:
-    """The head of a member before its first step, on the CPU, and the generator of its orders of clips.
+    """Return a member's initial head, on the CPU, and the generator for its orders of clips.
 
-    The caller's random state is as before afterwards.
+    The caller's random state is left unchanged.
     """
     features = {name: corpus.streams[name].features for name in head_class(setup.head.fusion).streams}
     with torch.random.fork_rng(devices=[]):
@@ -145,10 +149,10 @@ def begin(corpus: Corpus, setup: Setup, seed: int) -> tuple[Head, torch.Generato
 
 
 def resolve_device(name: str) -> str:
-    """``auto`` as ``cuda`` where there is one, else ``cpu``; other names as they are.
+    """Resolve ``auto`` to ``cuda`` if available, else ``cpu``; return other names unchanged.
 
     Raises:
-        FusionError: there is no such device here.
+        FusionError: the device is not available.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -192,7 +196,7 @@ def _watch(
 
 
 def judged(probabilities: np.ndarray, truth: np.ndarray, classes: tuple[str, ...]) -> tuple[float, ...]:
-    """Loss, accuracy and unweighted average recall of ``[N, C]`` for targets ``[N]``."""
+    """Return loss, accuracy and unweighted average recall of ``[N, C]`` for targets ``[N]``."""
     loss = -np.log(probabilities[np.arange(len(truth)), truth].clip(1e-30)).mean()
     names = [[classes[i] for i in indices] for indices in (truth, probabilities.argmax(axis=1))]
     return float(loss), accuracy(*names), unweighted_average_recall(*names)
@@ -207,7 +211,7 @@ def _probabilities(head: Head, batcher: Batcher, clips: Tensor) -> np.ndarray:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute in one thread: sums then run in the same order on any number of cores."""
+    """Run the block in one thread, so that sums have the same order on any number of cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

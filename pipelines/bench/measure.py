@@ -1,4 +1,4 @@
-"""Times stage 1 by the code that does it: each stage with nothing beside it, then all processes together."""
+"""Times stage 1 by running its real code: first one process alone, then all processes together."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ...extract.streams.faces import FACES
 from ...extract.streams.registry import keys_of
 from .sample import LONGEST, SHORTEST, ClipLength, excerpt, length_of, spread
 
-WARM = "warm-up"  # the split of clips that are not counted: a process loads its networks with the first
-FEWEST = 4  # clips, if the folder has as many
-PROBE = 0.2  # seconds of film from which it is told how much can be timed
+WARM = "warm-up"  # split of clips that are not timed: each process loads its networks with its first clip
+FEWEST = 4  # minimum number of clips, if the folder has as many
+PROBE = 0.2  # seconds of film used to estimate how much can be timed
 
 OnClip = Callable[[int, int], None]
-"""Is told how many clips are done, and of how many."""
+"""Called with the number of clips done and their total."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class BenchSettings:
 
     Attributes:
         clips: all clips of the folder.
-        plan: which features.
+        plan: features to extract.
         workers: parallel processes; 0 for one per core.
-        count: at most so many clips, spread evenly over the folder.
-        seconds: about so long; fewer seconds of film are timed where that needs it.
+        count: maximum number of clips, spread evenly over the folder.
+        seconds: approximate duration; clips are cut or left out to meet it.
         apart: whether networks run in processes of their own; see :class:`~avemo.extract.run.Extraction`.
     """
 
@@ -51,15 +51,15 @@ class BenchSettings:
 
 @dataclass(frozen=True)
 class TimedRun:
-    """A run of stage 1 over some clips, without its start.
+    """A timed run of stage 1 over some clips.
 
     Attributes:
         start: seconds until the processes had started and loaded their networks.
-        wall: seconds from then to the end, the store closed.
-        spent: by stage, summed over clips that did not fail.
-        clips, frames: how many did not fail, and their frames.
-        failed: id of a clip that failed → why.
-        workers, threads: processes, and threads of each.
+        wall: seconds from then until the store was closed.
+        spent: stage → time, summed over clips that did not fail.
+        clips, frames: number of clips that did not fail, and of their frames.
+        failed: id of a failed clip → reason.
+        workers, threads: number of processes, and of threads per process.
     """
 
     start: float
@@ -74,14 +74,14 @@ class TimedRun:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found.
+    """The measured times.
 
     Attributes:
-        alone: one process, nothing beside it.
-        whole: all processes together.
-        film: seconds of film that each of them read.
-        lengths: of the chosen clips, before they were cut short.
-        corpus: clips in the folder.
+        alone: run with one process.
+        whole: run with all processes.
+        film: seconds of film that each run read.
+        lengths: lengths of the chosen clips before they were cut.
+        corpus: number of clips in the folder.
     """
 
     alone: TimedRun
@@ -92,13 +92,13 @@ class Measured:
 
 
 def measure(settings: BenchSettings, folder: Path, on_clip: OnClip) -> Measured:
-    """Time stage 1; ``folder`` takes excerpts and stores.
+    """Time stage 1, with excerpts and stores in ``folder``.
 
     Raises:
-        ExtractError: the plan asks for something that there is not, or none of the clips can be read.
+        ExtractError: something that the plan needs is not available, or none of the clips can be read.
     """
     started = time.perf_counter()
-    keys_of(settings.plan)  # what cannot be used is told before any clip is read
+    keys_of(settings.plan)  # raises for an invalid plan before any clip is read
     chosen = spread(settings.clips, settings.count)
     lengths = {clip.key: length_of(clip, settings.plan.max_frames) for clip in chosen}
     good = {clip.key: found for clip in chosen if (found := lengths[clip.key])}
@@ -112,7 +112,7 @@ def measure(settings: BenchSettings, folder: Path, on_clip: OnClip) -> Measured:
     if not one.clips:
         raise ExtractError(f"{first.path}: {next(iter(one.failed.values()))}; name other clips")
     cost = sum(spent.wall for spent in one.spent.values()) / PROBE
-    left = settings.seconds - 3 * (time.perf_counter() - started)  # the other runs must start, too
+    left = settings.seconds - 3 * (time.perf_counter() - started)  # the other runs also need time to start
     film = max(0.4 * left, 0.1 * settings.seconds) / cost
     sample, cut_failed = _cut(chosen, good, film, cuts)
     run.total = 2 * len(sample)
@@ -126,7 +126,7 @@ def measure(settings: BenchSettings, folder: Path, on_clip: OnClip) -> Measured:
 
 
 def _probe(clips: Sequence[Clip], folder: Path) -> tuple[Clip, Clip]:
-    """A moment of the first clip of which one can be cut, twice."""
+    """Cut a short excerpt from the first clip that allows it; return it as warm-up and as probe."""
     for clip in clips:
         try:
             cut = excerpt(clip, PROBE, folder)
@@ -139,7 +139,7 @@ def _probe(clips: Sequence[Clip], folder: Path) -> tuple[Clip, Clip]:
 def _cut(
     chosen: Sequence[Clip], lengths: dict[tuple[str, str], ClipLength], film: float, folder: Path
 ) -> tuple[list[Clip], dict[str, str]]:
-    """Excerpts of some ``film`` seconds in all, and why others have none."""
+    """Return excerpts of about ``film`` seconds in total, and clip id → reason where cutting failed."""
     clips = spread(chosen, max(FEWEST, int(film / SHORTEST)))
     each = float(np.clip(film / len(clips), SHORTEST, LONGEST))
     cut, failed = [], {}
@@ -150,12 +150,12 @@ def _cut(
             except ClipError as error:
                 failed[clip.id] = str(error)
                 continue
-        cut.append(clip)  # what cannot be read fails in the run, which says why
+        cut.append(clip)  # an unreadable clip fails in the run, with its reason
     return cut, failed
 
 
 class _Runs:
-    """Runs of one plan, each into a new store."""
+    """Runs of one plan, each with a new store."""
 
     def __init__(self, settings: BenchSettings, probe: Clip, folder: Path, on_clip: OnClip) -> None:
         self._settings, self._probe, self._folder, self._on_clip = settings, probe, folder, on_clip
@@ -163,7 +163,7 @@ class _Runs:
         self.total = 0
 
     def timed(self, clips: Sequence[Clip], workers: int, threads: int = 0) -> TimedRun:
-        """Time a run; without ``threads``, with as many as suit the workers."""
+        """Time a run; ``threads`` of 0 means the default number for these workers."""
         self._count += 1
         with FeatureStore(self._folder / f"store-{self._count}", create=True) as store:
             plan, apart = self._settings.plan, self._settings.apart
@@ -188,7 +188,7 @@ class _Runs:
                 self._done += 1
                 self._on_clip(self._done, self.total)
         end = time.perf_counter() - begun
-        start = float(np.mean(warmed))  # each process goes on when it is warm
+        start = float(np.mean(warmed))  # each process continues as soon as it is warm
         good = [result for result in results if not result.failure]
         spent = _summed(good)
         last = run.watch.spent[WRITE]

@@ -1,4 +1,4 @@
-"""Which clips are timed, and how much of each: some of a folder, cut short, or made on the spot."""
+"""Chooses the clips to time: a sample of a folder, cut short, or generated clips."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ...cache.clips import Clip
 from ...extract.decode.media import Media
 from ...extract.errors import ClipError
 
-MADE = 6  # clips, where the user names none
-LONGEST = 4.0  # seconds of each clip
-SHORTEST = 0.3
+MADE = 6  # generated clips if the user names none
+LONGEST = 4.0  # seconds of a clip, at most
+SHORTEST = 0.3  # seconds of a clip, at least
 
 
 @dataclass(frozen=True)
 class ClipLength:
-    """How long a clip is, and how many of its frames the plan takes."""
+    """Length of a clip in seconds, and number of frames that the plan uses."""
 
     seconds: float
     frames: float
 
 
 def spread(clips: Sequence[Clip], count: int) -> list[Clip]:
-    """At most so many of the clips, spread evenly."""
+    """Return at most ``count`` of the clips, spread evenly."""
     return [clips[i] for i in np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int)]
 
 
 def length_of(clip: Clip, max_frames: int | None) -> ClipLength | None:
-    """None for a clip that cannot be read."""
+    """Return the length of a clip; None if it cannot be read."""
     try:
         media = Media(clip.path)
         seconds = media.seconds()
@@ -45,10 +45,10 @@ def length_of(clip: Clip, max_frames: int | None) -> ClipLength | None:
 
 
 def excerpt(clip: Clip, seconds: float, folder: Path) -> Clip:
-    """The first seconds of a clip as a file of its own, its packets copied.
+    """Copy the packets of the first seconds of a clip into a new file.
 
     Raises:
-        ClipError: they cannot be copied.
+        ClipError: the packets cannot be copied.
     """
     path = folder / f"{len(list(folder.iterdir())):04d}.mkv"
     try:
@@ -68,7 +68,7 @@ def excerpt(clip: Clip, seconds: float, folder: Path) -> Clip:
 
 
 def made_clips(folder: Path) -> Iterator[Path]:
-    """Makes clips, each named when it is done: of the demo set, or of no face without scikit-image."""
+    """Generate clips and yield their paths: demo clips, or clips without faces if scikit-image is missing."""
     if find_spec("skimage"):
         from ..demo.set import make, plan
 

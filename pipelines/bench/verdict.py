@@ -1,4 +1,4 @@
-"""What the times of the stages mean: the wall, what to change, and how long a corpus takes."""
+"""Interprets the times of the stages: finds the bottleneck, what to change, and how long a corpus takes."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ...extract.views import VIEW_SETS
 from .measure import Measured, TimedRun
 
 STAGES = (OPEN, DECODE, DETECT, WARP, NETWORK, SOUND, WRITE, REST)
-OF_FRAMES = (DETECT, WARP, NETWORK)  # whose time grows with the frames taken; that of others with the film
-FEWER = 3  # for --detect-every, as an example
-FEW_FRAMES = 16  # for --max-frames
-LARGE = 0.25  # share of a stage for which changes are told
+OF_FRAMES = (DETECT, WARP, NETWORK)  # time grows with the frames used; for other stages, with film length
+FEWER = 3  # suggested --detect-every
+FEW_FRAMES = 16  # suggested --max-frames
+LARGE = 0.25  # share of the total time above which changes to a stage are suggested
 
 
 @dataclass(frozen=True)
 class StageTime:
-    """What a stage takes with nothing beside it.
+    """Time of a stage in the run with one process.
 
     Attributes:
-        seconds: of processor time a clip; of the network on a GPU, of the GPU.
-        ms_a_frame: of the same; None where no frame was read.
-        share: of the sum of all stages.
+        seconds: processor seconds per clip; for a network on a GPU, GPU seconds.
+        ms_a_frame: the same in milliseconds per frame; None if no frame was read.
+        share: share of the sum of all stages.
     """
 
     stage: str
@@ -42,7 +42,7 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Change:
-    """What would make it faster; ``saves`` is the share of the time that it would save, if that is known."""
+    """A change that would make stage 1 faster; ``saves`` is the share of time saved, None if unknown."""
 
     option: str
     effect: str
@@ -51,21 +51,21 @@ class Change:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found.
+    """The interpretation of measured times.
 
     Attributes:
-        stages: all that take any time, as they follow each other.
-        wall: the stage that takes longest.
-        slowest: ``cores`` or ``device``: which is busy longest.
-        bound: seconds that this would take if it never waited.
-        ratio: seconds of the whole run, its start apart, over these.
-        changes: what would make it faster.
-        clip_seconds, clip_frames: means of the clips before they were cut short.
-        seconds_a_clip: how long one of these takes in a long run.
-        corpus_seconds: how long all clips of the folder take, the start included.
-        thousand_seconds: the same of 1,000 clips.
-        own: the share of these times that would be left if no other work ran here; 1 on a GPU, where it is
-            not known.
+        stages: stages that take any time, in processing order.
+        wall: the bottleneck, the stage that takes longest.
+        slowest: ``cores`` or ``device``, whichever is busy longest.
+        bound: seconds the run would take if that were never idle.
+        ratio: seconds of the run with all processes, without its start, over ``bound``.
+        changes: suggestions to make it faster.
+        clip_seconds, clip_frames: mean length of the clips before they were cut.
+        seconds_a_clip: estimated time for such a clip in a long run.
+        corpus_seconds: estimated time for all clips of the folder, including the start.
+        thousand_seconds: estimated time for 1,000 clips, including the start.
+        own: share of these times that would remain if nothing else ran on this machine; 1 (unknown) on a
+            GPU.
     """
 
     stages: Sequence[StageTime]
@@ -83,7 +83,7 @@ class Verdict:
 
 
 def judge(measured: Measured, plan: Plan) -> Verdict:
-    """Judge what was measured."""
+    """Interpret measured times."""
     alone, whole = measured.alone, measured.whole
     on_device = torch_devices(plan.device) != ("cpu",)
     costs = {
@@ -130,7 +130,7 @@ def _busy(run: TimedRun) -> float:
 
 
 def changes(plan: Plan, shares: dict[str, float], clip_frames: float, workers: int) -> list[Change]:
-    """What would make stage 1 faster, the stage with the largest of ``shares`` first."""
+    """Return changes that would make stage 1 faster, those for the stage with the largest share first."""
     large = sorted((stage for stage in shares if shares[stage] >= LARGE), key=lambda stage: -shares[stage])
     found = [change for stage in large for change in _of_stage(plan, stage, shares)]
     if plan.max_frames is None and clip_frames > FEW_FRAMES:

@@ -1,4 +1,4 @@
-"""A face network with its layer of classes: views of a face to probabilities."""
+"""Classifies faces with a face network and its classification layer."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from ...pretrain.evaluation import mean_probabilities
 
 
 class FaceClassifier:
-    """The expression of faces, as a network that ``avemo pretrain face`` trained names it.
+    """Classifies the expression of faces with a network trained by ``avemo pretrain face``.
 
-    Probabilities are the mean over a face's views, softened by the temperature in the card of the weights.
+    Probabilities are the mean over a face's views, calibrated by the temperature in the card of the weights.
 
     Args:
         text: ``NAME`` or ``NAME@FILE`` of the network.
-        views: the views of each face.
-        device: where it runs.
+        views: view set of each face.
+        device: a torch device.
         precision: ``auto``, ``fp32``, ``bf16`` or ``int8``.
 
     Attributes:
         classes: C names.
-        temperature: 1 where the card of the weights tells none for these views.
-        faces_at_once: how many faces suit the device.
+        temperature: temperature of the probabilities; 1 if the card has none for these views.
+        faces_at_once: suitable batch size for the device.
 
     Raises:
-        ExtractError: there is no such network, or device.
-        WeightsError: the file is not one of this network with its classes.
+        ExtractError: there is no such network or device.
+        WeightsError: the file does not hold this network with a classification layer.
     """
 
     def __init__(self, text: str, views: ViewSet, device: str, precision: str = "auto") -> None:
@@ -63,7 +63,7 @@ class FaceClassifier:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides the probabilities."""
+        """The settings that determine the probabilities."""
         return {
             "network": self._backbone.label,
             "weights_sha256": self._backbone.weights_sha256,
@@ -72,12 +72,12 @@ class FaceClassifier:
         }
 
     def looks(self, image: np.ndarray, transform: np.ndarray) -> Tensor:
-        """``[V, S, S, 3]`` uint8: the views of the face in a frame, ``transform`` taking it to the chip."""
+        """Return the views ``[V, S, S, 3]`` uint8 of a face; ``transform`` maps the frame to the chip."""
         matrices = compose(self._matrices, transform)
         return warp(image, matrices, self._backbone.spec.input_size, self._backbone.device)
 
     def __call__(self, faces: list[Tensor]) -> np.ndarray:
-        """``[N, C]`` float32 probabilities of N faces, each as :meth:`looks` gives it."""
+        """Return probabilities ``[N, C]`` float32 of N faces, given their views from :meth:`looks`."""
         features = self._backbone(torch.cat(faces))
         logits = (features @ self._weight.T + self._bias).reshape(len(faces), len(self._views), -1)
         means = mean_probabilities(logits.numpy())
@@ -85,7 +85,7 @@ class FaceClassifier:
 
 
 def _layer(state: Mapping[str, Tensor], classes: int, features: int, path: str) -> tuple[Tensor, Tensor]:
-    """Weight ``[C, D]`` and bias ``[C]`` of the layer of classes."""
+    """Return weight ``[C, D]`` and bias ``[C]`` of the classification layer."""
     weight, bias = state.get(CLASS_LAYER + "weight"), state.get(CLASS_LAYER + "bias")
     shapes = [None if each is None else tuple(each.shape) for each in (weight, bias)]
     if weight is None or bias is None or shapes != [(classes, features), (classes,)]:

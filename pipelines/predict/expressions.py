@@ -1,4 +1,4 @@
-"""Expressions in a film over time: faces followed, each named by a network, smoothed."""
+"""Recognises expressions in a film over time: follows the main face, classifies it, smooths the result."""
 
 from __future__ import annotations
 
@@ -31,24 +31,25 @@ MEANING = (
     "to judge people."
 )
 LOOKS = {**VIEW_SETS, "flip": replace(VIEW_SETS["none"], name="flip", flip=True)}
-"""The views of each face, by the name that ``--tta`` takes."""
+"""View sets by their names for ``--tta``."""
 FACES, EXPRESSIONS = "faces", "expressions"
 
 OnStep = Callable[[str, float], None]
-"""Is told after each frame what is being done, ``faces`` or ``expressions``, and the frame's seconds."""
+"""Called after each frame with the current step, ``faces`` or ``expressions``, and the frame's seconds."""
 
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """What decides the probabilities.
+    """The settings that determine the probabilities.
 
     Attributes:
         tta: a name in :data:`LOOKS`.
-        detect_every: look for faces in every Nth frame.
-        smooth: standard deviation in seconds of the Gaussian that smooths; 0 for none.
-        face_seconds: the main face is that of so many seconds around each frame.
-        detector, backbone: ``NAME`` or ``NAME@FILE`` each; ``auto``: see :func:`.choose_detector`.
-        device, precision: as elsewhere; they change speed, and values only by rounding.
+        detect_every: run the face detector on every Nth frame.
+        smooth: standard deviation in seconds of a Gaussian filter over time; 0 for none.
+        face_seconds: length in seconds of the time window around each frame in which the main face is chosen.
+        detector: ``NAME`` or ``NAME@FILE``; for ``auto``, see :func:`.choose_detector`.
+        backbone: face network, ``NAME`` or ``NAME@FILE``.
+        device, precision: device and precision of the network; they affect values only by rounding.
     """
 
     tta: str = "none"
@@ -77,9 +78,9 @@ class FilmWindows:
     """Probabilities over windows of a film.
 
     Attributes:
-        spans: ``[n, 2]`` seconds in which windows begin and end.
+        spans: ``[n, 2]`` start and end of the windows in seconds.
         probabilities: ``[n, C]``, NaN without a face.
-        faces: ``[n]`` share of the window's frames that have a face.
+        faces: ``[n]`` share of frames with a face.
     """
 
     spans: np.ndarray
@@ -91,18 +92,18 @@ class FilmWindows:
 class FilmExpressions:
     """Expressions of the main face in each of T frames of a film, as raters of photographs would name them.
 
-    They are not what a person feels.
+    They do not show what a person feels.
 
     Attributes:
         film: the file.
         classes: C names.
         times: ``[T]`` seconds.
-        boxes: ``[T, 4]`` the face, ``x0 y0 x1 y1`` in pixels of the upright picture; NaN without a face.
-        probabilities: ``[T, C]`` smoothed over time; NaN without a face.
-        unsmoothed: ``[T, C]`` the same before smoothing.
-        notes: what is worth knowing about this film: several people, no face.
-        warnings: what of it is damaged.
-        settings: what decided the values.
+        boxes: ``[T, 4]`` face boxes ``x0 y0 x1 y1`` in pixels of the upright picture; NaN without a face.
+        probabilities: ``[T, C]`` probabilities smoothed over time; NaN without a face.
+        unsmoothed: ``[T, C]`` probabilities before smoothing.
+        notes: remarks about this film, such as several people or no face.
+        warnings: damage found in the file.
+        settings: settings that determined the values.
     """
 
     film: Path
@@ -125,27 +126,27 @@ class FilmExpressions:
 
     @cached_property
     def has_face(self) -> np.ndarray:
-        """``[T]`` whether there is a face."""
+        """``[T]`` whether each frame has a face."""
         return ~np.isnan(self.boxes[:, 0])
 
     @property
     def seconds(self) -> float:
-        """How long the film is; of one frame, 1/25 s."""
+        """Length of the film in seconds; 1/25 s for a single frame."""
         return end_of(self.times) or 0.04
 
     @property
     def mean(self) -> np.ndarray:
-        """``[C]`` the mean over all frames with a face; NaN without one."""
+        """``[C]`` mean unsmoothed probabilities over all frames with a face; NaN if there are none."""
         return _mean(self.unsmoothed[self.has_face])
 
     def windows(self, seconds: float = 1.0, hop: float | None = None) -> FilmWindows:
-        """The mean over the frames with a face in sliding windows.
+        """Average over the frames with a face in sliding windows.
 
-        The last window ends with the film; a film no longer than a window is one.
+        The last window ends with the film. A film no longer than a window is one window.
 
         Args:
-            seconds: of a window, > 0.
-            hop: from one window's start to the next; None for ``seconds``, so that they do not overlap.
+            seconds: length of a window, above 0.
+            hop: seconds from the start of one window to the next, above 0; None for ``seconds`` (no overlap).
         """
         if seconds <= 0 or (hop is not None and hop <= 0):
             raise ValueError(f"windows of {seconds} seconds, every {hop}: expected numbers above 0")
@@ -161,7 +162,7 @@ class FilmExpressions:
         )
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row a frame: ``time``, ``x0 y0 x1 y1``, ``class`` (None without a face), and the classes.
+        """Return a row per frame: ``time``, ``x0 y0 x1 y1``, ``class`` (None without a face), and classes.
 
         Raises:
             ImportError: pandas is not installed.
@@ -178,7 +179,7 @@ class FilmExpressions:
 
 
 def named(classes: tuple[str, ...], probabilities: np.ndarray) -> list[str | None]:
-    """The most probable class of each row; None for a row of NaN."""
+    """Return the most probable class of each row; None for a row of NaN."""
     known = ~np.isnan(probabilities[:, 0])
     best = np.where(known[:, None], probabilities, 0).argmax(axis=1)
     return [classes[place] if seen else None for place, seen in zip(best.tolist(), known, strict=True)]
@@ -195,18 +196,18 @@ def nothing(step: str, seconds: float) -> None:
 def expressions_of(
     film: str | Path, settings: PredictSettings | None = None, on_step: OnStep = nothing
 ) -> FilmExpressions:
-    """The expressions in a film. It is read twice: to follow the main face, and to name its expressions.
+    """Recognise the expressions in a film, reading it twice: to follow the main face, and to classify it.
 
-    One frame is in memory at a time, and some 200 bytes for each frame that was read.
+    Only one frame is in memory at a time, plus about 200 bytes per frame of the film.
 
     Args:
-        film: any video that FFmpeg reads.
+        film: any video that FFmpeg can read.
         settings: None for the defaults.
-        on_step: called as the work goes on.
+        on_step: progress callback.
 
     Raises:
         ClipError: the film cannot be read.
-        ExtractError: a setting that cannot be used.
+        ExtractError: a setting is invalid.
     """
     settings = settings or PredictSettings()
     classifier = classifier_of(settings)
@@ -240,10 +241,10 @@ def _classifier(backbone: str, tta: str, device: str, precision: str) -> FaceCla
 
 
 def classifier_of(settings: PredictSettings) -> FaceClassifier:
-    """The network, loaded once a process.
+    """Return the network, loaded once per process.
 
     Raises:
-        ExtractError: a setting that cannot be used.
+        ExtractError: a setting is invalid.
     """
     return _classifier(settings.backbone, settings.tta, torch_device(settings.device), settings.precision)
 
@@ -251,7 +252,7 @@ def classifier_of(settings: PredictSettings) -> FaceClassifier:
 def _named(
     classifier: FaceClassifier, media: Media, face: FollowedFace, on_frame: Callable[[float], None]
 ) -> np.ndarray:
-    """``[T, C]`` probabilities of each frame; NaN without a face."""
+    """Return unsmoothed probabilities ``[T, C]`` of each frame; NaN without a face."""
     values = np.full((len(face.times), len(classifier.classes)), np.nan, np.float32)
     has_face = face.has_face
     waiting: dict[int, Tensor] = {}

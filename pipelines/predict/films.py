@@ -1,4 +1,4 @@
-"""``avemo predict``: films in, tables and overlays out; one bad film costs that film."""
+"""``avemo predict``: reads films, writes tables and overlays. A bad film does not stop the others."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ class Outputs:
     """What to write.
 
     Attributes:
-        folder: for the tables.
-        overlay: an MP4 file for one film, or a folder; None for none.
-        window, hop: seconds of a window, and from one's start to the next.
-        overwrite: whether files that exist are replaced.
+        folder: folder for the tables.
+        overlay: an MP4 file for one film, or a folder; None for no overlay.
+        window: length of a window in seconds.
+        hop: seconds from the start of one window to the next.
+        overwrite: whether to replace existing files.
     """
 
     folder: Path
@@ -58,10 +59,10 @@ class Outputs:
 
 
 def find_films(paths: Sequence[Path]) -> list[Path]:
-    """The films among files and in folders; what is left out of a folder is told.
+    """Return the given files and the films in folders; files skipped in a folder are reported.
 
     Raises:
-        InputError: there is none.
+        InputError: there are no films.
     """
     films: list[Path] = []
     for path in paths:
@@ -82,14 +83,17 @@ def find_films(paths: Sequence[Path]) -> list[Path]:
 
 
 def predict_films(films: Sequence[Path], settings: PredictSettings, outputs: Outputs) -> int:
-    """Name the expressions in each film, and write them; how many films failed, or are damaged.
+    """Recognise the expressions in each film and write them.
+
+    Returns:
+        Number of failures: films that failed or are damaged, and overlays that failed.
 
     Raises:
-        InputError: a file that cannot be written so.
-        ExtractError: a setting that cannot be used.
+        InputError: an output file is not allowed.
+        ExtractError: a setting is invalid.
     """
     targets = _targets(films, outputs)
-    classifier_of(settings)  # what cannot be used is told before any work
+    classifier_of(settings)  # raises for invalid settings before any work
     choice = choose_detector(settings.detector)
     if choice.why:
         Printed().detected(choice)
@@ -125,7 +129,7 @@ def predict_films(films: Sequence[Path], settings: PredictSettings, outputs: Out
 
 
 def _tried(film: Path, settings: PredictSettings, work: Work) -> FilmExpressions | str:
-    """The expressions in a film, or why there are none to be had."""
+    """Return the expressions in a film, or the reason for failure."""
     try:
         with _watched(film, work) as on_step:
             found = expressions_of(film, settings, on_step)
@@ -139,7 +143,7 @@ def _tried(film: Path, settings: PredictSettings, work: Work) -> FilmExpressions
 
 @contextmanager
 def _watched(film: Path, work: Work) -> Iterator[OnStep]:
-    """A bar for each step, whose time is counted."""
+    """Show a progress bar for each step and measure its time."""
     length = Media(film).seconds()
     current, reached = FACES, None
     with ExitStack() as step_stack:
@@ -159,7 +163,7 @@ def _watched(film: Path, work: Work) -> Iterator[OnStep]:
 
 
 def _told(found: FilmExpressions) -> int:
-    """Tell what is to know about a film; 1 where it is damaged."""
+    """Print notes and warnings about a film; return 1 if it is damaged."""
     for note in found.notes:
         click.echo(f"note: {found.film}: {note}", err=True)
     for warning in found.warnings:
@@ -182,10 +186,11 @@ def _summary(found: FilmExpressions, files: Mapping[str, Path]) -> dict[str, Any
 
 
 def _targets(films: Sequence[Path], outputs: Outputs) -> dict[Path, dict[str, Path]]:
-    """The files of each film, by what they hold.
+    """Return the output files of each film, by kind.
 
     Raises:
-        InputError: one exists already, or is a film itself.
+        InputError: a file already exists or is one of the films, or one overlay file is given for several
+            films.
     """
     stems = [film.stem for film in films]
     names = {
@@ -212,7 +217,7 @@ def _targets(films: Sequence[Path], outputs: Outputs) -> dict[Path, dict[str, Pa
 
 
 def _written(found: FilmExpressions, files: Mapping[str, Path], outputs: Outputs, work: Work) -> int:
-    """Write what is wanted of a film; 1 where its overlay cannot be made."""
+    """Write the outputs for a film; return 1 if its overlay fails."""
     if outputs.window > found.seconds:
         click.echo(
             f"note: {found.film}: is shorter than --window {outputs.window:g}; one window holds all of it",

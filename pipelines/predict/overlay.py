@@ -1,4 +1,4 @@
-"""Draws the expressions of a film on it."""
+"""Draws the expressions of a film on the film."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..pages.overlay.video import Film, write_overlay
 from .expressions import FilmExpressions
 
 STEP = 0.1
-"""Seconds from one drawing of the bars to the next; they follow the smoothed probabilities."""
+"""Seconds between updates of the bars, which show the smoothed probabilities."""
 MARK = "expression as raters name it"
 
 
@@ -21,7 +21,7 @@ def draw(found: FilmExpressions, target: Path, reached: Callable[[float], None])
     """Write the film with the face's box, its expression and a bar for each class.
 
     Raises:
-        ClipError: the film cannot be read any more.
+        ClipError: the film can no longer be read.
         InputError, FusionError: ``target`` cannot be written.
     """
     grid = np.arange(0.0, found.times[-1] + STEP, STEP)

@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 REACH = 3.0
-"""So many standard deviations to either side are looked at; further away weighs less than 0.012."""
+"""Half-width of the filter in standard deviations; frames further away would weigh less than 0.012."""
 
 
 def smoothed(times: np.ndarray, values: np.ndarray, shots: np.ndarray, deviation: float) -> np.ndarray:
-    """The mean of the frames around each one, weighted by a Gaussian over the time between them.
+    """Smooth values by a Gaussian filter over time, within each shot.
 
-    Frames without a face have no weight, and get no values. Frames of another shot have none either, so
-    nothing is carried over a cut.
+    Frames without a face have no weight and stay NaN. Frames of other shots have no weight either, so nothing
+    is carried across a cut.
 
     Args:
-        times: ``[T]`` rising seconds.
+        times: ``[T]`` seconds, ascending.
         values: ``[T, C]``, NaN in frames without a face.
-        shots: ``[T]`` the number of each frame's shot.
-        deviation: standard deviation of the Gaussian in seconds; 0 smooths nothing.
+        shots: ``[T]`` shot number of each frame.
+        deviation: standard deviation of the Gaussian in seconds; 0 for no smoothing.
 
     Returns:
-        ``[T, C]`` of ``values``' type.
+        ``[T, C]``, of the same dtype as ``values``.
     """
     known = ~np.isnan(values[:, 0])
     if deviation <= 0 or not known.any():

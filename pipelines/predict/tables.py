@@ -1,4 +1,4 @@
-"""The expressions of a film as files: a table of frames, a table of windows, and both as JSON."""
+"""Writes the expressions of a film: a table of frames, a table of windows, and both as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOX = ("x0", "y0", "x1", "y1")
 
 
 def write_frames(found: FilmExpressions, path: Path) -> None:
-    """Write ``time,x0,y0,x1,y1,class,<class>...``, a row a frame; cells are empty without a face.
+    """Write ``time,x0,y0,x1,y1,class,<class>...``, one row per frame; cells are empty without a face.
 
     Raises:
         FusionError: the file cannot be written.
@@ -27,7 +27,7 @@ def write_frames(found: FilmExpressions, path: Path) -> None:
 
 
 def write_windows(found: FilmExpressions, windows: FilmWindows, path: Path) -> None:
-    """Write ``start,end,class,<class>...,faces``, a row a window; ``faces`` is the share of frames with one.
+    """Write ``start,end,class,<class>...,faces``, one row per window; ``faces`` is the share with a face.
 
     Raises:
         FusionError: the file cannot be written.
@@ -37,8 +37,9 @@ def write_windows(found: FilmExpressions, windows: FilmWindows, path: Path) -> N
 
 
 def write_json(found: FilmExpressions, windows: FilmWindows, path: Path) -> None:
-    """Write everything as one JSON object; probabilities are in the order of ``classes``, null without a
-    face. It is written row by row, as a film may have a million frames.
+    """Write everything as one JSON object, row by row, as a film may have a million frames.
+
+    Probabilities are in the order of ``classes``, null without a face.
 
     Raises:
         FusionError: the file cannot be written.

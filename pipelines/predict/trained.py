@@ -1,4 +1,4 @@
-"""``avemo predict --run``: films scored over time by trained runs, as ``avemo-fuse predict`` does."""
+"""``avemo predict --run``: scores films over time with trained runs, like ``avemo-fuse predict``."""
 
 from __future__ import annotations
 
@@ -27,21 +27,24 @@ def predict_by_runs(
     device: str,
     overwrite: bool,
 ) -> int:
-    """Score films over time by the mean of runs; how many films failed or are damaged.
+    """Score films over time by the mean of runs.
 
     Args:
         films: video files.
         runs: folders of trained runs.
-        detector, backbones: ``NAME@FILE`` of what the runs use and is not in the package.
-        folder: for the tables.
-        overlay: an MP4 file for one film, or a folder; None for none.
-        window, hop: seconds; None for the runs' own.
-        device: where networks run.
-        overwrite: whether files that exist are replaced.
+        detector, backbones: ``NAME@FILE`` of those that the runs use and avemo does not include.
+        folder: folder for the tables.
+        overlay: an MP4 file for one film, or a folder; None for no overlay.
+        window, hop: seconds; None for defaults from the runs.
+        device: device of the networks.
+        overwrite: whether to replace existing files.
+
+    Returns:
+        Number of films that failed or are damaged.
 
     Raises:
-        InputError: files that cannot be written so, or runs that need something that is not here.
-        FusionError: the runs do not fit together.
+        InputError: an output file is not allowed, or the runs need a detector or backbone that is missing.
+        FusionError: the runs do not match.
     """
     out = folder / "scores.csv"
     refuse_existing([out], overwrite)

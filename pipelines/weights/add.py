@@ -1,4 +1,4 @@
-"""A file of the user's into the folder of weights: read safely, recognised, and kept without any pickle."""
+"""Adds a user's file to the weights folder: reads it safely, recognises it, and stores it without pickles."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ CARD_FORMAT = 1
 
 
 def add(source: Path, wanted: str | None, licence: str | None) -> StoredWeights:
-    """Put ``source`` into :func:`.weights_folder.folder`.
+    """Add ``source`` to :func:`.weights_folder.folder`.
 
-    A checkpoint becomes ``ARCHITECTURE@TAG.safetensors`` with a card that says where it came from; files
-    of dlib and ONNX are copied.
+    A checkpoint is stored as ``ARCHITECTURE@TAG.safetensors`` with a card that states its origin. dlib and
+    ONNX files are copied.
 
     Args:
-        wanted: ``ARCHITECTURE@TAG`` or ``ARCHITECTURE``; None for what the file is recognised as. Without
-            a tag it is that of the zoo for a file that the zoo knows, else the file's own name.
-        licence: to be noted on the card.
+        source: the file to add.
+        wanted: ``ARCHITECTURE@TAG`` or ``ARCHITECTURE``; None to recognise the architecture. The default tag
+            is that of the zoo for known files, else the file's own name.
+        licence: licence to record on the card.
 
     Raises:
-        WeightsError: the file is damaged, unsafe or of no network here, it is not what it was said to be,
-            or there are weights of that name already.
+        WeightsError: the file is damaged or unsafe, does not belong to a known network or to ``wanted``, or
+            weights of this name already exist.
     """
     verdict = check(source)
     if verdict.state != "ok":
@@ -63,7 +64,7 @@ def add(source: Path, wanted: str | None, licence: str | None) -> StoredWeights:
 def _identity(
     source: Path, verdict: WeightsVerdict, wanted: str | None, known: zoo.WeightSet | None
 ) -> tuple[str, str]:
-    """The architecture and the tag."""
+    """Return the architecture and the tag."""
     architecture, _, tag = (wanted or "").partition("@")
     fits = verdict.architectures
     if known is None and not set(fits) & set(kept()):
@@ -87,12 +88,12 @@ def _file_name(source: Path, name: str, known: zoo.WeightSet | None, convert: bo
     if convert:
         return f"{name}.safetensors"
     if known is not None and known.name == name:
-        return known.files[0]  # what is known of an ONNX file goes by that
+        return known.files[0]  # facts about a known ONNX file are looked up by this name
     return f"{name}{source.suffix}"
 
 
 def _not_another(source: Path, name: str, known: zoo.WeightSet | None) -> None:
-    """Refuse the name of known weights for others."""
+    """Raise an error if ``name`` belongs to other, known weights."""
     entry = zoo.of_name(name)
     if entry is not None and entry.checksum and entry != known:
         raise WeightsError(
@@ -102,7 +103,7 @@ def _not_another(source: Path, name: str, known: zoo.WeightSet | None) -> None:
 
 
 def _alone(source: Path) -> None:
-    """Refuse an ONNX file whose weights lie in other files, which it names and a copy would not find."""
+    """Raise an error for an ONNX file with external weights, since a copy would not find them."""
     from ...extract.backbones.onnx_net import open_onnx
 
     if "+" in open_onnx(source)[2]:
@@ -116,7 +117,7 @@ def _write_card(
 ) -> None:
     card = target.with_suffix(".json")
     if architecture == ONNX:
-        # It tells how faces go in, and nothing else may stand on it.
+        # An ONNX card describes the input of faces and may hold no other entries.
         if source.with_suffix(".json").is_file():
             with durable.replacing(card) as unfinished:
                 shutil.copyfile(source.with_suffix(".json"), unfinished)

@@ -1,4 +1,4 @@
-"""What a weights file is, and whether it is whole: each file gets a verdict, none is an error."""
+"""Checks weights files: identifies each file and gives a verdict on it instead of raising errors."""
 
 from __future__ import annotations
 
@@ -23,11 +23,17 @@ State = Literal["ok", "other", "problem"]
 
 @dataclass(frozen=True)
 class WeightsVerdict:
-    """What a file was found to be.
+    """The verdict on a weights file.
 
-    ``state`` is ``ok`` where it is whole and something here can use it, ``other`` where it is whole but
-    nothing can, else ``problem``. ``what`` says what it is, or what is wrong. ``architectures`` are those
-    that it loads into. ``checksum`` says what its SHA-256 was compared with.
+    Attributes:
+        path: the file.
+        state: ``ok`` if the file is intact and usable, ``other`` if it is intact but avemo cannot use it,
+            else ``problem``.
+        what: what the file is, or what is wrong with it.
+        architectures: architectures that can load it.
+        sha256: its SHA-256, if it could be read.
+        checksum: what the SHA-256 was compared with, in words.
+        name: name of the weights, if known.
     """
 
     path: Path
@@ -40,11 +46,16 @@ class WeightsVerdict:
 
 
 class _Other(Exception):
-    """The file is whole, but of no use here; the text says what it is."""
+    """The file is intact, but avemo cannot use it; the message says what it is."""
 
 
 def check(path: Path, expected: zoo.WeightSet | None = None) -> WeightsVerdict:
-    """Look into a file; ``expected`` are the weights that it should be, None for whatever it is."""
+    """Check a file.
+
+    Args:
+        path: the file.
+        expected: the weights that it should hold; None for any.
+    """
     sha256 = None
     try:
         if not path.is_file():
@@ -60,13 +71,13 @@ def check(path: Path, expected: zoo.WeightSet | None = None) -> WeightsVerdict:
     except _Other as other:
         return WeightsVerdict(path, "other", str(other), sha256=sha256)
     except (ExtractError, OSError) as error:
-        # the path stands in a column of its own
+        # The path has a column of its own.
         return WeightsVerdict(path, "problem", str(error).removeprefix(f"{path}: "), sha256=sha256)
     return WeightsVerdict(path, "ok", what, architectures, sha256, checksum, known.name if known else None)
 
 
 def preprocessing(spec: BackboneSpec) -> str:
-    """``112 × 112 RGB, (0-255 - 127.5) / 127.5``, and which part of the chip, if not all of it."""
+    """Describe the input, such as ``112 × 112 RGB, (0-255 - 127.5) / 127.5``, and the part of the chip."""
     left, top, side = spec.window
     part = "" if side == 1 else f", of the chip's square of side {side:g} at ({left:g}, {top:g})"
     pixels = f"{spec.input_size} × {spec.input_size}"
@@ -74,13 +85,13 @@ def preprocessing(spec: BackboneSpec) -> str:
 
 
 def normalisation(colour: str, mean: tuple[float, ...], std: tuple[float, ...]) -> str:
-    """``RGB, (0-255 - 127.5) / 127.5``: the order of the colours and what is done to their values."""
+    """Describe colour order and normalisation, such as ``RGB, (0-255 - 127.5) / 127.5``."""
     values = f"(0-255 - {_short(mean)})" if any(mean) else "0-255"
     return f"{colour if colour == 'grey' else colour.upper()}, {values} / {_short(std)}"
 
 
 def _look(path: Path, likely: zoo.WeightSet | None) -> tuple[str, tuple[str, ...]]:
-    """What the file is, in words, and the architectures that it loads into; it has been loaded then."""
+    """Load a file; return a description of it and the architectures that it fits."""
     if likely is not None and likely.kind == "face points":
         return _face_points(path), (likely.architecture,)
     if likely is not None and likely.kind == "face detector":
@@ -110,14 +121,18 @@ def _look(path: Path, likely: zoo.WeightSet | None) -> tuple[str, tuple[str, ...
 
 
 def _compare(path: Path, digests: dict[str, str], named: zoo.WeightSet | None) -> str:
-    """What the file's sum was found to agree with; it is none of the published ones."""
+    """Compare the checksum of an unpublished file with its card, and return the result in words.
+
+    Raises:
+        WeightsError: the checksum differs from the card's, or from the published one of that name.
+    """
     if named is not None and named.checksum is not None and path.suffix != ".safetensors":
         kind, _, expected = named.checksum.partition(":")
         raise WeightsError(
             f"it loads, but is not the file published as {named.name}: expected {kind} {expected}, "
             f"found {digests[kind]}; fetch it again, or rename it if it is another's training"
         )
-    card = {} if path.suffix == ".onnx" else read_card(path)  # an ONNX file's card is of another kind
+    card = {} if path.suffix == ".onnx" else read_card(path)  # ONNX files have a different kind of card
     recorded = card.get("sha256")
     if recorded is None:
         return "not known"
@@ -165,14 +180,14 @@ def _yunet(path: Path) -> str:
 
 
 def _graph(path: Path) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """Names and shapes of a graph's inputs and outputs; None stands for a side that is left open."""
+    """Return names and shapes of a graph's inputs and outputs; None is a dynamic dimension."""
     try:
         import onnx
     except ImportError as error:
         raise _Other("ONNX; to look into it: pip install 'avemo[onnx]'") from error
     try:
         graph = onnx.load(path, load_external_data=False).graph
-    except Exception as error:  # protobuf's own class, which only it names
+    except Exception as error:  # protobuf's own error class, not exported by onnx
         raise WeightsError(f"{path}: a damaged or truncated ONNX file; fetch it again") from error
     weights = {tensor.name for tensor in graph.initializer}
     inputs = {value.name: _shape(value) for value in graph.input if value.name not in weights}
@@ -191,7 +206,7 @@ def _tensors(shapes: dict[str, list[Any]]) -> str:
 
 
 def _graph_of_data(path: Path) -> Path | None:
-    """The ONNX file whose weights ``path`` holds; None where it has not the name of external data."""
+    """Return the ONNX file whose external data ``path`` holds; None if it is not named like external data."""
     from ...extract.backbones.onnx_net import open_onnx
 
     graph = path.with_suffix("")

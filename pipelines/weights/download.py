@@ -1,4 +1,4 @@
-"""One file by HTTP: resumed where it broke off, and put in place only when it is whole and checked."""
+"""Downloads one file by HTTP, with resumption; it appears only when complete and verified."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ from ..errors import DownloadError
 ATTEMPTS = 5
 TIMEOUT_SECONDS = 30
 _BLOCK = 1 << 16
-# Those that may pass by themselves.
-_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # temporary HTTP errors, worth a retry
 
 
 class _BrokenOff(Exception):
-    """The connection failed; what arrived is kept, and another attempt goes on from there."""
+    """The connection failed. Received data is kept, and the next attempt continues from there."""
 
 
 class _AllHere(Exception):
-    """Nothing is missing but the check, before which the last call was stopped."""
+    """The data is complete; the last call was stopped before the check."""
 
 
 def download(
@@ -41,22 +40,23 @@ def download(
     on_bytes: Callable[[int], None] = lambda count: None,
     attempts: int = ATTEMPTS,
 ) -> None:
-    """Get ``url`` into ``target``, whose folder is made if need be.
+    """Download ``url`` to ``target``, creating its folder if needed.
 
-    What has arrived lies beside it as ``NAME.partial``; when all has, ``check`` looks at that, and only
-    then does it become ``target``. A connection that fails is tried again, and so is the next call: each
-    goes on where the last one stopped, if the server still has the same file.
+    Data is received into ``NAME.partial`` beside the target, passed to ``check``, and then renamed. Failed
+    connections are retried. Each attempt, and the next call, continues where the last one stopped, if the
+    server still has the same file.
 
     Args:
-        check: raises where the file is not what it should be; what arrived is thrown away then.
-        on_start: called with the bytes that are here and those of the whole, where the server tells, at
-            each attempt.
-        on_bytes: called with each count of bytes that arrived.
-        attempts: after so many failures in a row that brought nothing, it is an error.
+        url: an http or https address.
+        target: the file to write.
+        check: called with the complete file; if it raises, the data is deleted.
+        on_start: called at each attempt with the bytes already received and the total, None if unknown.
+        on_bytes: called with the number of new bytes.
+        attempts: maximum number of consecutive failures without new data.
 
     Raises:
-        DownloadError: the address has no such file, gives a web page, or cannot be reached; or another
-            process is fetching the same file.
+        DownloadError: the server does not have the file, sends a web page or cannot be reached, or another
+            process is downloading the same file.
     """
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url}: expected an address that begins with https:// or http://")
@@ -88,7 +88,7 @@ def download(
 def _go_on(
     url: str, partial: Path, on_start: Callable[[int, int | None], None], on_bytes: Callable[[int], None]
 ) -> None:
-    """Append to ``partial`` what it lacks; returns when that is all."""
+    """Download the missing rest of ``partial``."""
     with _opened(url, partial) as response:
         if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
             raise DownloadError(f"{url} gives a web page instead of the file")
@@ -112,11 +112,11 @@ def _go_on(
 
 @contextmanager
 def _opened(url: str, partial: Path) -> Iterator[http.client.HTTPResponse]:
-    """The answer to a request for the rest of ``partial``, or for all where it cannot be gone on from."""
+    """Open a request for the rest of ``partial``, or for the whole file if it cannot be resumed."""
     headers = {"User-Agent": f"avemo/{__version__}", "Accept-Encoding": "identity"}
     version = _version_file(partial).read_text(encoding="ascii") if _version_file(partial).exists() else ""
     if version and _size(partial):
-        # Without a mark of its version, two versions of a file could be joined to one.
+        # Without the version, parts of two versions of a file could be joined.
         headers |= {"Range": f"bytes={_size(partial)}-", "If-Range": version}
     try:
         response = urllib.request.urlopen(
@@ -162,12 +162,12 @@ def _alone(target: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows keeps a file that is open
+            with suppress(OSError):  # Windows cannot delete an open file
                 file.unlink()
 
 
 def _version(headers: http.client.HTTPMessage) -> str:
-    """What tells this version of the file from others: a strong entity tag, or its date; else nothing."""
+    """Return an identifier of the file's version: a strong ETag, else its date, else an empty string."""
     tag = headers.get("ETag", "")
     return headers.get("Last-Modified", "") if not tag or tag.startswith("W/") else tag
 

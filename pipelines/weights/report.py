@@ -1,4 +1,4 @@
-"""What is known of each set of weights, as records and as text."""
+"""Reports the known facts about each set of weights, as records and as text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Record = dict[str, Any]
 
 
 def weight_records() -> list[Record]:
-    """All weights that are known or here, in natural order of their names."""
+    """Return records of all known or installed weights, in natural order of their names."""
     here = {weights.name: weights for weights in stored()}
     known = {entry.name: entry for entry in zoo.TABLE}
     return [
@@ -32,7 +32,7 @@ def weight_records() -> list[Record]:
 
 
 def weights_table(found: Sequence[Record]) -> str:
-    """A row each: what it was trained on, what goes in and comes out, whether it is here."""
+    """Format records as a table: training data, input, features, and whether they are installed."""
     columns: Columns = {
         "name": "name",
         "trained on": "trained_on",
@@ -46,7 +46,7 @@ def weights_table(found: Sequence[Record]) -> str:
 
 
 def weights_text(record: Record) -> str:
-    """All of one record, a line each."""
+    """Format one record, one line per fact."""
     path = record["path"]
     lines = {
         "trained on": record["trained_on"],
@@ -99,7 +99,7 @@ def _record(name: str, entry: zoo.WeightSet | None, here: StoredWeights | None) 
 
 
 def _of_data(card: Mapping[str, Any]) -> str | None:
-    """Under what the data are, of which a network of one's own was made."""
+    """Return the licence of the data that a network of the user's own was trained on."""
     data = card.get("data")
     licence = data.get("licence") if isinstance(data, dict) else None
     return f"of the data: {licence}" if licence else None
@@ -108,12 +108,12 @@ def _of_data(card: Mapping[str, Any]) -> str | None:
 def _network(
     architecture: str, kind: zoo.Kind, entry: zoo.WeightSet | None, here: StoredWeights | None
 ) -> Record:
-    """What goes in and comes out, as its network's spec says."""
+    """Return input, output and source of a network from its spec."""
     unknown: Record = dict.fromkeys(("input_size", "colour", "preprocessing", "features", "layer", "network"))
     if kind != "face network":
         return unknown
     if architecture == ONNX:
-        # Its size and features are in the file alone, which need not be here.
+        # Input size and features are only in the file, which may be missing.
         try:
             card = read_onnx_card(here.path if here else Path(entry.files[0] if entry else ""))
         except WeightsError as error:
@@ -132,7 +132,7 @@ def _network(
 
 
 def _card(here: StoredWeights | None) -> dict[str, Any]:
-    """What a card beside the file says; ``avemo weights verify`` tells of one that cannot be read."""
+    """Return the card beside the file; empty if unreadable, which ``avemo weights verify`` reports."""
     if here is None or here.architecture == ONNX:
         return {}
     try:
@@ -142,7 +142,7 @@ def _card(here: StoredWeights | None) -> dict[str, Any]:
 
 
 def how_to_use(name: str, kind: zoo.Kind) -> str | None:
-    """The option that takes the weights called ``name``, where there is one."""
+    """Return the option that selects these weights, if there is one."""
     option = {"face network": "--backbone", "face detector": "--detector"}.get(kind)
     return option and f"{option} {name}"
 
