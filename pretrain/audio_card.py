@@ -1,4 +1,4 @@
-"""Writes the weights of audio networks, for stage 1 and for heads."""
+"""Reads and writes the weights of audio networks, for stage 1 and for heads."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ATTENTION = f"{CLASS_LAYER}attention."
 def write_audio(
     path: Path, classifier: Classifier, network: AudioNetwork, card: Mapping[str, Any], half: bool = False
 ) -> dict[str, Any]:
-    """As :func:`.card.write_weights`.
+    """Write an audio network as :func:`.card.write_weights` does.
 
-    The encoder's tensors are called as torchvision's AlexNet's, ``features.0.weight`` and so on; all above
-    it begins with ``emotion.``, so that those who want the encoder alone can leave it out.
+    The encoder's tensors are named as in torchvision's AlexNet, ``features.0.weight`` and so on; all others
+    begin with ``emotion.``, so that users of the encoder alone can skip them.
     """
     trunk = _trunk(classifier)
     tensors = dict(trunk.encoder.state_dict())
@@ -38,10 +38,10 @@ def write_audio(
 
 
 def read_audio(path: Path) -> tuple[Classifier, AudioNetwork, tuple[str, ...]]:
-    """The network that :func:`write_audio` wrote to ``path``, what it is, and its classes.
+    """Read the classifier that :func:`write_audio` wrote to ``path``, its settings, and its classes.
 
     Raises:
-        WeightsError: the file cannot be read, or is none of an audio network.
+        WeightsError: the file cannot be read, or is not of an audio network.
     """
     state = load_state(path)
     about, classes = read_about(path)
@@ -59,10 +59,10 @@ def read_audio(path: Path) -> tuple[Classifier, AudioNetwork, tuple[str, ...]]:
 
 
 def start_from(classifier: Classifier, network: AudioNetwork, weights: str) -> str:
-    """Give the encoder those of ``NAME@weights``, as stage 1 would find them; their SHA-256.
+    """Load ``NAME@weights``, found as in stage 1, into the encoder; return their SHA-256.
 
     Raises:
-        WeightsError: there are none of that name.
+        WeightsError: there are no weights of that name.
         PretrainError: they do not fit.
     """
     path, _ = find(network.name, weights)

@@ -1,8 +1,8 @@
 """Augmentation of recordings.
 
-All but the masks are made to the sound itself, as a room or a microphone makes them: noise that is added to
-power spectra would lack the interference of the two, and could not reach log-Mel's deltas. What this costs,
-the spectrogram of each stretch included, is about an eighth of a step through AlexNet.
+All changes but the masks are made to the sound itself, as by a room or a microphone: noise added to power
+spectra would not interfere with the sound, and could not affect log-Mel's deltas. The cost, including the
+spectrogram of each excerpt, is about an eighth of a step through AlexNet.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .recipe import AudioChanges
 HIGHEST_SNR = 30.0
 MASKS = 2
 MOST_MASKED = 0.2
-"""Of a recording's own frames, by one mask: a short one would have nothing left."""
+"""Maximum share of a recording that a mask may cover, so that something is left of short ones."""
 
-_LOWEST_HZ = 50.0  # noise is flat below, else most of the power of brown noise could not be heard
-_FILTER_POINTS = 6  # evenly spaced in octaves, from there to half the sampling rate
+_LOWEST_HZ = 50.0  # noise is flat below, or else most of brown noise's power would be inaudible
+_FILTER_POINTS = 6  # evenly spaced in octaves, from _LOWEST_HZ to half the sampling rate
 
 
 def stretch(sound: np.ndarray, most: int, changes: AudioChanges, generator: torch.Generator) -> np.ndarray:
-    """Up to ``most`` samples of ``sound`` ``[S]``, from somewhere in it, faster or slower."""
+    """Return a random excerpt of ``sound`` ``[S]``, up to ``most`` samples, sped up or slowed down."""
     place, pace = torch.rand(2, generator=generator).tolist()
     percent = round(100 * changes.speed ** (2 * pace - 1))
     needed = most * percent // 100 + 1
@@ -38,7 +38,7 @@ def stretch(sound: np.ndarray, most: int, changes: AudioChanges, generator: torc
 
 
 def disturbed(sounds: Tensor, lengths: Tensor, changes: AudioChanges, generator: torch.Generator) -> Tensor:
-    """``[B, S]`` sounds of ``[B]`` samples, filtered, some with noise; none beyond its end."""
+    """Filter ``[B, S]`` sounds of ``[B]`` samples and add noise to some, up to the end of each."""
     loud, noisy, level, colour = _uniform(4, len(sounds), generator, sounds.device)
     inside = torch.arange(sounds.shape[1], device=sounds.device) < lengths.unsqueeze(1)
     noise = _noise(sounds.shape, 2 * colour, generator, sounds.device) * inside
@@ -51,14 +51,16 @@ def disturbed(sounds: Tensor, lengths: Tensor, changes: AudioChanges, generator:
 
 
 def kept(mask: Tensor, bins: int, rate: float, changes: AudioChanges, generator: torch.Generator) -> Tensor:
-    """What two masks over time and two over frequency leave: ``[B, T, 1, F]``, 1 or 0 (Park et al. 2019).
+    """Draw two masks over time and two over frequency; return ``[B, T, 1, F]``, 0 if masked, else 1.
+
+    See Park et al. 2019.
 
     Args:
-        mask: ``[B, T]``, true where a frame is.
+        mask: ``[B, T]``, true for frames that exist.
         bins: F.
         rate: frames a second.
-        changes: how wide masks may be.
-        generator: for their places.
+        changes: maximum widths of the masks.
+        generator: random generator for their widths and places.
     """
     draws = _uniform(4, MASKS * len(mask), generator, mask.device).reshape(4, MASKS, len(mask), 1)
     frames = mask.sum(1, keepdim=True)
@@ -70,14 +72,14 @@ def kept(mask: Tensor, bins: int, rate: float, changes: AudioChanges, generator:
 
 
 def _covered(widths: Tensor, places: Tensor, room: Tensor, steps: int) -> Tensor:
-    """Which of ``[B, steps]`` masks of widths ``[M, B, 1]`` cover, each anywhere in ``room`` ``[B, 1]``."""
+    """Return which of ``[B, steps]`` are under masks of widths ``[M, B, 1]``, placed in ``room`` steps."""
     starts = places * (room - widths)
     centres = torch.arange(steps, device=widths.device) + 0.5
     return ((centres >= starts) & (centres < starts + widths)).any(0)
 
 
 def _noise(shape: torch.Size, colours: Tensor, generator: torch.Generator, device: torch.device) -> Tensor:
-    """``[B, S]`` whose density falls as 1 / f^colour, for colours ``[B, 1]``, without a mean."""
+    """Draw zero-mean noise ``[B, S]`` with a density that falls as 1 / f^colour, for colours ``[B, 1]``."""
     white = torch.randn(shape, generator=generator).to(device)
     hertz = _hertz(shape[1], device)
     spectrum = torch.fft.rfft(white) * hertz.clamp(min=_LOWEST_HZ) ** (-colours / 2) * (hertz > 0)
@@ -85,7 +87,7 @@ def _noise(shape: torch.Size, colours: Tensor, generator: torch.Generator, devic
 
 
 def _filtered(sounds: Tensor, most: float, generator: torch.Generator) -> Tensor:
-    """``[B, S]``, each through a smooth filter of its own."""
+    """Apply a random smooth filter to each of ``[B, S]``."""
     points = most * (2 * _uniform(_FILTER_POINTS, len(sounds), generator, sounds.device) - 1)
     octaves = (_hertz(sounds.shape[1], sounds.device).clamp(min=_LOWEST_HZ) / _LOWEST_HZ).log2()
     place = octaves / octaves[-1] * (_FILTER_POINTS - 1)
@@ -95,10 +97,10 @@ def _filtered(sounds: Tensor, most: float, generator: torch.Generator) -> Tensor
 
 
 def _hertz(samples: int, device: torch.device) -> Tensor:
-    """The frequencies of the DFT of so many samples."""
+    """Return the DFT frequencies for this number of samples."""
     return torch.arange(samples // 2 + 1, device=device) * (SAMPLE_RATE / samples)
 
 
 def _uniform(kinds: int, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """``[kinds, count, 1]`` of 0 to 1."""
+    """Draw ``[kinds, count, 1]`` uniform numbers from 0 to 1."""
     return torch.rand(kinds, count, 1, generator=generator).to(device)

@@ -1,7 +1,7 @@
-"""Inputs of audio networks: stage 1's spectrograms of a sound, or of a batch on its device.
+"""Inputs of audio networks: stage 1's spectrograms of one sound, or of a batch on its device.
 
-Those of one sound are stage 1's own. Those of a batch are the same but for the rounding of float32, and keep
-up with a network on a GPU.
+A single sound is processed by stage 1's own code. A batch gives the same values up to float32 rounding, fast
+enough for a network on a GPU.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .errors import PretrainError
 
 @dataclass(frozen=True)
 class AudioInput:
-    """``K × F`` values a frame.
+    """An input with ``K × F`` values a frame.
 
     Attributes:
-        name: of the stream in a store that holds the same.
-        settings: how sound is cut into frames.
+        name: name of the stream with the same values in a store.
+        settings: framing of the sound.
         channels: K.
         bins: F.
-        of: ``[S]`` samples → ``[T, K, F]`` float32, as stage 1 stores it.
-        of_batch: ``[B, S]`` samples of sounds with ``[B]`` frames each → ``[B, T, K, F]``; what is beyond a
-            sound's frames means nothing.
+        of: ``[S]`` samples → ``[T, K, F]`` float32, as stored by stage 1.
+        of_batch: ``[B, S]`` samples of sounds with ``[B]`` frames each → ``[B, T, K, F]``; values beyond a
+            sound's frames are meaningless.
     """
 
     name: str
@@ -42,11 +42,11 @@ class AudioInput:
     of_batch: Callable[[Tensor, Tensor], Tensor]
 
     def frames(self, samples: Tensor) -> Tensor:
-        """How many frames so many ``samples`` give; no less than one window of them."""
+        """Return the number of frames of ``samples``, which must fill at least one window."""
         return 1 + (samples - self.settings.window) // self.settings.hop
 
     def samples(self, frames: int) -> int:
-        """The least that give so many ``frames``."""
+        """Return the minimum number of samples for so many ``frames``."""
         return self.settings.window + self.settings.hop * (frames - 1)
 
     @property
@@ -56,7 +56,7 @@ class AudioInput:
 
 
 def input_named(name: str) -> AudioInput:
-    """Raises :class:`PretrainError` where there is none."""
+    """Return the input called ``name``; raise :class:`PretrainError` if there is none."""
     if name not in INPUTS:
         raise PretrainError(f"there is no input {name!r}: expected {' or '.join(INPUTS)}")
     return INPUTS[name]
@@ -79,7 +79,7 @@ def _log_mels(sounds: Tensor, frames: Tensor) -> Tensor:
 
 
 def _power(sounds: Tensor, s: ShortTimeSettings) -> Tensor:
-    """Power spectra ``[B, T, dft // 2 + 1]``, 1 where a sine of amplitude 1 stands on a bin."""
+    """Return power spectra ``[B, T, dft // 2 + 1]``; a sine of amplitude 1 on a bin gives 1."""
     margin = (s.dft - s.window) // 2
     window = torch.hamming_window(s.window, device=sounds.device)
     spectra = torch.stft(
@@ -95,7 +95,7 @@ def _power(sounds: Tensor, s: ShortTimeSettings) -> Tensor:
 
 
 def _slope(rows: Tensor, frames: Tensor) -> Tensor:
-    """The regression slope of ``[B, T, F]`` over time, each sound's first and last frame repeated."""
+    """Return the regression slope of ``[B, T, F]`` over time; each sound's first and last frames repeat."""
     steps = torch.arange(rows.shape[1], device=rows.device)
     sounds = torch.arange(len(rows), device=rows.device).unsqueeze(1)
 

@@ -26,20 +26,20 @@ POOLINGS = ("attention", "mean")
 class AudioNetwork:
     """An audio network without its weights.
 
-    ``alexnet`` is stage 1's audio network: AlexNet over a spectrogram as a picture in three colours, n
-    vectors of 256 values. ``fcn`` is zhou2021's 1D-ABFCN: the same layers over standardised values, each
-    with or without LRN, and the bins pooled to one.
+    ``alexnet`` is stage 1's audio network: AlexNet over a spectrogram as a three-colour picture, which gives
+    n vectors of 256 values. ``fcn`` is zhou2021's 1D-ABFCN: the same layers over standardised values, with or
+    without LRN, and with the bins pooled to one.
 
     Attributes:
-        name: in :data:`NETWORKS`.
-        input: in :data:`.audio_inputs.INPUTS`.
-        lrn: whether ``fcn`` has its LRN; ``alexnet`` never has.
-        pooling: of the vectors over time, in :data:`POOLINGS`.
+        name: one of :data:`NETWORKS`.
+        input: one of :data:`.audio_inputs.INPUTS`.
+        lrn: whether ``fcn`` uses LRN; ``alexnet`` never does.
+        pooling: pooling of the vectors over time, one of :data:`POOLINGS`.
         temperature: λ of the attention (zhou2021 eq. 4).
-        mean, std: of each of the D values of a frame in the recordings fitted, for ``fcn``.
+        mean, std: mean and deviation of each of a frame's D values in the training recordings, for ``fcn``.
 
     Raises:
-        PretrainError: a setting is unknown, or does not fit the others.
+        PretrainError: a setting is unknown, or contradicts another.
     """
 
     name: str = "alexnet"
@@ -67,7 +67,7 @@ class AudioNetwork:
 
     @property
     def pictures(self) -> bool:
-        """Whether it reads pictures that are normalised each by itself."""
+        """Whether its inputs are pictures, each normalised on its own."""
         return self.name == "alexnet"
 
     @property
@@ -75,7 +75,7 @@ class AudioNetwork:
         return input_named(self.input)
 
     def fitted_to(self, sounds: Sounds, rows: Iterable[int], on_sound: Callable[[], object]) -> AudioNetwork:
-        """With the mean and deviation of these sounds; a value that does not vary is left as it is."""
+        """Return the network with the mean and deviation of these sounds; constant values get deviation 1."""
         if self.pictures:
             return self
         count, total, squares = 0, np.zeros(()), np.zeros(())
@@ -90,7 +90,7 @@ class AudioNetwork:
         return replace(self, mean=tuple(mean.ravel().tolist()), std=tuple(std.ravel().tolist()))
 
     def classifier(self, classes: int, dropout: float = 0.0) -> Classifier:
-        """The network with so many classes, random; it reads what :meth:`plain` and :func:`joined` give."""
+        """Build the network with random weights; its inputs are those of :meth:`plain` and :func:`joined`."""
         reads = self.reads
         if self.pictures:
             encoder = ConvolutionalEncoder(3 * reads.bins, 3, pooled=False, lrn=False)
@@ -100,7 +100,7 @@ class AudioNetwork:
         return Classifier(PooledEncoder(encoder, temperature), encoder.out_features, classes, dropout)
 
     def prepared(self, values: Tensor, mask: Tensor) -> Tensor:
-        """``[B, T, K, F]`` of the input → ``[B, T, C, F]``, normalised; zero beyond ``mask`` ``[B, T]``."""
+        """Normalise the input ``[B, T, K, F]`` to ``[B, T, C, F]``; zero outside ``mask`` ``[B, T]``."""
         inside = mask[:, :, None, None]
         if self.pictures:
             cells = values.masked_fill(~inside, -torch.inf).squeeze(2)
@@ -113,7 +113,7 @@ class AudioNetwork:
         return torch.where(inside, normalised, 0.0)
 
     def plain(self, sound: np.ndarray) -> Tensor:
-        """The network's input ``[T, D + 1]`` of one sound, as stage 1 would have it; see :func:`joined`."""
+        """Return the network's input ``[T, D + 1]`` for one sound, as in stage 1; see :func:`joined`."""
         values = torch.from_numpy(self.reads.of(sound))
         if self.pictures:
             values = long_enough(values.squeeze(1).T)[0].T.unsqueeze(1)
@@ -122,16 +122,16 @@ class AudioNetwork:
 
 
 def joined(prepared: Tensor, mask: Tensor) -> Tensor:
-    """``[B, T, C, F]`` and ``[B, T]`` → ``[B, T, C F + 1]``: a frame's last value says that it is there."""
+    """Join ``[B, T, C, F]`` and the mask ``[B, T]`` to ``[B, T, C F + 1]``, with the mask as last value."""
     return torch.cat([prepared.flatten(2), mask.unsqueeze(2).to(prepared.dtype)], dim=2)
 
 
 class PooledEncoder(nn.Module):
-    """``[B, T, D + 1]``, see :func:`joined`, to one vector ``[B, 256]`` each.
+    """``[B, T, D + 1]`` (see :func:`joined`) → one vector each, ``[B, 256]``.
 
     Args:
-        encoder: gives a vector every 32 frames.
-        temperature: λ of the attention by which they are pooled; None for their mean.
+        encoder: encoder with one vector every 32 frames.
+        temperature: λ of the pooling attention; None for the mean.
     """
 
     def __init__(self, encoder: ConvolutionalEncoder, temperature: float | None) -> None:
@@ -144,7 +144,7 @@ class PooledEncoder(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        values, mask = inputs[..., :-1], inputs[..., -1] > 0  # a share of a frame, as mixup leaves, is one
+        values, mask = inputs[..., :-1], inputs[..., -1] > 0  # a fractional frame, from mixup, counts as one
         vectors = self.encoder(Padded(values, mask, torch.zeros_like(inputs[..., -1])))
         if self.attention is None:
             return weighted_mean(vectors.values, vectors.mask.to(vectors.values.dtype))

@@ -14,17 +14,17 @@ from .recordings import PackedRecordings
 
 
 class AudioSamples:
-    """Recordings as :class:`.samples.Samples`: stretches for training, whole recordings for evaluation.
+    """Recordings as :class:`.samples.Samples`: excerpts for training, whole recordings for evaluation.
 
-    Inputs are ``[B, T, D + 1]``, as long as the longest; see :func:`.audio_network.joined`.
+    Inputs are ``[B, T, D + 1]``, padded to the longest; see :func:`.audio_network.joined`.
 
     Args:
-        packed: the recordings.
-        network: what is to read them.
-        changes: made to those that are fitted.
+        packed: recordings.
+        network: network that reads them.
+        changes: augmentation for training.
     """
 
-    at_once = 16  # whole recordings, each as long as the longest of them
+    at_once = 16  # whole recordings, padded to the longest
 
     def __init__(self, packed: PackedRecordings, network: AudioNetwork, changes: AudioChanges) -> None:
         self.classes, self.labels = packed.classes, packed.labels
@@ -49,6 +49,6 @@ class AudioSamples:
         return joined(self._network.prepared(values, mask) * left, mask)
 
     def plain(self, rows: np.ndarray, size: int, device: torch.device) -> Tensor:
-        """WholePicture recordings, whatever the ``size``."""
+        """Return whole recordings, whatever the ``size``."""
         inputs = [self._network.plain(self._sounds[row]) for row in rows]
         return pad_sequence(inputs, batch_first=True).to(device)

@@ -13,10 +13,10 @@ from .recipe import Augmentation
 
 
 def augment(pixels: Tensor, size: int, changes: Augmentation, generator: torch.Generator) -> Tensor:
-    """``[B, S, S, K]`` uint8 → ``[B, K, size, size]`` float32 of 0-255, each picture changed at random.
+    """Augment ``[B, S, S, K]`` uint8 pictures at random, to ``[B, K, size, size]`` float32 of 0-255.
 
-    The generator is the processor's, so that a seed gives the same changes on any device. What a change
-    brings in from outside the picture repeats its edge.
+    The generator is on the CPU, so that a seed gives the same changes on any device. Areas outside the
+    picture repeat its edge.
     """
     draw = _Draw(len(pixels), generator, pixels.device)
     faces = _warped(pixels.permute(0, 3, 1, 2).float(), size, changes, draw)
@@ -27,7 +27,7 @@ def augment(pixels: Tensor, size: int, changes: Augmentation, generator: torch.G
 
 
 def plain(pixels: Tensor, size: int) -> Tensor:
-    """``[B, S, S, K]`` uint8 → ``[B, K, size, size]`` float32 of 0-255, unchanged but for the size."""
+    """Convert ``[B, S, S, K]`` uint8 to ``[B, K, size, size]`` float32 of 0-255, changing only the size."""
     faces = pixels.permute(0, 3, 1, 2).float()
     if pixels.shape[1] == size:
         return faces
@@ -35,9 +35,10 @@ def plain(pixels: Tensor, size: int) -> Tensor:
 
 
 def looked_at(pixels: Tensor, matrix: np.ndarray) -> Tensor:
-    """``[B, S, S, K]`` uint8 → ``[B, K, S, S]`` float32 of 0-255, through a ``[2, 3]`` matrix of pixels.
+    """Warp ``[B, S, S, K]`` uint8 to ``[B, K, S, S]`` float32 of 0-255 by a ``[2, 3]`` matrix of pixels.
 
-    The matrix is one of :meth:`avemo.extract.views.ViewSet.matrices`; what is outside repeats the edge.
+    The matrix is one of :meth:`avemo.extract.views.ViewSet.matrices`; areas outside the picture repeat its
+    edge.
     """
     count, size, _, channels = pixels.shape
     to_unit = np.array([[2 / size, 0, 1 / size - 1], [0, 2 / size, 1 / size - 1], [0, 0, 1]])
@@ -50,7 +51,7 @@ def looked_at(pixels: Tensor, matrix: np.ndarray) -> Tensor:
 
 
 class _Draw:
-    """Random numbers, ``[B, 1, 1, 1]`` each but for :meth:`normal`."""
+    """Draws random numbers, ``[B, 1, 1, 1]`` each, except for :meth:`normal`."""
 
     def __init__(self, count: int, generator: torch.Generator, device: torch.device) -> None:
         self._count, self._generator, self._device = count, generator, device
@@ -85,7 +86,7 @@ def _warped(faces: Tensor, size: int, changes: Augmentation, draw: _Draw) -> Ten
 
 
 def _blurred(faces: Tensor, most: float, draw: _Draw) -> Tensor:
-    """Half of the faces, each with a Gaussian of its own width."""
+    """Blur half of the faces, each with a Gaussian of its own width."""
     blurs = draw.uniform() < 0.5
     deviation = draw.up_to(most).clamp(min=1e-2)
     if most <= 0:
@@ -112,7 +113,7 @@ def _lit(faces: Tensor, light: float, draw: _Draw) -> Tensor:
 
 
 def _erased(faces: Tensor, share: float, draw: _Draw) -> Tensor:
-    """Some faces with a rectangle set to the face's mean (Zhong et al. 2020, arXiv:1708.04896)."""
+    """Set a rectangle of some faces to the face's mean (Zhong et al. 2020, arXiv:1708.04896)."""
     erased = draw.uniform() < share
     area, ratio = 0.02 + draw.up_to(0.18), torch.exp(draw.around(math.log(2.0)))
     height, width = (area * ratio).sqrt(), (area / ratio).sqrt()

@@ -1,4 +1,4 @@
-"""Calibration of a network whose labels may be shared between classes, as votes are."""
+"""Calibration of a network with labels that may be shared between classes, such as votes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class CalibrationReport:
     """The calibration of a set of predictions, before and after temperature scaling.
 
     Attributes:
-        temperature: the T at which :func:`.softened` probabilities have the least cross entropy.
-        loss: cross entropy with the labels, in nats, as the predictions are.
-        error: expected calibration error, 0 to 1, as they are.
-        tempered_loss: cross entropy at the temperature.
-        tempered_error: expected calibration error there.
+        temperature: the T at which :func:`.softened` probabilities have the lowest cross entropy.
+        loss: cross entropy with the labels, in nats, before scaling.
+        error: expected calibration error, 0 to 1, before scaling.
+        tempered_loss: cross entropy after scaling.
+        tempered_error: expected calibration error after scaling.
     """
 
     temperature: float
@@ -37,10 +37,10 @@ class CalibrationReport:
 
 
 def calibration(labels: np.ndarray, probabilities: np.ndarray) -> CalibrationReport:
-    """Of ``[N, C]`` shares of each class, and ``[N, C]`` probabilities of samples not trained on.
+    """Measure the calibration of ``[N, C]`` probabilities on samples not trained on.
 
-    The temperature is above 1 where probabilities are too sure of themselves (Guo et al. 2017); from 0.05
-    to 20. A prediction is right if it names the largest share.
+    ``labels`` are ``[N, C]`` shares of each class; a prediction is right if it names the largest share. The
+    temperature, from 0.05 to 20, is above 1 if probabilities are overconfident (Guo et al. 2017).
     """
     scores = scores_of(labels, probabilities)
     found = best_temperature(lambda one: cross_entropy(labels, softened(probabilities, one)))
@@ -54,12 +54,12 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray) -> CalibrationRep
 
 
 def scores_of(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str] = ()) -> Scores:
-    """Predictions as fusion's scores; the true class is that of the largest share."""
+    """Return predictions as fusion's scores; the true class is the one with the largest share."""
     names = tuple(classes) or tuple(map(str, range(labels.shape[1])))
     clips = tuple(("", str(number)) for number in range(len(labels)))
     return Scores(clips, names, probabilities, tuple(names[place] for place in labels.argmax(1)))
 
 
 def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of -Σ share · log(p), in nats."""
+    """Return the mean of -Σ share · log(p), in nats."""
     return float(-(labels * np.log(np.maximum(probabilities, LEAST))).sum(1).mean())

@@ -1,4 +1,4 @@
-"""Writes trained weights with a card that describes them."""
+"""Reads and writes trained weights, with a card that describes them."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ NOTHING: Mapping[str, str] = {}
 def write_weights(
     path: Path, classifier: Classifier, card: Mapping[str, Any], half: bool = False
 ) -> dict[str, Any]:
-    """Write ``path`` (safetensors) and its card, the same name with ``.json``; each appears whole or not.
+    """Write ``path`` (safetensors) and its card, the same name with ``.json``, each atomically.
 
-    The network's parameters keep the names of its architecture; the layer of classes is
+    The network's parameters keep the names of its architecture; the class layer is
     ``emotion.weight`` ``[C, D]`` and ``emotion.bias`` ``[C]``.
 
     Args:
-        path: ends in ``.safetensors``.
-        classifier: what to write.
-        card: at least ``architecture`` and ``classes``.
-        half: store 16 bits a number.
+        path: file that ends in ``.safetensors``.
+        classifier: network to write.
+        card: entries of the card, at least ``architecture`` and ``classes``.
+        half: store numbers in 16 bits.
 
     Returns:
         The card as written, with the file's SHA-256.
@@ -53,7 +53,7 @@ def write_tensors(
     half: bool = False,
     about: Mapping[str, str] = NOTHING,
 ) -> dict[str, Any]:
-    """As :func:`write_weights`, of ``tensors`` by name; ``about`` is what else the file says of itself."""
+    """Write ``tensors`` as :func:`write_weights` does; ``about`` is further metadata of the file."""
     dtype = torch.float16 if half else torch.float32
     stored = {
         name: (value.to(dtype) if value.is_floating_point() else value).contiguous()
@@ -65,17 +65,17 @@ def write_tensors(
     safetensors.torch.save_file(stored, partial, metadata=packed(metadata))
     written = {"format": FORMAT, **card, "sha256": sha256_of(partial)}
     partial_card.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    durable.put(partial_card, path.with_suffix(".json"))  # first: weights without a card say nothing
+    durable.put(partial_card, path.with_suffix(".json"))  # first: weights without a card are useless
     durable.put(partial, path)
     return written
 
 
 def read_classifier(path: Path) -> tuple[Classifier, BackboneSpec, tuple[str, ...]]:
-    """The network that :func:`write_weights` wrote to ``path``, what it is, and its classes.
+    """Read the classifier that :func:`write_weights` wrote to ``path``, its spec, and its classes.
 
     Raises:
         WeightsError: the file cannot be read, or names no classes.
-        ExtractError: its architecture is not known here.
+        ExtractError: its architecture is unknown.
     """
     state = load_state(path)
     about, classes = read_about(path)
@@ -89,10 +89,10 @@ def read_classifier(path: Path) -> tuple[Classifier, BackboneSpec, tuple[str, ..
 
 
 def load_trunk(classifier: Classifier, spec: BackboneSpec, weights: str) -> str:
-    """Give the trunk the weights that ``NAME@weights`` of stage 1 would have; their SHA-256.
+    """Load ``NAME@weights``, found as in stage 1, into the trunk; return their SHA-256.
 
     Raises:
-        WeightsError: there are none of that name, or they do not fit.
+        WeightsError: there are no weights of that name, or they do not fit.
     """
     path, _ = find(spec.name, weights, spec.default_weights)
     load_into(classifier.trunk, spec.read(path), spec.name, path, (*spec.classifier, CLASS_LAYER))
@@ -101,15 +101,15 @@ def load_trunk(classifier: Classifier, spec: BackboneSpec, weights: str) -> str:
 
 
 def empty_classifier(spec: BackboneSpec, classes: int, dropout: float = 0.0) -> Classifier:
-    """The network of ``spec`` with a layer of classes, random."""
+    """Build the network of ``spec`` with a class layer and random weights."""
     return Classifier(spec.build(), spec.features, classes, dropout)
 
 
 def read_about(path: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """What a file that ``avemo pretrain`` wrote says of itself, and its classes.
+    """Return the metadata and the classes of a file that ``avemo pretrain`` wrote.
 
     Raises:
-        WeightsError: it says nothing of them.
+        WeightsError: the file does not have them.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:

@@ -19,8 +19,8 @@ from .pictures import Box
 
 FACES = ("whole", "box", "detect")
 MARGIN = 0.15
-"""Widens AffectNet's boxes to its pictures' own edges, and about to what a chip of stage 1 shows: on
-Java-SED a chip is 1.23 times as wide as dlib's box, and 1.43 times as wide as the jaw."""
+"""Widens AffectNet's boxes to the edges of its pictures, about the view of a chip in stage 1: on Java-SED, a
+chip is 1.23 times as wide as dlib's box, and 1.43 times as wide as the jaw."""
 
 
 class FaceCrop(Protocol):
@@ -29,22 +29,22 @@ class FaceCrop(Protocol):
     costly: bool
 
     def settings(self) -> Mapping[str, object]:
-        """What changes the pixels."""
+        """Return the settings that affect the pixels."""
 
     def __call__(self, image: np.ndarray, box: Box | None, size: int) -> np.ndarray:
-        """``[size, size]`` or ``[size, size, 3]`` of uint8 ``[H, W]`` grey or ``[H, W, 3]`` RGB.
+        """Crop uint8 ``[H, W]`` grey or ``[H, W, 3]`` RGB to ``[size, size]`` or ``[size, size, 3]``.
 
         Raises:
-            PretrainError: there is no face to be taken.
+            PretrainError: there is no face to crop.
         """
 
 
 def faces_named(name: str, detector: str = "dlib", margin: float = MARGIN) -> FaceCrop:
-    """``whole``, ``box`` (with this margin) or ``detect`` (by this detector, as stage 1 names it).
+    """Return the crop ``whole``, ``box`` (with this margin) or ``detect`` (by this detector of stage 1).
 
     Raises:
         ExtractError: the detector is unknown, or lacks its file.
-        PretrainError: the name or the margin is wrong.
+        PretrainError: the name or the margin is invalid.
     """
     if name == "whole":
         return WholePicture()
@@ -56,7 +56,7 @@ def faces_named(name: str, detector: str = "dlib", margin: float = MARGIN) -> Fa
 
 
 class WholePicture:
-    """Uses the whole picture, resized, for pictures of aligned faces."""
+    """Resizes the whole picture, for pictures of aligned faces."""
 
     costly = False
 
@@ -69,7 +69,7 @@ class WholePicture:
 
 
 class Boxed:
-    """A square around the data set's own box, wider by ``margin`` of its longer side on each side."""
+    """Crops a square around the data set's own box, with a ``margin`` on each side in shares of its side."""
 
     costly = False
 
@@ -100,8 +100,8 @@ class Boxed:
 class Detected:
     """Detects the main face with a detector of stage 1, and aligns and frames it as there.
 
-    Of several faces it is the one that overlaps the data set's own box most; without a box, the largest
-    and most central one.
+    If there are several faces, the one that overlaps the data set's own box most is used; without a box, the
+    largest and most central one.
     """
 
     costly = True
@@ -123,7 +123,7 @@ class Detected:
         return _sampled(image, compose(resize_transform((CHIP_SIZE, CHIP_SIZE), (size, size)), to_chip), size)
 
     def _detector(self) -> Detector:
-        """One a thread: a detector keeps what it works on in itself."""
+        """Return the detector of this thread, as detectors keep internal state."""
         if not hasattr(self._own, "detector"):
             self._own.detector = load_detector.__wrapped__(self._name)
         detector: Detector = self._own.detector
@@ -131,9 +131,9 @@ class Detected:
 
 
 def main_face(faces: list[Face], width: int, height: int, box: Box | None = None) -> Face:
-    """Of the faces in a picture the one that it is about.
+    """Return the main face of a picture.
 
-    It is the one that overlaps ``box`` most; without a box, that of the greatest area × (1 − distance of
+    It is the one that overlaps ``box`` most; without a box, the one with the largest area × (1 − distance of
     its centre from the picture's, as a share of half the diagonal).
 
     Raises:

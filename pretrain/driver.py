@@ -1,4 +1,4 @@
-"""Trains the network of any task, or goes on with it, and writes its weights with their card."""
+"""Trains the network of any task, or resumes its training, and writes its weights with their card."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from .training import Fitted, Training
 
 
 class Pretraining:
-    """The training of one network; see :class:`.training.Training` on what a kill costs.
+    """The training of one network; see :class:`.training.Training` for the cost of a kill.
 
     Args:
-        task: what is trained on what.
+        task: network and samples.
         recipe: all settings.
-        out: file for the weights; the card (``.json``) and the state (``.ckpt``) are beside it.
-        start: the weights to start from; empty for a random network.
+        out: file for the weights; the card (``.json``) and the checkpoint (``.ckpt``) are beside it.
+        start: weights to start from; empty for random weights.
 
     Attributes:
-        fit, watch: the samples fitted, and those held out.
-        identity: what is trained on what, and how, as plain values.
+        fit, watch: indices of the training samples and of the held-out samples.
+        identity: network, samples and settings as plain values.
     """
 
     def __init__(self, task: Task, recipe: TrainingRecipe, out: Path, start: str = "") -> None:
@@ -57,7 +57,7 @@ class Pretraining:
 
     @property
     def done(self) -> bool:
-        """Whether the weights of this very training are there."""
+        """Whether the weights of this very training exist."""
         card = self.out.with_suffix(".json")
         if not (self.out.is_file() and card.is_file()):
             return False
@@ -75,17 +75,17 @@ class Pretraining:
         half: bool = False,
         licence: str = "",
     ) -> tuple[int, dict[str, Performance]]:
-        """Train to the end, evaluate on what is held out, and write weights and card.
+        """Train to the end, evaluate on the held-out samples, and write weights and card.
 
         Args:
-            fabric: where to train; of several processes the first evaluates and writes.
-            precision: of the evaluation.
-            listener: hears how far it has come.
+            fabric: devices to train on; if there are several processes, the first evaluates and writes.
+            precision: precision of the evaluation.
+            listener: listener for progress.
             half: store weights in 16 bits.
-            licence: of the data, for the card, where the task does not know it.
+            licence: licence of the data for the card; by default the task's.
 
         Returns:
-            The epoch of the weights, and how right they are on what is held out.
+            The epoch of the weights, and their performance on the held-out samples.
         """
         task = self.task
         if not fabric.is_global_zero:

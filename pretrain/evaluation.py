@@ -21,7 +21,7 @@ BATCH = 256
 
 
 class Computing(NamedTuple):
-    """Where a network computes, how exactly, and who hears how far it has come."""
+    """The device, precision and progress listener of a computation."""
 
     device: str
     precision: Precision
@@ -30,18 +30,18 @@ class Computing(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Performance:
-    """How right a network is: fusion's metrics of its predictions, and their calibration."""
+    """The performance of a network: fusion's metrics of its predictions, and their calibration."""
 
     summary: Summary
     calibration: CalibrationReport
 
     @classmethod
     def of(cls, classes: Sequence[str], labels: np.ndarray, probabilities: np.ndarray) -> Performance:
-        """Of ``[N, C]`` shares of each class, and ``[N, C]`` probabilities."""
+        """Evaluate ``[N, C]`` probabilities against labels, ``[N, C]`` shares of each class."""
         return cls(summary(scores_of(labels, probabilities, classes)), calibration(labels, probabilities))
 
     def as_card(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the performance as plain values."""
         return {
             "accuracy": round(self.summary.accuracy, 4),
             "uar": round(self.summary.uar, 4),
@@ -60,15 +60,18 @@ def outputs(
     computing: Computing,
     on_pictures: Callable[[int], object],
 ) -> np.ndarray:
-    """``[N, V, D]`` float32: what ``network`` gives for each view of each picture, the plain view first.
+    """Compute ``network``'s outputs for each view of each picture, the plain view first.
 
     Args:
         network: a classifier, or its trunk alone.
-        samples: the pictures.
-        rows: N numbers of pictures.
-        views: V looks at each.
-        computing: where and how exactly.
-        on_pictures: called with the number of pictures done, after each batch.
+        samples: pictures.
+        rows: N indices of pictures.
+        views: V views of each.
+        computing: device and precision.
+        on_pictures: called after each batch with its number of pictures.
+
+    Returns:
+        ``[N, V, D]`` float32.
     """
     place = torch.device(computing.device)
     network = network.eval().to(place).to(memory_format=torch.channels_last)
@@ -91,7 +94,7 @@ def plain_probabilities(
     computing: Computing,
     on_samples: Callable[[int], object],
 ) -> np.ndarray:
-    """``[N, C]`` float64: what ``classifier`` says of samples as they are; see :func:`outputs`."""
+    """Compute ``classifier``'s ``[N, C]`` float64 probabilities of unchanged samples; see :func:`outputs`."""
     place = torch.device(computing.device)
     classifier = classifier.eval().to(place)
     found = []
@@ -105,5 +108,5 @@ def plain_probabilities(
 
 
 def mean_probabilities(logits: np.ndarray) -> np.ndarray:
-    """``[N, V, C]`` logits → ``[N, C]`` float64, the mean of the views' softmax."""
+    """Average the softmax of ``[N, V, C]`` logits over the views, to ``[N, C]`` float64."""
     return torch.from_numpy(logits).double().softmax(-1).mean(1).numpy()

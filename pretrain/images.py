@@ -14,25 +14,25 @@ SUFFIXES = frozenset(
     {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 MAX_PIXELS = 89_000_000
-"""Of one picture: three bytes each while it is decoded, in several threads at once."""
+"""Maximum of one picture: each takes three bytes while decoded, in several threads at once."""
 
-# Pillow would try all that it knows otherwise, and some of that starts other programs.
+# By default Pillow tries all its formats, and some of them start other programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def read_image(file: Path) -> np.ndarray:
-    """The picture in ``file``; see :func:`decode`. Raises :class:`OSError` too."""
+    """Read the picture in ``file``; see :func:`decode`. Also raises :class:`OSError`."""
     return decode(file.read_bytes())
 
 
 def decode(data: bytes) -> np.ndarray:
-    """A picture as uint8 ``[H, W]`` grey or ``[H, W, 3]`` RGB, upright as its EXIF says.
+    """Decode a picture to uint8 ``[H, W]`` grey or ``[H, W, 3]`` RGB, rotated according to its EXIF.
 
-    16 bits a value become 8, what is transparent becomes black, of an animation the first frame counts.
-    A file that is cut short is refused: half a face teaches nothing.
+    16-bit values become 8-bit, transparent areas become black, and only the first frame of an animation is
+    used. Truncated files are refused: half a face teaches nothing.
 
     Raises:
-        PretrainError: it is none, or too large.
+        PretrainError: it is not a picture, or too large.
     """
     if not data:
         raise PretrainError("an empty file")
@@ -48,12 +48,12 @@ def decode(data: bytes) -> np.ndarray:
         raise PretrainError(_what_it_is(data)) from error
     except Image.DecompressionBombError as error:
         raise PretrainError(f"more than {MAX_PIXELS // 10**6} million pixels: shrink it") from error
-    except (OSError, SyntaxError) as error:  # the latter is what Pillow raises for some broken PNGs
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for some broken PNGs
         raise PretrainError(f"cannot be decoded: {error}") from error
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):  # 16 bits a pixel, in 16 or in 32
+    if image.mode.startswith("I"):  # 16 bits a pixel, stored in 16 or 32
         return (np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8)
     if image.mode == "F":
         raise PretrainError(

@@ -1,4 +1,4 @@
-"""What packed pictures, recordings and segments have in common: labels, parts and groups."""
+"""Common parts of packed pictures, recordings and segments: labels, parts and groups."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class PackedSamples:
         classes: C names.
         labels: ``[N, C]`` float32, the share of each class.
         parts: ``[N]`` of ``train``, ``val``, ``test`` or empty.
-        groups: ``[N]`` int: what has the same number stays on one side of a split.
-        skipped: what could not be read.
+        groups: ``[N]`` int; samples with the same number stay on one side of a split.
+        skipped: samples that could not be read.
     """
 
     classes: tuple[str, ...]
@@ -34,7 +34,7 @@ class PackedSamples:
 
     @property
     def targets(self) -> np.ndarray:
-        """``[N]`` int: the class of the largest share."""
+        """The class with the largest share, ``[N]`` int."""
         return self.labels.argmax(1)
 
     @cached_property
@@ -51,17 +51,17 @@ class PackedSamples:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PackedSpeech(PackedSamples):
-    """N labelled recordings or clips of speech; ``subjects`` are ``[N]`` names of who speaks, or empty."""
+    """N labelled recordings or clips of speech; ``subjects`` are ``[N]`` speaker names, or empty."""
 
     subjects: np.ndarray
 
     def _told(self) -> Iterable[bytes | memoryview]:
-        """Labels, parts and subjects."""
+        """Return labels, parts and subjects as bytes."""
         return self.labels.data, json.dumps([self.parts.tolist(), self.subjects.tolist()]).encode()
 
 
 def grouped(prints: Sequence[bytes], names: Sequence[str]) -> np.ndarray:
-    """A number for each sample, shared by those of one group and by those of the same content."""
+    """Return a group number for each sample; samples of one name or of the same content share it."""
     numbers: dict[str | bytes, int] = {}
     parent: list[int] = []
 
@@ -87,6 +87,6 @@ def grouped(prints: Sequence[bytes], names: Sequence[str]) -> np.ndarray:
 
 
 def nothing_usable(name: str, what: str, skipped: Sequence[Skipped], remedy: str = "") -> PretrainError:
-    """The error where none of the samples of a data set can be used."""
+    """Return the error for a data set without usable samples."""
     first = f"; the first: {skipped[0].name}: {skipped[0].reason}" if skipped else ""
     return PretrainError(f"{name}: none of {what}{first}{remedy}")

@@ -1,4 +1,4 @@
-"""Tells whoever trains or evaluates how far it has come."""
+"""Progress of training and evaluation."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Hears how far a training or an evaluation has come; this one does nothing about it."""
+    """Receives the progress of a training or an evaluation; this base class ignores it."""
 
     def counting(
         self, what: str, unit: str, total: int, done: int = 0
     ) -> AbstractContextManager[Callable[..., None]]:
-        """Around work on ``total`` units; the block calls ``advance(count=1, loss=NaN)``."""
+        """Return a context manager for work on ``total`` units; it gives ``advance(count=1, loss=NaN)``."""
         return nullcontext(lambda count=1, loss=0.0: None)
 
     def on_resumed(self, checkpoint: Path, epochs: int) -> None:
-        """A training goes on after so many epochs."""
+        """A training resumes after so many epochs."""
 
     def on_epoch(self, epoch: EpochFigures, epochs: int) -> None:
         """An epoch is done."""

@@ -1,4 +1,4 @@
-"""Decodes all pictures of a set once, into one array in memory or in a file."""
+"""Decodes all pictures of a set once, into an array in memory or a file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .pictures import Picture, PictureSet, Skipped
 from .rows import Rows, RowsInMemory, RowsOnDisk, cache_folder
 
 MOST_BYTES = 2 << 30
-_AHEAD = 64  # pictures read before they are asked for
+_AHEAD = 64  # pictures to read ahead
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PackedPictures(PackedSamples):
-    """N decoded pictures; those of one subject, or of the very same pixels, are a group.
+    """N decoded pictures; pictures of one subject, or with identical pixels, are a group.
 
-    ``pixels`` is ``[N, S, S, K]`` uint8, K being 1 (grey) or 3 (RGB); read-only where it is a file.
+    ``pixels`` is ``[N, S, S, K]`` uint8 with K = 1 (grey) or 3 (RGB); read-only if it is a file.
     """
 
     pixels: np.ndarray
@@ -43,21 +43,21 @@ def pack(
     cache: Path | None = None,
     most_bytes: int = MOST_BYTES,
 ) -> PackedPictures:
-    """Read every picture at ``size`` × ``size`` pixels; one that cannot be read is left out.
+    """Read every picture at ``size`` × ``size`` pixels, leaving out those that cannot be read.
 
     Args:
-        pictures: what to read, in this order.
-        size: side of the outcome in pixels.
-        grey: one channel; else three, RGB.
-        on_picture: called once a picture.
-        faces: how a face is taken out of a picture; :class:`WholePicture` without.
-        cache: folder for a set of more than ``most_bytes``, and for one whose faces had to be searched
-            for. The same pictures are found there the next time; reading goes on where it was killed.
-        most_bytes: what may stay in memory.
+        pictures: pictures to read, in this order.
+        size: side of the result in pixels.
+        grey: use one channel instead of three (RGB).
+        on_picture: called after each picture.
+        faces: how to crop faces; :class:`WholePicture` by default.
+        cache: folder for sets of more than ``most_bytes``, and for sets whose faces are detected. Later
+            runs reuse the pictures there, and resume after a kill.
+        most_bytes: maximum number of bytes to keep in memory.
 
     Raises:
-        PretrainError: no picture at all can be read; or they are more than may stay in memory, and no
-            cache is given, or it lacks the space.
+        PretrainError: no picture can be read; or they do not fit into memory, and there is no cache, or
+            it lacks the space.
         OSError: the cache cannot be written.
     """
     faces = faces or WholePicture()
@@ -99,7 +99,7 @@ def pack(
 def _outcomes(
     pictures: Sequence[Picture], size: int, grey: bool, faces: FaceCrop
 ) -> Iterator[np.ndarray | str]:
-    """Of each picture in its order, read by threads that stay only a little ahead."""
+    """Yield the outcome of each picture in order, read by threads that stay only slightly ahead."""
     waiting: deque[Future[np.ndarray | str]] = deque()
     with ThreadPoolExecutor() as pool:
         for picture in pictures:
@@ -111,14 +111,14 @@ def _outcomes(
 
 
 def _read(picture: Picture, size: int, grey: bool, faces: FaceCrop) -> np.ndarray | str:
-    """``[size, size, K]`` uint8, or why there is none."""
+    """Return ``[size, size, K]`` uint8, or why there is none."""
     try:
         values = faces(picture.read(), picture.box, size)
     except PretrainError as error:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)
-    except Exception as error:  # a stranger's picture may break a decoder in any way: it costs one picture
+    except Exception as error:  # an untrusted picture may break a decoder in any way: skip only this one
         return f"{type(error).__name__}: {error}"
     if values.ndim == 3 and grey:
         values = cv2.cvtColor(values, cv2.COLOR_RGB2GRAY)

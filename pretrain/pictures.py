@@ -1,4 +1,4 @@
-"""Labelled face pictures, as the readers of data sets return them."""
+"""Labelled face pictures, as returned by the readers of data sets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Picture:
     """One labelled picture, not read yet.
 
     Attributes:
-        name: what people call it: a path, or a row of a table.
-        read: gives uint8 ``[H, W]`` grey or ``[H, W, 3]`` RGB; raises :class:`PretrainError` or
-            :class:`OSError` where it cannot.
-        label: the share of each class, C values that sum to 1; a single class is one 1 among zeros.
-        part: ``train``, ``val`` or ``test`` where the data set says so, else empty.
-        group: what must stay on one side of a split, as a subject; empty where nothing is known.
-        file: where its pixels lie, alone or among others, if they lie in a file.
-        box: of its face, where the data set says so.
+        name: name for people: a path, or a row of a table.
+        read: function that returns uint8 ``[H, W]`` grey or ``[H, W, 3]`` RGB, or raises
+            :class:`PretrainError` or :class:`OSError`.
+        label: share of each class, C values that sum to 1; one-hot for a single class.
+        part: ``train``, ``val`` or ``test`` if the data set defines it, else empty.
+        group: group that must stay on one side of a split, such as a subject; empty if unknown.
+        file: file with its pixels, alone or among others; None if there is none.
+        box: box of its face, if the data set has one.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Picture:
 
 
 class Skipped(NamedTuple):
-    """A picture that is left out, and why."""
+    """A sample that is left out, and why."""
 
     name: str
     reason: str
@@ -51,13 +51,13 @@ class PictureSet:
     """All pictures of a data set, in an order that is the same each time.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         classes: names of the C values of a label.
-        pictures: those that can be tried.
-        skipped: those that cannot, which should be looked at.
-        licence: what the data may be used for.
-        faces: how a face is taken out of each picture, a name in :data:`avemo.pretrain.chips.FACES`.
-        notes: what the user should know, as what is left out by the data set's own rules.
+        pictures: pictures to read.
+        skipped: pictures that cannot be read, for the user to check.
+        licence: permitted use of the data.
+        faces: how to crop faces, a name in :data:`avemo.pretrain.chips.FACES`.
+        notes: remarks for the user, such as pictures left out by the data set's own rules.
     """
 
     name: str
@@ -69,7 +69,7 @@ class PictureSet:
     notes: tuple[str, ...] = ()
 
     def in_classes_of(self, classes: Sequence[str], weights: Path) -> PictureSet:
-        """With labels in the order of a network's ``classes``; raises :class:`PretrainError` on others."""
+        """Return the set with labels in the order of ``classes``; raise :class:`PretrainError` for others."""
         require_known(self.classes, classes, "pictures", weights)
         places = [self.classes.index(name) if name in self.classes else None for name in classes]
         pictures = tuple(
@@ -80,7 +80,7 @@ class PictureSet:
 
 
 def require_known(found: Iterable[str], known: Sequence[str], what: str, weights: Path) -> None:
-    """Raises :class:`PretrainError` where labels were found that the network in ``weights`` cannot tell."""
+    """Raise :class:`PretrainError` if the network in ``weights`` does not know one of the labels found."""
     unknown = sorted({*found} - {*known})
     if unknown:
         raise PretrainError(
@@ -90,5 +90,5 @@ def require_known(found: Iterable[str], known: Sequence[str], what: str, weights
 
 
 def one_hot(place: int, count: int) -> tuple[float, ...]:
-    """A label that is wholly of the class at ``place``."""
+    """Return a one-hot label of the class at ``place``."""
     return tuple(float(other == place) for other in range(count))

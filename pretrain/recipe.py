@@ -10,13 +10,13 @@ from .errors import PretrainError
 
 
 def setting(default: float, means: str, least: float = 0, most: float = math.inf) -> Any:
-    """A field of an augmentation, with what it means and its limits."""
+    """Define an augmentation setting with its meaning and its limits."""
     return field(default=default, metadata={"means": means, "limits": (least, most)})
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The augmentation of pictures of faces, drawn anew for each use."""
+    """The augmentation of face pictures, drawn anew for each use."""
 
     flip: bool = setting(True, "mirror half of the pictures")
     rotate: float = setting(15.0, "largest rotation, in degrees", most=180)
@@ -32,10 +32,10 @@ class Augmentation:
 class AudioChanges:
     """The augmentation of recordings, drawn anew for each use.
 
-    A filter changes the level at six frequencies and accordingly in between, as another microphone in another
-    room does (after Nam et al. 2022, arXiv:2110.03282). The density of the noise falls as 1 / f^c from 50 Hz
-    on, c from 0 (white) to 2 (brown); its signal-to-noise ratio is at most 30 dB. Masks are never longer than
-    a fifth of a recording.
+    A filter changes the level at six frequencies and interpolates in between, like another microphone in
+    another room (after Nam et al. 2022, arXiv:2110.03282). The noise density falls as 1 / f^c from 50 Hz on,
+    with c from 0 (white) to 2 (brown); the signal-to-noise ratio is at most 30 dB. A time mask is never
+    longer than a fifth of a recording.
     """
 
     frames: int = setting(300, "length of the excerpt that is heard, in frames of 10 ms", 63)
@@ -53,8 +53,8 @@ class AudioChanges:
 class SegmentChanges:
     """The augmentation of MFCC images, drawn anew for each use.
 
-    None mirrors or turns an image: its columns are moments, its rows coefficients. A shift repeats the first
-    or the last frame; masks are never longer than a fifth of a segment.
+    Images are never mirrored or rotated: their columns are frames, their rows coefficients. A shift repeats
+    the first or last frame; a time mask is never longer than a fifth of a segment.
     """
 
     shift: int = setting(4, "largest shift in time, in frames of 10 ms", most=32)
@@ -66,7 +66,7 @@ Changes = TypeVar("Changes", Augmentation, AudioChanges, SegmentChanges)
 
 
 def changes_of(kind: type[Changes], text: str) -> Changes:
-    """The augmentation with settings as ``NAME=VALUE,…``; raises :class:`PretrainError` if one is wrong."""
+    """Parse an augmentation from ``NAME=VALUE,…``; raise :class:`PretrainError` if a setting is invalid."""
     known = {each.name: each for each in fields(kind)}
     values: dict[str, Any] = {}
     for item in filter(None, map(str.strip, text.split(","))):
@@ -92,20 +92,21 @@ class TrainingRecipe:
 
     Attributes:
         epochs: passes over the training part.
-        batch: pictures a step, over all devices together.
+        batch: samples a step, over all devices.
         optimiser: ``sgd`` (Nesterov momentum 0.9) or ``adamw``.
-        learning_rate: the highest; it rises for ``warm_up`` epochs and falls along half a cosine to 0.
-        weight_decay: of the weights; biases and batch norms have none.
+        learning_rate: peak learning rate; it rises for ``warm_up`` epochs, then falls to 0 along half a
+            cosine.
+        weight_decay: decay of the weights; not applied to biases and batch norms.
         label_smoothing: share of each label that is spread over all classes.
-        dropout: of the features, below the classes.
-        mixup: both parameters of the Beta distribution by which pictures are mixed in pairs; 0 for none.
-        balance: ``none``; ``sampling``, every class as often; ``weights``, every class as heavy.
+        dropout: dropout of the features below the class layer.
+        mixup: both parameters of mixup's Beta distribution; 0 for no mixup.
+        balance: ``none``; ``sampling`` to draw all classes equally often; ``weights`` to weight them equally.
         ema: decay of the weights' moving average at each step; 0 for none.
-        patience: stop after so many epochs without a better accuracy on the held-out part; 0 for never.
-        small_size: train on pictures of this many pixels first, which costs less; 0 for never.
-        small_share: the share of the epochs that do so.
-        seed: of everything random.
-        augmentation: of pictures, or another task's own settings as a dataclass.
+        patience: epochs without a better held-out accuracy after which to stop; 0 for never.
+        small_size: side in pixels of pictures in the first epochs, which saves time; 0 for full size.
+        small_share: share of the epochs with small pictures.
+        seed: seed of all random numbers.
+        augmentation: augmentation of pictures, or another task's own settings as a dataclass.
     """
 
     epochs: int = 60
@@ -126,13 +127,13 @@ class TrainingRecipe:
     augmentation: Any = field(default_factory=Augmentation)
 
     def settings(self) -> dict[str, Any]:
-        """All of it as plain values, for a card."""
+        """Return all settings as plain values, for a card."""
         return asdict(self)
 
     def size(self, epoch: int, full: int) -> int:
-        """The side in pixels that pictures have in ``epoch`` (from 0), ``full`` being the network's own.
+        """Return the side of pictures in ``epoch`` (from 0) in pixels; ``full`` is the network's own.
 
-        The last epoch always has the full size, which is the one that the weights are chosen at.
+        The last epoch always has the full size, at which the weights are chosen.
         """
         small = min(self.small_share * self.epochs, self.epochs - 1)
         return self.small_size if self.small_size and epoch < small else full

@@ -18,12 +18,12 @@ from .labelled import PackedSpeech, grouped, nothing_usable
 from .pictures import Skipped, require_known
 
 MOST_BYTES = 2 << 30
-"""Of sound that stays in memory: nine hours."""
+"""Maximum bytes of sound in memory: nine hours."""
 
 SHORTEST, LONGEST = 0.2, 30.0
-"""Seconds: what is shorter is no speech, and of what is longer the beginning is used."""
+"""Seconds: shorter recordings are refused, longer ones are truncated."""
 
-_FAINTEST = 2e-4  # between the lowest and the highest sample: 80 dB below full scale
+_FAINTEST = 2e-4  # peak to peak: 80 dB below full scale
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Recording:
     """One labelled recording, not read yet.
 
     Attributes:
-        name: what people call it.
-        file: a sound, or a video with one.
+        name: name for people.
+        file: sound file, or video with sound.
         label: name of its class.
-        part: ``train``, ``val`` or ``test`` where the data set says so, else empty.
-        subject: who speaks; empty where nobody is named.
+        part: ``train``, ``val`` or ``test`` if the data set defines it, else empty.
+        subject: name of the speaker; empty if unknown.
     """
 
     name: str
@@ -50,11 +50,11 @@ class RecordingSet:
     """All recordings of a data set, in an order that is the same each time.
 
     Attributes:
-        name: of the data set.
-        classes: all that a label may be.
-        recordings: those that can be tried.
-        skipped: those that cannot, which should be looked at.
-        notes: what the user should know.
+        name: name of the data set.
+        classes: all possible labels.
+        recordings: recordings to read.
+        skipped: recordings that cannot be read, for the user to check.
+        notes: remarks for the user.
     """
 
     name: str
@@ -64,15 +64,15 @@ class RecordingSet:
     notes: tuple[str, ...] = ()
 
     def in_classes_of(self, classes: Sequence[str], weights: Path) -> RecordingSet:
-        """With the classes of a network; raises :class:`PretrainError` on others."""
+        """Return the set with a network's ``classes``; raise :class:`PretrainError` for others."""
         require_known(self.classes, classes, "recordings", weights)
         return replace(self, classes=tuple(classes))
 
 
 class Sounds:
-    """Sounds by their number, ``[S]`` float32 in [-1, 1] at 16 kHz, in memory as far as they fit.
+    """Sounds by number, ``[S]`` float32 in [-1, 1] at 16 kHz, kept in memory as far as they fit.
 
-    What does not fit is decoded again whenever it is asked for.
+    Others are decoded again at each access.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
@@ -88,7 +88,7 @@ class Sounds:
         return read_sound(self._files[number])[0] if kept is None else kept
 
     def add(self, file: Path, sound: np.ndarray) -> None:
-        """The next sound, which :func:`read_sound` gave for ``file``."""
+        """Add the next sound, which :func:`read_sound` returned for ``file``."""
         fits = self._held + sound.nbytes <= self._most
         self._held += sound.nbytes * fits
         self._files.append(file)
@@ -97,13 +97,13 @@ class Sounds:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PackedRecordings(PackedSpeech):
-    """N recordings; those of one subject, or of the very same sound, are a group.
+    """N recordings; recordings of one subject, or with identical sound, are a group.
 
     Attributes:
-        sounds: N of them.
-        seconds: ``[N]`` float64, how long each is.
+        sounds: N sounds.
+        seconds: durations, ``[N]`` float64.
         prints: N hashes of the sounds.
-        damaged: recordings of which only a part could be read, which is used.
+        damaged: recordings that could be read only in part; that part is used.
     """
 
     sounds: Sounds
@@ -121,16 +121,16 @@ def pack_recordings(
     most_bytes: int = MOST_BYTES,
     named: bool = True,
 ) -> PackedRecordings:
-    """Read every recording; one that cannot be read is left out.
+    """Read every recording, leaving out those that cannot be read.
 
     Args:
-        recordings: what to read, in this order.
-        on_recording: called once a recording.
-        most_bytes: of sound that may stay in memory.
-        named: whether to heed who speaks.
+        recordings: recordings to read, in this order.
+        on_recording: called after each recording.
+        most_bytes: maximum bytes of sound to keep in memory.
+        named: whether to use the names of speakers.
 
     Raises:
-        PretrainError: no recording at all can be read.
+        PretrainError: no recording can be read.
     """
     sounds = Sounds(most_bytes)
     used: list[Recording] = []
@@ -171,10 +171,10 @@ def pack_recordings(
 
 
 def read_sound(file: Path) -> tuple[np.ndarray, list[str]]:
-    """The sound of a file, ``[S]`` float32 of up to 30 seconds, and what is wrong with it.
+    """Read the sound of a file, ``[S]`` float32 of up to 30 seconds; also return its defects.
 
     Raises:
-        PretrainError: there is none that can be trained with.
+        PretrainError: the file has no usable sound.
         ClipError: the file cannot be opened.
     """
     media = Media(file)
@@ -202,12 +202,12 @@ def read_sound(file: Path) -> tuple[np.ndarray, list[str]]:
 
 
 def _outcome(recording: Recording) -> tuple[np.ndarray, list[str]] | str:
-    """The sound and what is wrong with it, or why there is none."""
+    """Return the sound and its defects, or why there is none."""
     try:
         return read_sound(recording.file)
     except (PretrainError, ClipError) as error:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)
-    except Exception as error:  # a stranger's file may break a decoder in any way: it costs one recording
+    except Exception as error:  # an untrusted file may break a decoder in any way: skip only this one
         return f"{type(error).__name__}: {error}"

@@ -23,7 +23,7 @@ from .errors import PretrainError
 from .pictures import Picture
 
 FORMAT = 1
-"""To be raised when the same pictures give other pixels than before."""
+"""Raise this number when the same pictures give different pixels than before."""
 
 Shape = tuple[int, int, int]
 
@@ -32,12 +32,12 @@ _PRINT_BYTES = 16
 
 
 class Rows(ABC):
-    """What became of pictures, added in their order, as a context manager around :meth:`add`.
+    """Outcomes of decoding pictures, added in order; a context manager around :meth:`add`.
 
     Attributes:
-        done: pictures that were added, whether or not they gave pixels.
-        failures: place among the pictures → reason, of those that did not.
-        prints: a hash of each row of pixels.
+        done: number of pictures added, with or without pixels.
+        failures: index → reason, for pictures without pixels.
+        prints: hash of each row of pixels.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Rows(ABC):
     def __exit__(self, *_: object) -> None: ...
 
     def add(self, outcome: np.ndarray | str) -> None:
-        """The next picture: uint8 of the shape of a row, or why there is none."""
+        """Add the next picture: uint8 of the shape of a row, or why there is none."""
         if isinstance(outcome, str):
             self.failures[self.done] = outcome
         else:
@@ -63,7 +63,7 @@ class Rows(ABC):
 
     @abstractmethod
     def pixels(self) -> np.ndarray:
-        """``[N, *shape]`` uint8 of all that gave pixels."""
+        """Return ``[N, *shape]`` uint8 of all pictures with pixels."""
 
     @abstractmethod
     def _keep(self, row: np.ndarray, row_print: bytes) -> None: ...
@@ -77,7 +77,7 @@ class RowsInMemory(Rows):
         self._rows = np.empty((count, *shape), np.uint8)
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""
 
     def pixels(self) -> np.ndarray:
         return self._rows[: len(self.prints)]
@@ -87,12 +87,12 @@ class RowsInMemory(Rows):
 
 
 class RowsOnDisk(Rows):
-    """At most ``count`` rows of ``shape`` in a folder that is theirs alone.
+    """At most ``count`` rows of ``shape`` in a folder of their own.
 
-    ``pixels.u8`` holds the rows, ``prints`` their hashes, and ``progress.json`` how many pictures are in
-    both for good. It is replaced every few seconds, once both are synced, so a kill at any moment costs
-    those seconds. Another process waits for the lock, and then finds the work done. What is there is used if
-    every row still has its hash; else all is made again.
+    ``pixels.u8`` holds the rows, ``prints`` their hashes, and ``progress.json`` the number of pictures that
+    are safely in both. It is replaced every few seconds, after both are synced, so a kill at any moment costs
+    those seconds. Another process waits for the lock and then finds the work done. Existing rows are reused
+    if each still matches its hash; otherwise all are decoded again.
 
     Raises:
         PretrainError: the disk lacks the space.
@@ -139,7 +139,7 @@ class RowsOnDisk(Rows):
         self._saved = time.monotonic()
 
     def _recall(self) -> None:
-        """What an earlier run has left for good; where any of it is damaged, nothing."""
+        """Restore what an earlier run has safely stored, or nothing if any of it is damaged."""
         try:
             progress = json.loads((self._folder / "progress.json").read_text(encoding="utf-8"))
             if progress.pop("sum") != _sum(progress) or progress["done"] > self._count:
@@ -153,7 +153,7 @@ class RowsOnDisk(Rows):
             return
 
     def _blocks(self, name: str, size: int, count: int) -> Iterator[bytes]:
-        """The first ``count`` blocks of a file, which must be there."""
+        """Yield the first ``count`` blocks of a file, which must exist."""
         with (self._folder / name).open("rb") as file:
             for _ in range(count):
                 block = file.read(size)
@@ -171,7 +171,7 @@ class RowsOnDisk(Rows):
             )
 
     def _opened(self, name: str, row_bytes: int) -> BinaryIO:
-        """The file, cut back to the rows that are there for good."""
+        """Open a file, truncated to the rows that are safely stored."""
         file = (self._folder / name).open("ab")
         file.truncate(len(self.prints) * row_bytes)
         return file
@@ -182,13 +182,13 @@ def _sum(progress: Mapping[str, object]) -> str:
 
 
 def cache_folder(cache: Path, name: str, pictures: Sequence[Picture], settings: Mapping[str, object]) -> Path:
-    """A folder for these pictures in this form; another where a file, its date or a setting differs.
+    """Return the folder for these pictures in this form; it depends on files, their dates and settings.
 
     Args:
-        cache: folder of all such folders.
-        name: of the data set, for people.
-        pictures: in their order.
-        settings: all that decides the pixels beside the files.
+        cache: parent folder.
+        name: name of the data set, for people.
+        pictures: pictures, in order.
+        settings: all settings that affect the pixels besides the files.
     """
     content = xxhash.xxh3_128(json.dumps({"format": FORMAT, **settings}, sort_keys=True).encode())
     states: dict[Path, tuple[int, ...] | None] = {}
@@ -203,7 +203,7 @@ def cache_folder(cache: Path, name: str, pictures: Sequence[Picture], settings: 
 
 
 def _state(file: Path) -> tuple[int, ...] | None:
-    """Size, date and permissions, or None where there is no such file."""
+    """Return size, date and permissions; None if there is no such file."""
     try:
         status = file.stat()
     except OSError:

@@ -15,13 +15,13 @@ from .specs import Normalisation
 
 
 class Samples(Protocol):
-    """N labelled samples, which the training loop asks for by their numbers ``rows``.
+    """N labelled samples, which the training loop requests by their indices ``rows``.
 
     Attributes:
         classes: C names.
         labels: ``[N, C]`` float32, the share of each class.
         full_size: see :meth:`size`.
-        at_once: so many pass through a network together where nothing is learnt.
+        at_once: batch size for evaluation.
     """
 
     classes: tuple[str, ...]
@@ -30,27 +30,27 @@ class Samples(Protocol):
     at_once: int
 
     def size(self, epoch: int) -> int:
-        """How large samples are in ``epoch`` (from 0), in pixels or frames; ``full_size`` at the end."""
+        """Return the size of samples in ``epoch`` (from 0), in pixels or frames; ``full_size`` at the end."""
         ...
 
     def changed(
         self, rows: np.ndarray, epoch: int, generator: torch.Generator, device: torch.device
     ) -> Tensor:
-        """The network's input ``[B, …]``, each sample changed at random by ``generator`` (a processor's)."""
+        """Return the input ``[B, …]``, each sample augmented at random by ``generator`` (on the CPU)."""
         ...
 
     def plain(self, rows: np.ndarray, size: int, device: torch.device) -> Tensor:
-        """The network's input ``[B, …]``, unchanged but for the size."""
+        """Return the input ``[B, …]``, changing only the size."""
         ...
 
 
 class FaceSamples:
-    """Pictures of faces as :class:`Samples`.
+    """Face pictures as :class:`Samples`.
 
     Args:
-        packed: the pictures.
-        normalisation: what the network expects of one.
-        recipe: for the changes and the sizes.
+        packed: pictures.
+        normalisation: normalisation that the network expects.
+        recipe: recipe with the augmentation and the sizes.
     """
 
     at_once = 256
@@ -73,7 +73,7 @@ class FaceSamples:
         return self._normalisation(plain(self._on(rows, device), size))
 
     def view(self, rows: np.ndarray, matrix: np.ndarray, device: torch.device) -> Tensor:
-        """As :meth:`plain` at full size, through a ``[2, 3]`` matrix from pixels to those of the view."""
+        """Return :meth:`plain` at full size, warped by a ``[2, 3]`` matrix to the pixels of the view."""
         return self._normalisation(looked_at(self._on(rows, device), matrix))
 
     def _on(self, rows: np.ndarray, device: torch.device) -> Tensor:
@@ -86,7 +86,7 @@ class FeatureSamples:
     Args:
         classes: C names.
         labels: ``[N, C]`` float32.
-        features: ``[N, V, D]`` float32, of V views; the first is the plain one.
+        features: ``[N, V, D]`` float32 of V views, the plain one first.
     """
 
     full_size = 1
@@ -102,7 +102,7 @@ class FeatureSamples:
     def changed(
         self, rows: np.ndarray, epoch: int, generator: torch.Generator, device: torch.device
     ) -> Tensor:
-        """One view of each sample, whichever ``generator`` draws."""
+        """Return one view of each sample, drawn by ``generator``."""
         views = torch.randint(self._features.shape[1], (len(rows),), generator=generator).numpy()
         return torch.from_numpy(self._features[rows, views]).to(device)
 

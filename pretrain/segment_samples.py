@@ -28,11 +28,11 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PackedSegments(PackedSpeech):
-    """The S segments of N clips; clips of one subject, or of the very same segments, are a group.
+    """The S segments of N clips; clips of one subject, or with identical segments, are a group.
 
     Attributes:
         images: ``[S, 64, 64, 3]`` uint8.
-        clips: ``[S]`` int: which clip a segment is of, in order.
+        clips: clip of each segment, in order, ``[S]`` int.
     """
 
     images: np.ndarray
@@ -42,7 +42,7 @@ class PackedSegments(PackedSpeech):
         return self.images.data, self.clips.data, *self._told()
 
     def segments_of(self, clips: np.ndarray) -> np.ndarray:
-        """Indices of the segments of clips of these numbers, in order."""
+        """Return the indices of the segments of these clips, in order."""
         return np.flatnonzero(np.isin(self.clips, clips))
 
 
@@ -53,14 +53,14 @@ def pack_segments(
     on_clip: Callable[[], object],
     named: bool = True,
 ) -> PackedSegments:
-    """Read the segments of labelled clips; one that has none, or cannot be read, is left out.
+    """Read the segments of labelled clips, leaving out clips that have none or cannot be read.
 
     Args:
-        store: what holds them.
-        rows: the clips, each with a label of ``classes``.
+        store: store with the segments.
+        rows: clips, each with a label of ``classes``.
         classes: C names.
-        on_clip: called once a clip.
-        named: whether to heed who speaks.
+        on_clip: called after each clip.
+        named: whether to use the names of speakers.
 
     Raises:
         PretrainError: no clip has segments.
@@ -80,7 +80,7 @@ def pack_segments(
     if not used:
         remedy = f"; `avemo-extract CLIPS --segments --store {store.path}` cuts speech into them"
         raise nothing_usable(str(store.path), f"{len(rows)} labelled clips has segments", skipped, remedy)
-    store.key(SEGMENTS, used)  # raises where settings differ
+    store.key(SEGMENTS, used)  # raises if settings differ
     subjects = [row.clip.subject or "" if named else "" for row in used]
     prints = [xxhash.xxh3_128_digest(np.ascontiguousarray(of_clip).data) for of_clip in images]
     targets = [classes.index(row.clip.label or "") for row in used]
@@ -97,12 +97,12 @@ def pack_segments(
 
 
 class SegmentSamples:
-    """Segments as :class:`.samples.Samples`, fed as :func:`..extract.streams.segments.segment_vectors` does.
+    """Segments as :class:`.samples.Samples`, fed as in :func:`..extract.streams.segments.segment_vectors`.
 
     Args:
-        packed: the segments.
-        spec: the network.
-        changes: made to those that are fitted.
+        packed: segments.
+        spec: network.
+        changes: augmentation for training.
     """
 
     at_once = 64
@@ -132,7 +132,7 @@ class SegmentSamples:
 
 
 def changed(images: np.ndarray, changes: SegmentChanges, generator: torch.Generator) -> np.ndarray:
-    """``[B, 64, 64, 3]`` uint8, each changed at random; what is masked is its channel's mean."""
+    """Augment ``[B, 64, 64, 3]`` uint8 images at random; masked areas are set to their channel's mean."""
     count, bins, frames, _ = images.shape
     later = torch.randint(-changes.shift, changes.shift + 1, (count, 1), generator=generator).numpy()
     columns = np.clip(np.arange(frames) + later, 0, frames - 1)
@@ -145,11 +145,11 @@ def changed(images: np.ndarray, changes: SegmentChanges, generator: torch.Genera
 
 
 def mean_of_clips(probabilities: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of the clips ``[M]``, in order, and the mean ``[M, C]`` over the segments of each.
+    """Return the clips' numbers ``[M]``, in order, and the mean ``[M, C]`` over the segments of each.
 
     Args:
         probabilities: ``[S, C]`` of segments.
-        clips: ``[S]``, the clip of each.
+        clips: clip of each segment, ``[S]``.
     """
     numbers, places = np.unique(clips, return_inverse=True)
     sums = np.zeros((len(numbers), probabilities.shape[1]))

@@ -17,22 +17,22 @@ _NOUN = "recording"
 def divided(
     packed: PackedSpeech, share: float, seed: int, chosen: Collection[str] = (), strangers: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the recordings to fit, and of those to hold out.
+    """Return the indices of the training recordings, and of the held-out ones.
 
-    Those held out are of the ``chosen`` subjects; else the data set's own ``val`` part, where it has one;
-    else about ``share`` of the training part, but one subject at least, drawn by ``seed`` with every class
-    in its proportion. ``test`` recordings are in neither.
+    Held out are the recordings of the ``chosen`` subjects; if none are chosen, the data set's own ``val``
+    part; if it has none, about ``share`` of the training part, but at least one subject, drawn by ``seed``
+    and stratified by class. ``test`` recordings are in neither.
 
     Args:
-        packed: the recordings.
-        share: 0 to 0.5; with 0 all are fitted.
-        seed: of the drawing.
-        chosen: subjects.
-        strangers: whether recordings may be drawn whoever speaks in them, where nobody is named.
+        packed: recordings.
+        share: share to draw, 0 to 0.5; with 0, none are drawn.
+        seed: seed of the draw.
+        chosen: subjects to hold out.
+        strangers: whether to draw even if recordings do not name their speakers.
 
     Raises:
-        PretrainError: subjects that are needed are not named, or stand on both sides; there is but one; a
-            part would be empty, or a class has none to be trained on.
+        PretrainError: subjects are not named, or are on both sides; there is only one; a part would be
+            empty, or a class has no training recording.
     """
     if chosen:
         held_out = np.isin(packed.subjects, of_subjects(packed, chosen))
@@ -51,7 +51,7 @@ def divided(
 
 
 def of_subjects(packed: PackedSpeech, chosen: Collection[str]) -> list[str]:
-    """The ``chosen`` subjects; raises :class:`PretrainError` where one of them is in no recording."""
+    """Return the ``chosen`` subjects; raise :class:`PretrainError` if one of them is in no recording."""
     there = sorted({*packed.subjects.tolist()} - {""})
     for subject in chosen:
         if subject not in there:
@@ -61,9 +61,10 @@ def of_subjects(packed: PackedSpeech, chosen: Collection[str]) -> list[str]:
 
 
 def to_evaluate(packed: PackedSpeech, chosen: Collection[str]) -> tuple[np.ndarray, str]:
-    """Indices of the recordings to evaluate a network on, and what these are called.
+    """Return the indices of the recordings to evaluate a network on, and a name for them.
 
-    Those of the ``chosen`` subjects; else of the first part there is of ``test``, ``val``, none, ``train``.
+    These are the recordings of the ``chosen`` subjects, else the first part that exists of ``test``, ``val``,
+    none and ``train``.
 
     Raises:
         PretrainError: a subject is in no recording.
@@ -75,7 +76,7 @@ def to_evaluate(packed: PackedSpeech, chosen: Collection[str]) -> tuple[np.ndarr
 
 
 def _of_whole_groups(packed: PackedSpeech, share: float, strangers: bool) -> float:
-    """``share``, or that of one group where it is more."""
+    """Return ``share``, or the share of one group if that is larger."""
     rows = packed.parts != "test"
     unnamed = int((packed.subjects[rows] == "").sum())
     if unnamed and not strangers:

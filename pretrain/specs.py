@@ -12,7 +12,7 @@ from ..extract.backbones import BackboneSpec
 
 @dataclass(frozen=True)
 class Normalisation:
-    """``(x - mean) / std`` of a channel's 0-255 values, as stage 1 does it for the same network."""
+    """Computes ``(x - mean) / std`` of 0-255 values by channel, as stage 1 does for the same network."""
 
     size: int
     mean: tuple[float, ...]
@@ -24,7 +24,7 @@ class Normalisation:
         return cls(spec.input_size, spec.mean, spec.std, spec.colour == "bgr")
 
     def __call__(self, faces: Tensor) -> Tensor:
-        """``[B, K, S, S]`` of 0-255, grey or RGB → what the network expects, channels last."""
+        """Convert ``[B, K, S, S]`` of 0-255, grey or RGB, to the network's input, channels last."""
         if self.bgr:
             faces = faces.flip(1)
         mean, std = (torch.tensor(v, device=faces.device).reshape(1, -1, 1, 1) for v in (self.mean, self.std))

@@ -12,14 +12,14 @@ from .labelled import PackedSamples
 def fitted_and_held_out(
     packed: PackedSamples, share: float, seed: int, noun: str = "picture"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training part, and of the held-out part.
+    """Return the indices of the training part, and of the held-out part.
 
-    The held-out part is the data set's own ``val`` where it has one. Else it is about ``share`` of the
-    training samples, drawn by ``seed``, with every class in its proportion; those of one group stay
-    together. ``test`` samples are in neither. ``noun`` is what an error calls one of them.
+    The held-out part is the data set's own ``val`` part if it has one. Otherwise it is about ``share`` of
+    the training samples, drawn by ``seed`` and stratified by class, with groups kept together. ``test``
+    samples are in neither. Errors call a sample ``noun``.
 
     Raises:
-        PretrainError: a part would be empty, or a class has none to be trained on.
+        PretrainError: a part would be empty, or a class has no training sample.
     """
     training = np.flatnonzero(~np.isin(packed.parts, ("val", "test")))
     held_out = np.flatnonzero(packed.parts == "val")

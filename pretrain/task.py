@@ -1,4 +1,4 @@
-"""A task of pre-training: a network, its labelled samples, and what their cards say."""
+"""The base classes of pre-training tasks: a network, its labelled samples, and their card entries."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .samples import Samples
 from .speakers import divided, to_evaluate
 from .teachers import Teachers
 
-MANY = 10  # subjects that are counted rather than named
+MANY = 10  # subjects; above this they are counted rather than named
 
 
 class Task(ABC):
-    """What the driver has to know of faces, sounds or segments.
+    """What the driver needs to know about faces, sounds or segments.
 
     Attributes:
-        unit: what one sample is called.
-        changes: the settings of its augmentation.
-        name: of the data.
-        architecture: of the network.
-        licence: of the data, where it is known.
-        teachers: networks whose word is taken beside the labels'.
-        manner: how samples are seen in an evaluation, where there is a choice.
+        unit: noun for one sample.
+        changes: class of the augmentation settings.
+        name: name of the data.
+        architecture: name of the network.
+        licence: licence of the data, if known.
+        teachers: networks to distil, if any.
+        manner: how samples are viewed in an evaluation, if there is a choice.
     """
 
     unit: ClassVar[str]
@@ -45,58 +45,58 @@ class Task(ABC):
 
     @abstractmethod
     def divided(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """The samples to fit and those to hold out."""
+        """Return the indices of the training samples, and of the held-out ones."""
 
     @abstractmethod
     def to_evaluate(self) -> tuple[np.ndarray, str]:
-        """The samples to evaluate a network on, and what they are called."""
+        """Return the indices of the samples to evaluate a network on, and a name for them."""
 
     @abstractmethod
     def begin(self, dropout: float) -> Classifier:
-        """The network with a layer of classes, random."""
+        """Build the network with a class layer and random weights."""
 
     @abstractmethod
     def start_from(self, classifier: Classifier, weights: str) -> str:
-        """Give the network the weights that ``NAME@weights`` has in stage 1; their SHA-256."""
+        """Load ``NAME@weights``, found as in stage 1, into the network; return their SHA-256."""
 
     @abstractmethod
     def samples(self, recipe: TrainingRecipe, fit: np.ndarray, listener: Listener) -> Samples:
-        """All samples as the training loop takes them."""
+        """Return all samples in the form that the training loop takes."""
 
     @abstractmethod
     def card(self, fit: np.ndarray, watch: np.ndarray) -> dict[str, Any]:
-        """``features``, ``preprocessing`` and ``data`` of a card."""
+        """Return ``features``, ``preprocessing`` and ``data`` of a card."""
 
     @abstractmethod
     def write(self, path: Path, classifier: Classifier, card: Mapping[str, Any], half: bool) -> None:
         """Write weights and card."""
 
     def identity(self) -> dict[str, Any]:
-        """What distinguishes a training beside architecture, recipe, data and first weights."""
+        """Return what identifies a training besides architecture, recipe, data and start weights."""
         return {}
 
     def targets(self, rows: np.ndarray) -> np.ndarray:
-        """``[N]`` int: the classes of samples."""
+        """Return the classes of samples, ``[N]`` int."""
         return self.packed.targets[rows]
 
     def told(self, rows: np.ndarray) -> str:
-        """Samples in words."""
+        """Describe samples in words."""
         return f"{len(rows)} {self.unit}s"
 
     def met(self, card: Mapping[str, Any], rows: np.ndarray) -> list[str]:
-        """The subjects among the samples that a network was trained on, by the ``data`` of its card."""
+        """Return the subjects of samples that a network was trained on, by the ``data`` of its card."""
         return []
 
     def learner(
         self, classifier: Classifier, samples: Samples, computing: Computing
     ) -> tuple[Classifier, Samples]:
-        """What is trained, on what: here all of ``classifier``. What is not is left as it is."""
+        """Return what to train, and its samples; by default all of ``classifier``. The rest stays frozen."""
         return classifier, samples
 
     def evaluated(
         self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing
     ) -> dict[str, Performance]:
-        """How right a network is on samples as they are, by a name where there is more than one answer."""
+        """Evaluate a network on unchanged samples; results have names if there are several."""
         said = self._said(classifier, samples, rows, computing)
         return {"": Performance.of(samples.classes, samples.labels[rows], said)}
 
@@ -108,12 +108,12 @@ class Task(ABC):
 
 
 class SpeechTask(Task):
-    """Of recordings or clips with speakers, none of whom is both fitted and held out.
+    """A task on recordings or clips with speakers, none of whom is in both training and held-out part.
 
     Attributes:
-        held_out: the share to hold out.
-        subjects: those to hold out or to evaluate; empty for a drawn share.
-        strangers: whether clips may be held out whoever speaks in them.
+        held_out: share to hold out.
+        subjects: subjects to hold out or to evaluate; empty to draw a share.
+        strangers: whether to hold clips out even if they do not name their speakers.
     """
 
     packed: PackedSpeech
@@ -146,5 +146,5 @@ class SpeechTask(Task):
         return super().told(rows)
 
     def _names(self, rows: np.ndarray) -> list[str]:
-        """The subjects of samples."""
+        """Return the subjects of samples."""
         return sorted({*self.packed.subjects[rows].tolist()} - {""})

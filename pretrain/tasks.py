@@ -1,4 +1,4 @@
-"""The tasks of pre-training: faces, sounds and segments."""
+"""The pre-training tasks: faces, sounds and segments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .teachers import Teachers
 
 
 class _OfBackbone(Task):
-    """A task of a network of stage 1 that reads pictures."""
+    """A task with a network of stage 1 that reads pictures."""
 
     spec: BackboneSpec
 
@@ -59,16 +59,16 @@ class _OfBackbone(Task):
 
 @dataclass(eq=False)
 class FaceTask(_OfBackbone):
-    """Pictures of faces.
+    """A task on face pictures.
 
     Attributes:
-        spec: the network.
-        packed: the pictures.
-        found: what they were packed from.
-        held_out: the share to hold out, if the data set has no validation part.
-        looks: how often each picture is seen in an evaluation; see :func:`looks_named`.
+        spec: network.
+        packed: pictures.
+        found: set that they were packed from.
+        held_out: share to hold out, if the data set has no validation part.
+        looks: views of each picture in an evaluation; see :func:`looks_named`.
         teachers: networks that teach this one.
-        head_only: train the layer of classes alone, on the features of the network as it is.
+        head_only: train only the class layer, on features of the frozen network.
     """
 
     unit, changes = "picture", Augmentation
@@ -134,13 +134,13 @@ class FaceTask(_OfBackbone):
 
 
 def looks_named(name: str) -> ViewSet:
-    """``none`` (1 look at a picture), ``flip`` (2), ``default`` or ``wide`` (18)."""
+    """Return the view set ``none`` (1 view), ``flip`` (2), ``default`` or ``wide`` (18)."""
     return VIEW_SETS[name] if name in VIEW_SETS else ViewSet(name, flip=True)
 
 
 @dataclass(eq=False)
 class SoundTask(SpeechTask):
-    """Recordings of speech; the attributes are those of :class:`.task.SpeechTask`, and the network."""
+    """A task on recordings of speech, with the attributes of :class:`.task.SpeechTask` and a network."""
 
     unit, changes = "recording", AudioChanges
 
@@ -165,7 +165,7 @@ class SoundTask(SpeechTask):
         return start_from(classifier, self.network, weights)
 
     def samples(self, recipe: TrainingRecipe, fit: np.ndarray, listener: Listener) -> AudioSamples:
-        """The first time, the network is given the mean and deviation of the recordings to fit."""
+        """Return the samples; the first call measures mean and deviation of the training recordings."""
         if not self.network.mean:
             with listener.counting("mean and deviation", self.unit, len(fit)) as advance:
                 self.network = self.network.fitted_to(self.packed.sounds, fit, advance)
@@ -198,10 +198,10 @@ class SoundTask(SpeechTask):
 
 @dataclass(eq=False)
 class SegmentTask(SpeechTask, _OfBackbone):
-    """Segments of a store's clips; a sample is a segment, but clips are divided.
+    """A task on segments of a store's clips; samples are segments, but the split is by clip.
 
-    The attributes are those of :class:`.task.SpeechTask`, the network, the store's name, and the settings of
-    its segments.
+    It has the attributes of :class:`.task.SpeechTask`, a network, the store's name, and the settings of its
+    segments.
     """
 
     unit, changes = "segment", SegmentChanges
@@ -232,7 +232,7 @@ class SegmentTask(SpeechTask, _OfBackbone):
     def evaluated(
         self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing
     ) -> dict[str, Performance]:
-        """Of segments, and of clips by the mean posterior of their segments."""
+        """Evaluate segments, and clips by the mean posterior of their segments."""
         said = self._said(classifier, samples, rows, computing)
         clips, of_clips = mean_of_clips(said, self.packed.clips[rows])
         return {

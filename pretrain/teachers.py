@@ -1,7 +1,7 @@
-"""Distillation: a network also learns the probabilities of trained ones (arXiv:1503.02531).
+"""Distillation: a network also learns the probabilities of trained networks (arXiv:1503.02531).
 
-Teachers see each picture with the very changes that the student sees (arXiv:2106.05237), mixed with another
-one too, so their probabilities are computed anew at each step.
+Teachers see each picture with the same augmentation and mixup as the student (arXiv:2106.05237), so their
+probabilities are computed anew at each step.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Teachers(nn.Module):
     """``[N, K, S, S]`` normalised for the student → ``[N, C]``, the teachers' mean probabilities.
 
     Args:
-        files: what ``avemo pretrain face`` wrote, of any architecture.
-        student: the network that learns.
-        classes: its C classes, in their order; each teacher must know the same ones.
-        share: of each label, that the teachers say; the rest remains the label's own.
+        files: weights written by ``avemo pretrain face``, of any architecture.
+        student: network that learns.
+        classes: its C classes, in order; each teacher must have the same ones.
+        share: teachers' share of each label; the rest is the label itself.
 
     Raises:
         WeightsError: a file cannot be read.
-        PretrainError: a teacher tells other classes apart.
+        PretrainError: a teacher has other classes.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Teachers(nn.Module):
         self.eval().to(memory_format=torch.channels_last)
 
     def identity(self) -> dict[str, Any]:
-        """All that decides what they teach, as plain values."""
+        """Return all settings that affect what they teach, as plain values."""
         return {"weights_sha256": self._sha256, "share": self.share}
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -56,12 +56,12 @@ class Teachers(nn.Module):
 
     @torch.no_grad()
     def targets(self, pictures: Tensor, labels: Tensor) -> Tensor:
-        """``[N, C]`` labels with the teachers' share in them."""
+        """Mix the teachers' share into ``[N, C]`` labels."""
         return torch.lerp(labels, self(pictures), self.share)
 
 
 class _Teacher(nn.Module):
-    """One teacher, with the conversion of the student's input to its own."""
+    """One teacher, which converts the student's input to its own."""
 
     _order: Tensor
 

@@ -24,15 +24,17 @@ from .recipe import TrainingRecipe
 from .samples import Samples
 from .teachers import Teachers
 
-_CHECK_EVERY = 25  # steps between looks at the loss, each of which waits for the device
+_CHECK_EVERY = 25  # steps between readings of the loss, each of which waits for the device
 _SAVE_EVERY = 40 * _CHECK_EVERY  # steps between checkpoints within an epoch
 
 
 @dataclass(frozen=True)
 class EpochFigures:
-    """One line of a history. Loss and accuracy of the training part are those of the changed samples, as
-    the epoch went by; those of the held-out part are of the averaged weights, None without such a part.
-    ``size`` is in pixels or frames."""
+    """One line of a history.
+
+    Training loss and accuracy are of the augmented samples during the epoch; held-out figures are of the
+    averaged weights, None without a held-out part. ``size`` is in pixels or frames.
+    """
 
     epoch: int
     size: int
@@ -54,21 +56,21 @@ class Fitted:
 
 
 class Training:
-    """The training of a classifier; if killed, it loses at most the steps since the last checkpoint.
+    """The training of a classifier; a kill loses at most the steps since the last checkpoint.
 
-    The order of the samples, their changes and the dropout of a step follow from the seed and the
-    step's number alone, so a training that goes on from a checkpoint sees what it would have seen.
+    The order of the samples, their augmentation and the dropout of a step depend only on the seed and the
+    step's number, so a resumed training sees what it would have seen without the interruption.
 
     Args:
-        fabric: where and in which precision to compute.
-        classifier: the network with its classes, on the processor.
-        samples: what there is.
-        fit: indices of those to fit.
-        watch: indices of those to watch.
+        fabric: devices and precision to compute with.
+        classifier: network with its class layer, on the CPU.
+        samples: all samples.
+        fit: indices of the training samples.
+        watch: indices of the held-out samples.
         recipe: all settings.
-        identity: what is trained on what, and how; a checkpoint of another is refused.
-        checkpoint: file of the state; gone on with where it exists.
-        teachers: networks whose word is taken beside the labels'; a part of the identity.
+        identity: network, samples and settings; a checkpoint with another identity is refused.
+        checkpoint: file of the state; training resumes from it if it exists.
+        teachers: networks to distil, which must be part of the identity.
 
     Raises:
         PretrainError: the checkpoint is of another training, or cannot be read.
@@ -109,18 +111,18 @@ class Training:
 
     @property
     def steps_done(self) -> int:
-        """Of all epochs, checkpoints included."""
+        """Number of steps done in all epochs, including those before a resumption."""
         return self._step
 
     def run(self, on_step: Callable[[float], None], on_epoch: Callable[[EpochFigures], None]) -> Fitted:
         """Train to the end.
 
         Args:
-            on_step: called after each step with the epoch's mean loss as last looked at; NaN before.
+            on_step: called after each step with the epoch's mean loss as last read; NaN before.
             on_epoch: called after each epoch.
 
         Raises:
-            PretrainError: the loss is no number any more, or memory is short; the last checkpoint stays.
+            PretrainError: the loss is no longer finite, or memory runs out; the last checkpoint is kept.
         """
         try:
             while not self._finished():
@@ -140,7 +142,7 @@ class Training:
         return Fitted(averaged.to("cpu").eval(), self._best, tuple(self.history))
 
     def save(self) -> None:
-        """Write the state, the old one staying until the new one is whole."""
+        """Write the checkpoint, keeping the old one until the new one is complete."""
         partial = self._file.with_suffix(".partial")
         self._fabric.save(partial, self._state())
         if self._fabric.is_global_zero:
@@ -173,7 +175,7 @@ class Training:
             self._model.load_state_dict(state["model"])
             self._optimiser.load_state_dict(state["optimiser"])
             self._averaged.load_state_dict(state["averaged"])
-        except Exception as error:  # a file cut short or of another network fails in any way at all
+        except Exception as error:  # a truncated file, or one of another network, may fail in any way
             raise PretrainError(
                 f"{self._file}: cannot be gone on with ({str(error).splitlines()[0]}); "
                 "--overwrite starts anew"
@@ -255,7 +257,7 @@ class Training:
         return self._over_all(loss.detach(), "mean"), self._over_all(right.float(), "sum")
 
     def _over_all(self, value: Tensor, how: str) -> Tensor:
-        """The mean or the sum over all processes."""
+        """Return the mean or the sum over all processes."""
         return cast(Tensor, self._fabric.all_reduce(value, reduce_op=how))
 
     def _learning_rate(self) -> float:
@@ -268,7 +270,7 @@ class Training:
         )
 
     def _order(self, epoch: int) -> np.ndarray:
-        """The pictures of an epoch, as they are seen."""
+        """Return the samples of an epoch, in the order of training."""
         draw = np.random.default_rng([self.recipe.seed, epoch])
         if self.recipe.balance != "sampling":
             return draw.permutation(self._fit)
@@ -296,12 +298,12 @@ class Training:
         return loss
 
     def _watched(self, size: int) -> tuple[float, float, float] | tuple[()]:
-        """Loss, accuracy and unweighted average recall of the averaged weights on the held-out part."""
+        """Return held-out loss, accuracy and unweighted average recall of the averaged weights, if any."""
         if not len(self._watch):
             return ()
         fabric = self._fabric
         count = len(self._samples.classes)
-        total = torch.zeros(1 + count * count, device=fabric.device)  # the loss, and the confusion
+        total = torch.zeros(1 + count * count, device=fabric.device)  # the loss, and the confusion matrix
         rows = self._watch[fabric.global_rank :: fabric.world_size]
         self._averaged.eval()
         for start in range(0, len(rows), self._samples.at_once):
@@ -329,13 +331,12 @@ def _optimiser(classifier: nn.Module, recipe: TrainingRecipe) -> torch.optim.Opt
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device, or the processor, had no memory left: only devices have an error of its own."""
+    """Whether a device or the CPU ran out of memory; only devices have an error class for that."""
     return "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error)
 
 
 def _averaging(decay: float) -> Callable[..., None]:
-    """An exponential moving average that forgets faster while it is young, so that it never lags behind
-    the random beginning."""
+    """Return an exponential moving average that forgets faster at first, so that the random start fades."""
 
     def update(averaged: Any, current: Any, count: int | Tensor) -> None:
         share = min(decay, (1 + int(count)) / (10 + int(count)))

@@ -159,7 +159,7 @@ def _other_network(name: str, path: Path, state: Mapping[str, Tensor]) -> str:
 def _load_onnx(path: Path, label: str, device: torch.device | str, precision: str) -> Backbone:
     from . import onnx_net
 
-    resolve_precision(precision, device)  # an unknown precision is an error for ONNX, too
+    resolve_precision(precision, device)  # an unknown precision is an error, even if unused
     spec, network, sha256 = onnx_net.open_onnx(path)
     return Backbone(spec, network, label, sha256, device, "fp32")
 

@@ -40,7 +40,7 @@ def unwatched(step: str, seconds: float) -> None:
 
 
 class Absent(Exception):
-    """A clip lacks what a stream is computed from, which is no failure; the message says what is missing."""
+    """A clip lacks the input of a stream, which is no failure; the message says what is missing."""
 
 
 @dataclass
@@ -151,7 +151,7 @@ class Stream(ABC, Generic[StreamSource]):
         An error loses only the outcomes not yet yielded.
 
         Raises:
-            Absent: the clip lacks what they are computed from.
+            Absent: the clip lacks their input.
         """
 
 
