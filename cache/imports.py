@@ -58,7 +58,7 @@ class Matched:
             self.clips[name] = candidates[0]
 
     def without_doubles(self) -> Matched:
-        """Refuse arrays that share a clip; return self."""
+        """Refuse arrays that share a clip, and return self."""
         names = defaultdict(list)
         for name, clip in self.clips.items():
             names[clip.key].append(name)

@@ -30,7 +30,7 @@ OPENING = "writer"
 """The kind of a journal's opening record."""
 
 LONGEST_LINE = 64 << 20
-"""Bytes. A clip takes a few hundred per stream; a longer line is cut and its parts are invalid."""
+"""Maximum bytes of a line. A clip takes a few hundred per stream; a longer line is cut, and so invalid."""
 
 _SUM = re.compile(rb',"sum":"([0-9a-f]{16})"\}\r?\n?\Z')
 _TEXT = rb'"([^"\\]*)"'

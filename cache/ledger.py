@@ -81,7 +81,7 @@ class Ledger:
         return history.row
 
     def __iter__(self) -> Iterator[ClipKey]:
-        """All clips with records, including those that have been removed."""
+        """Iterate over all clips with records, including removed ones."""
         return iter(self._places)
 
     def senseless(self) -> list[Senseless]:

@@ -34,7 +34,7 @@ Wanted = Sequence[tuple[ClipKey, Sequence[str]]]
 
 
 def contradictions(stores: Sequence[FeatureStore]) -> Iterator[str]:
-    """Yield a line for each fact about a clip on which two stores disagree; they cannot be merged."""
+    """Yield a line for each fact about a clip on which two stores disagree. Such stores cannot be merged."""
     for number, store in enumerate(stores):
         for row in store:
             told: dict[str, tuple[FeatureStore, object]] = {}

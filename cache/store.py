@@ -81,7 +81,7 @@ class FeatureStore:
         yield from filter(None, map(self._ledger.row, self._ledger))
 
     def beside(self, keys: Collection[tuple[str, str]]) -> Iterator[Row]:
-        """Yield the rows of all clips except ``keys``, without reading anything of the latter."""
+        """Yield the rows of all clips except ``keys``, whose records are not read."""
         yield from filter(None, map(self._ledger.row, (key for key in self._ledger if key not in keys)))
 
     @property
@@ -118,7 +118,7 @@ class FeatureStore:
         return self._senseless
 
     def counts(self, rows: Iterable[Row] | None = None) -> Mapping[str, Mapping[str, int]]:
-        """Count clips (default: all) by stream and key: stream → digest of the key → number of ``rows``."""
+        """Return the number of ``rows`` (default: all clips) by stream and digest of its key."""
         if rows is None:
             if self._counts is None:
                 self._counts = self.counts(self)
@@ -216,7 +216,7 @@ class FeatureStore:
     def _create(self, card: Path) -> None:
         """Create an empty store.
 
-        The store exists once its card is in place, so concurrent or killed attempts are harmless.
+        The store exists once ``store.json`` is in place, so concurrent or killed attempts are harmless.
         """
         folders = [self.path / name for name in ("journal", "shards")]
         found = [path for folder in (self.path, *folders) for path in folder.glob("*")]

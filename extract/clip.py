@@ -48,7 +48,7 @@ class ClipJob:
         clip: the clip.
         keys: stream → key, for each stream to extract.
         faces: the stored face track, if there is one, so that no frame is searched twice.
-        changes: how the pictures were modified in which the stored track was found
+        changes: modifications to the pictures in which the stored track was found
             (:attr:`.decode.media.Media.changes`).
     """
 

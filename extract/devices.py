@@ -22,9 +22,9 @@ _GPU_FILES = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 
 
 known_bf16: dict[str, bool] = {}
-"""Devices that another process has found to exist → whether they multiply in bf16.
+"""Name → whether the device multiplies in bf16, for devices that another process has found.
 
-A process that runs no networks relies on it, because querying a GPU needs torch, seconds and memory.
+A process that runs no networks relies on this, because querying a GPU takes torch, seconds and memory.
 """
 
 

@@ -1,4 +1,4 @@
-"""Patches: the part of a frame that its views show, which is what is sent to a network process."""
+"""Patches: the part of a frame that its views show. Workers send patches to the network processes."""
 
 from __future__ import annotations
 

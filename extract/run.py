@@ -52,7 +52,7 @@ class Extraction:
             is retried at the end with nothing else running. None for most of the free memory; 0 for no limit.
         failed_only: whether to work only on stored clips that failed.
         apart: whether networks run in processes of their own, one per device, instead of in the workers;
-            None: if the device is not the CPU.
+            None: only if the device is not the CPU.
 
     Raises:
         ExtractError: the plan names something that does not exist, or a stored id now names a file with
@@ -72,7 +72,7 @@ class Extraction:
         threads: number of threads per worker.
         on_progress: callback that may be set; with one worker, a thread calls it during the work on a clip.
         watch: stopwatch with the time spent on writing.
-        silence: as given.
+        silence: seconds without progress after which a clip fails.
     """
 
     def __init__(

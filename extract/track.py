@@ -84,9 +84,9 @@ class Tracker:
         return max(self.tracks, key=lambda track: track.weight, default=Track())
 
     def main_around(self, times: Sequence[float], seconds: float) -> Track:
-        """Return, for each frame, the face of the main track in the ``seconds`` around it.
+        """Return a track that follows the main face of the ``seconds`` around each frame.
 
-        The window is shifted to lie within the clip, so for a clip no longer than that the result is
+        That window is shifted to lie within the clip, so for a clip no longer than ``seconds`` the result is
         :meth:`main`.
 
         Args:

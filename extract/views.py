@@ -42,9 +42,8 @@ class ViewSet:
     def matrices(self, size: int) -> np.ndarray:
         """Return matrices ``[V, 2, 3]`` float64 from pixels of a chip to those of each view.
 
-        Both are ``size`` × ``size`` pixels.
-
-        Rotation, scale and flip are about the chip's centre, ``(size - 1) / 2``.
+        Chip and views are ``size`` × ``size`` pixels; rotation, scale and flip are about the centre,
+        ``(size - 1) / 2``.
         """
         flips = (False, True) if self.flip else (False,)
         views = [_about_centre(size, *view) for view in product(self.rotations, self.scales, flips)]

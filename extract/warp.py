@@ -31,7 +31,7 @@ def warp(frame: np.ndarray, matrices: np.ndarray, size: int, device: torch.devic
 
 
 def warp_cpu(frame: np.ndarray, matrices: np.ndarray, size: int) -> np.ndarray:
-    """Sample the views of a frame without halving it, ``[V, size, size, 3]``."""
+    """Sample the views of a frame that needs no halving, ``[V, size, size, 3]``."""
     views = np.empty((len(matrices), size, size, 3), np.uint8)
     for view, matrix in zip(views, matrices, strict=True):
         cv2.warpAffine(frame, matrix, (size, size), dst=view, flags=cv2.INTER_LINEAR)
@@ -39,7 +39,7 @@ def warp_cpu(frame: np.ndarray, matrices: np.ndarray, size: int) -> np.ndarray:
 
 
 def warp_device(frames: torch.Tensor, back: torch.Tensor, size: int) -> torch.Tensor:
-    """Sample the views of many frames without halving them, in one call: ``[T * V, size, size, 3]``.
+    """Sample the views of many frames that need no halving, in one call: ``[T * V, size, size, 3]``.
 
     Args:
         frames: ``[T, H, W, 3]`` uint8.
