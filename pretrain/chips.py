@@ -19,8 +19,10 @@ from .pictures import Box
 
 FACES = ("whole", "box", "detect")
 MARGIN = 0.15
-"""Widens AffectNet's boxes to the edges of its pictures, about the view of a chip in stage 1: on Java-SED, a
-chip is 1.23 times as wide as dlib's box, and 1.43 times as wide as the jaw."""
+"""Widens AffectNet's boxes to the edges of its pictures, roughly to the area of a chip in stage 1.
+
+On Java-SED, a chip is 1.23 times as wide as dlib's box, and 1.43 times as wide as the jaw.
+"""
 
 
 class FaceCrop(Protocol):
@@ -69,7 +71,7 @@ class WholePicture:
 
 
 class Boxed:
-    """Crops a square around the data set's own box, with a ``margin`` on each side in shares of its side."""
+    """Crops a square around the data set's own box, widened on each side by ``margin`` × its longer side."""
 
     costly = False
 

@@ -14,7 +14,7 @@ SUFFIXES = frozenset(
     {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 MAX_PIXELS = 89_000_000
-"""Maximum of one picture: each takes three bytes while decoded, in several threads at once."""
+"""Maximum pixels of a picture; each takes three bytes while decoded, in several threads at once."""
 
 # By default Pillow tries all its formats, and some of them start other programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")

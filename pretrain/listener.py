@@ -21,7 +21,7 @@ class Listener:
         return nullcontext(lambda count=1, loss=0.0: None)
 
     def on_resumed(self, checkpoint: Path, epochs: int) -> None:
-        """A training resumes after so many epochs."""
+        """Called when a training resumes after so many epochs."""
 
     def on_epoch(self, epoch: EpochFigures, epochs: int) -> None:
-        """An epoch is done."""
+        """Called after each epoch."""

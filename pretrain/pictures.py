@@ -20,7 +20,7 @@ class Picture:
     """One labelled picture, not read yet.
 
     Attributes:
-        name: name for people: a path, or a row of a table.
+        name: display name: a path, or a row of a table.
         read: function that returns uint8 ``[H, W]`` grey or ``[H, W, 3]`` RGB, or raises
             :class:`PretrainError` or :class:`OSError`.
         label: share of each class, C values that sum to 1; one-hot for a single class.

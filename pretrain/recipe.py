@@ -101,7 +101,7 @@ class TrainingRecipe:
         dropout: dropout of the features below the class layer.
         mixup: both parameters of mixup's Beta distribution; 0 for no mixup.
         balance: ``none``; ``sampling`` to draw all classes equally often; ``weights`` to weight them equally.
-        ema: decay of the weights' moving average at each step; 0 for none.
+        ema: decay of the weights' moving average (the final weights) at each step; 0 for none.
         patience: epochs without a better held-out accuracy after which to stop; 0 for never.
         small_size: side in pixels of pictures in the first epochs, which saves time; 0 for full size.
         small_share: share of the epochs with small pictures.

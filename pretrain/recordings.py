@@ -31,7 +31,7 @@ class Recording:
     """One labelled recording, not read yet.
 
     Attributes:
-        name: name for people.
+        name: display name.
         file: sound file, or video with sound.
         label: name of its class.
         part: ``train``, ``val`` or ``test`` if the data set defines it, else empty.

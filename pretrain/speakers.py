@@ -19,7 +19,7 @@ def divided(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of the training recordings, and of the held-out ones.
 
-    Held out are the recordings of the ``chosen`` subjects; if none are chosen, the data set's own ``val``
+    The recordings of the ``chosen`` subjects are held out; if none are chosen, the data set's own ``val``
     part; if it has none, about ``share`` of the training part, but at least one subject, drawn by ``seed``
     and stratified by class. ``test`` recordings are in neither.
 

@@ -69,7 +69,7 @@ class Training:
         watch: indices of the held-out samples.
         recipe: all settings.
         identity: network, samples and settings; a checkpoint with another identity is refused.
-        checkpoint: file of the state; training resumes from it if it exists.
+        checkpoint: checkpoint file; training resumes from it if it exists.
         teachers: networks to distil, which must be part of the identity.
 
     Raises:
@@ -298,7 +298,7 @@ class Training:
         return loss
 
     def _watched(self, size: int) -> tuple[float, float, float] | tuple[()]:
-        """Return held-out loss, accuracy and unweighted average recall of the averaged weights, if any."""
+        """Return loss, accuracy and UAR of the averaged weights on the held-out part; empty without one."""
         if not len(self._watch):
             return ()
         fabric = self._fabric

@@ -54,7 +54,7 @@ class Backbone:
 
     @clocked(NETWORK)
     def __call__(self, views: Tensor | np.ndarray) -> Tensor:
-        """Raise :class:`ValueError` if ``views`` is not uint8 ``[N, S, S, 3]``."""
+        """Compute features; raise :class:`ValueError` if ``views`` is not uint8 ``[N, S, S, 3]``."""
         return self.on_device(views).cpu()
 
     @clocked(NETWORK)

@@ -44,7 +44,7 @@ class DlibResNet(nn.Module):
 
 
 class DlibResidual(nn.Module):
-    """dlib's ``ares`` and, with ``down``, ``ares_down``: two 3×3 convolutions beside the input.
+    """dlib's ``ares`` and, with ``down``, ``ares_down``: two 3×3 convolutions and a shortcut.
 
     With ``down``, the first convolution has stride 2 and no padding, and the shortcut is a 2×2 average.
     """

@@ -52,7 +52,7 @@ class Clock:
 
     @classmethod
     def of(cls, container: InputContainer) -> Clock:
-        """Build the clock from the packets of ``container``, up to the first that cannot be read."""
+        """Build the clock from the packets of ``container``, undecoded, up to the first unreadable one."""
         clock = cls(start=start_of(container))
         parts = [_Part()]
         ends: dict[tuple[int, int], float] = {}

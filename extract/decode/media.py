@@ -244,7 +244,7 @@ class Media:
         try:
             return av.open(str(self.path), options=largest_picture(), **_ANY_TAGS)
         except (FFmpegError, OSError, ValueError) as error:
-            if getattr(error, "errno", None) == errno.EACCES:  # not EPERM: FFmpeg also returns -1 for others
+            if getattr(error, "errno", None) == errno.EACCES:  # FFmpeg uses EPERM (-1) for others
                 raise ClipError("the file may not be read; change its permissions") from None
             what = getattr(error, "strerror", None) or str(error)
             raise ClipError(f"not a video or sound that FFmpeg reads ({what}); replace it") from error

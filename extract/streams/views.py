@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..backbones import Backbone
 
-BLOCK_BYTES = 4 << 20  # of patches after which they are sent, even if a batch is not full
+BLOCK_BYTES = 4 << 20  # of patches to send at once, even if that is less than a batch
 
 
 class ViewStream(PictureStream):
