@@ -126,7 +126,7 @@ def main() -> None:
         help="a network, timm:NAME or onnx@FILE; repeatable; default: all, and MobileFaceNet as an ONNX file",
     )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, help="views at once; default: as stage 1 has it")
+    parser.add_argument("--batch", type=int, help="views per batch; default: that of stage 1")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     onnx = [f"{ONNX}{MOBILEFACENET}"] if MOBILEFACENET.is_file() else []

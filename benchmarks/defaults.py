@@ -119,8 +119,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of scores")
     parser.add_argument("--fusion", choices=("fbp", "audio"), default="fbp")
     parser.add_argument("--visual", default="auto", help="as for avemo-fuse; default: auto")
-    parser.add_argument("--members", type=int, default=10, help="seeds that are tested; default: 10")
-    parser.add_argument("--inner", type=int, default=2, help="seeds that choose; default: 2")
+    parser.add_argument("--members", type=int, default=10, help="seeds to test; default: 10")
+    parser.add_argument("--inner", type=int, default=2, help="seeds to choose by; default: 2")
     arguments = parser.parse_args()
     common = CrossValidationSettings(
         arguments.store, arguments.visual, fusion=arguments.fusion, members=arguments.members, device="cpu"

@@ -147,7 +147,12 @@ def main() -> None:
     parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
     parser.add_argument("--jobs", type=int, default=joblib.cpu_count())
     parser.add_argument(
-        "--every", type=int, nargs="+", default=[1, 2, 3, 5], metavar="N", help="1 is always there"
+        "--every",
+        type=int,
+        nargs="+",
+        default=[1, 2, 3, 5],
+        metavar="N",
+        help="values of N; 1 is always included",
     )
     parser.add_argument("--step", type=int, default=1, help="only every Nth clip")
     arguments = parser.parse_args()

@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--backbone", action="append", metavar="NAME", help="default: ferplusnet, resnet18")
     parser.add_argument("--batch", type=int, default=36)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--compile", action="store_true", help="torch.compile too; it has crashed here")
+    parser.add_argument("--compile", action="store_true", help="also time torch.compile; it has crashed here")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(describe(), f"oneDNN up to {os.environ.get('ONEDNN_MAX_CPU_ISA', 'all')}", sep="; ")

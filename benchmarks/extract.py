@@ -221,14 +221,16 @@ def table_row(row: str, measured: dict[str, Any], frames: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="CLIPS")
-    parser.add_argument("--row", action="append", choices=GOALS, help="repeatable; default: all that can be")
-    parser.add_argument("--clips", type=int, default=24, help="how many, spread over the folder")
-    parser.add_argument("--max-frames", type=int, help="a clip; default: all")
+    parser.add_argument(
+        "--row", action="append", choices=GOALS, help="repeatable; default: all that can be run"
+    )
+    parser.add_argument("--clips", type=int, default=24, help="number of clips, spread over the folder")
+    parser.add_argument("--max-frames", type=int, help="frames per clip; default: all")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--plain-clips", type=int, default=2, help="how many of them the plain script gets")
+    parser.add_argument("--plain-clips", type=int, default=2, help="number of these for the plain script")
     parser.add_argument("--before", metavar="COMMAND", help="avemo-extract of an older checkout")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE.json", help="keeps what was measured; goes on from it"
+        "--out", type=Path, metavar="FILE.json", help="file for the results; measured rows are not repeated"
     )
     options = parser.parse_args()
     rows = options.row or [row for row in GOALS if row != "before" or options.before]

@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("networks", nargs="+", metavar="A[+B]", help="backbones of the store")
-    parser.add_argument("--feature", default="basic", help="as avemo-fuse has them; default: basic")
+    parser.add_argument("--feature", default="basic", help="a visual feature of avemo-fuse; default: basic")
     arguments = parser.parse_args()
     store = FeatureStore(arguments.store)
     clips = seen_by_all(store, arguments.networks, arguments.feature)

@@ -309,10 +309,12 @@ def main() -> None:
     parser.add_argument("--yunet", type=Path, required=True, metavar="FILE", help="the detector's ONNX file")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
-    parser.add_argument("--wheels", type=Path, metavar="DIR", help="of packages that the machine has not got")
+    parser.add_argument(
+        "--wheels", type=Path, metavar="DIR", help="wheels of packages that the machine lacks"
+    )
     parser.add_argument("--parts", nargs="+", default=["tests", "network", "whole", "members", "training"])
-    parser.add_argument("--seconds", type=float, default=540, help="no part begins later")
-    parser.add_argument("--tiny", action="store_true", help="as little of everything as shows that it runs")
+    parser.add_argument("--seconds", type=float, default=540, help="start no part after this time")
+    parser.add_argument("--tiny", action="store_true", help="run each part on the smallest input")
     options = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:

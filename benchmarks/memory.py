@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="CLIPS")
     parser.add_argument("--seconds", type=int, nargs="*", default=[10, 60, 600])
     parser.add_argument("--clips", type=int, nargs="*", default=[4, 40])
-    parser.add_argument("--max-frames", type=int, help="of each clip of a folder (default 2)")
+    parser.add_argument("--max-frames", type=int, help="frames per clip of a folder (default 2)")
     parser.add_argument("--measure", type=int, metavar="WORKERS", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:

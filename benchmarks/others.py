@@ -104,8 +104,8 @@ def tools(yunet: str | None) -> Iterator[tuple[str, Callable[[], Tool]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="CLIPS")
-    parser.add_argument("--clips", type=int, default=8, help="how many, spread over the folder")
-    parser.add_argument("--max-frames", type=int, default=16, help="a clip")
+    parser.add_argument("--clips", type=int, default=8, help="number of clips, spread over the folder")
+    parser.add_argument("--max-frames", type=int, default=16, help="frames per clip")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--yunet", metavar="FILE")
     options = parser.parse_args()

@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="+")
     parser.add_argument("--max-frames", type=int, default=10**9)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--yunet", default="", metavar="FILE", help="default: dlib finds faces")
+    parser.add_argument("--yunet", default="", metavar="FILE", help="default: dlib")
     options = parser.parse_args()
     extractor = PlainExtractor(options.weights, options.device, options.yunet)
     if options.device != "cpu":

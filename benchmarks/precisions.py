@@ -82,8 +82,8 @@ def main() -> None:
     parser.add_argument("--backbone", action="append", required=True, metavar="NAME[@FILE]")
     parser.add_argument("--precision", choices=("bf16", "int8"), default="bf16")
     parser.add_argument("--clips", type=int, default=7)
-    parser.add_argument("--frames", type=int, default=12, help="of each clip")
-    parser.add_argument("--faces", type=Path, metavar="FILE", help="labelled pictures, as of FER+")
+    parser.add_argument("--frames", type=int, default=12, help="frames per clip")
+    parser.add_argument("--faces", type=Path, metavar="FILE", help="labelled pictures, such as FER+")
     options = parser.parse_args()
     paths = sorted(options.folder.rglob("*.mp4"))
     chosen = paths[:: max(1, len(paths) // options.clips)][: options.clips]

@@ -65,11 +65,11 @@ def line(name: str, values: np.ndarray) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--clips", type=int, default=653, help="of each test set")
+    parser.add_argument("--clips", type=int, default=653, help="clips per test set")
     parser.add_argument(
-        "--spread", type=float, default=0.55, help="of the classes' centres: larger is easier"
+        "--spread", type=float, default=0.55, help="spread of the class centres; larger is easier"
     )
-    parser.add_argument("--draws", type=int, default=10, help="test sets that figures are means of")
+    parser.add_argument("--draws", type=int, default=10, help="number of test sets to average over")
     options = parser.parse_args()
     draw = Clips(options.spread)
     model = LogisticRegression(max_iter=1000).fit(*draw(TRAIN, sum(TRAIN)))

@@ -134,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--clips", type=int, default=1809)
     parser.add_argument("--times", type=int, default=3)
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to make the store, and leave it")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="folder for the store, which is kept")
     options = parser.parse_args()
     print(describe())
     commands = Path(sys.executable).parent

@@ -31,8 +31,8 @@ RULES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", nargs="+", type=Path, help="of recordings or clips")
-    parser.add_argument("--at-most", type=int, default=168, help="of a folder, spread evenly")
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of recordings or clips")
+    parser.add_argument("--at-most", type=int, default=168, help="files per folder, spread evenly")
     options = parser.parse_args()
     silero = Silero()
     rows = []

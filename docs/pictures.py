@@ -96,7 +96,7 @@ def curve(card: Path, out: Path) -> None:
 @click.option("--rows", default=5, show_default=True)
 @click.option("--columns", default=8, show_default=True)
 @click.option("--backbone", default="ferplusnet", show_default=True)
-@click.option("--skip", default=0, show_default=True, help="Clips of each class passed over.")
+@click.option("--skip", default=0, show_default=True, help="Number of clips of each class to skip.")
 def chips(clips: Path, out: Path, rows: int, columns: int, backbone: str, skip: int) -> None:
     """Chips of a clip of each of ROWS classes, each with the network's class for it."""
     by_class: dict[str, list[Clip]] = defaultdict(list)
