@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Teachers, side by side on one GPU, then ferplusnet, which learns what they say; and how right they all are.
+# Train teachers in parallel on one GPU, then ferplusnet on their probabilities, and evaluate all of them.
 #
 #   benchmarks/gpu_pretrain.sh DATA OUT
 #
-# DATA holds fer2013.csv and fer2013new.csv, or an unpack.py that writes them (--csv). OUT gets weights, cards and
-# logs; the same command goes on where it was stopped. Meant for ten minutes on an H100, which is untested: on a
-# processor it was run to the end with
+# DATA contains fer2013.csv and fer2013new.csv, or an unpack.py that writes them (--csv). OUT gets weights, cards
+# and logs. If stopped, the same command continues. Meant for ten minutes on an H100, which is untested; on a
+# CPU it was run to the end with
 #
 #   TEACHERS=2 TEACHER_EPOCHS=1 EPOCHS=1 ROWS=600 benchmarks/gpu_pretrain.sh DATA OUT
 #
