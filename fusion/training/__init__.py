@@ -1,1 +1,1 @@
-"""Training members: batches, folds, grids, selection, and the folders that keep runs."""
+"""Training of members: batches, folds, grids, selection, and run folders."""

@@ -86,7 +86,7 @@ def predict_films(films: Sequence[Path], settings: PredictSettings, outputs: Out
     """Recognise the expressions in each film and write them.
 
     Returns:
-        Number of failures: films that failed or are damaged, and overlays that failed.
+        Number of films that failed or are damaged, plus overlays that failed.
 
     Raises:
         InputError: an output file is not allowed.

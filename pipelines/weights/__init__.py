@@ -1,1 +1,1 @@
-"""Finding, fetching and checking the weights of networks."""
+"""Finds, fetches and checks the weights of networks."""
