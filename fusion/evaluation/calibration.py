@@ -42,7 +42,7 @@ def reliability(scores: Scores, bins: int = BINS) -> list[Bin]:
     Clips without a true class or scores are ignored.
 
     Raises:
-        FusionError: no clip has a true class.
+        FusionError: no clip has both a true class and scores.
     """
     confidence, right = _confidence(scores)
     edges = np.linspace(0, 1, bins + 1)
@@ -66,7 +66,7 @@ def expected_calibration_error(scores: Scores, bins: int = BINS) -> float:
     The confidence of a clip is its highest score. 0 is perfect.
 
     Raises:
-        FusionError: no clip has a true class.
+        FusionError: no clip has both a true class and scores.
     """
     found = reliability(scores, bins)
     total = sum(part.clips for part in found)
@@ -150,7 +150,7 @@ class Calibration:
         """Fit the temperature on the labelled clips of ``split``.
 
         Raises:
-            FusionError: no clip has a true class.
+            FusionError: no clip has both a true class and scores.
         """
         return cls(temperature(scores), len(_known(scores).clips), split)
 

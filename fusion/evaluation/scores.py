@@ -98,7 +98,7 @@ class Scores:
 
     @property
     def labelled(self) -> Scores:
-        """The clips whose true class is known."""
+        """The clips with a known true class."""
         return self.take([i for i, truth in enumerate(self.truth) if truth is not None])
 
     def take(self, indices: Sequence[int]) -> Scores:

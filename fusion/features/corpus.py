@@ -41,7 +41,7 @@ class Sequences:
 
     @property
     def features(self) -> int:
-        """D."""
+        """Number of features, D."""
         return int(self.values.shape[1])
 
     @property
@@ -83,7 +83,7 @@ class Corpus:
 
     @property
     def labelled(self) -> np.ndarray:
-        """Indices of the clips whose class is known."""
+        """Indices of the clips with a known class."""
         return np.flatnonzero([clip.label is not None for clip in self.clips])
 
     @property

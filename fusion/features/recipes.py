@@ -1,4 +1,4 @@
-"""Named features: the inputs of heads, computed on reading from the statistics in a store.
+"""Named features: the inputs of heads, computed from the statistics in a store when they are read.
 
 A visual stream ``BACKBONE/VIEWSET`` holds ``basic`` (features of the chip itself) and, if the view set has
 several views, ``mean`` and ``std`` over the V transformed views of each frame, ``[T, D]`` each. All features

@@ -4,9 +4,9 @@ A window selects the stored vectors within its time span and counts their times 
 whole clip's sound (its spoken part, its functionals) are computed from the window's sound. No network runs
 again, and stored arrays are read once.
 
-Results differ slightly from a window cut out as a file and extracted anew: slopes of log-Mel use two frames
-beyond each edge; AlexNet's picture is scaled by the recording's loudest moment and covers 0.3 s more; and
-speech segments are found in the whole recording.
+Results differ slightly from those of a window cut out as a file and extracted anew: slopes of log-Mel use two
+frames beyond each edge; AlexNet's picture is scaled by the recording's loudest moment and extends 0.3 s
+beyond the edges; and speech segments are found in the whole recording.
 """
 
 from __future__ import annotations

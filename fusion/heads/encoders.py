@@ -166,7 +166,7 @@ def build_encoder(settings: EncoderSettings, features: int) -> ConvolutionalEnco
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Conv2d:
-    """Return a convolution with He initialisation; torch's default shrinks activations by 2.4 per layer."""
+    """Return a convolution with He initialisation; torch's default shrinks activations 2.4-fold per layer."""
     layer = nn.Conv2d(inputs, outputs, kernel, stride, padding)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if layer.bias is not None:

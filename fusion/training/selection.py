@@ -34,7 +34,7 @@ class Rule:
 
     Attributes:
         by: ``accuracy``, ``uar`` or ``loss`` (cross-entropy). Ties go to the lower loss.
-        epoch: whether to choose the number of epochs, up to the candidate's own; if false, all are trained.
+        epoch: whether to choose the number of epochs, up to the candidate's own; if false, use all of them.
         halving: whether to use successive halving (Jamieson, Talwalkar 2016), keeping a third instead of a
             half: candidates are trained for few epochs, the best third for three times as many, and so on,
             until at most three are trained in full.
