@@ -68,6 +68,8 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@mkdir -p $(VENV)/types && ln -sfn $(CURDIR) $(VENV)/types/avemo
+	MYPYPATH=$(VENV)/types:benchmarks $(BIN)/mypy --explicit-package-bases --follow-imports silent --allow-untyped-calls benchmarks
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info

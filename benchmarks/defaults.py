@@ -77,8 +77,8 @@ def judge(candidate: Arranged, folder: Path, members: int) -> dict[tuple[int, in
         both = np.union1d(folds[a].test, folds[b].test).tolist()
         prepared.corpus.scores(prepared.setup.classes, trained.probabilities).take(both).write(files[place])
     return {
-        pair: [Scores.read(files[(*pair, m)]) for m in range(members)]
-        for pair in combinations(range(len(folds)), 2)
+        (a, b): [Scores.read(files[a, b, m]) for m in range(members)]
+        for a, b in combinations(range(len(folds)), 2)
     }
 
 
@@ -99,7 +99,7 @@ def tested(candidate: Arranged) -> list[Scores]:
     run = CrossValidation(candidate.settings.out, candidate.card)
     epochs = candidate.prepared.setup.training.epochs
     choices = [Choice(0, epochs)] * len(candidate.design.folds)
-    return run.run(candidate.prepared.corpus, candidate.design, choices, 1, stacked=stacked(candidate))
+    return run.run(candidate.prepared.corpus, candidate.design, choices, stacked=stacked(candidate))
 
 
 def row(name: str, members: Sequence[Scores], default: Sequence[Scores]) -> list[object]:

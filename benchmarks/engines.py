@@ -77,7 +77,7 @@ def other_runs(network: nn.Module, views: Tensor, folder: Path) -> Iterator[tupl
 def _to_int8(path: Path, out: Path, views: np.ndarray) -> None:
     from onnxruntime import quantization
 
-    class Views(quantization.CalibrationDataReader):  # type: ignore[misc]
+    class Views(quantization.CalibrationDataReader):
         batches = iter([{"x": views}])
 
         def get_next(self) -> dict[str, np.ndarray] | None:
@@ -92,7 +92,7 @@ def _onnx_runtime(path: Path, views: np.ndarray) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"x": views})[0]  # type: ignore[no-any-return]
+    return lambda: session.run(None, {"x": views})[0]
 
 
 def _openvino(path: Path, views: np.ndarray) -> Run:
@@ -105,7 +105,7 @@ def _openvino(path: Path, views: np.ndarray) -> Run:
     }
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
     request = compiled.create_infer_request()
-    return lambda: request.infer([views], share_inputs=True)[0].copy()  # type: ignore[no-any-return]
+    return lambda: request.infer([views], share_inputs=True)[0].copy()
 
 
 @torch.no_grad()

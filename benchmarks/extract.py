@@ -80,7 +80,7 @@ def processor_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def timed(work: Callable[[], None]) -> Cost:
+def timed(work: Callable[[], object]) -> Cost:
     wall, busy = time.perf_counter(), processor_seconds()
     work()
     return Cost(time.perf_counter() - wall, processor_seconds() - busy)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ def vectors(store: FeatureStore, rows: Sequence[Row], networks: str, feature: st
     found = [find(store, "visual", f"{feature}:{name}") for name in networks.split("+")]
     values = []
     for row in rows:
-        frames = np.hstack([each.read(store, row) for each in found])
+        frames = np.hstack([cast(np.ndarray, each.read(store, row)) for each in found])
         values.append(np.concatenate([frames.mean(0), frames.std(0), frames.max(0)]))
     return np.stack(values)
 

@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +82,21 @@ class Bench:
     def network(self) -> dict[str, Any]:
         """Time the bare network on prepared views, and compare the results of the precisions."""
         import torch
+        from torch import nn
 
         from avemo.extract.backbones import get
-        from avemo.extract.precision import dtype_of, prepare
+        from avemo.extract.precision import Precision, dtype_of, prepare
 
-        def ready(precision: Any) -> Any:
+        def ready(precision: Precision) -> nn.Module:
             torch.manual_seed(0)
             return prepare(get(NETWORK).build(), self.device, precision)
 
         size, features = get(NETWORK).input_size, {}
         sample = torch.rand(16, 3, size, size, generator=torch.Generator().manual_seed(1)).to(self.device)
         for name in ("bf16", "fp32", "tf32"):
-            precision = "bf16" if name == "bf16" else "fp32"
+            precision: Precision = "bf16" if name == "bf16" else "fp32"
             module = ready(precision)
-            dtype = dtype_of(precision)  # type: ignore[index]
+            dtype = dtype_of(precision)
             torch.backends.cudnn.allow_tf32 = name == "tf32"
             torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
             self.bare[name] = {}
@@ -103,7 +105,7 @@ class Bench:
                 for batch in BATCHES[: 1 if self.tiny else None]:
                     views = torch.rand(batch, 3, size, size, device=self.device, dtype=dtype)
                     views = views.to(memory_format=torch.channels_last)
-                    self.bare[name][str(batch)] = batch / self._seconds(lambda m=module, v=views: m(v))
+                    self.bare[name][str(batch)] = batch / self._seconds(partial(module, views))
         torch.backends.cudnn.allow_tf32 = True  # the initial setting
         torch.set_float32_matmul_precision("highest")
         exact = features["fp32"]
@@ -194,7 +196,8 @@ class Bench:
         from members import CLASSES, IN_TURN, corpus, run, tasks_of
 
         from avemo.fusion.heads.registry import settings_for
-        from avemo.fusion.training.training import Setup, TrainingSettings
+        from avemo.fusion.training.settings import TrainingSettings
+        from avemo.fusion.training.training import Setup
 
         count, epochs = (4, 1) if self.tiny else (32, 20)
         data = corpus(144, 32, 512, 256)

@@ -22,8 +22,9 @@ from avemo.cache.clips import Clip
 from avemo.fusion.features.corpus import Corpus, Sequences
 from avemo.fusion.heads.registry import settings_for
 from avemo.fusion.training.members import train_all
+from avemo.fusion.training.settings import TrainingSettings
 from avemo.fusion.training.stack import members_at_once
-from avemo.fusion.training.training import Fit, Setup, Task, Trained, TrainingSettings, one_thread
+from avemo.fusion.training.training import Fit, Setup, Task, Trained, one_thread
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 HEADER = [

@@ -127,7 +127,7 @@ class Peaks:
 
 
 def children(pid: int) -> list[int]:
-    found = []
+    found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
             found += map(int, (task / "children").read_text().split())

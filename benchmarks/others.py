@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -55,7 +56,7 @@ def avemo(detector_text: str, network: Backbone) -> Tool:
         found = {number: max(detector(frame), key=_area, default=None) for number, frame in enumerate(frames)}
         track = Track({number: face for number, face in found.items() if face is not None})
         sizes = [frame.shape[:2] for frame in frames]
-        faces = face_arrays(np.arange(len(frames)), track, sizes, detector.layout)
+        faces = face_arrays([*map(float, range(len(frames)))], track, sizes, detector.layout)
         views = [
             warp(frame, compose(framed[None], transform), size, network.device)
             for frame, transform in zip(frames, faces["transform"], strict=True)
@@ -95,10 +96,10 @@ def tools(yunet: str | None) -> Iterator[tuple[str, Callable[[], Tool]]]:
     networks["facenet"] = random_backbone("facenet", precision="fp32")
     for label, network in networks.items():
         for name, text in {"dlib": "dlib", **({"YuNet": f"yunet@{yunet}"} if yunet else {})}.items():
-            yield f"avemo, {name}, {label}, fp32", lambda text=text, network=network: avemo(text, network)
+            yield f"avemo, {name}, {label}, fp32", partial(avemo, text, network)
     for at_once in (1, AT_ONCE):
         title = f"facenet-pytorch, MTCNN, InceptionResnetV1, {at_once} at once"
-        yield title, lambda at_once=at_once: facenet_pytorch(at_once)
+        yield title, partial(facenet_pytorch, at_once)
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ class PlainExtractor:
 
     def chip(self, image: np.ndarray) -> Image.Image:
         if self.yunet is not None:
-            return self.cropped(image)
+            return self.cropped(image, self.yunet)
         faces = self.detector(image, 1)
         if not faces:
             return Image.fromarray(image).resize((SIZE, SIZE))
@@ -78,9 +78,9 @@ class PlainExtractor:
         points = self.predictor(image, face)
         return Image.fromarray(self.cut(image, points, size=SIZE, padding=0.3))
 
-    def cropped(self, image: np.ndarray) -> Image.Image:
-        self.yunet.setInputSize((image.shape[1], image.shape[0]))
-        found = self.yunet.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+    def cropped(self, image: np.ndarray, yunet: cv2.FaceDetectorYN) -> Image.Image:
+        yunet.setInputSize((image.shape[1], image.shape[0]))
+        found: np.ndarray | None = yunet.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
         whole = Image.fromarray(image)
         if found is None:
             return whole.resize((SIZE, SIZE))

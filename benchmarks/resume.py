@@ -120,7 +120,7 @@ def first_run(folder: Path, times: int) -> None:
     for _ in range(times):
         shutil.rmtree(folder / "fresh", ignore_errors=True)
         before, start = os.times(), str(time.time())
-        command = [sys.executable, folder / "first.py", folder / "few", folder / "fresh", start]
+        command = [sys.executable, *map(str, (folder / "first.py", folder / "few", folder / "fresh")), start]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         after, lines = os.times(), done.stdout.split()
         processor = after.children_user - before.children_user
@@ -142,10 +142,10 @@ def main() -> None:
         folder = Path(name)
         if not (folder / "store").exists():
             make_store(folder, options.clips)
-        resume = [commands / "avemo-extract", folder / "clips", "--store", folder / "store"]
-        measured("all clips done", resume, options.times)
-        measured("store status", [commands / "avemo", "store", "status", folder / "store"], options.times)
-        measured("--help", [commands / "avemo-extract", "--help"], options.times)
+        extract, store = str(commands / "avemo-extract"), str(folder / "store")
+        measured("all clips done", [extract, str(folder / "clips"), "--store", store], options.times)
+        measured("store status", [str(commands / "avemo"), "store", "status", store], options.times)
+        measured("--help", [extract, "--help"], options.times)
         first_run(folder, options.times)
 
 

@@ -60,7 +60,7 @@ def main() -> None:
     free = [0.0] * run.workers  # end of the last bar of each process
     total = dict.fromkeys(COLOURS, 0.0)
     for at, result in ended:
-        start = at - result.seconds
+        start = at - sum(spent.wall for spent in result.stages.values())
         lane = max(
             (n for n in range(run.workers) if free[n] <= start + 0.2), key=lambda n: free[n], default=0
         )

@@ -29,7 +29,8 @@ from avemo.fusion.features.corpus import Corpus, load
 from avemo.fusion.features.recipes import find
 from avemo.fusion.heads.registry import HeadSettings
 from avemo.fusion.training.members import train_all
-from avemo.fusion.training.training import Fit, Setup, TrainingSettings, one_thread, train
+from avemo.fusion.training.settings import TrainingSettings
+from avemo.fusion.training.training import Fit, Setup, one_thread, train
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 VISUAL = FeatureKey("random/default", {"seed": 0})
@@ -68,7 +69,7 @@ def timed(
 
 def products(corpus: Corpus, clips: np.ndarray, batch: int) -> list[tuple[torch.Tensor, ...]]:
     """Make the operands of the products in an epoch over ``clips``: frames, weights, gradients."""
-    operands = []
+    operands: list[tuple[torch.Tensor, ...]] = []
     for stream in corpus.streams.values():
         for part in np.array_split(clips, -(-len(clips) // batch)):
             frames = torch.randn(int(stream.lengths[part].sum()), stream.features)
@@ -123,7 +124,7 @@ def main() -> None:
     tasks = [(setup, Fit(seed, fit, watch)) for seed in range(options.members)]
     if len(tasks) > 1:
         one, many = (
-            timed(lambda workers=workers: list(train_all(corpus, tasks, workers)))
+            timed(lambda: list(train_all(corpus, tasks, workers)))  # noqa: B023
             for workers in (1, len(tasks))
         )
         print(
