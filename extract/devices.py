@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cache.digits import whole_number
 from .errors import ExtractError
 
 if TYPE_CHECKING:
@@ -51,14 +52,14 @@ def torch_devices(device: str) -> tuple[str, ...]:
     if "," not in device:
         return (torch_device(device),)
     kind, _, listed = device.partition(":")
-    numbers = listed.split(",")
-    if kind != "cuda" or not all(number.isdecimal() for number in numbers):
+    numbers = [*map(whole_number, listed.split(","))]
+    if kind != "cuda" or None in numbers:
         raise ExtractError(
             f"--device {device}: several devices are written as cuda:0,1; of cpu and mps there is one"
         )
-    if len(set(map(int, numbers))) < len(numbers):
+    if len({*numbers}) < len(numbers):
         raise ExtractError(f"--device {device}: names a device twice; name each once")
-    return tuple(torch_device(f"cuda:{int(number)}") for number in numbers)
+    return tuple(torch_device(f"cuda:{number}") for number in numbers)
 
 
 def best_device() -> str:

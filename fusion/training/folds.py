@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from ...cache.clips import Clip
+from ...cache.digits import whole_number
 from ...cache.order import natural
 from ..errors import FusionError
 from .settings import SESSION
@@ -42,14 +43,15 @@ def divide(text: str, clips: Sequence[Clip], session_pattern: str = SESSION, see
     labels = [str(clip.label) for clip in clips]
     subjects = [clip.subject for clip in clips]
     kind, colon, argument = text.partition(":")
+    number = whole_number(argument)
     if text == "subject":
         return leave_one_out(subjects, names)
     if text == "session":
         return leave_one_out(sessions(clips, session_pattern), names, "session")
-    if kind == "kfold" and argument.isdecimal():
-        return k_fold(labels, int(argument), seed)
-    if kind == "group-kfold" and argument.isdecimal():
-        return group_k_fold(labels, subjects, int(argument), seed, names)
+    if kind == "kfold" and number is not None:
+        return k_fold(labels, number, seed)
+    if kind == "group-kfold" and number is not None:
+        return group_k_fold(labels, subjects, number, seed, names)
     if kind == "split" and bool(colon) == bool(argument):
         return fixed_split([clip.split for clip in clips], argument or None)
     raise FusionError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ... import __version__
+from ...cache.digits import whole_number
 from ...extract import CLIP_TIMEOUT, DEFAULT_BACKBONE
 from ..cluster.engine import ClusterSettings
 from ..corpora.clips.found import count_of, counts_of
@@ -74,10 +75,10 @@ class JobPart(NamedTuple):
 def _part(context: click.Context, option: click.Parameter, text: str | None) -> JobPart | None:
     if text is None:
         return None
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+    number, count = map(whole_number, text.partition("/")[::2])
+    if number is None or count is None or not 1 <= number <= count:
         raise click.BadParameter(f"{text!r}: I/N expected, with I from 1 to N, as 3/16")
-    return JobPart(int(number), int(count))
+    return JobPart(number, count)
 
 
 @command("extract", epilog=EXAMPLES + PATTERN_HELP)

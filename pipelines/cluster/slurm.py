@@ -14,6 +14,7 @@ from typing import Any
 
 import xxhash
 
+from ...cache.digits import whole_number
 from ..corpora.clips.found import count_of
 from ..errors import ClusterError
 from .engine import Call, Ended, Function
@@ -197,11 +198,12 @@ def _value(key: str, text: str, known: set[str]) -> Any:
         near = get_close_matches(key, known, 1)
         meant = f"; {near[0]} is meant?" if near else f": {', '.join(sorted(known))} expected"
         raise ClusterError(f"--slurm {key}={text}: {key} is no parameter of submitit for Slurm{meant}")
-    if key == "time" and not text.isdecimal():
+    number = whole_number(text)
+    if key == "time" and number is None:
         raise ClusterError(f"--slurm time={text}: a number of minutes expected")
     if key in LISTS:
         return [text]
-    return {"true": True, "false": None}.get(text, int(text) if text.isdecimal() else text)
+    return {"true": True, "false": None}.get(text, text if number is None else number)
 
 
 def _reason(error: object) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...cache.digits import whole_number
 from ...pretrain.listener import Listener
 from ..cli.framework import InputError, be_silent, keep_result
 from ..cli.outputs import refuse_existing
@@ -151,7 +152,7 @@ def torch_device(name: str) -> str:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     wanted = best_device() if name == "auto" else name
     kind, _, number = wanted.partition(":")
-    if not there.get(kind) or (number and not 0 <= int(number) < torch.cuda.device_count()):
+    if not there.get(kind) or (number and whole_number(number) not in range(torch.cuda.device_count())):
         has = ", ".join(name for name, is_there in there.items() if is_there)
         raise InputError(f"--device {name} cannot be had here; PyTorch finds {has}")
     return wanted

@@ -31,7 +31,7 @@ from ..options import (
 )
 from ..outputs import overwrite_option
 
-PART = re.compile(r"(\d*) *\*? *([a-z][\w-]*)")
+PART = re.compile(r"(\d{,9}) *\*? *([a-z][\w-]*)")
 PAPER = "2am-fbp + 4g-fbp"
 Settings = TypeVar("Settings", bound=HeadTraining)
 
