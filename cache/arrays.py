@@ -6,6 +6,7 @@ an array is read.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -23,6 +24,7 @@ import numpy as np
 
 from .errors import StoreError
 from .order import natural
+from .shards import unlocked
 
 LARGEST = 1 << 30
 """Maximum bytes of one array: hours of video at usual dimensions. A larger one is broken, or a bomb."""
@@ -163,7 +165,12 @@ class Hdf5File(Arrays):
     """An HDF5 file. Datasets in groups are named ``group/name``; links are not followed."""
 
     def __init__(self, path: Path) -> None:
-        self._file = h5py.File(path, "r")
+        try:
+            self._file = h5py.File(path, "r")
+        except OSError as error:
+            if error.errno != errno.ENOLCK:
+                raise
+            self._file = unlocked(path)
         found: dict[str, Any] = {}
         self._file.visititems(found.__setitem__)  # skips links, and visits no object twice
         names = [name for name, item in found.items() if isinstance(item, h5py.Dataset)]

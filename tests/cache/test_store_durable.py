@@ -294,7 +294,7 @@ def test_a_shard_whose_arrays_are_not_its_own_is_refused(change, tmp_path: Path)
     assert shard.name in problem and "--repair" in problem
 
 
-def test_a_disk_without_locks_holds_a_store(tmp_path: Path) -> None:
+def test_a_disk_without_locks_holds_a_store_and_features_to_import(tmp_path: Path) -> None:
     """NFS without a lock daemon answers every lock with ENOLCK, as this library does."""
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
@@ -303,7 +303,8 @@ def test_a_disk_without_locks_holds_a_store(tmp_path: Path) -> None:
     source.write_text("#include <errno.h>\nint flock(int file, int how) { errno = ENOLCK; return -1; }\n")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
     code = (
-        "import sys, numpy as np\n"
+        "import sys, h5py, numpy as np\n"
+        "from avemo.cache.arrays import Hdf5File\n"
         "from avemo.cache.clips import Clip\nfrom avemo.cache.keys import FeatureKey\n"
         "from avemo.cache.store import FeatureStore\nfrom avemo.cache.writer import Outcome\n"
         "key = FeatureKey('net/default', {'backbone': 'net'})\n"
@@ -313,6 +314,10 @@ def test_a_disk_without_locks_holds_a_store(tmp_path: Path) -> None:
         "        writer.add(Clip('a', 'train'), None, made)\n"
         "    store.refresh()\n"
         "    print(store.read(store.rows[0], key.stream)['mean'].sum())\n"
+        "with h5py.File(sys.argv[1] + '.h5', 'w', locking=False) as file:\n"
+        "    file['a'] = np.ones(2)\n"
+        "with Hdf5File(sys.argv[1] + '.h5') as arrays:\n"
+        "    print(*arrays)\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
     done = subprocess.run(
@@ -321,4 +326,4 @@ def test_a_disk_without_locks_holds_a_store(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert (done.stdout, done.returncode) == ("6.0\n", 0), done.stderr
+    assert (done.stdout, done.returncode) == ("6.0\na\n", 0), done.stderr
