@@ -317,7 +317,7 @@ def test_a_disk_without_locks_holds_a_store_and_features_to_import(tmp_path: Pat
         "with h5py.File(sys.argv[1] + '.h5', 'w', locking=False) as file:\n"
         "    file['a'] = np.ones(2)\n"
         "with Hdf5File(sys.argv[1] + '.h5') as arrays:\n"
-        "    print(*arrays)\n"
+        "    print(*arrays.names)\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
     done = subprocess.run(
