@@ -41,10 +41,10 @@ class Arrays(ABC):
         names: names of all arrays, in natural order.
     """
 
-    def __init__(self, path: Path, names: list[str], opened: Any = None) -> None:
+    def __init__(self, path: Path, names: list[str], file: Any = None) -> None:
         self.path = path
         self.names = sorted(names, key=natural)
-        self._opened = opened
+        self._handle = file
 
     def __enter__(self) -> Arrays:
         return self
@@ -60,7 +60,7 @@ class Arrays(ABC):
         Raises:
             StoreError: the array cannot be read, is too large, or is not of floats.
         """
-        with _told():
+        with _store_errors():
             shape, dtype = self._declared(name)
         _check(shape, dtype)
         return shape
@@ -72,13 +72,13 @@ class Arrays(ABC):
             StoreError: the array cannot be read, is too large, or is not of floats.
         """
         self.shape(name)
-        with _told():
+        with _store_errors():
             return self._load(name)
 
     def close(self) -> None:
         """Close the file, if one is open."""
-        if self._opened is not None:
-            self._opened.close()
+        if self._handle is not None:
+            self._handle.close()
 
     @abstractmethod
     def _declared(self, name: str) -> tuple[tuple[int, ...], np.dtype]: ...
@@ -104,15 +104,15 @@ def open_arrays(path: Path) -> Arrays:
             "of .npy files"
         )
     else:
-        with _told(f"{path} cannot be opened: "):
+        with _store_errors(f"{path} cannot be opened: "):
             arrays = NpyFolder(path) if suffix in NPY else NpzFile(path) if suffix in NPZ else Hdf5File(path)
     if not arrays.names:
         arrays.close()
         others = sorted({file.suffix for file in path.glob("*") if file.suffix}) if path.is_dir() else []
-        held = f" (it has {', '.join(others)})" if others else ""
+        extra = f" (it has {', '.join(others)})" if others else ""
         raise StoreError(
-            f"{path} holds no arrays{held}; expected a folder of .npy files, one a clip, or one .npz or HDF5 "
-            "file with an array a clip, not a link to one"
+            f"{path} holds no arrays{extra}; expected a folder of .npy files, one a clip, or one .npz or "
+            "HDF5 file with an array a clip, not a link to one"
         )
     return arrays
 
@@ -130,12 +130,12 @@ class NpyFolder(Arrays):
     def _declared(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
         with self._open(name) as file:
             shape, dtype, start = _header(file)
-            _fits(shape, dtype, os.fstat(file.fileno()).st_size - start)
+            _check_size(shape, dtype, os.fstat(file.fileno()).st_size - start)
         return shape, dtype
 
     def _load(self, name: str) -> tuple[np.ndarray, str]:
         with self._open(name) as file:
-            return _parsed(file.read())
+            return _parse(file.read())
 
     def _open(self, name: str) -> Any:
         return (self._root / f"{name}{self._suffix}").open("rb")
@@ -153,12 +153,12 @@ class NpzFile(Arrays):
     def _declared(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
         with self._zip.open(self._members[name]) as file:
             shape, dtype, start = _header(file)
-        _fits(shape, dtype, self._members[name].file_size - start)
+        _check_size(shape, dtype, self._members[name].file_size - start)
         return shape, dtype
 
     def _load(self, name: str) -> tuple[np.ndarray, str]:
         with self._zip.open(self._members[name]) as file:
-            return _parsed(file.read())
+            return _parse(file.read())
 
 
 class Hdf5File(Arrays):
@@ -200,14 +200,14 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
     return shape, dtype, head.tell()
 
 
-def _fits(shape: tuple[int, ...], dtype: np.dtype, held: int) -> None:
+def _check_size(shape: tuple[int, ...], dtype: np.dtype, size: int) -> None:
     """Reject a ``.npy`` file whose size differs from what its header declares, before reading any values."""
     declared = prod(shape) * dtype.itemsize
-    if not dtype.hasobject and declared != held and declared <= LARGEST:
-        raise StoreError(f"declares {declared} bytes, {dtype}{list(shape)}, and holds {held}; write it again")
+    if not dtype.hasobject and declared != size and declared <= LARGEST:
+        raise StoreError(f"declares {declared} bytes, {dtype}{list(shape)}, and holds {size}; write it again")
 
 
-def _parsed(content: bytes) -> tuple[np.ndarray, str]:
+def _parse(content: bytes) -> tuple[np.ndarray, str]:
     array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     return array, hashlib.sha256(content).hexdigest()
 
@@ -225,7 +225,7 @@ def _check(shape: tuple[int, ...], dtype: np.dtype) -> None:
 
 
 @contextmanager
-def _told(prefix: str = "cannot be read: ") -> Iterator[None]:
+def _store_errors(prefix: str = "cannot be read: ") -> Iterator[None]:
     try:
         yield
     except StoreError:

@@ -12,7 +12,7 @@ import h5py
 
 from . import durable
 from .errors import StoreError
-from .journal import Senseless
+from .journal import InvalidLine
 from .rows import Row
 from .shards import cannot_write, reason, unlocked
 from .store import FeatureStore
@@ -40,7 +40,7 @@ class Findings:
     """
 
     damaged: Sequence[tuple[Row, str, str]]
-    senseless: Sequence[Senseless]
+    senseless: Sequence[InvalidLine]
     unused: Sequence[str]
 
     def __bool__(self) -> bool:
@@ -120,8 +120,8 @@ def export(store: FeatureStore, path: Path) -> int:
 
 def _export_row(store: FeatureStore, row: Row, group: h5py.Group) -> None:
     clip = row.clip
-    told = {"label": clip.label, "subject": clip.subject, "session": clip.session, "path": clip.path}
-    group.attrs.update({name: text or "" for name, text in told.items()})
+    attributes = {"label": clip.label, "subject": clip.subject, "session": clip.session, "path": clip.path}
+    group.attrs.update({name: text or "" for name, text in attributes.items()})
     group.attrs["sha256"] = row.source.sha256 if row.source else ""
     for stream, entry in row.entries.items():
         sub = group.create_group(stream)

@@ -45,7 +45,7 @@ class Matched:
     unknown: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
 
-    def take(self, name: str, candidates: Sequence[Clip]) -> None:
+    def add(self, name: str, candidates: Sequence[Clip]) -> None:
         """Match ``name`` to the only one of ``candidates``, or record it as unknown or refused."""
         if not candidates:
             self.unknown.append(name)
@@ -57,17 +57,17 @@ class Matched:
         else:
             self.clips[name] = candidates[0]
 
-    def without_doubles(self) -> Matched:
+    def without_duplicates(self) -> Matched:
         """Refuse arrays that share a clip, and return self."""
         names = defaultdict(list)
         for name, clip in self.clips.items():
             names[clip.key].append(name)
-        for (split, id_), doubles in names.items():
-            for name in doubles if len(doubles) > 1 else ():
+        for (split, id_), duplicates in names.items():
+            for name in duplicates if len(duplicates) > 1 else ():
                 del self.clips[name]
                 self.refused[name] = (
-                    f"{' and '.join(doubles)} are all of {split}/{id_}: leave out all but one, or say by a "
-                    "map which is whose"
+                    f"{' and '.join(duplicates)} are all of {split}/{id_}: leave out all but one, or say by "
+                    "a map which is whose"
                 )
         return self
 
@@ -89,8 +89,8 @@ def match(names: Iterable[str], clips: Sequence[Clip]) -> Matched:
             only_splits = all(folder.casefold() in splits for folder in parts[:-1])
             found = (by_last.get(parts[-1], []) if only_splits else [], parts[:-1])
         named = splits.intersection(folder.casefold() for folder in found[1])
-        matched.take(name, [clip for clip in found[0] if not named or clip.split.casefold() in named])
-    return matched.without_doubles()
+        matched.add(name, [clip for clip in found[0] if not named or clip.split.casefold() in named])
+    return matched.without_duplicates()
 
 
 def match_by_map(
@@ -114,14 +114,14 @@ def match_by_map(
             continue
         held = [by_key[clip.key]] if clip.key in by_key else [] if clip.split else by_id.get(clip.id, [])
         new = [replace(clip, split=clip.split or new_in)] if new_in else []
-        matched.take(name, held or new)
+        matched.add(name, held or new)
     absent = wanted.keys() - set(names)
     matched.refused |= dict.fromkeys(absent, "the map names it, and there is no such array")
-    return matched.without_doubles()
+    return matched.without_duplicates()
 
 
 @dataclass(frozen=True)
-class Taken:
+class ImportOutcome:
     """The outcome of importing one array.
 
     Attributes:
@@ -194,15 +194,15 @@ class Import:
         """Length D of each vector."""
         return int(self.key.settings["dimensions"])
 
-    def __iter__(self) -> Iterator[Taken]:
+    def __iter__(self) -> Iterator[ImportOutcome]:
         """Import the arrays, yielding the outcome of each. Leaving early keeps everything stored so far."""
         with self._store.writer() as writer:
             for clip in self.dropped:
                 writer.drop(clip, [self.stream])
             for name in sorted(self._clips, key=natural):
-                yield self._take(writer, name, self._clips[name])
+                yield self._import_array(writer, name, self._clips[name])
 
-    def _take(self, writer: StoreWriter, name: str, clip: Clip) -> Taken:
+    def _import_array(self, writer: StoreWriter, name: str, clip: Clip) -> ImportOutcome:
         row = self._store.row(clip) or Row(clip)
         entry = row.entries.get(self.stream)
         if entry and (entry.key != self.key or entry.status == "failed"):
@@ -211,16 +211,16 @@ class Import:
             array, sha256 = self._arrays.read(name)
             outcome = self._outcome(array, row)
             if entry and _is_same(entry, outcome):
-                return Taken(name, clip, empty=not outcome.arrays)
+                return ImportOutcome(name, clip, empty=not outcome.arrays)
             if entry and not self._replace:
                 raise StoreError("has other values than are stored; --replace takes these instead")
         except StoreError as error:
             if entry is None:
                 writer.add(clip, None, {self.stream: Outcome(self.key, "failed", str(error), {"file": name})})
-            return Taken(name, clip, failure=str(error))
+            return ImportOutcome(name, clip, failure=str(error))
         outcome.info = {"file": name, "sha256": sha256}
         writer.add(clip, None, {self.stream: outcome})
-        return Taken(name, clip, stored=True, empty=not outcome.arrays)
+        return ImportOutcome(name, clip, stored=True, empty=not outcome.arrays)
 
     def _outcome(self, array: np.ndarray, row: Row) -> Outcome:
         array = self._as_rows(array, row)
@@ -283,7 +283,7 @@ class Import:
         settings = {
             "imported": True,
             "backbone": name,
-            "dimensions": self._most_have(),
+            "dimensions": self._most_common_dimensions(),
             "fps": self._fps,
             "note": note,
         }
@@ -296,7 +296,7 @@ class Import:
             )
         return key
 
-    def _most_have(self) -> int:
+    def _most_common_dimensions(self) -> int:
         """Return the most common vector length among the arrays."""
         counts: Counter[int] = Counter()
         problems = []

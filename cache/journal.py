@@ -68,7 +68,7 @@ class Stamp:
 
 
 @dataclass(frozen=True)
-class Senseless:
+class InvalidLine:
     """An invalid line of a journal, and why."""
 
     journal: str
@@ -92,10 +92,10 @@ class Journal:
         self.path = path
         self.lines = 0
         self.end = 0
-        self._summed: int | None = None
+        self._first_summed_line: int | None = None
         self._seen: dict[str, int] | None = None
-        self._before = 0
-        self._latest: list[float] = []
+        self._lines_before = 0
+        self._times: list[float] = []
 
     def new(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield each unread line as its number, its offset and its bytes.
@@ -105,8 +105,8 @@ class Journal:
         with self.path.open("rb") as file:
             file.seek(self.end)
             while line := file.readline(LONGEST_LINE):
-                if self._summed is None and _SUM.search(line):
-                    self._summed = self.lines + 1
+                if self._first_summed_line is None and _SUM.search(line):
+                    self._first_summed_line = self.lines + 1
                 yield self.lines + 1, self.end, line
                 while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
                     line = file.readline(LONGEST_LINE)
@@ -123,7 +123,7 @@ class Journal:
         Raises:
             ValueError: the line is not a record, or is damaged.
         """
-        return parse(content, self._summed is not None and self._summed < line)
+        return parse(content, self._first_summed_line is not None and self._first_summed_line < line)
 
     def open_with(self, record: Record) -> None:
         """Apply the journal's opening record.
@@ -137,20 +137,20 @@ class Journal:
         if self._seen is None:
             # A writer that found a line had also found every line that the line's writer had, so its total is
             # larger, and sorting by these totals keeps the order.
-            self._seen, self._before, self._latest = seen, sum(seen.values()), []
+            self._seen, self._lines_before, self._times = seen, sum(seen.values()), []
 
     def note_time(self, line: int, at: object) -> None:
-        """Note the time of a record, which is used only in a journal without an opening record."""
+        """Note the at of a record, which is used only in a journal without an opening record."""
         if self._seen is None:
-            latest = self._latest[-1] if self._latest else 0.0
+            latest = self._times[-1] if self._times else 0.0
             latest = max(latest, at) if isinstance(at, (int, float)) else latest  # clocks may step back
-            self._latest[line - 1 :] = [latest]
+            self._times[line - 1 :] = [latest]
 
     def stamp(self, line: int) -> Stamp:
         """Return the stamp of a line that has been read."""
         if self._seen is None:
-            return Stamp(self.path.name, line, None, (0, self._latest[line - 1], self.path.name, line))
-        return Stamp(self.path.name, line, self._seen, (1, self._before + line, self.path.name, line))
+            return Stamp(self.path.name, line, None, (0, self._times[line - 1], self.path.name, line))
+        return Stamp(self.path.name, line, self._seen, (1, self._lines_before + line, self.path.name, line))
 
 
 def opening(folder: Path) -> Record:
@@ -176,7 +176,7 @@ def _line(record: Record) -> bytes:
 
 
 def clip_of(line: bytes) -> tuple[int, ClipKey] | None:
-    """Return time and clip of a line from its beginning, without parsing it; None if that is not possible."""
+    """Return at and clip of a line from its beginning, without parsing it; None if that is not possible."""
     found = _OF_CLIP.match(line)
     if not found:
         return None
@@ -188,12 +188,12 @@ def clip_of(line: bytes) -> tuple[int, ClipKey] | None:
         return None
 
 
-def parse(line: bytes, summed: bool = True) -> Record:
+def parse(line: bytes, require_sum: bool = True) -> Record:
     """Parse a line into a record.
 
     Args:
         line: the line's bytes.
-        summed: whether a checksum is required.
+        require_sum: whether a checksum is required.
 
     Raises:
         ValueError: the line is not a record, or is damaged.
@@ -209,6 +209,6 @@ def parse(line: bytes, summed: bool = True) -> Record:
         del record["sum"]
         if xxhash.xxh3_64_hexdigest(line[: found.start()] + b"}") != found[1].decode():
             raise ValueError("its checksum differs")
-    elif summed or "sum" in record:
+    elif require_sum or "sum" in record:
         raise ValueError("its checksum is damaged")
     return record

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .clips import Clip, ClipKey
-from .journal import LONGEST_LINE, OPENING, Journal, Record, Senseless, Stamp, clip_of
+from .journal import LONGEST_LINE, OPENING, InvalidLine, Journal, Record, Stamp, clip_of
 from .keys import FeatureKey
 from .rows import RANK, Entry, Row, Source
 from .shards import ArrayRef
@@ -22,7 +22,7 @@ Rivals = list[tuple[Stamp, Entry]]
 
 KEEP_OPEN = 64
 _OFFSET, _LINE = 44, 32  # bits
-INVALID = (KeyError, TypeError, ValueError, AttributeError)
+RECORD_ERRORS = (KeyError, TypeError, ValueError, AttributeError)
 """What reading an invalid record may raise."""
 
 
@@ -43,17 +43,17 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open: OrderedDict[int, IO[bytes]] = OrderedDict()
-        self._forget()
+        self._reset()
         self.refresh()
 
     def refresh(self) -> None:
         """Read what has been added to the journals since."""
-        self._read: set[ClipKey] = set()
-        self._invalid: dict[tuple[str, int], Senseless] = {}
+        self._keys_read: set[ClipKey] = set()
+        self._invalid: dict[tuple[str, int], InvalidLine] = {}
         paths = {path.name: path for path in sorted(self._folder.glob("*.jsonl"))}
         known = {journal.path.name: journal for journal in self._journals}
         if any(name not in paths or paths[name].stat().st_size < known[name].end for name in known):
-            self._forget()  # should not happen: a store's journals only grow
+            self._reset()  # should not happen: a store's journals only grow
             known = {}
         for name, path in paths.items():
             if name not in known:
@@ -71,12 +71,12 @@ class Ledger:
         found = self._places.get(key)
         if found is None:
             return None
-        self._read.add(key)
+        self._keys_read.add(key)
         history = History()
         for stamp, record in self._records(key, [found] if isinstance(found, int) else found):
             try:
-                self._tell(history, stamp, record)
-            except INVALID as error:
+                self._apply_clip_record(history, stamp, record)
+            except RECORD_ERRORS as error:
                 _note(self._invalid, stamp.journal, stamp.line, error)
         return history.row
 
@@ -84,41 +84,41 @@ class Ledger:
         """Iterate over all clips with records, including removed ones."""
         return iter(self._places)
 
-    def senseless(self) -> list[Senseless]:
+    def senseless(self) -> list[InvalidLine]:
         """Return invalid lines, except those already passed over.
 
         Reads all clips that have not been read since the last refresh.
         """
-        for key in [key for key in self._places if key not in self._read]:
+        for key in [key for key in self._places if key not in self._keys_read]:
             self.row(key)
         found = {**self._unusable, **self._invalid}
         return [found[place] for place in sorted(found) if place not in self._passed]
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.close()
         self.keys: dict[str, FeatureKey] = {}
         self._journals: list[Journal] = []
         self._places: dict[ClipKey, int | list[int]] = {}
         self._passed: set[tuple[object, object]] = set()
-        self._unusable: dict[tuple[str, int], Senseless] = {}
+        self._unusable: dict[tuple[str, int], InvalidLine] = {}
 
     def _scan(self, number: int) -> None:
         """Locate the new records of a journal."""
         journal = self._journals[number]
         for line, offset, content in journal.new():
-            told: tuple[object, ClipKey | None] | None = clip_of(content)
-            if told is None:
+            time_and_clip: tuple[object, ClipKey | None] | None = clip_of(content)
+            if time_and_clip is None:
                 try:
-                    told = self._take(journal, journal.record(line, content))
-                except INVALID as error:
+                    time_and_clip = self._apply_record(journal, journal.record(line, content))
+                except RECORD_ERRORS as error:
                     if _is_whole(content):
                         _note(self._unusable, journal.path.name, line, error)
-            at, key = told or (None, None)
-            journal.note_time(line, at)
+            time, key = time_and_clip or (None, None)
+            journal.note_time(line, time)
             if key is not None:
                 self._place(key, (number << _LINE | line) << _OFFSET | offset)
 
-    def _take(self, journal: Journal, record: Record) -> tuple[object, ClipKey | None]:
+    def _apply_record(self, journal: Journal, record: Record) -> tuple[object, ClipKey | None]:
         """Apply a record; return its time, and its clip if it has one."""
         kind, clip = _text(record["kind"]), None
         if kind == OPENING:
@@ -153,7 +153,7 @@ class Ledger:
             try:
                 record = journal.record(stamp.line, content)
                 own = _key_of(record) == key
-            except INVALID as error:
+            except RECORD_ERRORS as error:
                 if _is_whole(content):
                     _note(self._invalid, journal.path.name, stamp.line, error)
                 continue
@@ -168,16 +168,16 @@ class Ledger:
         self._open.move_to_end(number)
         return self._open[number]
 
-    def _tell(self, history: History, stamp: Stamp, record: Record) -> None:
+    def _apply_clip_record(self, history: History, stamp: Stamp, record: Record) -> None:
         kind = record["kind"]
         if kind == "clip":
-            history.tell(stamp, *self._told(record))
+            history.add(stamp, *self._parse_clip(record))
         elif kind == "drop":
             history.drop(stamp, _streams(record))
         elif kind == "remove":
             history.remove(stamp)
 
-    def _told(self, record: Record) -> tuple[Clip, Source | None, dict[str, Entry]]:
+    def _parse_clip(self, record: Record) -> tuple[Clip, Source | None, dict[str, Entry]]:
         """Parse a clip's record, as a whole or not at all."""
         source = _source(record["source"]) if record["source"] else None
         entries = {_text(stream): self._entry(entry) for stream, entry in record["streams"].items()}
@@ -204,10 +204,10 @@ class History:
 
     def __init__(self) -> None:
         self.row: Row | None = None
-        self._tellings: list[Stamp] = []
+        self._clip_stamps: list[Stamp] = []
         self._rivals: dict[str, Rivals] = {}
 
-    def tell(self, stamp: Stamp, clip: Clip, source: Source | None, entries: dict[str, Entry]) -> None:
+    def add(self, stamp: Stamp, clip: Clip, source: Source | None, entries: dict[str, Entry]) -> None:
         """Apply a record of a clip's outcomes."""
         row = self.row = self.row or Row(clip)
         row.clip = clip
@@ -215,20 +215,20 @@ class History:
             row.entries.clear()  # the file's content has changed
             self._rivals.clear()
         row.source = source or row.source
-        self._tellings = [*(other for other in self._tellings if not stamp.follows(other)), stamp]
+        self._clip_stamps = [*(other for other in self._clip_stamps if not stamp.follows(other)), stamp]
         for stream, entry in entries.items():
-            self._settle(row, stream, [*_unseen(stamp, self._rivals.get(stream, [])), (stamp, entry)])
+            self._settle(row, stream, [*_not_followed(stamp, self._rivals.get(stream, [])), (stamp, entry)])
 
     def drop(self, stamp: Stamp, streams: Iterable[str]) -> None:
         """Remove streams, except outcomes that the record does not follow."""
         if self.row:
             for stream in streams:
-                self._settle(self.row, stream, _unseen(stamp, self._rivals.get(stream, [])))
+                self._settle(self.row, stream, _not_followed(stamp, self._rivals.get(stream, [])))
 
     def remove(self, stamp: Stamp) -> None:
         """Remove the clip, except outcomes that the record does not follow."""
-        self._tellings = [other for other in self._tellings if not stamp.follows(other)]
-        if self._tellings:
+        self._clip_stamps = [other for other in self._clip_stamps if not stamp.follows(other)]
+        if self._clip_stamps:
             self.drop(stamp, list(self._rivals))
         else:
             self.row, self._rivals = None, {}
@@ -242,9 +242,9 @@ class History:
             row.entries.pop(stream, None)
 
 
-def _note(found: dict[tuple[str, int], Senseless], journal: str, line: int, error: Exception) -> None:
+def _note(lines: dict[tuple[str, int], InvalidLine], journal: str, line: int, error: Exception) -> None:
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-    found[journal, line] = Senseless(journal, line, f"{kind}{error}")
+    lines[journal, line] = InvalidLine(journal, line, f"{kind}{error}")
 
 
 def _is_whole(line: bytes) -> bool:
@@ -252,30 +252,30 @@ def _is_whole(line: bytes) -> bool:
     return line.endswith(b"\n") or len(line) == LONGEST_LINE
 
 
-def _unseen(stamp: Stamp, rivals: Rivals) -> Rivals:
+def _not_followed(stamp: Stamp, rivals: Rivals) -> Rivals:
     return [(other, entry) for other, entry in rivals if not stamp.follows(other)]
 
 
 def _key_of(record: Record) -> ClipKey:
-    told = record["clip"] if record["kind"] == "clip" else record
-    return _text(told["split"]), _text(told["id"])
+    clip = record["clip"] if record["kind"] == "clip" else record
+    return _text(clip["split"]), _text(clip["id"])
 
 
 def _streams(record: Record) -> list[str]:
     return [_text(stream) for stream in record["streams"]]
 
 
-def _clip(told: Any) -> Clip:
-    clip = Clip(**told)
+def _clip(fields: Any) -> Clip:
+    clip = Clip(**fields)
     for text in (clip.id, clip.split, clip.path):
         _text(text)
-    for known in (clip.label, clip.subject, clip.session):
-        _text(known or "")
+    for optional in (clip.label, clip.subject, clip.session):
+        _text(optional or "")
     return clip
 
 
-def _source(told: Any) -> Source:
-    return Source(_text(told["sha256"]), _number(told["size"]), _number(told["mtime_ns"]))
+def _source(fields: Any) -> Source:
+    return Source(_text(fields["sha256"]), _number(fields["size"]), _number(fields["mtime_ns"]))
 
 
 def _reference(shard: Any, dataset: Any, start: Any, stop: Any, checksum: Any, kind: Any = "") -> ArrayRef:

@@ -37,15 +37,15 @@ def contradictions(stores: Sequence[FeatureStore]) -> Iterator[str]:
     """Yield a line for each fact about a clip on which two stores disagree. Such stores cannot be merged."""
     for number, store in enumerate(stores):
         for row in store:
-            told: dict[str, tuple[FeatureStore, object]] = {}
+            facts: dict[str, tuple[FeatureStore, object]] = {}
             for earlier in stores[:number]:
                 other = earlier.row(row.clip)
-                for what, value in _tellings(other) if other else ():
-                    told.setdefault(what, (earlier, value))
-            for what, value in _tellings(row):
-                first, before = told.get(what, (store, value))
+                for fact, value in _facts_of(other) if other else ():
+                    facts.setdefault(fact, (earlier, value))
+            for fact, value in _facts_of(row):
+                first, before = facts.get(fact, (store, value))
                 if before != value:
-                    yield f"{row.clip}, {what}: {_difference(before, value)} ({first.path} / {store.path})"
+                    yield f"{row.clip}, {fact}: {_difference(before, value)} ({first.path} / {store.path})"
 
 
 def mixtures(store: FeatureStore) -> Iterator[str]:
@@ -82,7 +82,7 @@ class Merge:
 
     def __init__(self, source: FeatureStore, target: FeatureStore) -> None:
         self._source, self._target = source, target
-        self._bare: list[tuple[ClipKey, list[str]]] = []
+        self._without_arrays: list[tuple[ClipKey, list[str]]] = []
         self._shards: dict[str, list[tuple[ClipKey, list[str]]]] = defaultdict(list)
         considered = [self._consider(row) for row in source]
         self.found, self.clips = len(considered), sum(considered)
@@ -96,28 +96,28 @@ class Merge:
         Raises:
             StoreError: the target's disk is full or cannot be written; everything stored in it is intact.
         """
-        self._need_room()
+        self._require_space()
         with self._target.writer() as writer:
-            for number, (row, streams) in enumerate(self._rows(self._bare), start=1):
+            for number, (row, streams) in enumerate(self._rows(self._without_arrays), start=1):
                 writer.adopt(row.clip, row.source, {stream: row.entries[stream] for stream in streams})
                 if number % AT_ONCE == 0:
                     writer.flush()
             for shard, wanted in self._shards.items():
-                self._take(writer, shard, wanted)
+                self._merge_shard(writer, shard, wanted)
                 yield self._sizes[shard]
 
     def _consider(self, theirs: Row) -> bool:
         """Record what the target lacks of a row; return whether it lacks anything."""
-        row, ours = self._united(theirs)
+        row, ours = self._merged_row(theirs)
         lacking = [
             stream
             for stream, entry in theirs.entries.items()
             if stream not in ours.entries or RANK[entry.status] < RANK[ours.entries[stream].status]
         ]
-        bare = [stream for stream in lacking if not row.entries[stream].arrays]
+        without_arrays = [stream for stream in lacking if not row.entries[stream].arrays]
         new = self._target.row(theirs.clip) is None or (row.clip, row.source) != (ours.clip, ours.source)
-        if bare or new:
-            self._bare.append((theirs.clip.key, bare))
+        if without_arrays or new:
+            self._without_arrays.append((theirs.clip.key, without_arrays))
         shards: dict[str, list[str]] = defaultdict(list)
         for stream in lacking:
             for ref in list(row.entries[stream].arrays.values())[:1]:  # an outcome's arrays share a shard
@@ -126,19 +126,19 @@ class Merge:
             self._shards[shard].append((theirs.clip.key, streams))
         return bool(lacking) or new
 
-    def _united(self, theirs: Row) -> tuple[Row, Row]:
+    def _merged_row(self, theirs: Row) -> tuple[Row, Row]:
         """Return the source's row with its clip and source as merged, and the target's row."""
         ours = self._target.row(theirs.clip) or Row(theirs.clip)
-        return Row(_united(ours.clip, theirs.clip), ours.source or theirs.source, theirs.entries), ours
+        return Row(_merged_clip(ours.clip, theirs.clip), ours.source or theirs.source, theirs.entries), ours
 
     def _rows(self, wanted: Wanted) -> Iterator[tuple[Row, Sequence[str]]]:
         for (split, name), streams in wanted:
             theirs = self._source.row(Clip(name, split))
             if theirs:
-                yield self._united(theirs)[0], streams
+                yield self._merged_row(theirs)[0], streams
 
-    def _need_room(self) -> None:
-        needed = sum(size for shard, size in self._sizes.items() if not self._place(shard).exists())
+    def _require_space(self) -> None:
+        needed = sum(size for shard, size in self._sizes.items() if not self._shard_path(shard).exists())
         free = shutil.disk_usage(self._target.path).free
         if needed > free:
             raise StoreError(
@@ -146,19 +146,19 @@ class Merge:
                 f"{free / 1e6:.0f} MB free; free some space and run the same command again"
             )
 
-    def _take(self, writer: StoreWriter, shard: str, wanted: Wanted) -> None:
-        whole = self._copied(shard, wanted)
+    def _merge_shard(self, writer: StoreWriter, shard: str, wanted: Wanted) -> None:
+        intact = self._copy_shard(shard, wanted)
         for row, streams in self._rows(wanted):
-            good = {stream: row.entries[stream] for stream in streams if (row.clip, stream) in whole}
+            good = {stream: row.entries[stream] for stream in streams if (row.clip, stream) in intact}
             if good:
                 writer.adopt(row.clip, row.source, good)
             for stream in streams:
                 if stream not in good:
-                    self._write_anew(writer, row, stream)
-        if whole:
+                    self._rewrite(writer, row, stream)
+        if intact:
             writer.flush()
 
-    def _write_anew(self, writer: StoreWriter, row: Row, stream: str) -> None:
+    def _rewrite(self, writer: StoreWriter, row: Row, stream: str) -> None:
         entry = row.entries[stream]
         try:
             arrays = self._source.read(row, stream)
@@ -168,24 +168,24 @@ class Merge:
         outcome = Outcome(entry.key, entry.status, entry.reason, entry.info, arrays)
         writer.add(row.clip, row.source, {stream: outcome})
 
-    def _copied(self, shard: str, wanted: Wanted) -> set[tuple[Clip, str]]:
+    def _copy_shard(self, shard: str, wanted: Wanted) -> set[tuple[Clip, str]]:
         """Copy a shard to the target if that pays; return which of ``wanted`` are intact in the copy."""
-        place = self._place(shard)
-        if place.exists():
-            return self._whole(shard, wanted)
+        path = self._shard_path(shard)
+        if path.exists():
+            return self._intact(shard, wanted)
         if not self._worth_copying(shard, wanted):
             return set()
-        unfinished = temporary(place)
+        unfinished = temporary(path)
         try:
             copy(self._source.path / "shards" / shard, unfinished)
-            whole = self._whole(unfinished.name, wanted)
-            if whole:
-                put(unfinished, place)
-            return whole
+            intact = self._intact(unfinished.name, wanted)
+            if intact:
+                put(unfinished, path)
+            return intact
         except OSError as error:
             if error.errno == errno.EIO:  # the source's disk is failing: rewrite what can be read
                 return set()
-            raise cannot_write(place, error) from error
+            raise cannot_write(path, error) from error
         finally:
             discard(unfinished)
 
@@ -198,7 +198,7 @@ class Merge:
             return False
         return used >= WORTH_COPYING * self._sizes[shard]
 
-    def _whole(self, file: str, wanted: Wanted) -> set[tuple[Clip, str]]:
+    def _intact(self, file: str, wanted: Wanted) -> set[tuple[Clip, str]]:
         """Return which of ``wanted`` are undamaged in a file in the target's shard folder."""
         found = set()
         with closing(ShardReader(self._target.path / "shards")) as reader:
@@ -212,11 +212,11 @@ class Merge:
                     found.add((row.clip, stream))
         return found
 
-    def _place(self, shard: str) -> Path:
+    def _shard_path(self, shard: str) -> Path:
         return self._target.path / "shards" / shard
 
 
-def _tellings(row: Row) -> Iterator[tuple[str, object]]:
+def _facts_of(row: Row) -> Iterator[tuple[str, object]]:
     """Yield the facts about a clip on which all stores must agree."""
     if row.source:
         yield "content of its file", row.source.sha256[:12]
@@ -240,7 +240,7 @@ def _difference(one: object, other: object) -> str:
     return f"{one} / {other}"
 
 
-def _united(ours: Clip, theirs: Clip) -> Clip:
+def _merged_clip(ours: Clip, theirs: Clip) -> Clip:
     """Return ``ours``, with unknown fields taken from ``theirs``."""
     return replace(
         ours,

@@ -152,7 +152,7 @@ class ShardReader:
             damaged = bool(ref.kind) and kind_of(dataset) != ref.kind
             array = dataset[ref.start : ref.stop]
         except READING as error:
-            raise StoreError(f"{ref.shard} cannot be read ({_line(error)}); {_REMEDY}") from error
+            raise StoreError(f"{ref.shard} cannot be read ({_one_line(error)}); {_REMEDY}") from error
         if damaged or not array.dtype.isnative or checksum(array) != ref.checksum:
             raise StoreError(
                 f"{ref.shard} is damaged at {ref.dataset}, rows {ref.start}-{ref.stop}; {_REMEDY}"
@@ -168,7 +168,7 @@ class ShardReader:
         try:
             dataset = self._dataset(ref)
         except READING as error:
-            raise StoreError(f"{ref.shard} cannot be read ({_line(error)}); {_REMEDY}") from error
+            raise StoreError(f"{ref.shard} cannot be read ({_one_line(error)}); {_REMEDY}") from error
         return (ref.stop - ref.start) * dataset.dtype.itemsize * prod(dataset.shape[1:])
 
     def close(self) -> None:
@@ -185,10 +185,10 @@ class ShardReader:
         if ref.dataset not in datasets:
             datasets[ref.dataset] = own_dataset(file, ref.dataset)
         dataset = datasets[ref.dataset]
-        wanted = (ref.stop - ref.start) * dataset.dtype.itemsize * prod(dataset.shape[1:])
-        held = (self._folder / ref.shard).stat().st_size
-        if wanted > held:  # before any memory is allocated
-            raise ValueError(f"{ref.dataset} declares {wanted} bytes for a clip, and the file has {held}")
+        declared = (ref.stop - ref.start) * dataset.dtype.itemsize * prod(dataset.shape[1:])
+        size = (self._folder / ref.shard).stat().st_size
+        if declared > size:  # before any memory is allocated
+            raise ValueError(f"{ref.dataset} declares {declared} bytes for a clip, and the file has {size}")
         return dataset
 
 
@@ -223,7 +223,7 @@ def own_dataset(file: Any, name: str) -> Any:
     return group
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from . import durable
 from .clips import Clip
 from .errors import MixedKeysError, StoreError
-from .journal import Senseless
+from .journal import InvalidLine
 from .keys import FeatureKey
 from .ledger import Ledger
 from .order import natural
@@ -62,7 +62,7 @@ class FeatureStore:
         self._ledger = Ledger(self.path / "journal")
         self._rows: list[Row] | None = None
         self._counts: Mapping[str, Mapping[str, int]] | None = None
-        self._senseless: list[Senseless] | None = None
+        self._senseless: list[InvalidLine] | None = None
 
     def __enter__(self) -> FeatureStore:
         return self
@@ -111,7 +111,7 @@ class FeatureStore:
         return sorted(self.counts())
 
     @property
-    def senseless(self) -> list[Senseless]:
+    def senseless(self) -> list[InvalidLine]:
         """Invalid lines of the journals, whose records are not in the store. Reads every line, once."""
         if self._senseless is None:
             self._senseless = self._ledger.senseless()

@@ -51,7 +51,7 @@ class StoreWriter:
         self._shards = path / "shards"
         self._journal = path / "journal" / f"{self.name}.jsonl"
         self._limits = (shard_bytes, shard_seconds)
-        self._known: set[str] = set()
+        self._declared: set[str] = set()
         self._records: list[journal.Record] = []
         self._count = 0
         self._shard: Shard | None = None
@@ -78,7 +78,7 @@ class StoreWriter:
             self._count += 1
             self._shard = Shard(self._shards / f"{self.name}-{self._count:05d}.h5")
             self._started = time.monotonic()
-        self.adopt(clip, source, {stream: self._placed(outcome) for stream, outcome in streams.items()})
+        self.adopt(clip, source, {stream: self._add_arrays(outcome) for stream, outcome in streams.items()})
         shard_bytes, shard_seconds = self._limits
         if self._shard.nbytes >= shard_bytes or time.monotonic() - self._started >= shard_seconds:
             self.flush()
@@ -112,7 +112,7 @@ class StoreWriter:
         """Remove streams of a clip from the store, so that the next run extracts them again."""
         self._record(kind="drop", split=clip.split, id=clip.id, streams=streams)
 
-    def pass_over(self, line: journal.Senseless) -> None:
+    def pass_over(self, line: journal.InvalidLine) -> None:
         """Mark an invalid journal line as known, so that it is no longer reported."""
         self._record(kind="pass", journal=line.journal, line=line.line)
 
@@ -132,7 +132,7 @@ class StoreWriter:
             self._opening = []
         self._shard, self._records = None, []
 
-    def _placed(self, outcome: Outcome) -> Entry:
+    def _add_arrays(self, outcome: Outcome) -> Entry:
         assert self._shard is not None
         arrays = {
             name: self._shard.add(f"{outcome.key.digest}/{name}", array)
@@ -141,8 +141,8 @@ class StoreWriter:
         return Entry(outcome.key, outcome.status, outcome.reason, outcome.info, arrays)
 
     def _declare(self, key: FeatureKey) -> None:
-        if key.digest not in self._known:
-            self._known.add(key.digest)
+        if key.digest not in self._declared:
+            self._declared.add(key.digest)
             self._record(kind="key", digest=key.digest, stream=key.stream, settings=dict(key.settings))
 
     def _record(self, **record: Any) -> None:

@@ -400,8 +400,8 @@ def test_the_status_of_a_merged_store_is_that_of_one_extracted_whole(tmp_path: P
     a, b = extracted(tmp_path / "a", range(5)), extracted(tmp_path / "b", range(5, 8))
     whole = extracted(tmp_path / "whole", range(8))
     merge(tmp_path / "all", a, b)
-    told = [
+    results = [
         json.loads(CliRunner().invoke(main, ["store", "status", str(path), "--json"]).stdout)
         for path in (tmp_path / "all", whole)
     ]
-    assert {**told[0], "store": ""} == {**told[1], "store": ""}
+    assert {**results[0], "store": ""} == {**results[1], "store": ""}

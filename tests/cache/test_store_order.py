@@ -33,7 +33,7 @@ def without(status: str, reason: str = "no such thing") -> dict[str, Outcome]:
     return {KEY.stream: Outcome(KEY, status, reason)}
 
 
-def told(path: Path) -> str | float:
+def stored(path: Path) -> str | float:
     """What the store says of the clip's stream: its status, or the value of its array."""
     with FeatureStore(path) as store:
         assert store.senseless == []
@@ -54,7 +54,7 @@ def test_a_clock_that_steps_back_is_borne(tmp_path: Path, monkeypatch: pytest.Mo
     with FeatureStore(tmp_path / "s", create=True).writer() as writer:
         writer.add(CLIP, SOURCE, made(1))
         writer.add(CLIP, SOURCE, made(2))
-    assert told(tmp_path / "s") == 2
+    assert stored(tmp_path / "s") == 2
 
 
 def test_a_clock_that_is_ahead_overrules_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,10 +65,10 @@ def test_a_clock_that_is_ahead_overrules_nobody(tmp_path: Path, monkeypatch: pyt
     clock(monkeypatch, 5)
     with store.writer() as writer:
         writer.add(CLIP, SOURCE, made(1))
-    assert told(tmp_path / "s") == 1
+    assert stored(tmp_path / "s") == 1
     with store.writer() as writer:
         writer.drop(CLIP, [KEY.stream])
-    assert told(tmp_path / "s") == "nothing"
+    assert stored(tmp_path / "s") == "nothing"
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -80,7 +80,7 @@ def test_of_concurrent_outcomes_what_is_there_beats_what_failed(first: int, tmp_
         writers[first].add(CLIP, SOURCE, without("failed"))
         writers[first].flush()
         writers[1 - first].add(CLIP, SOURCE, made(7))
-    assert told(tmp_path / "s") == 7
+    assert stored(tmp_path / "s") == 7
 
 
 def test_a_drop_takes_only_what_its_writer_knew(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_drop_takes_only_what_its_writer_knew(tmp_path: Path) -> None:
         early.remove(CLIP)
         late.add(CLIP, SOURCE, made(3))
         late.flush()
-    assert told(tmp_path / "s") == 3
+    assert stored(tmp_path / "s") == 3
 
 
 def test_all_readers_agree_on_concurrent_outcomes(tmp_path: Path) -> None:
@@ -99,14 +99,14 @@ def test_all_readers_agree_on_concurrent_outcomes(tmp_path: Path) -> None:
     with store.writer() as one, store.writer() as two:
         one.add(CLIP, SOURCE, made(1))
         two.add(CLIP, SOURCE, made(2))
-    chosen = told(tmp_path / "s")
+    chosen = stored(tmp_path / "s")
     for path in (tmp_path / "s/journal").iterdir():
         records = [json.loads(line) for line in path.read_text().splitlines()]
         for record in records:
             del record["sum"]  # a line without one is read as it stands
             record["time"] = np.random.default_rng(len(records)).integers(1 << 60).item()
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    assert told(tmp_path / "s") == chosen
+    assert stored(tmp_path / "s") == chosen
 
 
 def test_chains_of_writers_count_in_their_order(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_chains_of_writers_count_in_their_order(tmp_path: Path) -> None:
         with store.writer() as writer:
             for _ in range(number % 3 + 1):
                 writer.add(CLIP, SOURCE, made(number))
-        assert told(tmp_path / "s") == number
+        assert stored(tmp_path / "s") == number
 
 
 def test_a_removed_clip_is_gone_and_may_come_back(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_removed_clip_is_gone_and_may_come_back(tmp_path: Path) -> None:
     assert store.rows == []
     with store.writer() as writer:
         writer.add(CLIP, SOURCE, {})
-    assert told(tmp_path / "s") == "nothing"
+    assert stored(tmp_path / "s") == "nothing"
 
 
 OLD_KEY = {"kind": "key", "digest": KEY.digest, "stream": KEY.stream, "settings": dict(KEY.settings)}
@@ -150,12 +150,12 @@ def test_journals_of_before_are_read_in_the_order_of_their_times(tmp_path: Path)
     FeatureStore(tmp_path / "s", create=True)
     write(tmp_path / "s/journal/b.jsonl", {"time": 1, **OLD_KEY}, old(2, "failed"))
     write(tmp_path / "s/journal/a.jsonl", {"time": 3, **OLD_KEY}, old(4, "absent"))
-    assert told(tmp_path / "s") == "absent"
+    assert stored(tmp_path / "s") == "absent"
     write(tmp_path / "s/journal/b.jsonl", {"time": 9, **OLD_KEY}, old(5, "failed"))  # it stepped back
-    assert told(tmp_path / "s") == "failed"
+    assert stored(tmp_path / "s") == "failed"
     with FeatureStore(tmp_path / "s").writer() as writer:
         writer.add(CLIP, SOURCE, made(1))
-    assert told(tmp_path / "s") == 1
+    assert stored(tmp_path / "s") == 1
 
 
 SENSELESS = [
@@ -199,9 +199,9 @@ def test_a_senseless_line_costs_itself_alone(line: str, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert f"{journal.name}, line 4 makes no sense" in result.stderr
     assert "1 senseless line" in result.stdout
-    told = json.loads(CliRunner().invoke(main, [*verify, "--json"]).stdout)
-    assert (told["whole"], told["clips"], told["damaged"]) == (False, 2, [])
-    assert [(one["journal"], one["line"]) for one in told["senseless"]] == [(journal.name, 4)]
+    report = json.loads(CliRunner().invoke(main, [*verify, "--json"]).stdout)
+    assert (report["whole"], report["clips"], report["damaged"]) == (False, 2, [])
+    assert [(one["journal"], one["line"]) for one in report["senseless"]] == [(journal.name, 4)]
     assert "--repair lets it pass" in CliRunner().invoke(main, ["store", "status", str(path)]).stderr
     assert CliRunner().invoke(main, [*verify, "--repair"]).exit_code == 1
     result = CliRunner().invoke(main, verify)

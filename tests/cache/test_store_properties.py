@@ -37,7 +37,7 @@ clocks = st.integers(0, 1 << 60)
 
 
 @dataclass(frozen=True)
-class Told:
+class WrittenRecord:
     """A record: what a writer told of a clip, and which records it knew then."""
 
     number: int
@@ -53,8 +53,8 @@ class Writing:
 
     writer: StoreWriter
     known: frozenset[int]
-    told: list[Told] = field(default_factory=list)
-    waiting: list[Told] = field(default_factory=list)
+    records: list[WrittenRecord] = field(default_factory=list)
+    waiting: list[WrittenRecord] = field(default_factory=list)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -63,22 +63,24 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.reader = FeatureStore(self.folder / "store", create=True)
         self.open: dict[int, Writing] = {}
-        self.flushed: list[Told] = []
+        self.flushed: list[WrittenRecord] = []
         self.numbers = itertools.count()
 
     def teardown(self) -> None:
         self.reader.close()
         shutil.rmtree(self.folder)
 
-    def _tell(self, which: int, clip: Clip, kind: str, streams: dict[str, tuple[str, int]]) -> StoreWriter:
+    def _add_record(
+        self, which: int, clip: Clip, kind: str, streams: dict[str, tuple[str, int]]
+    ) -> StoreWriter:
         if which not in self.open:
-            known = frozenset(told.number for told in self.flushed)
+            known = frozenset(record.number for record in self.flushed)
             self.open[which] = Writing(StoreWriter(self.folder / "store"), known)
         writing = self.open[which]
-        known = writing.known | {told.number for told in writing.told}
-        told = Told(next(self.numbers), clip, kind, streams, known)
-        writing.told.append(told)
-        writing.waiting.append(told)
+        known = writing.known | {record.number for record in writing.records}
+        record = WrittenRecord(next(self.numbers), clip, kind, streams, known)
+        writing.records.append(record)
+        writing.waiting.append(record)
         return writing.writer
 
     @rule(
@@ -89,7 +91,9 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def extract(self, which: int, clip: Clip, statuses: dict[str, str], clock: int) -> None:
         value = next(self.numbers)
-        writer = self._tell(which, clip, "outcomes", {s: (status, value) for s, status in statuses.items()})
+        writer = self._add_record(
+            which, clip, "outcomes", {s: (status, value) for s, status in statuses.items()}
+        )
         outcomes = {
             stream: Outcome(KEYS[stream], arrays={"basic": np.full((2, 3), value)})
             if status == "ok"
@@ -101,13 +105,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(which=writers, clip=clips, streams=st.sets(st.sampled_from(STREAMS), min_size=1), clock=clocks)
     def drop(self, which: int, clip: Clip, streams: set[str], clock: int) -> None:
-        writer = self._tell(which, clip, "drop", dict.fromkeys(streams, ("", 0)))
+        writer = self._add_record(which, clip, "drop", dict.fromkeys(streams, ("", 0)))
         with mock.patch.object(time, "time_ns", lambda: clock):
             writer.drop(clip, sorted(streams))
 
     @rule(which=writers, clip=clips, clock=clocks)
     def remove(self, which: int, clip: Clip, clock: int) -> None:
-        writer = self._tell(which, clip, "remove", dict.fromkeys(STREAMS, ("", 0)))
+        writer = self._add_record(which, clip, "remove", dict.fromkeys(STREAMS, ("", 0)))
         with mock.patch.object(time, "time_ns", lambda: clock):
             writer.remove(clip)
 
@@ -157,8 +161,8 @@ class StoreMachine(RuleBasedStateMachine):
             findings = inspect(store)
             assert [(each.clip, of) for each, of, _ in findings.damaged] == [(row.clip, stream)]
             repair(store, findings)
-        known = frozenset(told.number for told in self.flushed)
-        self.flushed.append(Told(next(self.numbers), row.clip, "drop", {stream: ("", 0)}, known))
+        known = frozenset(record.number for record in self.flushed)
+        self.flushed.append(WrittenRecord(next(self.numbers), row.clip, "drop", {stream: ("", 0)}, known))
 
     @rule()
     def merge(self) -> None:
@@ -178,17 +182,19 @@ class StoreMachine(RuleBasedStateMachine):
         with FeatureStore(self.folder / "store") as store:
             assert not inspect(store)
             found = contents(store)
-        for clip in {told.clip for told in self.flushed}:
+        for clip in {record.clip for record in self.flushed}:
             for stream in STREAMS:
                 allowed = self.best(clip, stream)
                 assert found.get((clip.id, stream), ("", 0)) in (allowed or {("", 0)})
 
     def best(self, clip: Clip, stream: str) -> set[tuple[str, int]]:
         """The outcomes that no other record knew of, those of the best status."""
-        about = [told for told in self.flushed if told.clip == clip and stream in told.streams]
-        followed = {number for told in about for number in told.known}
+        about = [record for record in self.flushed if record.clip == clip and stream in record.streams]
+        followed = {number for record in about for number in record.known}
         rivals = {
-            told.streams[stream] for told in about if told.kind == "outcomes" and told.number not in followed
+            record.streams[stream]
+            for record in about
+            if record.kind == "outcomes" and record.number not in followed
         }
         best = min((STATUSES.index(status) for status, _ in rivals), default=0)
         return {rival for rival in rivals if rival[0] == STATUSES[best]}
