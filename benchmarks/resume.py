@@ -43,7 +43,7 @@ from avemo.extract.plan import Plan
 from avemo.pipelines.stage_one import ClipFolder, ExtractionReporter, ExtractSettings, extract
 
 class Told(ExtractionReporter):
-    def watched(self, work, total):
+    def results(self, work, total):
         for result in work:
             print(f"{time.time() - float(sys.argv[3]):.3f}", result.failure, flush=True)
             yield result

@@ -32,60 +32,60 @@ def choose_detector(text: str, store: FeatureStore | None = None) -> DetectorCho
     """
     if text != AUTO:
         return DetectorChoice(text)
-    used = _used(store) if store is not None else []
-    if store is None or not used:
-        return _by_weights()
-    if len(used) > 1:
+    detectors = _detectors_of(store) if store is not None else []
+    if store is None or not detectors:
+        return _choose_by_weights()
+    if len(detectors) > 1:
         from ..extract.errors import ExtractError
 
-        names = " and by ".join(str(settings["detector"]) for settings in used)
+        names = " and by ".join(str(settings["detector"]) for settings in detectors)
         raise ExtractError(f"faces in {store.path} were found by {names}: say which to use by --detector")
-    return DetectorChoice(_again(store, used[0]), f"as in {store.path}")
+    return DetectorChoice(_detector_text(store, detectors[0]), f"as in {store.path}")
 
 
-def _by_weights() -> DetectorChoice:
+def _choose_by_weights() -> DetectorChoice:
     from ..extract.backbones import zoo
     from ..extract.backbones.weights_folder import stored
 
-    here = [weights.name for weights in stored() if weights.architecture == YUNET]
-    published = [name for name in here if zoo.of_name(name)]
-    for name in (*published, *here):
+    names = [weights.name for weights in stored() if weights.architecture == YUNET]
+    published = [name for name in names if zoo.of_name(name)]
+    for name in (*published, *names):
         return DetectorChoice(name, "its weights are here; --detector dlib does without")
     return DetectorChoice("dlib", f"`avemo weights fetch {YUNET}` gets a faster one")
 
 
-def _used(store: FeatureStore) -> list[dict[str, Any]]:
+def _detectors_of(store: FeatureStore) -> list[dict[str, Any]]:
     """Return the detectors that found the store's faces, each as its settings in the keys."""
     from ..extract.streams.faces import FACES
 
-    used = _distinct(key for key in store.keys.values() if key.stream == FACES)
-    if len(used) > 1:  # one may be from before the clips were extracted again
-        used = _distinct(row.entries[FACES].key for row in store.rows if row.has(FACES))
-    return used
+    detectors = _distinct_detectors(key for key in store.keys.values() if key.stream == FACES)
+    if len(detectors) > 1:  # one may be from before the clips were extracted again
+        detectors = _distinct_detectors(row.entries[FACES].key for row in store.rows if row.has(FACES))
+    return detectors
 
 
-def _distinct(keys: Iterable[FeatureKey]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+def _distinct_detectors(keys: Iterable[FeatureKey]) -> list[dict[str, Any]]:
+    detectors: list[dict[str, Any]] = []
     for key in keys:
-        own = {name: key.settings.get(name) for name in ("detector", "detector.weights")}
-        if own["detector"] and own not in found:
-            found.append(own)
-    return found
+        settings = {name: key.settings.get(name) for name in ("detector", "detector.weights")}
+        if settings["detector"] and settings not in detectors:
+            detectors.append(settings)
+    return detectors
 
 
-def _again(store: FeatureStore, used: dict[str, Any]) -> str:
+def _detector_text(store: FeatureStore, settings: dict[str, Any]) -> str:
     """Return the detector with these settings, as :func:`.load_detector` takes it."""
     from ..extract.backbones.weights_folder import stored
     from ..extract.digest import sha256_of
     from ..extract.errors import ExtractError
 
-    name, wanted = str(used["detector"]), used["detector.weights"]
-    if wanted is None:
+    name, checksum = str(settings["detector"]), settings["detector.weights"]
+    if checksum is None:
         return name
     for weights in stored():
-        if weights.architecture == name and sha256_of(weights.path) == wanted:
+        if weights.architecture == name and sha256_of(weights.path) == checksum:
             return weights.name
     raise ExtractError(
-        f"faces in {store.path} were found by {name} with a file of SHA-256 {wanted}, which is not in the "
+        f"faces in {store.path} were found by {name} with a file of SHA-256 {checksum}, which is not in the "
         f"folder of weights: name it by --detector {name}@FILE, or choose another --store"
     )

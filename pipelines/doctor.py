@@ -59,10 +59,10 @@ def examine() -> Iterator[Finding]:
 
 
 def python(name: str) -> Iterator[Finding]:
-    here = sys.version_info[:2]
-    fits = OLDEST <= here <= NEWEST
-    wanted = " to ".join(".".join(map(str, each)) for each in (OLDEST, NEWEST))
-    remedy = "" if fits else f"avemo is tested with Python {wanted}"
+    running = sys.version_info[:2]
+    fits = OLDEST <= running <= NEWEST
+    supported = " to ".join(".".join(map(str, each)) for each in (OLDEST, NEWEST))
+    remedy = "" if fits else f"avemo is tested with Python {supported}"
     yield Finding(name, OK if fits else NOTE, f"{sys.version.split()[0]}, {sys.executable}", remedy)
 
 
@@ -88,8 +88,8 @@ def device(name: str) -> Iterator[Finding]:
     from ..extract.precision import resolve_precision
 
     best = best_device()
-    known = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    gpus = [f"{each.name} ({_size(each.total_memory)})" for each in known]
+    properties = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    gpus = [f"{each.name} ({_size(each.total_memory)})" for each in properties]
     precision = resolve_precision("auto", best)
     yield Finding(name, OK, "; ".join([f"{best}, computing in {precision}", *gpus]))
 
@@ -119,7 +119,7 @@ def disk(name: str) -> Iterator[Finding]:
 def decoders(name: str) -> Iterator[Finding]:
     import av
 
-    missing = [codec for codec in CODECS if not _decodes(codec)]
+    missing = [codec for codec in CODECS if not _has_decoder(codec)]
     library = ".".join(map(str, av.library_versions["libavcodec"]))
     found = f"PyAV {av.__version__}, FFmpeg's libavcodec {library}"
     if missing:
@@ -129,7 +129,7 @@ def decoders(name: str) -> Iterator[Finding]:
     yield Finding(name, OK, f"{found}: {', '.join(CODECS)}")
 
 
-def _decodes(codec: str) -> bool:
+def _has_decoder(codec: str) -> bool:
     from av.codec import Codec
     from av.codec.codec import UnknownCodecError
 
@@ -175,21 +175,21 @@ def weights(name: str) -> Iterator[Finding]:
     from ..extract.backbones.weights_folder import folder, stored
 
     here = stored()
-    brought = ", ".join(each.name for each in here if each.place != "cached")
-    own = ", ".join(each.name for each in here if each.place == "cached")
-    yield Finding(name, OK, f"with avemo and its packages: {brought}")
-    if own:
-        yield Finding(name, OK, f"in {folder()}: {own}")
+    bundled = ", ".join(each.name for each in here if each.place != "cached")
+    fetched = ", ".join(each.name for each in here if each.place == "cached")
+    yield Finding(name, OK, f"with avemo and its packages: {bundled}")
+    if fetched:
+        yield Finding(name, OK, f"in {folder()}: {fetched}")
     else:
         yield Finding(name, NOTE, f"none in {folder()}", "others are listed by: avemo weights list")
 
 
 def extras(name: str) -> Iterator[Finding]:
-    there = [extra for extra, (module, _) in EXTRAS.items() if find_spec(module)]
-    if there:
-        yield Finding(name, OK, ", ".join(there))
+    installed = [extra for extra, (module, _) in EXTRAS.items() if find_spec(module)]
+    if installed:
+        yield Finding(name, OK, ", ".join(installed))
     for extra, (_, what) in EXTRAS.items():
-        if extra not in there:
+        if extra not in installed:
             yield Finding(name, NOTE, f"without {extra}: {what}", f"pip install 'avemo[{extra}]'")
 
 

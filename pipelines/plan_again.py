@@ -46,32 +46,46 @@ def plan_again(
                 f"the run reads {stream!r}, which was imported and cannot be made here; put these clips "
                 "into a store, import their features by avemo store import, and name that store"
             )
-    spoken = {name: key.settings for name, key in keys.items() if name.partition("/")[0] == SEGMENTS}
-    visual = {name: key.settings for name, key in keys.items() if "/" in name and name not in spoken}
-    heard = {name: key.settings for name, key in keys.items() if name not in {*visual, *spoken}}
-    seen = {stream.rpartition("/")[0]: settings for stream, settings in visual.items()}
-    listened = {stream.partition("/")[2]: settings for stream, settings in spoken.items() if "/" in stream}
-    precisions = {str(settings["precision"]) for settings in (*seen.values(), *listened.values())}
-    common: Mapping[str, Any] = next(iter(visual.values()), {})
-    faces = _files("--backbone", seen, backbones)
-    networks = {name: settings for name, settings in heard.items() if "weights_sha256" in settings}
-    sounds = _files("--audio-backbone", networks, audio)
-    images = _files("--segment-backbone", listened, segment_audio)
+    segment_streams = {name: key.settings for name, key in keys.items() if name.partition("/")[0] == SEGMENTS}
+    face_streams = {
+        name: key.settings for name, key in keys.items() if "/" in name and name not in segment_streams
+    }
+    audio_streams = {
+        name: key.settings for name, key in keys.items() if name not in {*face_streams, *segment_streams}
+    }
+    face_networks = {stream.rpartition("/")[0]: settings for stream, settings in face_streams.items()}
+    segment_networks = {
+        stream.partition("/")[2]: settings for stream, settings in segment_streams.items() if "/" in stream
+    }
+    precisions = {
+        str(settings["precision"]) for settings in (*face_networks.values(), *segment_networks.values())
+    }
+    face_settings: Mapping[str, Any] = next(iter(face_streams.values()), {})
+    face_files = _files("--backbone", face_networks, backbones)
+    audio_networks = {
+        name: settings for name, settings in audio_streams.items() if "weights_sha256" in settings
+    }
+    audio_files = _files("--audio-backbone", audio_networks, audio)
+    segment_files = _files("--segment-backbone", segment_networks, segment_audio)
     plan = Plan(
-        detector=str(common.get("detector", "dlib")) if detector in (None, AUTO) else detector,
-        backbones=tuple(faces.values()),
-        view_sets=tuple(dict.fromkeys(stream.rpartition("/")[2] for stream in visual)),
-        audio_backbones=tuple(sounds.values()),
-        max_frames=common.get("max_frames"),
+        detector=str(face_settings.get("detector", "dlib")) if detector in (None, AUTO) else detector,
+        backbones=tuple(face_files.values()),
+        view_sets=tuple(dict.fromkeys(stream.rpartition("/")[2] for stream in face_streams)),
+        audio_backbones=tuple(audio_files.values()),
+        max_frames=face_settings.get("max_frames"),
         device=device,
         precision=precisions.pop() if len(precisions) == 1 else "auto",
-        segments=bool(spoken),
-        segment_backbones=tuple(images.values()),
-        voice_activity=next((str(settings["vad"]) for settings in spoken.values()), "energy"),
-        detect_every=int(common.get("detect_every", 1)),
-        labels=tuple((text, label) for files in (faces, sounds, images) for label, text in files.items()),
+        segments=bool(segment_streams),
+        segment_backbones=tuple(segment_files.values()),
+        voice_activity=next((str(settings["vad"]) for settings in segment_streams.values()), "energy"),
+        detect_every=int(face_settings.get("detect_every", 1)),
+        labels=tuple(
+            (text, label)
+            for files in (face_files, audio_files, segment_files)
+            for label, text in files.items()
+        ),
     )
-    _check(keys, keys_of(plan))
+    _require_same_keys(keys, keys_of(plan))
     return plan
 
 
@@ -79,19 +93,21 @@ def _files(option: str, wanted: Mapping[str, Mapping[str, Any]], given: Iterable
     """Map each wanted label to ``NAME`` or ``NAME@FILE``: the file with its checksum, else with its name."""
     given = tuple(given)
     known = {_label(text): text for text in given}
-    sums = {text: _sha256(text) for text in given}
+    checksums = {text: _sha256(text) for text in given}
     files = {}
     for label, settings in wanted.items():
         name, _, stem = label.partition("@")
         wanted_sum = str(settings.get("weights_sha256", "")).partition("+")[0]
-        same = [text for text in given if text.partition("@")[0] == name and sums[text] == wanted_sum]
-        if stem and label not in known and not same:
+        matching = [
+            text for text in given if text.partition("@")[0] == name and checksums[text] == wanted_sum
+        ]
+        if stem and label not in known and not matching:
             raise ExtractError(
                 f"the run reads features of {label}: name its weights by {option} {name}@FILE, a file of "
                 f"SHA-256 {settings['weights_sha256']}, once called {stem}"
                 + (f"; given: {', '.join(known.values())}" if known else "")
             )
-        files[label] = same[0] if same else known.get(label, label)
+        files[label] = matching[0] if matching else known.get(label, label)
     return files
 
 
@@ -113,7 +129,7 @@ def _label(text: str) -> str:
     return f"{name}@{Path(file).stem}" if file else name
 
 
-def _check(wanted: Mapping[str, FeatureKey], planned: Mapping[str, FeatureKey]) -> None:
+def _require_same_keys(wanted: Mapping[str, FeatureKey], planned: Mapping[str, FeatureKey]) -> None:
     for stream, key in wanted.items():
         if planned[stream] != key:
             changes = "; ".join(key.differences(planned[stream]))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..extract.marker_run import MarkerRun
     from ..extract.plan import Plan
     from ..extract.run import Extraction
-    from .cluster.extraction import SpreadExtraction
+    from .cluster.extraction import DistributedExtraction
     from .corpora.clips.found import FoundClips
     from .tally import Tally
 
@@ -140,10 +140,12 @@ class ExtractionReporter:
     def planned(self, plan: Plan, run: Extraction, store: FeatureStore, total: int) -> None:
         """Work is about to start, on ``total`` clips."""
 
-    def handed_out(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """An engine reports on its work, or on a worker that failed."""
 
-    def watched(self, work: Extraction | MarkerRun | SpreadExtraction, total: int) -> Iterator[ClipResult]:
+    def results(
+        self, work: Extraction | MarkerRun | DistributedExtraction, total: int
+    ) -> Iterator[ClipResult]:
         """Yield each result as it comes; iterating does the work."""
         yield from work
 
@@ -161,11 +163,11 @@ def extract(settings: ExtractSettings, reporter: ExtractionReporter | None = Non
     from .tally import Tally
 
     reporter = reporter or ExtractionReporter()
-    whole = settings.clips.find()
-    found = whole.part(*settings.part) if settings.part else whole
+    all_clips = settings.clips.find()
+    found = all_clips.part(*settings.part) if settings.part else all_clips
     reporter.found(settings.clips.root, found)
     plan = replace(settings.plan, pictures=False, backbones=()) if found.markers else settings.plan
-    filled = _filled(
+    filled_store = _filled_store(
         found,
         plan,
         settings.store,
@@ -176,8 +178,8 @@ def extract(settings: ExtractSettings, reporter: ExtractionReporter | None = Non
         settings.silence,
         settings.failed_only,
     )
-    with filled as (store, failures):
-        gone = stale(store, whole, settings.clips.root)
+    with filled_store as (store, failures):
+        gone = stale(store, all_clips, settings.clips.root)
         if gone and settings.prune:
             with store.writer() as writer:
                 for clip in gone:
@@ -209,12 +211,12 @@ def into_store(
         ClusterError: the engine of ``cluster`` is not available, or its workers fail.
     """
     reporter, cluster = reporter or ExtractionReporter(), cluster or ClusterSettings()
-    with _filled(found, plan, path, workers, replace, reporter, cluster) as (_, failures):
+    with _filled_store(found, plan, path, workers, replace, reporter, cluster) as (_, failures):
         return failures
 
 
 @contextmanager
-def _filled(
+def _filled_store(
     found: FoundClips,
     plan: Plan,
     path: Path,
@@ -231,33 +233,33 @@ def _filled(
     from ..extract.run import Extraction, start_crew
     from ..extract.streams.registry import keys_of
 
-    with ExitStack() as opened:
+    with ExitStack() as stack:
         crew = None
         if not (path / "store.json").exists():  # fail before a store is created
             plan = _with_detector(plan, None, reporter)
             keys_of(plan)
             if cluster.on == "local":
-                crew = opened.enter_context(closing(start_crew(plan, workers, len(found.clips), silence)))
-        store = opened.enter_context(FeatureStore(path, create=True))
+                crew = stack.enter_context(closing(start_crew(plan, workers, len(found.clips), silence)))
+        store = stack.enter_context(FeatureStore(path, create=True))
         plan = _with_detector(plan, store, reporter)
         run = Extraction(
             found.clips,
             plan,
             store,
             workers,
-            rename=not found.one_by_one,
+            rename=not found.files_named,
             replace=replace,
             silence=silence,
             failed_only=failed_only,
             crew=crew,
         )
         reporter.planned(plan, run, store, len(found.clips))
-        failures = _troubled(_done(run, store, workers, reporter, cluster, len(found.clips)))
+        failures = _count_failures(_results(run, store, workers, reporter, cluster, len(found.clips)))
         if not run.idle:
             store.refresh()
         if found.markers:
             markers = MarkerRun(found.clips, found.markers, store, failed_only)
-            failures += _troubled(reporter.watched(markers, len(found.markers)))
+            failures += _count_failures(reporter.results(markers, len(found.markers)))
             if markers.jobs:
                 store.refresh()
         yield store, failures
@@ -271,7 +273,7 @@ def _with_detector(plan: Plan, store: FeatureStore | None, reporter: ExtractionR
     return replace(plan, detector=choice.text)
 
 
-def _done(
+def _results(
     run: Extraction,
     store: FeatureStore,
     workers: int,
@@ -281,17 +283,17 @@ def _done(
 ) -> Iterator[ClipResult]:
     """Yield the results of the run, which is done here or on the cluster."""
     if cluster.on == "local" or not run.jobs:
-        yield from reporter.watched(run, total)
+        yield from reporter.results(run, total)
         return
-    from .cluster.extraction import SpreadExtraction
+    from .cluster.extraction import DistributedExtraction
 
     gpu = run.plan.device.startswith("cuda")
-    with cluster.engine(store.path, workers, gpu, reporter.handed_out) as engine:
-        work = SpreadExtraction(run, store, engine, workers, reporter.handed_out)
-        yield from reporter.watched(work, total)
+    with cluster.engine(store.path, workers, gpu, reporter.message) as engine:
+        work = DistributedExtraction(run, store, engine, workers, reporter.message)
+        yield from reporter.results(work, total)
 
 
-def _troubled(results: Iterator[ClipResult]) -> int:
+def _count_failures(results: Iterator[ClipResult]) -> int:
     return sum(bool(result.failure or result.warnings) for result in results)
 
 

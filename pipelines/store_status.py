@@ -28,9 +28,9 @@ def store_status(store: FeatureStore) -> Record:
     streams: dict[tuple[str, str], StreamCounts] = {}
     failures, stages = [], Counter[str]()
     for row in store:
-        splits[row.clip.split].take(row)
+        splits[row.clip.split].add(row)
         for name, entry in row.entries.items():
-            streams.setdefault((name, entry.key.digest), StreamCounts(entry.key)).take(entry)
+            streams.setdefault((name, entry.key.digest), StreamCounts(entry.key)).add(entry)
         failures += [(row.clip, stream, reason) for stream, reason in row.failures.items()]
         stages.update(stages_of(row))
     sizes = _row_bytes(store, streams.values())
@@ -51,11 +51,11 @@ class SplitCounts:
     """Counts over the clips of a split."""
 
     def __init__(self) -> None:
-        self.clips = self.unlabelled = self.frames = self.with_face = self.without_any = 0
+        self.clips = self.unlabelled = self.frames = self.frames_with_face = self.clips_without_face = 0
         self.with_sound = self.failed = 0
         self.labels: Counter[str] = Counter()
 
-    def take(self, row: Row) -> None:
+    def add(self, row: Row) -> None:
         """Count a clip."""
         self.clips += 1
         self.with_sound += row.has("spectrogram")
@@ -66,8 +66,8 @@ class SplitCounts:
         if row.has("faces"):
             info = row.entries["faces"].info
             self.frames += info.get("frames", 0)
-            self.with_face += info.get("faces", 0)
-            self.without_any += not row.has_face
+            self.frames_with_face += info.get("faces", 0)
+            self.clips_without_face += not row.has_face
 
     def record(self) -> Record:
         """Return the counts as JSON values."""
@@ -76,8 +76,8 @@ class SplitCounts:
             "labels": dict(sorted(self.labels.items())),
             "unlabelled": self.unlabelled,
             "frames": self.frames,
-            "frames_with_face": self.with_face,
-            "clips_without_face": self.without_any,
+            "frames_with_face": self.frames_with_face,
+            "clips_without_face": self.clips_without_face,
         }
 
 
@@ -89,7 +89,7 @@ class StreamCounts:
         self.statuses: Counter[str] = Counter()
         self.rows: Counter[tuple[str, str]] = Counter()
 
-    def take(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> None:
         """Count a clip's outcome."""
         self.statuses[entry.status] += 1
         for ref in entry.arrays.values():
@@ -106,7 +106,7 @@ class StreamCounts:
         }
 
 
-def watched(store: FeatureStore, clips: int) -> Iterator[tuple[int, int]]:
+def poll(store: FeatureStore, clips: int) -> Iterator[tuple[int, int]]:
     """Poll the store until it holds ``clips``; yield the numbers of clips stored and failed.
 
     Reading the journals takes at most a tenth of the time.
@@ -121,17 +121,17 @@ def watched(store: FeatureStore, clips: int) -> Iterator[tuple[int, int]]:
         time.sleep(max(2.0, 9 * (time.monotonic() - began)))
 
 
-def status_text(found: Record) -> str:
+def status_text(status: Record) -> str:
     """Format a status as tables, followed by the first failures with their reasons."""
-    parts = [f"{found['store']}: {found['clips']} clips"]
-    if found["clips"]:
-        parts += [_split_table(found["splits"]), _label_table(found["splits"])]
-    if found["streams"]:
-        parts.append(_stream_table(found["streams"]))
-    if any("imported" in stream for stream in found["streams"]):
-        parts.append(_imports(found["streams"]))
-    if found["failures"]:
-        parts.append(_failures(found["failures"], found["failed_stages"]))
+    parts = [f"{status['store']}: {status['clips']} clips"]
+    if status["clips"]:
+        parts += [_split_table(status["splits"]), _label_table(status["splits"])]
+    if status["streams"]:
+        parts.append(_stream_table(status["streams"]))
+    if any("imported" in stream for stream in status["streams"]):
+        parts.append(_imports(status["streams"]))
+    if status["failures"]:
+        parts.append(_failures(status["failures"], status["failed_stages"]))
     return "\n\n".join(parts)
 
 
@@ -142,8 +142,8 @@ def stages_of(row: Row) -> set[str]:
 
 def _import(key: FeatureKey) -> Record:
     """Describe features made elsewhere; empty for others."""
-    known = {name: key.settings.get(name) for name in ("dimensions", "fps", "note")}
-    return {"imported": known} if key.settings.get("imported") else {}
+    settings = {name: key.settings.get(name) for name in ("dimensions", "fps", "note")}
+    return {"imported": settings} if key.settings.get("imported") else {}
 
 
 def _row_bytes(store: FeatureStore, streams: Iterable[StreamCounts]) -> dict[tuple[str, str], int]:
@@ -173,14 +173,14 @@ def _split_table(splits: Record) -> str:
         ),
         "clips without any": "clips_without_face",
     }
-    return table(({"split": name, **found} for name, found in splits.items()), columns)
+    return table(({"split": name, **counts} for name, counts in splits.items()), columns)
 
 
 def _label_table(splits: Record) -> str:
-    labels = sorted({label for found in splits.values() for label in found["labels"]})
-    rows = [[label, *(found["labels"].get(label, 0) for found in splits.values())] for label in labels]
-    if any(found["unlabelled"] for found in splits.values()):
-        rows.append(["(no label)", *(found["unlabelled"] for found in splits.values())])
+    labels = sorted({label for counts in splits.values() for label in counts["labels"]})
+    rows = [[label, *(counts["labels"].get(label, 0) for counts in splits.values())] for label in labels]
+    if any(counts["unlabelled"] for counts in splits.values()):
+        rows.append(["(no label)", *(counts["unlabelled"] for counts in splits.values())])
     return aligned(["label", *splits], rows)
 
 
@@ -192,18 +192,18 @@ def _stream_table(streams: Sequence[Record]) -> str:
 def _imports(streams: Sequence[Record]) -> str:
     lines = []
     for stream in streams:
-        known = stream.get("imported")
-        if known:
-            rate = f", {known['fps']:g} a second" if known["fps"] else ""
-            note = f"; {known['note']}" if known["note"] else ""
-            lines.append(f"  {stream['stream']}: {known['dimensions']} values a vector{rate}{note}")
+        settings = stream.get("imported")
+        if settings:
+            rate = f", {settings['fps']:g} a second" if settings["fps"] else ""
+            note = f"; {settings['note']}" if settings["note"] else ""
+            lines.append(f"  {stream['stream']}: {settings['dimensions']} values a vector{rate}{note}")
     return "\n".join(["imported:", *lines])
 
 
 def _failures(failures: Sequence[Record], stages: Mapping[str, int]) -> str:
     lines = [
-        f"  {found['split']}/{found['clip']}, {found['stream']}: {found['reason']}"
-        for found in failures[:FAILURES_SHOWN]
+        f"  {failure['split']}/{failure['clip']}, {failure['stream']}: {failure['reason']}"
+        for failure in failures[:FAILURES_SHOWN]
     ]
     if len(failures) > FAILURES_SHOWN:
         lines.append(f"  and {len(failures) - FAILURES_SHOWN} more (--json lists all)")

@@ -20,7 +20,7 @@ def open_store(path: Path) -> FeatureStore:
     from ..cache.store import FeatureStore
 
     store = FeatureStore(path)
-    say_damage(store)
+    warn_of_damage(store)
     return store
 
 
@@ -29,7 +29,7 @@ def is_store(path: Path) -> bool:
     return (path / "store.json").is_file()
 
 
-def say_damage(store: FeatureStore) -> None:
+def warn_of_damage(store: FeatureStore) -> None:
     """Warn about invalid journal lines, which are left out."""
     if store.senseless:
         lines = f"{len(store.senseless)} lines" if len(store.senseless) > 1 else "a line"

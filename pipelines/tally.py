@@ -29,10 +29,10 @@ class Tally:
         self.markers: Counter[str] = Counter()
         self.unmarked: Counter[str] = Counter()
         for row in rows:
-            self._take(row)
+            self._add(row)
 
-    def _take(self, row: Row) -> None:
-        self.splits[row.clip.split].take(row)
+    def _add(self, row: Row) -> None:
+        self.splits[row.clip.split].add(row)
         if row.failures:
             self.failed[str(row.clip)] = "; ".join(sorted({*row.failures.values()}))
             self.stages.update(stages_of(row))

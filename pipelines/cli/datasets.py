@@ -11,12 +11,12 @@ import click
 from ..corpora.clips.found import count_of, first_of
 from ..corpora.clips.report import (
     SEVEN,
+    archives_and_downloads,
     contents,
+    empty_folders,
     known_sets,
-    no_media,
-    not_listed,
-    not_unpacked,
-    without_clips,
+    unlisted_files,
+    unusable_files,
 )
 from ..stage_one import ClipFolder
 from .clip_options import PATTERN_HELP, dataset_options
@@ -67,10 +67,14 @@ def check(folder: Path, **source: Any) -> int:
     own = ClipFolder(folder, **{**source, "labels": "", "other_labels": "keep"}).find()
     wanted = read_labels(source["labels"]) if source["labels"] else None
     found = with_labels(own, wanted, source["other_labels"])
-    besides = [*no_media(found, folder), *without_clips(own, folder), *not_unpacked(folder)]
+    more_left_out = [
+        *unusable_files(found, folder),
+        *empty_folders(own, folder),
+        *archives_and_downloads(folder),
+    ]
     if source["manifest"]:
-        besides += not_listed(own, tree_of(folder), source["manifest"])
-    told = contents(folder, own, found, besides)
+        more_left_out += unlisted_files(own, tree_of(folder), source["manifest"])
+    told = contents(folder, own, found, more_left_out)
     show_result(told, _contents_text)
     return 0 if told["whole"] else 1
 

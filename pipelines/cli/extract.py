@@ -251,7 +251,7 @@ def _summarise(store: Path, done: Extracted) -> None:
             of.with_sound,
             of.failed,
             of.frames,
-            f"{of.with_face / of.frames:.1%}" if of.frames else "-",
+            f"{of.frames_with_face / of.frames:.1%}" if of.frames else "-",
         ]
         for split, of in counts.splits.items()
     ]

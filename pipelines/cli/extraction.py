@@ -14,7 +14,7 @@ import click
 
 from ..corpora.clips.found import ONLY_SPLIT, count_of, counts_of, first_of
 from ..stage_one import ExtractionReporter
-from ..stores import say_damage
+from ..stores import warn_of_damage
 from .progress import progress_bar, seconds_bar, write
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...extract.marker_run import MarkerRun
     from ...extract.plan import Plan
     from ...extract.run import Extraction
-    from ..cluster.extraction import SpreadExtraction
+    from ..cluster.extraction import DistributedExtraction
     from ..corpora.clips.found import FoundClips
     from ..detector_choice import DetectorChoice
 
@@ -68,7 +68,7 @@ class Printed(ExtractionReporter):
         from ...extract.devices import torch_devices
         from ...extract.networks import planned_face_networks
 
-        say_damage(store)
+        warn_of_damage(store)
         stored = [(row.clip, clip) for clip in run.renewed for row in [store.row(clip)] if row]
         relabelled = [
             (old, new, new.label or "unlabelled") for old, new in stored if old.label not in (None, new.label)
@@ -110,10 +110,12 @@ class Printed(ExtractionReporter):
             + (self.where or f"in {run.workers} process{'es' if run.workers > 1 else ''}")
         )
 
-    def handed_out(self, text: str) -> None:
+    def message(self, text: str) -> None:
         write(text)
 
-    def watched(self, work: Extraction | MarkerRun | SpreadExtraction, total: int) -> Iterator[ClipResult]:
+    def results(
+        self, work: Extraction | MarkerRun | DistributedExtraction, total: int
+    ) -> Iterator[ClipResult]:
         from ...extract.marker_run import MarkerRun
         from ...extract.run import Extraction
 

@@ -42,14 +42,14 @@ def status(path: Path, watch: int | None) -> None:
 
     Counts the clips, labels, faces, streams and failures of STORE (default: features).
     """
-    from ..store_status import status_text, store_status, watched
+    from ..store_status import poll, status_text, store_status
 
     with open_store(path) as store:
         if watch:
             with progress_bar(
                 total=watch, initial=min(store.count, watch), unit="clip", smoothing=0.1
             ) as bar:
-                for clips, failed in watched(store, watch):
+                for clips, failed in poll(store, watch):
                     bar.set_postfix(failed=failed, refresh=False)
                     bar.update(clips - bar.n)
         found = store_status(store)

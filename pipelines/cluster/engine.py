@@ -22,18 +22,18 @@ Function = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class Ended:
+class CallResult:
     """The outcome of one item.
 
     Attributes:
-        place: index of the item.
+        index: index of the item.
         value: return value of the function.
-        trouble: error message, or empty if the call succeeded.
+        error: error message, or empty if the call succeeded.
     """
 
-    place: int
+    index: int
     value: Any = None
-    trouble: str = ""
+    error: str = ""
 
 
 class Engine(Protocol):
@@ -47,7 +47,7 @@ class Engine(Protocol):
     tasks: int
     cores: int
 
-    def map(self, function: Function, items: Sequence[Any]) -> Iterator[Ended | None]:
+    def map(self, function: Function, items: Sequence[Any]) -> Iterator[CallResult | None]:
         """Call ``function`` for each item; yield each outcome as it arrives, and None while waiting.
 
         Raises:
@@ -80,7 +80,7 @@ class ClusterSettings:
     cancel: bool = False
 
     def engine(
-        self, folder: Path, cores: int, gpu: bool, told: Callable[[str], None]
+        self, folder: Path, cores: int, gpu: bool, on_message: Callable[[str], None]
     ) -> AbstractContextManager[Engine]:
         """Create the engine named by ``on``, which must not be ``local``.
 
@@ -88,7 +88,7 @@ class ClusterSettings:
             folder: folder on the shared disk; the engine may create a subfolder for its own files.
             cores: cores per task; 0 for the value in ``slurm``, or else one.
             gpu: whether each task needs a GPU.
-            told: callback for messages about submitted work.
+            on_message: callback for messages about submitted work.
 
         Raises:
             ClusterError: the engine is not installed or does not respond.
@@ -96,10 +96,10 @@ class ClusterSettings:
         if self.on == "slurm":
             from .slurm import Slurm
 
-            return Slurm(folder, self.slurm, self.jobs, cores, gpu, self.cancel, told)
+            return Slurm(folder, self.slurm, self.jobs, cores, gpu, self.cancel, on_message)
         from .rays import RayEngine
 
-        return RayEngine(self.ray, self.jobs, cores or 1, gpu, told)
+        return RayEngine(self.ray, self.jobs, cores or 1, gpu, on_message)
 
 
 @dataclass(frozen=True)
@@ -112,22 +112,22 @@ class Call:
     function: Function
     folder: str
 
-    def __call__(self, item: Any) -> Ended:
+    def __call__(self, item: Any) -> CallResult:
         node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         try:
             os.chdir(self.folder)
         except OSError as error:
-            why = f"it cannot enter {self.folder} ({error.strerror}): run the command on a shared disk"
-            return Ended(0, trouble=f"{node}: {why}")
+            problem = f"it cannot enter {self.folder} ({error.strerror}): run the command on a shared disk"
+            return CallResult(0, error=f"{node}: {problem}")
         try:
-            return Ended(0, self.function(item))
+            return CallResult(0, self.function(item))
         except Exception as error:
             traceback.print_exc()  # into the task's log
-            own = isinstance(error, OSError) or type(error).__module__.partition(".")[0] == PACKAGE
-            return Ended(0, trouble=f"{node}: {error if own else repr(error)}")
+            expected = isinstance(error, OSError) or type(error).__module__.partition(".")[0] == PACKAGE
+            return CallResult(0, error=f"{node}: {error if expected else repr(error)}")
 
 
-def dealt(items: Sequence[Item], parts: int) -> list[tuple[Item, ...]]:
+def deal(items: Sequence[Item], parts: int) -> list[tuple[Item, ...]]:
     """Deal items like cards into at most ``parts`` parts; sorted by size, each part gets large and small."""
     parts = min(parts, len(items))
     return [tuple(items[number::parts]) for number in range(parts)]

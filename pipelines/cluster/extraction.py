@@ -20,7 +20,7 @@ from ...extract.plan import Plan
 from ...extract.precision import has_fast_bf16
 from ...extract.run import Extraction, is_done
 from .engine import Engine
-from .rounds import Spread
+from .rounds import DistributedWork
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def extract_part(part: Part) -> int:
     return len(part.clips)
 
 
-class SpreadExtraction(Spread[tuple[str, str], ClipResult]):
+class DistributedExtraction(DistributedWork[tuple[str, str], ClipResult]):
     """Runs the jobs of an extraction on an engine's workers; iterating yields the same results as the run.
 
     Args:
@@ -101,24 +101,29 @@ class SpreadExtraction(Spread[tuple[str, str], ClipResult]):
         store: store that the workers write to.
         engine: engine that runs the tasks.
         workers: processes per task; 0 for one per core of the task.
-        told: see :class:`.Spread`.
+        on_message: see :class:`.DistributedWork`.
     """
 
     unit = "clip"
-    least = 4
+    min_units = 4
 
     def __init__(
-        self, run: Extraction, store: FeatureStore, engine: Engine, workers: int, told: Callable[[str], None]
+        self,
+        run: Extraction,
+        store: FeatureStore,
+        engine: Engine,
+        workers: int,
+        on_message: Callable[[str], None],
     ) -> None:
-        super().__init__(engine, told)
+        super().__init__(engine, on_message)
         self.jobs = run.jobs
         self._run, self._store, self._workers = run, store, workers
         self._plan = run.plan
         if run.plan.precision == "auto" and not has_fast_bf16(torch_devices(run.plan.device)[0]):
             self._plan = replace(run.plan, precision="fp32")  # as auto means here; a GPU would take bf16
         self._by_key = {job.clip.key: job for job in run.jobs}
-        self.left = dict.fromkeys(self._by_key)
-        self._ended: set[tuple[str, str]] = set()
+        self.remaining = dict.fromkeys(self._by_key)
+        self._ended_keys: set[tuple[str, str]] = set()
 
     def __iter__(self) -> Iterator[ClipResult]:
         """Hand out the clips and yield each result once it is in the store."""
@@ -126,11 +131,11 @@ class SpreadExtraction(Spread[tuple[str, str], ClipResult]):
         yield from super().__iter__()
 
     def function(self) -> Callable[[Part], int]:
-        """See :meth:`.Spread.function`."""
+        """See :meth:`.DistributedWork.function`."""
         return extract_part
 
     def part(self, keys: tuple[tuple[str, str], ...]) -> Part:
-        """See :meth:`.Spread.part`."""
+        """See :meth:`.DistributedWork.part`."""
         return Part(
             tuple(self._by_key[key].clip for key in keys),
             self._plan,
@@ -141,9 +146,9 @@ class SpreadExtraction(Spread[tuple[str, str], ClipResult]):
             self._run.silence,
         )
 
-    def ended(self, keys: tuple[tuple[str, str], ...]) -> None:
-        """See :meth:`.Spread.ended`."""
-        self._ended.update(keys)
+    def part_ended(self, keys: tuple[tuple[str, str], ...]) -> None:
+        """See :meth:`.DistributedWork.part_ended`."""
+        self._ended_keys.update(keys)
 
     def found(self) -> Iterator[tuple[tuple[str, str], ClipResult]]:
         """Yield clips that have reached the store.
@@ -151,13 +156,13 @@ class SpreadExtraction(Spread[tuple[str, str], ClipResult]):
         A stored failure may be left from an earlier run, so it counts only once the clip's part has ended.
         """
         self._store.refresh()
-        for key in [*self.left]:
+        for key in [*self.remaining]:
             job = self._by_key[key]
             row = self._store.row(job.clip)
-            whole = row is not None and all(
+            complete = row is not None and all(
                 is_done(row, stream, wanted) for stream, wanted in job.keys.items()
             )
-            if row is not None and (whole or key in self._ended):
+            if row is not None and (complete or key in self._ended_keys):
                 yield key, _result(job, row)
 
 

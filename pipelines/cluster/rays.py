@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import ClusterError
-from .engine import Call, Ended, Function
+from .engine import Call, CallResult, Function
 
 RETRIES = 3
-LOOK = 2.0  # seconds between polls
-SECONDS = 10
+POLL_SECONDS = 2.0  # seconds between polls
+CONNECT_TIMEOUT = 10
 """Timeout for connecting to a cluster."""
 
 
@@ -25,13 +25,15 @@ class RayEngine:
         jobs: number of concurrent tasks; 0 for as many as the cluster has processors for.
         cores: processor cores per task.
         gpu: whether each task needs a GPU.
-        told: callback for a message about the cluster's size.
+        on_message: callback for a message about the cluster's size.
 
     Raises:
         ClusterError: Ray is not installed, there is no cluster at the address, or it is too small for a task.
     """
 
-    def __init__(self, address: str, jobs: int, cores: int, gpu: bool, told: Callable[[str], None]) -> None:
+    def __init__(
+        self, address: str, jobs: int, cores: int, gpu: bool, on_message: Callable[[str], None]
+    ) -> None:
         try:
             import ray
         except ImportError:
@@ -40,28 +42,29 @@ class RayEngine:
         host, colon, port = address.rpartition(":")
         try:
             if colon and port.isdecimal():  # fail early: Ray itself waits for more than a minute
-                socket.create_connection((host.rpartition("/")[2], int(port)), SECONDS).close()
+                socket.create_connection((host.rpartition("/")[2], int(port)), CONNECT_TIMEOUT).close()
             self._ray.init(address=address, log_to_driver=False, logging_level="error")
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise ClusterError(
                 f"--ray {address}: there is no Ray cluster ({str(error).splitlines()[0]}); start one by "
                 "`ray start --head`, or name its address"
             ) from error
-        have = self._ray.cluster_resources()
-        room = int(have.get("CPU", 0) // cores)
+        resources = self._ray.cluster_resources()
+        capacity = int(resources.get("CPU", 0) // cores)
         if gpu:
-            room = min(room, int(have.get("GPU", 0)))
-        if room < 1:
+            capacity = min(capacity, int(resources.get("GPU", 0)))
+        if capacity < 1:
             self._ray.shutdown()
             raise ClusterError(
                 f"a task needs {cores} processors{' and a GPU' if gpu else ''}, and the Ray cluster has "
-                f"{have.get('CPU', 0):g} and {have.get('GPU', 0):g} GPUs; use fewer --workers, or add nodes"
+                f"{resources.get('CPU', 0):g} and {resources.get('GPU', 0):g} GPUs; use fewer --workers, or "
+                "add nodes"
             )
-        self.tasks = min(jobs, room) if jobs else room
+        self.tasks = min(jobs, capacity) if jobs else capacity
         self.cores = cores
         self._options = {"num_cpus": cores, "num_gpus": int(gpu), "max_retries": RETRIES}
         nodes = sum(bool(node["Alive"]) for node in self._ray.nodes())
-        told(f"Ray cluster: {nodes} nodes, {self.tasks} tasks at once")
+        on_message(f"Ray cluster: {nodes} nodes, {self.tasks} tasks at once")
 
     def __enter__(self) -> RayEngine:
         return self
@@ -71,23 +74,23 @@ class RayEngine:
     ) -> None:
         self._ray.shutdown()
 
-    def map(self, function: Function, items: Sequence[Any]) -> Iterator[Ended | None]:
+    def map(self, function: Function, items: Sequence[Any]) -> Iterator[CallResult | None]:
         """See :meth:`.Engine.map`. Ray retries tasks whose process or node dies."""
-        remote = self._ray.remote(**self._options)(_called)
+        remote = self._ray.remote(**self._options)(_run_call)
         call = Call(function, str(Path.cwd()))
-        waiting = list(enumerate(items))[::-1]
-        flying: dict[Any, int] = {}
+        pending = list(enumerate(items))[::-1]
+        running: dict[Any, int] = {}
         try:
-            while waiting or flying:
-                while waiting and len(flying) < self.tasks:
-                    place, item = waiting.pop()
-                    flying[remote.remote(call, item)] = place
-                ready, _ = self._ray.wait(list(flying), timeout=LOOK)
+            while pending or running:
+                while pending and len(running) < self.tasks:
+                    index, item = pending.pop()
+                    running[remote.remote(call, item)] = index
+                ready, _ = self._ray.wait(list(running), timeout=POLL_SECONDS)
                 for reference in ready:
-                    yield self._end(flying.pop(reference), reference)
+                    yield self._result(running.pop(reference), reference)
                 yield None
         finally:
-            for reference in flying:
+            for reference in running:
                 self._ray.cancel(reference, force=True)
 
     def busy(self) -> int:
@@ -97,16 +100,16 @@ class RayEngine:
     def close(self) -> None:
         """Do nothing: there is nothing to clean up."""
 
-    def _end(self, place: int, reference: Any) -> Ended:
+    def _result(self, index: int, reference: Any) -> CallResult:
         try:
-            end = self._ray.get(reference)
+            result = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            return Ended(
-                place, trouble=f"a task was lost {RETRIES + 1} times: {lines[0] if lines else error!r}"
+            return CallResult(
+                index, error=f"a task was lost {RETRIES + 1} times: {lines[0] if lines else error!r}"
             )
-        return Ended(place, end.value, end.trouble)
+        return CallResult(index, result.value, result.error)
 
 
-def _called(call: Call, item: Any) -> Ended:
+def _run_call(call: Call, item: Any) -> CallResult:
     return call(item)

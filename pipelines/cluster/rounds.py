@@ -10,27 +10,27 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from ..corpora.clips.found import count_of
 from ..errors import ClusterError
-from .engine import Ended, Engine, dealt
+from .engine import CallResult, Engine, deal
 
-PARTS = 8
+PARTS_PER_TASK = 8
 """Parts per concurrent task: a slow part delays the end by at most an eighth of the total time."""
-MOST = 1000
+MAX_PARTS = 1000
 """Maximum number of parts: by default, Slurm limits an array to 1,001 tasks."""
-TRIES = 3
+ROUNDS = 3
 LOOK = 2.0  # seconds between polls
-SHARE = 10
+POLL_SHARE = 10
 """Polling the shared disk takes at most 1/SHARE of the time."""
-SLOW = 2
+SLOW_FACTOR = 2
 """A part is slow when it takes this many times as long as the others. Idle workers then do its units too,"""
 SLOW_SECONDS = 60.0
 """but only after this many seconds in which no part has ended: Slurm takes a while to start a task."""
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
-Ends = Generator[tuple[tuple[Key, ...], Ended | None], None, None]
+CallResults = Generator[tuple[tuple[Key, ...], CallResult | None], None, None]
 
 
-class Spread(ABC, Generic[Key, Result]):
+class DistributedWork(ABC, Generic[Key, Result]):
     """Runs units of work on an engine's workers; iterating yields the result of each unit.
 
     A unit may be done twice: both results are the same, and the shared disk keeps them. Leaving early, even
@@ -39,21 +39,21 @@ class Spread(ABC, Generic[Key, Result]):
 
     Args:
         engine: engine that runs the tasks.
-        told: callback for messages about failed workers, and about work awaited or handed out again.
+        on_message: callback for messages about failed workers, and about work awaited or handed out again.
 
     Attributes:
-        left: keys of the units still to do, largest first.
+        remaining: keys of the units still to do, largest first.
     """
 
     unit: ClassVar[str]
     """Noun for a unit, used in messages."""
-    least: ClassVar[int] = 1
+    min_units: ClassVar[int] = 1
     """Minimum number of units per part, since a task takes seconds to start."""
 
-    def __init__(self, engine: Engine, told: Callable[[str], None]) -> None:
-        self.left: dict[Key, None] = {}
-        self._engine, self._told = engine, told
-        self._next_look = 0.0
+    def __init__(self, engine: Engine, on_message: Callable[[str], None]) -> None:
+        self.remaining: dict[Key, None] = {}
+        self._engine, self._on_message = engine, on_message
+        self._next_poll = 0.0
 
     @abstractmethod
     def function(self) -> Callable[[Any], Any]:
@@ -65,9 +65,9 @@ class Spread(ABC, Generic[Key, Result]):
 
     @abstractmethod
     def found(self) -> Iterator[tuple[Key, Result]]:
-        """Yield the units in ``left`` whose results have reached the shared disk."""
+        """Yield the units in ``remaining`` whose results have reached the shared disk."""
 
-    def ended(self, keys: tuple[Key, ...]) -> None:
+    def part_ended(self, keys: tuple[Key, ...]) -> None:
         """Note that a worker has processed these units. Called once for each finished part."""
 
     def __iter__(self) -> Iterator[Result]:
@@ -76,76 +76,81 @@ class Spread(ABC, Generic[Key, Result]):
         Raises:
             ClusterError: units are left after three rounds, or a round finished none.
         """
-        troubles: dict[str, None] = {}
-        for _ in range(TRIES):
+        errors: dict[str, None] = {}
+        for _ in range(ROUNDS):
             yield from self._wait()
-            before = len(self.left)
-            with closing(self._ends([*self.left], self._engine.tasks)) as ends:
-                for keys, end in ends:
-                    if end is not None and end.trouble:
-                        if end.trouble not in troubles:
-                            self._told(f"worker failed: {end.trouble}")
-                        troubles[end.trouble] = None
-                    elif end is not None:
-                        self.ended(keys)
-                    yield from self._news()
-                    if not self.left:
+            before = len(self.remaining)
+            with closing(self._results_of([*self.remaining], self._engine.tasks)) as results:
+                for keys, result in results:
+                    if result is not None and result.error:
+                        if result.error not in errors:
+                            self._on_message(f"worker failed: {result.error}")
+                        errors[result.error] = None
+                    elif result is not None:
+                        self.part_ended(keys)
+                    yield from self._new_results()
+                    if not self.remaining:
                         break
-            yield from self._news(at_once=True)
-            if not self.left:
+            yield from self._new_results(at_once=True)
+            if not self.remaining:
                 self._engine.close()
                 return
-            if len(self.left) == before:
+            if len(self.remaining) == before:
                 break  # no progress: another round would fail too
         raise ClusterError(
-            f"not done: {count_of(len(self.left), self.unit)}, as the workers failed: "
-            f"{next(reversed(troubles), 'nothing is known of them')}; what was done is stored, and the same "
+            f"not done: {count_of(len(self.remaining), self.unit)}, as the workers failed: "
+            f"{next(reversed(errors), 'nothing is known of them')}; what was done is stored, and the same "
             "command goes on"
         )
 
     def _wait(self) -> Iterator[Result]:
         """Wait for tasks of an earlier command or round, yielding their results."""
-        live = self._engine.busy()
-        if live:
-            self._told(f"{count_of(live, 'task')} of an earlier command not done yet; waiting for that first")
-        while live and self.left:
-            yield from self._news()
+        tasks = self._engine.busy()
+        if tasks:
+            self._on_message(
+                f"{count_of(tasks, 'task')} of an earlier command not done yet; waiting for that first"
+            )
+        while tasks and self.remaining:
+            yield from self._new_results()
             time.sleep(LOOK)
-            live = self._engine.busy()
-        yield from self._news(at_once=True)
+            tasks = self._engine.busy()
+        yield from self._new_results(at_once=True)
 
-    def _ends(self, keys: Sequence[Key], tasks: int) -> Ends[Key]:
+    def _results_of(self, keys: Sequence[Key], tasks: int) -> CallResults[Key]:
         """Yield the outcome of each part, including slow parts that were handed out a second time."""
         if not keys:
             return
-        parts = dealt(keys, max(min(PARTS * tasks, len(keys) // self.least, MOST), min(tasks, MOST)))
+        parts = deal(
+            keys,
+            max(min(PARTS_PER_TASK * tasks, len(keys) // self.min_units, MAX_PARTS), min(tasks, MAX_PARTS)),
+        )
         running = dict(enumerate(parts))
-        again: Ends[Key] | None = None
+        repeated: CallResults[Key] | None = None
         began = last = time.monotonic()
-        for end in self._engine.map(self.function(), [self.part(part) for part in parts]):
+        for result in self._engine.map(self.function(), [self.part(part) for part in parts]):
             now = time.monotonic()
-            if end is not None:
+            if result is not None:
                 last = now
-                yield running.pop(end.place), end
+                yield running.pop(result.index), result
             free = tasks - len(running)
-            if again is None and running and free > 0 and len(running) < len(parts):
+            if repeated is None and running and free > 0 and len(running) < len(parts):
                 usual = (last - began) * min(tasks, len(parts)) / (len(parts) - len(running))
-                slow = [key for part in running.values() for key in part if key in self.left]
-                if slow and now - last > max(SLOW_SECONDS, SLOW * usual):
-                    what = f"{count_of(len(slow), self.unit)} of {count_of(len(running), 'slow task')}"
-                    self._told(f"given to others too: {what}")
-                    again = self._ends(slow, free)
+                slow = [key for part in running.values() for key in part if key in self.remaining]
+                if slow and now - last > max(SLOW_SECONDS, SLOW_FACTOR * usual):
+                    work = f"{count_of(len(slow), self.unit)} of {count_of(len(running), 'slow task')}"
+                    self._on_message(f"given to others too: {work}")
+                    repeated = self._results_of(slow, free)
             yield (), None
-            if again is not None:
-                yield next(again, ((), None))
-        yield from again or ()
+            if repeated is not None:
+                yield next(repeated, ((), None))
+        yield from repeated or ()
 
-    def _news(self, at_once: bool = False) -> Iterator[Result]:
-        if not at_once and time.monotonic() < self._next_look:
+    def _new_results(self, at_once: bool = False) -> Iterator[Result]:
+        if not at_once and time.monotonic() < self._next_poll:
             return
         began = time.monotonic()
         for key, result in self.found():
-            del self.left[key]
+            del self.remaining[key]
             yield result
         now = time.monotonic()
-        self._next_look = now + max(LOOK, SHARE * (now - began))
+        self._next_poll = now + max(LOOK, POLL_SHARE * (now - began))

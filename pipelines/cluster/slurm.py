@@ -17,17 +17,24 @@ import xxhash
 from ...cache.digits import whole_number
 from ..corpora.clips.found import count_of
 from ..errors import ClusterError
-from .engine import Call, Ended, Function
+from .engine import Call, CallResult, Function
 
-JOBS = 8
-MINUTES = 60
+DEFAULT_JOBS = 8
+DEFAULT_MINUTES = 60
 """Default limit of a task. A task that reaches it is requeued and continues; a short one costs little."""
-TIMEOUTS = 100
-LOOK = 2.0  # seconds between polls
-GONE = 3
+MAX_TIMEOUTS = 100
+POLL_SECONDS = 2.0  # seconds between polls
+LOST_AFTER_POLLS = 3
 """Polls without a sign of a task before it counts as lost: files appear late on shared disks."""
-LISTS = ("setup", "teardown", "srun_args")
-OURS = ("job_name", "array_parallelism", "additional_parameters", "use_srun", "stderr_to_stdout", "nodes")
+LIST_PARAMETERS = ("setup", "teardown", "srun_args")
+RESERVED_PARAMETERS = (
+    "job_name",
+    "array_parallelism",
+    "additional_parameters",
+    "use_srun",
+    "stderr_to_stdout",
+    "nodes",
+)
 
 
 class Slurm:
@@ -43,7 +50,7 @@ class Slurm:
         cores: cores per task, unless set in ``parameters``; 0 for one.
         gpu: whether each task needs a GPU; ``parameters`` may say which.
         cancel: whether leaving early cancels the tasks; otherwise they continue.
-        told: callback for messages about the array.
+        on_message: callback for messages about the array.
 
     Raises:
         ClusterError: submitit or Slurm is missing, or a parameter is unknown.
@@ -57,7 +64,7 @@ class Slurm:
         cores: int,
         gpu: bool,
         cancel: bool,
-        told: Callable[[str], None],
+        on_message: Callable[[str], None],
     ) -> None:
         try:
             import submitit
@@ -67,18 +74,18 @@ class Slurm:
             raise ClusterError(
                 "there is no Slurm on this machine (no sbatch): use a login node of a cluster, or --on local"
             )
-        self.tasks = jobs or JOBS
+        self.tasks = jobs or DEFAULT_JOBS
         self._folder = folder.absolute() / "slurm"
         self._name = "avemo-" + xxhash.xxh3_64_hexdigest(str(folder.resolve()).encode())[:8]
         self._answered = False
-        self._cancel, self._told = cancel, told
-        self._executor = submitit.SlurmExecutor(self._folder, max_num_timeout=TIMEOUTS)
-        known = self._known()
-        asked = {key: _value(key, text, known) for key, text in parameters.items()}
-        cpus = asked.get("cpus_per_task", cores or 1)
+        self._cancel, self._on_message = cancel, on_message
+        self._executor = submitit.SlurmExecutor(self._folder, max_num_timeout=MAX_TIMEOUTS)
+        known = self._known_parameters()
+        given = {key: _value(key, text, known) for key, text in parameters.items()}
+        cpus = given.get("cpus_per_task", cores or 1)
         self.cores = int(cpus)
-        values: dict[str, Any] = {"time": MINUTES, "cpus_per_task": cpus, **asked}
-        if gpu and not any("gpu" in key or key == "gres" for key in asked):
+        values: dict[str, Any] = {"time": DEFAULT_MINUTES, "cpus_per_task": cpus, **given}
+        if gpu and not any("gpu" in key or key == "gres" for key in given):
             values["gpus_per_node"] = 1
         # since Slurm 22.05, srun does not inherit the number of processors from sbatch
         values["srun_args"] = [f"--cpus-per-task={cpus}", *values.get("srun_args", [])]
@@ -100,42 +107,42 @@ class Slurm:
             return
         if self._cancel:
             self._scancel()
-            self._told(f"cancelled: {count_of(len(live), 'Slurm task')}; what was done is kept")
+            self._on_message(f"cancelled: {count_of(len(live), 'Slurm task')}; what was done is kept")
         else:
-            self._told(
+            self._on_message(
                 f"left running: {count_of(len(live), 'Slurm task')}; the same command waits for that and "
                 f"does the rest; `scancel --name={self._name}` ends it"
             )
 
-    def map(self, function: Function, items: Sequence[Any]) -> Iterator[Ended | None]:
+    def map(self, function: Function, items: Sequence[Any]) -> Iterator[CallResult | None]:
         """See :meth:`.Engine.map`."""
         from submitit.core.utils import FailedJobError
 
-        call = _Requeued(function, str(Path.cwd()))
+        call = _RequeuedCall(function, str(Path.cwd()))
         try:
             jobs = dict(enumerate(self._executor.map_array(call, items)))
         except FailedJobError as error:
             raise ClusterError(f"sbatch refused the tasks: {_reason(error)}") from error
         number = jobs[0].job_id.partition("_")[0]
-        self._told(
+        self._on_message(
             f"Slurm job {number}: {len(jobs)} tasks, at most {self.tasks} at once; logs in {self._folder}; "
             f"`scancel {number}` ends them"
         )
         unseen = dict.fromkeys(jobs, 0)
         while jobs:
             live = {number for task in self._live() for number in task}
-            for place, job in list(jobs.items()):
-                end = self._end(place, job)
-                unseen[place] = 0 if job.job_id in live else unseen[place] + 1
-                if end is None and unseen[place] >= GONE:
-                    node = f"task {job.job_id} was lost (killed, or its node failed)"
-                    end = Ended(place, trouble=f"{node}; its log is {job.paths.stderr}")
-                if end is not None:
-                    del jobs[place]
-                    yield end
+            for index, job in list(jobs.items()):
+                result = self._result(index, job)
+                unseen[index] = 0 if job.job_id in live else unseen[index] + 1
+                if result is None and unseen[index] >= LOST_AFTER_POLLS:
+                    reason = f"task {job.job_id} was lost (killed, or its node failed)"
+                    result = CallResult(index, error=f"{reason}; its log is {job.paths.stderr}")
+                if result is not None:
+                    del jobs[index]
+                    yield result
             yield None
             if jobs:
-                time.sleep(LOOK)
+                time.sleep(POLL_SECONDS)
 
     def busy(self) -> int:
         """See :meth:`.Engine.busy`."""
@@ -153,38 +160,38 @@ class Slurm:
     def _live(self) -> list[tuple[str, str]]:
         """Return :meth:`_tasks`, waiting while the controller is restarting or busy."""
         while (tasks := self._tasks()) is None:
-            time.sleep(5 * LOOK)
+            time.sleep(5 * POLL_SECONDS)
         return tasks
 
     def _tasks(self) -> list[tuple[str, str]] | None:
         """Return the ids of pending and running tasks, or None if squeue fails; sacct is not always there."""
         command = ["squeue", "--noheader", "--array", f"--name={self._name}", "--format=%i %F_%K %T"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        if found.returncode and not self._answered:
-            raise ClusterError(f"Slurm does not answer: {_reason(found.stderr)}")
+        squeue = subprocess.run(command, capture_output=True, text=True, check=False)
+        if squeue.returncode and not self._answered:
+            raise ClusterError(f"Slurm does not answer: {_reason(squeue.stderr)}")
         self._answered = True
-        lines = [line.split() for line in found.stdout.splitlines()]
+        lines = [line.split() for line in squeue.stdout.splitlines()]
         live = [(plain, task) for plain, task, state in lines if state != "COMPLETING"]
-        return None if found.returncode else live
+        return None if squeue.returncode else live
 
-    def _end(self, place: int, job: Any) -> Ended | None:
+    def _result(self, index: int, job: Any) -> CallResult | None:
         if not job.paths.result_pickle.exists():
             return None
         error = job.exception()
         if error is not None:
-            return Ended(place, trouble=f"task {job.job_id}: {_reason(error)}")
-        end = job.result()
-        return Ended(place, end.value, end.trouble)
+            return CallResult(index, error=f"task {job.job_id}: {_reason(error)}")
+        result = job.result()
+        return CallResult(index, result.value, result.error)
 
-    def _known(self) -> set[str]:
+    def _known_parameters(self) -> set[str]:
         try:
             self._executor.update_parameters(**{"": ""})
         except ValueError as error:  # the message lists the valid parameters
-            return set(re.findall(r"- (\w+) \(default", str(error))) - {*OURS}
+            return set(re.findall(r"- (\w+) \(default", str(error))) - {*RESERVED_PARAMETERS}
         return set()
 
 
-class _Requeued(Call):
+class _RequeuedCall(Call):
     """A call that submitit restarts with the same item after preemption or a timeout."""
 
     def checkpoint(self, item: Any) -> Any:
@@ -195,18 +202,18 @@ class _Requeued(Call):
 
 def _value(key: str, text: str, known: set[str]) -> Any:
     if key not in known:
-        near = get_close_matches(key, known, 1)
-        meant = f"; {near[0]} is meant?" if near else f": {', '.join(sorted(known))} expected"
-        raise ClusterError(f"--slurm {key}={text}: {key} is no parameter of submitit for Slurm{meant}")
+        similar = get_close_matches(key, known, 1)
+        hint = f"; {similar[0]} is meant?" if similar else f": {', '.join(sorted(known))} expected"
+        raise ClusterError(f"--slurm {key}={text}: {key} is no parameter of submitit for Slurm{hint}")
     number = whole_number(text)
     if key == "time" and number is None:
         raise ClusterError(f"--slurm time={text}: a number of minutes expected")
-    if key in LISTS:
+    if key in LIST_PARAMETERS:
         return [text]
     return {"true": True, "false": None}.get(text, text if number is None else number)
 
 
 def _reason(error: object) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line.rpartition("error: ")[2] for line in lines if "error: " in line]
-    return "; ".join(told[-2:]) or (lines or [repr(error)])[-1]
+    messages = [line.rpartition("error: ")[2] for line in lines if "error: " in line]
+    return "; ".join(messages[-2:]) or (lines or [repr(error)])[-1]

@@ -26,7 +26,7 @@ from ...fusion.training.member_file import PROBABILITIES, history_of, member_of,
 from ...fusion.training.members import Progress, TrainAll, train_all
 from ...fusion.training.training import Task, Trained
 from .engine import ClusterSettings, Engine
-from .rounds import Spread
+from .rounds import DistributedWork
 
 FOLDER = "cluster"
 """Subfolder of a run's folder that exists while the run is trained."""
@@ -112,17 +112,17 @@ def train_part(part: MembersPart) -> int:
     if part.plugins:
         os.environ[VARIABLE] = part.plugins
     corpus, tasks = _read(part.corpus), _read(part.tasks)
-    places = [place for place, path in part.files.items() if not Path(path).exists()]
-    own = [tasks[place] for place in places]
-    for number, trained in train_all(corpus, own, part.workers, stacked=part.stacked):
-        write_member(Path(part.files[places[number]]), trained, probabilities=True)
+    indices = [index for index, path in part.files.items() if not Path(path).exists()]
+    todo = [tasks[index] for index in indices]
+    for number, trained in train_all(corpus, todo, part.workers, stacked=part.stacked):
+        write_member(Path(part.files[indices[number]]), trained, probabilities=True)
     return len(part.files)
 
 
 @lru_cache(maxsize=2)
-def _read(given: Input) -> Any:
+def _read(pickled: Input) -> Any:
     """Read an input, cached: a Ray process does many parts that share their inputs."""
-    return given.read()
+    return pickled.read()
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def trainer(
     folder: Path,
     workers: int,
     device: str,
-    told: Callable[[str], None],
+    on_message: Callable[[str], None],
 ) -> Iterator[TrainAll]:
     """Provide the function that trains members, on this machine or on a cluster.
 
@@ -140,18 +140,18 @@ def trainer(
         folder: the run's folder, on the shared disk.
         workers: see :func:`.members.train_all`; on a cluster, cores per task.
         device: device as requested on the command line.
-        told: callback for messages about the engine and failed workers.
+        on_message: callback for messages about the engine and failed workers.
 
     Raises:
         ClusterError: the engine is not available.
     """
-    own = folder / FOLDER
+    work_folder = folder / FOLDER
     if cluster.on == "local":
         yield partial(train_all, workers=workers)
     else:
-        with cluster.engine(own, workers, device.startswith("cuda"), told) as engine:
-            yield _TrainAllSpread(engine, own, device, told)
-    shutil.rmtree(own, ignore_errors=True)
+        with cluster.engine(work_folder, workers, device.startswith("cuda"), on_message) as engine:
+            yield _DistributedTrainAll(engine, work_folder, device, on_message)
+    shutil.rmtree(work_folder, ignore_errors=True)
 
 
 def device_here(cluster: ClusterSettings, device: str) -> str:
@@ -161,11 +161,11 @@ def device_here(cluster: ClusterSettings, device: str) -> str:
     return "auto" if device.startswith("cuda") else "cpu"
 
 
-class _TrainAllSpread:
+class _DistributedTrainAll:
     """:func:`.members.train_all` on an engine's workers."""
 
-    def __init__(self, engine: Engine, folder: Path, device: str, told: Callable[[str], None]) -> None:
-        self._engine, self._folder, self._told = engine, folder, told
+    def __init__(self, engine: Engine, folder: Path, device: str, on_message: Callable[[str], None]) -> None:
+        self._engine, self._folder, self._on_message = engine, folder, on_message
         self._device = device if device.startswith("cuda") else "cpu"
         self._corpus: tuple[Corpus, Input] | None = None
 
@@ -176,26 +176,28 @@ class _TrainAllSpread:
             return
         if self._corpus is None or self._corpus[0] is not corpus:
             self._corpus = corpus, Input.of(corpus, self._folder)
-        there = [(replace(setup, device=self._device), fit) for setup, fit in tasks]
-        given = self._corpus[1]
-        spread = SpreadMembers(corpus, given, there, self._folder, stacked, self._engine, self._told)
+        cluster_tasks = [(replace(setup, device=self._device), fit) for setup, fit in tasks]
+        corpus_input = self._corpus[1]
+        members = DistributedMembers(
+            corpus, corpus_input, cluster_tasks, self._folder, stacked, self._engine, self._on_message
+        )
         done = 0
-        for place, trained in spread:
-            done += tasks[place][0].training.epochs
+        for index, trained in members:
+            done += tasks[index][0].training.epochs
             progress(done)
-            yield place, trained
+            yield index, trained
 
 
-class SpreadMembers(Spread[int, tuple[int, Trained]]):
+class DistributedMembers(DistributedWork[int, tuple[int, Trained]]):
     """Runs the tasks of :func:`.members.train_all` on an engine's workers.
 
     Args:
         corpus: clips to train on.
-        given: the same corpus as a file for the workers.
+        corpus_input: the same corpus as a file for the workers.
         tasks: members to train.
         folder: folder for the results; each file name is a digest of everything that determines the result.
         stacked: see :func:`.members.train_all`.
-        engine, told: see :class:`.Spread`.
+        engine, on_message: see :class:`.DistributedWork`.
     """
 
     unit = "member"
@@ -203,36 +205,36 @@ class SpreadMembers(Spread[int, tuple[int, Trained]]):
     def __init__(
         self,
         corpus: Corpus,
-        given: Input,
+        corpus_input: Input,
         tasks: Sequence[Task],
         folder: Path,
         stacked: bool | None,
         engine: Engine,
-        told: Callable[[str], None],
+        on_message: Callable[[str], None],
     ) -> None:
-        super().__init__(engine, told)
-        self._corpus, self._given, self._stacked = corpus, given, stacked
-        self._tasks, self._given_tasks = tasks, Input.of(list(tasks), folder)
+        super().__init__(engine, on_message)
+        self._corpus, self._corpus_input, self._stacked = corpus, corpus_input, stacked
+        self._tasks, self._tasks_input = tasks, Input.of(list(tasks), folder)
         self._files = {
-            place: folder.absolute() / f"{_name(given, task, stacked)}.member"
-            for place, task in enumerate(tasks)
+            index: folder.absolute() / f"{_digest(corpus_input, task, stacked)}.member"
+            for index, task in enumerate(tasks)
         }
-        self.left = dict.fromkeys(sorted(self._files, key=self._size))
+        self.remaining = dict.fromkeys(sorted(self._files, key=self._order))
 
-    def _size(self, place: int) -> int:
-        setup, fit = self._tasks[place]
+    def _order(self, index: int) -> int:
+        setup, fit = self._tasks[index]
         return -setup.training.epochs * len(fit.fitted) * head_class(setup.head.fusion).cost
 
     def function(self) -> Callable[[MembersPart], int]:
-        """See :meth:`.Spread.function`."""
+        """See :meth:`.DistributedWork.function`."""
         return train_part
 
     def part(self, keys: tuple[int, ...]) -> MembersPart:
-        """See :meth:`.Spread.part`."""
+        """See :meth:`.DistributedWork.part`."""
         return MembersPart(
-            self._given,
-            self._given_tasks,
-            {place: str(self._files[place]) for place in sorted(keys)},
+            self._corpus_input,
+            self._tasks_input,
+            {index: str(self._files[index]) for index in sorted(keys)},
             self._engine.cores,
             self._stacked,
             os.environ.get(VARIABLE, ""),
@@ -241,13 +243,13 @@ class SpreadMembers(Spread[int, tuple[int, Trained]]):
 
     def found(self) -> Iterator[tuple[int, tuple[int, Trained]]]:
         """Yield members whose files have appeared."""
-        for place in [*self.left]:
-            if self._files[place].exists():
-                yield place, (place, self._read(place))
+        for index in [*self.remaining]:
+            if self._files[index].exists():
+                yield index, (index, self._read(index))
 
-    def _read(self, place: int) -> Trained:
-        setup = self._tasks[place][0]
-        about, tensors = read_member(self._files[place])
+    def _read(self, index: int) -> Trained:
+        setup = self._tasks[index][0]
+        about, tensors = read_member(self._files[index])
         dimensions = {
             name: self._corpus.streams[name].features for name in head_class(setup.head.fusion).streams
         }
@@ -256,11 +258,11 @@ class SpreadMembers(Spread[int, tuple[int, Trained]]):
         return Trained(member, tuple(history_of(about)), tensors[PROBABILITIES].numpy())
 
 
-def _name(given: Input, task: Task, stacked: bool | None) -> str:
+def _digest(corpus_input: Input, task: Task, stacked: bool | None) -> str:
     """Return a digest of everything that determines a result: clips, settings, seed and versions."""
     setup, fit = task
     digest = xxhash.xxh3_128()
-    for text in (versions(), given.checksum, repr(setup), str(stacked), str(fit.seed)):
+    for text in (versions(), corpus_input.checksum, repr(setup), str(stacked), str(fit.seed)):
         digest.update(f"{len(text)} {text}".encode())
     for clips in (fit.fitted, fit.watched):
         digest.update(f"{clips.dtype.str}{len(clips)} ".encode() + clips.tobytes())

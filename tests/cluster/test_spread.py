@@ -15,8 +15,8 @@ from avemo.extract.errors import ExtractError
 from avemo.extract.plan import Plan
 from avemo.extract.run import Extraction
 from avemo.extract.streams.registry import keys_of
-from avemo.pipelines.cluster.engine import Call, ClusterSettings, Ended, dealt
-from avemo.pipelines.cluster.extraction import Part, SpreadExtraction, extract_part
+from avemo.pipelines.cluster.engine import Call, CallResult, ClusterSettings, deal
+from avemo.pipelines.cluster.extraction import DistributedExtraction, Part, extract_part
 from avemo.pipelines.cluster.slurm import _reason
 from avemo.pipelines.errors import ClusterError
 from avemo.pipelines.stage_one import ClipFolder
@@ -35,14 +35,14 @@ class Here:
     def __init__(self, lose: Callable[[int], bool] = lambda call: False) -> None:
         self.lose, self.calls, self.closed = lose, 0, False
 
-    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Ended | None]:
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[CallResult | None]:
         call = Call(function, str(Path.cwd()))
-        for place, item in enumerate(items):
+        for index, item in enumerate(items):
             self.calls += 1
             if self.lose(self.calls):
-                yield Ended(place, trouble="task was lost")
+                yield CallResult(index, error="task was lost")
             else:
-                yield replace(call(item), place=place)
+                yield replace(call(item), index=index)
             yield None
 
     def busy(self) -> bool:
@@ -66,7 +66,7 @@ def clips(tmp_path: Path, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) 
 def spread(clips: Path, engine: Here, told: list[str], plan: Plan = PLAN) -> list[Any]:
     with FeatureStore("spread", create=True) as store:
         run = Extraction(ClipFolder(clips).find().clips, plan, store, 1)
-        return list(SpreadExtraction(run, store, engine, 1, told.append))
+        return list(DistributedExtraction(run, store, engine, 1, told.append))
 
 
 @pytest.mark.slow
@@ -109,13 +109,13 @@ def test_what_a_worker_refuses(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(ExtractError, match=r"none of 4 clips is there: /not/mounted/1_sad\.mp4"):
         extract_part(replace(part, clips=away))
     end = Call(extract_part, str(tmp_path))(replace(part, store=tmp_path / "elsewhere"))
-    assert "is not a feature store" in end.trouble
-    assert "cannot enter /not/there" in Call(extract_part, "/not/there")(part).trouble
+    assert "is not a feature store" in end.error
+    assert "cannot enter /not/there" in Call(extract_part, "/not/there")(part).error
 
 
 def test_cards_are_dealt_so_that_each_part_has_large_and_small() -> None:
-    assert dealt([9, 8, 7, 3, 2, 1], 3) == [(9, 3), (8, 2), (7, 1)]
-    assert dealt([1], 3) == [(1,)]
+    assert deal([9, 8, 7, 3, 2, 1], 3) == [(9, 3), (8, 2), (7, 1)]
+    assert deal([1], 3) == [(1,)]
 
 
 def test_an_engine_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

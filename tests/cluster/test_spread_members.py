@@ -22,8 +22,8 @@ from avemo.fusion.training.members import train_all
 from avemo.fusion.training.selection import Rule, choose, choose_all, choosing
 from avemo.fusion.training.training import Fit, Setup, Task, Trained, TrainingSettings
 from avemo.pipelines.cluster import rounds
-from avemo.pipelines.cluster.engine import Call, ClusterSettings, Ended, Engine
-from avemo.pipelines.cluster.training import Input, SpreadMembers, train_part, trainer
+from avemo.pipelines.cluster.engine import Call, CallResult, ClusterSettings, Engine
+from avemo.pipelines.cluster.training import DistributedMembers, Input, train_part, trainer
 
 from .test_spread import Here
 
@@ -55,8 +55,8 @@ def tasks() -> list[Task]:
 
 def spread(
     data: Corpus, wanted: Sequence[Task], engine: Engine, folder: Path, told: list[str]
-) -> SpreadMembers:
-    return SpreadMembers(data, Input.of(data, folder), wanted, folder, None, engine, told.append)
+) -> DistributedMembers:
+    return DistributedMembers(data, Input.of(data, folder), wanted, folder, None, engine, told.append)
 
 
 def assert_same(one: Trained, other: Trained) -> None:
@@ -78,8 +78,8 @@ def test_workers_train_the_members_of_one_machine(data: Corpus, tmp_path: Path) 
     assert told == ["worker failed: task was lost"] and engine.calls == 5
     assert engine.closed  # a task that is still at something that others did must not hold up what comes next
     assert found.keys() == alone.keys()
-    for place, trained in alone.items():
-        assert_same(trained, found[place])
+    for index, trained in alone.items():
+        assert_same(trained, found[index])
     again = Here()  # a command that was stopped goes on: what lies there is not trained again
     assert len(list(spread(data, wanted, again, tmp_path, told))) == 4 and again.calls == 0
     other = [(replace(setup, training=TrainingSettings(1)), fit) for setup, fit in wanted]
@@ -89,10 +89,10 @@ def test_workers_train_the_members_of_one_machine(data: Corpus, tmp_path: Path) 
 class Slow(Here):
     """One of its workers never ends."""
 
-    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Ended | None]:
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[CallResult | None]:
         stuck = len(items) > 1
         for ended in super().map(function, items[stuck:]):
-            yield replace(ended, place=ended.place + stuck) if ended else None
+            yield replace(ended, index=ended.index + stuck) if ended else None
         while stuck:
             time.sleep(0.01)
             yield None
@@ -116,7 +116,7 @@ def test_what_a_worker_refuses_to_train(data: Corpus, tmp_path: Path) -> None:
     with pytest.raises(FusionError, match=r"is not what the command wrote; run it again"):
         train_part(replace(part, tasks=replace(part.tasks, checksum="0")))
     away = Call(train_part, str(tmp_path))(replace(part, corpus=Input("/not/mounted/x.input", "0")))
-    assert re.search(r"No such file .*/not/mounted/x\.input", away.trouble)
+    assert re.search(r"No such file .*/not/mounted/x\.input", away.error)
 
 
 def test_folds_chosen_side_by_side_choose_what_each_does_alone(data: Corpus) -> None:
@@ -126,7 +126,7 @@ def test_folds_chosen_side_by_side_choose_what_each_does_alone(data: Corpus) -> 
     folds = [Fold("a", np.arange(20), np.arange(20, 30)), Fold("b", np.arange(10, 30), np.arange(10))]
     inner = [inside(fold, k_fold([data.clips[i].label or "" for i in fold.train], 2, 0)) for fold in folds]
     alone = [choose(data, candidates, own, rule, seed=0) for own in inner]
-    asked = {place: choosing(data, candidates, own, rule, 0) for place, own in enumerate(inner)}
+    asked = {index: choosing(data, candidates, own, rule, 0) for index, own in enumerate(inner)}
     assert dict(choose_all(data, asked)) == dict(enumerate(alone))
 
 
@@ -140,11 +140,11 @@ class LocalExecutor(Here):
         self.executor = submitit.LocalExecutor(folder)
         self.executor.update_parameters(timeout_min=5)
 
-    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Ended | None]:
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[CallResult | None]:
         jobs = self.executor.map_array(Call(function, str(Path.cwd())), items)
-        for place, job in enumerate(jobs):
+        for index, job in enumerate(jobs):
             end = job.result()
-            yield Ended(place, end.value, end.trouble)
+            yield CallResult(index, end.value, end.error)
 
 
 @pytest.mark.slow
@@ -154,8 +154,8 @@ def test_processes_of_submitit_train_the_same(data: Corpus, tmp_path: Path) -> N
     told: list[str] = []
     found = dict(spread(data, wanted, LocalExecutor(tmp_path / "jobs"), tmp_path, told))
     assert told == []
-    for place, trained in train_all(data, wanted, 1):
-        assert_same(trained, found[place])
+    for index, trained in train_all(data, wanted, 1):
+        assert_same(trained, found[index])
 
 
 @pytest.mark.parametrize("cancel", [False, True])

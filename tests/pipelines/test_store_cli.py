@@ -15,7 +15,7 @@ from avemo.cache.keys import FeatureKey
 from avemo.cache.store import FeatureStore
 from avemo.cache.writer import Outcome
 from avemo.pipelines.cli.main import main
-from avemo.pipelines.store_status import watched
+from avemo.pipelines.store_status import poll
 
 FACES = FeatureKey("faces", {"detector": "dlib"})
 NET = FeatureKey("net/default", {"backbone": "net"})
@@ -72,7 +72,7 @@ def test_status_as_json(store: Path) -> None:
 def test_watching_ends_when_the_store_holds_so_many(store: Path) -> None:
     """Two clips come from another writer while it is watched."""
     with FeatureStore(store) as opened:
-        looks = watched(opened, 10)
+        looks = poll(opened, 10)
         assert next(looks) == (8, 1)
         with FeatureStore(store).writer() as writer:
             for name in ("late", "later"):

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ...errors import DatasetError, NotThisDataset
 from .folders import find_afew, find_class_folders, find_flat
-from .found import MOST, FoundClips, first_of
+from .found import FITTING_SHARE, FoundClips, first_of
 from .iemocap import find_iemocap
 from .labels import names_an_emotion, with_labels
 from .manifest import read_manifest
@@ -22,12 +22,12 @@ from .schemes import SCHEMES, Scheme
 __all__ = ["DATASETS", "FoundClips", "find_clips"]
 
 
-MANY = 0.5
-"""If at least this share of files is named like a data set's but less than ``MOST``, the user must choose."""
+ASKING_SHARE = 0.5
+"""If this share of files or more, but less than ``FITTING_SHARE``, fits a data set, the user must choose."""
 
 SHOWN = 12  # number of folders listed in an error
 
-_OTHERWISE = "otherwise say what they are by --dataset, --pattern or --manifest"
+_HINT = "otherwise say what they are by --dataset, --pattern or --manifest"
 
 DATASETS = ("auto", *SCHEMES)
 
@@ -41,7 +41,7 @@ def _read(tree: Tree, scheme: Scheme, named: bool = False) -> FoundClips:
         NotThisDataset: the tree has another layout.
     """
     if scheme.reader == "pattern":
-        found = find_by_scheme(tree, scheme, share=0 if named else MOST)
+        found = find_by_scheme(tree, scheme, share=0 if named else FITTING_SHARE)
     elif scheme.reader == "afew":
         found = find_afew(tree, named)
     elif scheme.reader == "iemocap":
@@ -90,8 +90,8 @@ def find_clips(
 def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> FoundClips:
     if dataset not in DATASETS:
         raise DatasetError(f"no data set '{dataset}', expected one of {', '.join(DATASETS)}")
-    named = {"a manifest": manifest, f"the data set '{dataset}'": dataset != "auto", "a pattern": pattern}
-    given = [what for what, is_given in named.items() if is_given]
+    sources = {"a manifest": manifest, f"the data set '{dataset}'": dataset != "auto", "a pattern": pattern}
+    given = [what for what, is_given in sources.items() if is_given]
     if len(given) > 1:
         raise DatasetError(f"both {' and '.join(given[:2])} are named: leave one of them out")
     if manifest is not None:
@@ -99,12 +99,12 @@ def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> Foun
     if pattern:
         scheme = Scheme("", example=pattern, title=f"pattern {pattern}", pattern=pattern)
         assert scheme.paths  # raises for an invalid pattern before any folder is searched
-        return _taken(tree_of(root), scheme)
+        return _read_named(tree_of(root), scheme)
     tree = tree_of(root)
     if dataset != "auto":
-        return _taken(tree, SCHEMES[dataset])
+        return _read_named(tree, SCHEMES[dataset])
     if root.is_file():
-        return replace(_taken(tree, SCHEMES["flat"]), one_by_one=True)
+        return replace(_read_named(tree, SCHEMES["flat"]), files_named=True)
     return _first_that_fits(tree)
 
 
@@ -117,7 +117,7 @@ def find_files(files: Sequence[Path]) -> FoundClips:
     paths = [PurePosixPath(tree.root) / tree.files[0] for tree in map(_tree_of_file, files)]
     root = Path(os.path.commonpath([path.parent for path in paths]))
     tree = Tree(root, list(dict.fromkeys(path.relative_to(root) for path in paths)), [])
-    found = replace(_taken(tree, SCHEMES["flat"]), one_by_one=True)
+    found = replace(_read_named(tree, SCHEMES["flat"]), files_named=True)
     names = [Path(clip.path).stem for clip in found.clips]
     if len({*names}) < len(names):
         return found
@@ -160,7 +160,7 @@ def _suffixes() -> str:
     return " ".join(sorted(MEDIA_SUFFIXES))
 
 
-def _taken(tree: Tree, scheme: Scheme) -> FoundClips:
+def _read_named(tree: Tree, scheme: Scheme) -> FoundClips:
     try:
         return _read(tree, scheme, named=True)
     except NotThisDataset as error:
@@ -185,20 +185,20 @@ def _require_no_better_guess(tree: Tree) -> None:
     """
     for scheme in (scheme for scheme in SCHEMES.values() if scheme.pattern):
         with suppress(NotThisDataset):
-            found = find_by_scheme(tree, scheme, share=MANY)
+            found = find_by_scheme(tree, scheme, share=ASKING_SHARE)
             raise DatasetError(
                 f"'{tree.root}': {len(found.clips)} of {len(tree.files)} files are named as those of "
                 f"{scheme.title}, too few to be sure; the first that is not: {_first_unused(found)}. "
                 f"--dataset {scheme.name} uses those that are, --dataset flat takes all as unlabelled clips; "
-                f"{_OTHERWISE}"
+                f"{_HINT}"
             )
     with suppress(NotThisDataset):
         counts = Counter(str(clip.label) for clip in find_class_folders(tree).clips if clip.label)
-        seen = [f"{name} {count}" for name, count in counts.most_common()]
+        folders = [f"{name} {count}" for name, count in counts.most_common()]
         raise DatasetError(
             f"'{tree.root}': its folders may be classes, but most are not named for an emotion: "
-            f"{first_of(seen, SHOWN)}. "
-            f"--dataset folders takes them for classes, --dataset flat for unlabelled clips; {_OTHERWISE}"
+            f"{first_of(folders, SHOWN)}. "
+            f"--dataset folders takes them for classes, --dataset flat for unlabelled clips; {_HINT}"
         )
 
 

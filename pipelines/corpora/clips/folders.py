@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from ....cache.clips import Clip
 from ...errors import NotThisDataset
-from .found import MOST, ONLY_SPLIT, FoundClips, clip_at, count_of, first_names, one_per_id, path_id
+from .found import FITTING_SHARE, ONLY_SPLIT, FoundClips, clip_at, count_of, first_names, one_per_id, path_id
 from .scan import LeftOut, Tree
 
 AFEW_CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
-_IN_ANY_CASE = {name.casefold(): name for name in AFEW_CLASSES}
+_CLASS_OF_LOWER_CASE = {name.casefold(): name for name in AFEW_CLASSES}
 AFEW_ID = re.compile(r"[0-9]{9}")
 AFEW_SPLITS = {
     "train": re.compile(r"(?i:train(_afew)?)"),
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
     split: str | None = None
     label: str | None = None
-    stranger: str | None = None
+    unknown_class: str | None = None
 
 
 def find_afew(tree: Tree, named: bool = False) -> FoundClips:
@@ -64,8 +64,8 @@ def find_afew(tree: Tree, named: bool = False) -> FoundClips:
             clips.append(clip_at(tree.root, file, place.split, place.label))
         else:
             refused.append((file, _why_not_afew(place)))
-    kept, twice = one_per_id(clips, tree.root)
-    return FoundClips(kept, "AFEW", [*tree.left_out, *_by_folder(refused), *twice])
+    kept, duplicates = one_per_id(clips, tree.root)
+    return FoundClips(kept, "AFEW", [*tree.left_out, *_by_folder(refused), *duplicates])
 
 
 def _afew_place(folders: tuple[str, ...]) -> Place:
@@ -74,7 +74,9 @@ def _afew_place(folders: tuple[str, ...]) -> Place:
         for split, name in AFEW_SPLITS.items():
             if name.fullmatch(folders[depth]):
                 inner = folders[depth + 1 :]
-                label = next(filter(None, (_IN_ANY_CASE.get(folder.casefold()) for folder in inner)), None)
+                label = next(
+                    filter(None, (_CLASS_OF_LOWER_CASE.get(folder.casefold()) for folder in inner)), None
+                )
                 return Place(split, label, inner[-1] if inner and not label else None)
     return Place()
 
@@ -82,8 +84,8 @@ def _afew_place(folders: tuple[str, ...]) -> Place:
 def _require_afew(tree: Tree, places: dict[PurePosixPath, Place]) -> None:
     """Require mostly AFEW's class folders; or, for a test split alone, a folder named after AFEW."""
     known = {(place.split, place.label) for place in places.values() if place.label}
-    strange = {(place.split, place.stranger) for place in places.values() if place.stranger}
-    if len(known) > len(strange):
+    unknown = {(place.split, place.unknown_class) for place in places.values() if place.unknown_class}
+    if len(known) > len(unknown):
         return
     names = {tree.root.name, *(part for file in tree.files for part in file.parts[:-1])}
     only_test = not known and any(place.split == "test" for place in places.values())
@@ -100,16 +102,16 @@ def _require_afew_names(tree: Tree, files: list[PurePosixPath]) -> None:
     folders = {tree.root.name, *(part for file in files for part in file.parts[:-1])}
     numbered = sum(AFEW_ID.fullmatch(file.stem) is not None for file in files)
     if 2 * numbered < len(files) and not any("afew" in folder.lower() for folder in folders):
-        odd = [file for file in files if not AFEW_ID.fullmatch(file.stem)]
-        raise NotThisDataset(f"expected names of nine digits (000046280.avi); found {first_names(odd)}")
+        others = [file for file in files if not AFEW_ID.fullmatch(file.stem)]
+        raise NotThisDataset(f"expected names of nine digits (000046280.avi); found {first_names(others)}")
 
 
 def _why_not_afew(place: Place) -> str:
     if place.split is None:
         return "not inside a folder Train, Val or Test"
-    if place.stranger is None:
+    if place.unknown_class is None:
         return f"lies in split '{place.split}' outside of its class folders"
-    return f"unknown class folder '{place.stranger}' (expected one of {', '.join(AFEW_CLASSES)})"
+    return f"unknown class folder '{place.unknown_class}' (expected one of {', '.join(AFEW_CLASSES)})"
 
 
 def find_class_folders(tree: Tree) -> FoundClips:
@@ -124,7 +126,7 @@ def find_class_folders(tree: Tree) -> FoundClips:
     clips: list[Clip] = []
     refused: list[tuple[PurePosixPath, str]] = []
     for file in tree.files:
-        split, folders = _split_and_rest(file.parts[outer:-1])
+        split, folders = _split_and_folders(file.parts[outer:-1])
         if len(folders) == 1 or (not folders and split == "test"):
             own = PurePosixPath(*file.parts[:outer], *folders, file.name)
             label = folders[0] if folders else None
@@ -132,15 +134,15 @@ def find_class_folders(tree: Tree) -> FoundClips:
         else:
             refused.append((file, "deeper than a class folder" if folders else "not in a class folder"))
     classes = {clip.label for clip in clips if clip.label}
-    if len(classes) < 2 or len(clips) < MOST * len(tree.files):
-        odd = [file for file, _ in refused] or tree.files
+    if len(classes) < 2 or len(clips) < FITTING_SHARE * len(tree.files):
+        others = [file for file, _ in refused] or tree.files
         raise NotThisDataset(
             "expected two or more folders <Class>/<clip>, with or without train, val and test above; "
-            f"found {first_names(odd)}"
+            f"found {first_names(others)}"
         )
-    kept, twice = one_per_id(clips, tree.root)
+    kept, duplicates = one_per_id(clips, tree.root)
     dataset = f"class folders ({len(classes)} classes)"
-    return FoundClips(kept, dataset, [*tree.left_out, *_by_folder(refused), *twice])
+    return FoundClips(kept, dataset, [*tree.left_out, *_by_folder(refused), *duplicates])
 
 
 def _shared_folders(files: list[PurePosixPath]) -> int:
@@ -153,7 +155,7 @@ def _shared_folders(files: list[PurePosixPath]) -> int:
     return shared
 
 
-def _split_and_rest(folders: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+def _split_and_folders(folders: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     split = FOLDER_SPLITS.get(folders[0].lower()) if folders else None
     return (split, folders[1:]) if split else (ONLY_SPLIT, folders)
 
@@ -166,15 +168,15 @@ def empty_class_folders(labels: Iterable[tuple[Path, str | None]], root: Path) -
         root: folder that was searched; results are relative to it.
     """
     folders = {file.parent: label or "" for file, label in labels}
-    lines = {folder: (folder, *folder.parents) for folder in folders}
-    used = {outer for line in lines.values() for outer in line}
-    homes = {
+    paths = {folder: (folder, *folder.parents) for folder in folders}
+    used = {outer for path in paths.values() for outer in path}
+    parents = {
         outer.parent
-        for folder, line in lines.items()
-        for outer in line
+        for folder, path in paths.items()
+        for outer in path
         if outer.name.casefold() == folders[folder].casefold() and root in outer.parents
     }
-    inner = {folder for home in homes for folder in home.iterdir() if folder.is_dir()}
+    inner = {folder for parent in parents for folder in parent.iterdir() if folder.is_dir()}
     return [
         str(folder.relative_to(root))
         for folder in sorted(inner - used)
@@ -185,8 +187,8 @@ def empty_class_folders(labels: Iterable[tuple[Path, str | None]], root: Path) -
 def find_flat(tree: Tree) -> FoundClips:
     """Return all media files as unlabelled clips; an id is the path below the root without the suffix."""
     clips = [Clip(path_id(file), ONLY_SPLIT, f"{tree.root}/{file}") for file in tree.files]
-    kept, twice = one_per_id(clips, tree.root)
-    return FoundClips(kept, "unlabelled clips (no data set recognised)", [*tree.left_out, *twice])
+    kept, duplicates = one_per_id(clips, tree.root)
+    return FoundClips(kept, "unlabelled clips (no data set recognised)", [*tree.left_out, *duplicates])
 
 
 def _by_folder(refused: Iterable[tuple[PurePosixPath, str]]) -> list[LeftOut]:

@@ -20,11 +20,11 @@ SPLITS = ("train", "val", "test")
 ONLY_SPLIT = "all"
 UNLABELLED = "unlabelled"
 
-MOST = 0.9
+FITTING_SHARE = 0.9
 """Share of files that must fit a layout for it to be recognised."""
 
 WHOLE, PICTURE, SOUND = "whole", "picture only", "sound only"
-HOLDS = (WHOLE, PICTURE, SOUND)
+CONTENTS = (WHOLE, PICTURE, SOUND)
 """Content of a file relative to its recording, best first: of several files, the best one is used."""
 
 
@@ -39,7 +39,7 @@ class FoundClips:
         notes: remarks about clips left out by the data set's usual protocol, or relabelled.
         markers: :attr:`.Clip.key` → facial markers, for a data set with sound and markers but no pictures.
         name: name of the data set for ``--dataset``, or empty.
-        one_by_one: whether the user named the files themselves rather than a folder.
+        files_named: whether the user named the files themselves rather than a folder.
     """
 
     clips: list[Clip]
@@ -48,7 +48,7 @@ class FoundClips:
     notes: list[str] = field(default_factory=list)
     markers: Mapping[tuple[str, str], MarkerSpan] = field(default_factory=dict)
     name: str = ""
-    one_by_one: bool = False
+    files_named: bool = False
 
     @property
     def problems(self) -> list[LeftOut]:
@@ -89,8 +89,8 @@ def path_id(path: PurePosixPath) -> str:
     The id depends on nothing else. If it depended on other files in the folder, it would change with them,
     and a store would add the same clips again under new ids.
     """
-    whole = PurePosixPath(posixpath.normpath(path.with_suffix("")))
-    return "/".join(part for part in whole.parts if part not in ("/", ".."))
+    normal = PurePosixPath(posixpath.normpath(path.with_suffix("")))
+    return "/".join(part for part in normal.parts if part not in ("/", ".."))
 
 
 class Copy(NamedTuple):
@@ -99,24 +99,24 @@ class Copy(NamedTuple):
     Attributes:
         clip: clip made from the file.
         recording: identity of the recording within its split.
-        holds: content of the file, one of :data:`HOLDS`.
+        content: content of the file, one of :data:`CONTENTS`.
         corrected: whether the file replaces a faulty one.
     """
 
     clip: Clip
     recording: Hashable
-    holds: str
+    content: str
     corrected: bool = False
 
 
-def holds(path: str) -> str:
+def content_of(path: str) -> str:
     """Return the content of a file, judged by its suffix."""
     return SOUND if is_sound(path) else WHOLE
 
 
 def one_per_id(clips: Iterable[Clip], root: Path) -> tuple[list[Clip], list[LeftOut]]:
     """Keep one clip of each (split, id); see :func:`one_per_recording`."""
-    return one_per_recording([Copy(clip, clip.id, holds(clip.path)) for clip in clips], root)
+    return one_per_recording([Copy(clip, clip.id, content_of(clip.path)) for clip in clips], root)
 
 
 def one_per_recording(copies: Sequence[Copy], root: Path) -> tuple[list[Clip], list[LeftOut]]:
@@ -127,26 +127,26 @@ def one_per_recording(copies: Sequence[Copy], root: Path) -> tuple[list[Clip], l
     """
     kept: dict[tuple[str, Hashable], Copy] = {}
     left_out: list[LeftOut] = []
-    for copy in sorted(copies, key=lambda copy: (not copy.corrected, HOLDS.index(copy.holds))):
+    for copy in sorted(copies, key=lambda copy: (not copy.corrected, CONTENTS.index(copy.content))):
         best = kept.setdefault((copy.clip.split, copy.recording), copy)
         if best is not copy:
-            left_out.append(_why_not(copy, best, root))
+            left_out.append(_left_out_entry(copy, best, root))
     clips = (copy.clip for copy in copies if kept[copy.clip.split, copy.recording] is copy)
     return sorted(clips, key=lambda clip: _split_order(clip.split)), left_out
 
 
-def _why_not(copy: Copy, best: Copy, root: Path) -> LeftOut:
+def _left_out_entry(copy: Copy, best: Copy, root: Path) -> LeftOut:
     path, other = below(root, copy.clip.path), f"'{below(root, best.clip.path)}'"
     if best.corrected and not copy.corrected:
         return LeftOut(path, "is faulty, and the corrected recording is there", True, other)
-    named_alike = copy.recording == copy.clip.id  # the name is all that is known of them
-    if copy.holds == SOUND and named_alike and same_length(copy.clip.path, best.clip.path) is False:
+    same_name_only = copy.recording == copy.clip.id  # the name is all that is known of them
+    if copy.content == SOUND and same_name_only and same_length(copy.clip.path, best.clip.path) is False:
         reason = "sound only, of another length than the recording of its name: rename one of them"
         return LeftOut(path, reason, detail=other)
-    if copy.holds != best.holds and best.holds == WHOLE:
-        return LeftOut(path, f"{copy.holds}, and the whole recording is there", True, other)
-    if copy.holds != best.holds:
-        reason = f"{copy.holds}, apart from its pictures, which are used: get the whole recording"
+    if copy.content != best.content and best.content == WHOLE:
+        return LeftOut(path, f"{copy.content}, and the whole recording is there", True, other)
+    if copy.content != best.content:
+        reason = f"{copy.content}, apart from its pictures, which are used: get the whole recording"
         return LeftOut(path, reason, detail=other)
     if copy.clip.label == best.clip.label and same_recording(copy.clip.path, best.clip.path):
         return LeftOut(path, "a copy of a file that is used", True, other)

@@ -28,7 +28,7 @@ from .schemes import Scheme
 if TYPE_CHECKING:
     from ....extract.markers import MarkerSpan
 
-OTHERS = {
+OTHER_EMOTIONS = {
     "dis": "disgusted",
     "exc": "excited",
     "fea": "fearful",
@@ -41,7 +41,7 @@ SENTENCE = re.compile(
     r"(?P<dialog>(?P<session>Ses\d\d)(?P<wearer>[FM])_(?P<kind>impro|script)\w+)_(?P<speaker>[FM])\d+"
 )
 TURN = re.compile(r"\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s+(\S+)\s+([a-z]{3})\s")
-LARGEST = 4 << 20  # bytes of an evaluation file; the corpus's own have about thirty thousand
+MAX_BYTES = 4 << 20  # bytes of an evaluation file; the corpus's own have about thirty thousand
 OTHER_WEARS = "the other speaker of the dialog wears the markers"
 NO_RECORDING = "dialog/MOCAP_rotated has no recording of the dialog"
 
@@ -62,13 +62,13 @@ class Evaluation:
         name: path of the file, for messages.
         turns: sentence → turn.
         unusable: sentence → reason why its turn cannot be used.
-        otherwise: reason why any other sentence has no turn.
+        default_reason: reason why any other sentence has no turn.
     """
 
     name: str
     turns: dict[str, Turn] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
-    otherwise: str = ""
+    default_reason: str = ""
 
 
 def find_iemocap(tree: Tree, scheme: Scheme) -> FoundClips:
@@ -89,14 +89,14 @@ def find_iemocap(tree: Tree, scheme: Scheme) -> FoundClips:
             "expected Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav, … and "
             f"Session1/dialog/EmoEvaluation/Ses01F_impro01.txt, …; found {first_names(tree.files)}"
         )
-    named, problems = _named(sentences)
+    named, problems = _parse_names(sentences)
     wanted = {file: match for file, match in named.items() if scripted or match["kind"] == "impro"}
     paths = {
         file: _dialog(file) / "EmoEvaluation" / f"{match['dialog']}.txt" for file, match in wanted.items()
     }
     evaluations = {
         path: read_evaluation(tree.root / path)
-        for path in dict.fromkeys([*paths.values(), *_evaluated(tree.root, sentences, scripted)])
+        for path in dict.fromkeys([*paths.values(), *_evaluation_files(tree.root, sentences, scripted)])
     }
     clips: list[Clip] = []
     spans: dict[tuple[str, str], MarkerSpan] = {}
@@ -105,27 +105,31 @@ def find_iemocap(tree: Tree, scheme: Scheme) -> FoundClips:
         evaluation = evaluations[paths[file]]
         turn = evaluation.turns.get(file.stem)
         if turn is None:
-            problems.append(LeftOut(str(file), evaluation.unusable.get(file.stem, evaluation.otherwise)))
+            problems.append(LeftOut(str(file), evaluation.unusable.get(file.stem, evaluation.default_reason)))
         elif turn.emotion not in labels:
-            others[OTHERS.get(turn.emotion, turn.emotion)] += 1
+            others[OTHER_EMOTIONS.get(turn.emotion, turn.emotion)] += 1
         else:
             subject = match["session"] + match["speaker"]
             clip = clip_at(tree.root, file, ONLY_SPLIT, labels[turn.emotion], subject)
             clips.append(replace(clip, session=match["session"]))
             spans.setdefault(clips[-1].key, _span(tree.root / _dialog(file), match, turn))
-    kept, twice = one_per_id(clips, tree.root)
-    problems += [*tree.left_out, *_without_sound(evaluations, named, labels), *twice]
+    kept, duplicates = one_per_id(clips, tree.root)
+    problems += [*tree.left_out, *_without_sound(evaluations, named, labels), *duplicates]
     if not kept:
         first = f"; '{problems[0].path}': {problems[0].why}" if problems else ""
         raise DatasetError(
             f"no sentence in '{tree.root}' is of {', '.join(dict.fromkeys(labels.values()))}{first}"
         )
-    held = {*sentences}
-    whole = [LeftOut(str(file), "of a whole dialog", spare=True) for file in tree.files if file not in held]
+    sentence_files = {*sentences}
+    dialogs = [
+        LeftOut(str(file), "of a whole dialog", spare=True)
+        for file in tree.files
+        if file not in sentence_files
+    ]
     return FoundClips(
         kept,
         scheme.title,
-        problems + whole,
+        problems + dialogs,
         _notes(len(named) - len(wanted), others),
         spans,
     )
@@ -136,33 +140,33 @@ def _dialog(sentence: PurePosixPath) -> PurePosixPath:
     return sentence.parents[3] / "dialog"
 
 
-def _evaluated(root: Path, sentences: Iterable[PurePosixPath], scripted: bool) -> list[PurePosixPath]:
+def _evaluation_files(root: Path, sentences: Iterable[PurePosixPath], scripted: bool) -> list[PurePosixPath]:
     """Return the evaluation files of all sessions that have a sentence."""
     folders = dict.fromkeys(_dialog(file) / "EmoEvaluation" for file in sentences)
     pattern = "Ses*.txt" if scripted else "Ses*_impro*.txt"
     return [folder / path.name for folder in folders for path in sorted((root / folder).glob(pattern))]
 
 
-def _named(
+def _parse_names(
     sentences: list[PurePosixPath],
 ) -> tuple[dict[PurePosixPath, re.Match[str]], list[LeftOut]]:
     """Return the sentences with their parsed names, and the files whose names cannot be parsed."""
-    named, strangers = {}, []
+    named, misnamed = {}, []
     for file in sentences:
         match = SENTENCE.fullmatch(file.stem)
         if match and match["dialog"] == file.parent.name:
             named[file] = match
         else:
-            strangers.append(LeftOut(str(file), "is not named like Ses01F_impro01/Ses01F_impro01_F000.wav"))
-    return named, strangers
+            misnamed.append(LeftOut(str(file), "is not named like Ses01F_impro01/Ses01F_impro01_F000.wav"))
+    return named, misnamed
 
 
 def _notes(scripted: int, others: Counter[str]) -> list[str]:
     """Describe the sentences left out on purpose."""
     notes = [f"left out: {count_of(scripted, 'scripted sentence')}"] if scripted else []
     if others:
-        told = ", ".join(f"{count} {name}" for name, count in others.most_common())
-        notes.append(f"left out: {count_of(others.total(), 'sentence')} of other emotions ({told})")
+        counts = ", ".join(f"{count} {name}" for name, count in others.most_common())
+        notes.append(f"left out: {count_of(others.total(), 'sentence')} of other emotions ({counts})")
     return notes
 
 
@@ -181,42 +185,44 @@ def read_evaluation(path: Path) -> Evaluation:
 
     An unreadable line costs only its own sentence.
     """
-    found = Evaluation(f"EmoEvaluation/{path.name}")
+    evaluation = Evaluation(f"EmoEvaluation/{path.name}")
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        found.otherwise = f"{found.name} cannot be read: {error.strerror}"
-        return found
-    if len(content) > LARGEST:
-        found.otherwise = f"{found.name} has more than {LARGEST >> 20} MiB, so it is not an evaluation"
-        return found
-    found.otherwise = f"{found.name} has no turn of that name"
+        evaluation.default_reason = f"{evaluation.name} cannot be read: {error.strerror}"
+        return evaluation
+    if len(content) > MAX_BYTES:
+        evaluation.default_reason = (
+            f"{evaluation.name} has more than {MAX_BYTES >> 20} MiB, so it is not an evaluation"
+        )
+        return evaluation
+    evaluation.default_reason = f"{evaluation.name} has no turn of that name"
     lines = content.decode(errors="replace").splitlines()
     broken = []
     for number, line in enumerate(lines, start=1):
         match = TURN.match(f"{line}\n")
         if match:
-            _take(found, number, match)
+            _add_turn(evaluation, number, match)
         elif line.startswith("["):
             broken.append(number)
     if broken:
-        found.otherwise += f" (line {broken[0]} cannot be read)"
-    return found
+        evaluation.default_reason += f" (line {broken[0]} cannot be read)"
+    return evaluation
 
 
-def _take(found: Evaluation, number: int, match: re.Match[str]) -> None:
+def _add_turn(evaluation: Evaluation, number: int, match: re.Match[str]) -> None:
     start, end, name, emotion = match.groups()
     try:
         turn = Turn(float(start), float(end), emotion)
     except ValueError:
         turn = Turn(0, 0, emotion)
     if not turn.start < turn.end < inf:
-        found.unusable[name] = f"{found.name} line {number}: from {start} to {end} is no time"
-    elif found.turns.setdefault(name, turn) != turn:
-        found.unusable[name] = f"{found.name} has several turns of that name"
-    if name in found.unusable:
-        found.turns.pop(name, None)
+        evaluation.unusable[name] = f"{evaluation.name} line {number}: from {start} to {end} is no time"
+    elif evaluation.turns.setdefault(name, turn) != turn:
+        evaluation.unusable[name] = f"{evaluation.name} has several turns of that name"
+    if name in evaluation.unusable:
+        evaluation.turns.pop(name, None)
 
 
 def _without_sound(
@@ -225,7 +231,7 @@ def _without_sound(
     labels: Mapping[str, str],
 ) -> list[LeftOut]:
     """Return evaluated sentences of wanted emotions that have no wav."""
-    held = {file.stem for file in sentences}
+    names = {file.stem for file in sentences}
     return [
         LeftOut(
             str(path.parents[2] / "sentences" / "wav" / path.stem / f"{name}.wav"),
@@ -234,5 +240,5 @@ def _without_sound(
         )
         for path, evaluation in evaluations.items()
         for name, turn in evaluation.turns.items()
-        if turn.emotion in labels and name not in held
+        if turn.emotion in labels and name not in names
     ]

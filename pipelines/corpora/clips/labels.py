@@ -113,12 +113,12 @@ def with_labels(
     Raises:
         DatasetError: no labelled clip is left.
     """
-    found = _renamed(found, _one_case(found), "")
+    found = _rename(found, _one_spelling(found), "")
     if labels is not None:
-        found = _renamed(found, lambda label: labels.get(label.casefold()), "which --labels does not name")
+        found = _rename(found, lambda label: labels.get(label.casefold()), "which --labels does not name")
     if others != "keep":
         nearest = NEAREST if others == "map" else {}
-        found = _renamed(found, _one_of_seven(nearest), "which are none of the seven")
+        found = _rename(found, _one_of_seven(nearest), "which are none of the seven")
     return found
 
 
@@ -137,12 +137,12 @@ def same_class(label: str, classes: Iterable[str]) -> str | None:
     return None
 
 
-def _one_case(found: FoundClips) -> Callable[[str], str]:
+def _one_spelling(found: FoundClips) -> Callable[[str], str]:
     """Merge names that differ only in case: use the spelling of the seven if present, else the commonest."""
     counts = Counter(clip.label for clip in found.clips if clip.label)
-    spelt = {name.casefold(): name for name, _ in reversed(counts.most_common())}
-    spelt.update({name.casefold(): name for name in AFEW_CLASSES if name in counts})
-    return lambda label: spelt[label.casefold()]
+    spellings = {name.casefold(): name for name, _ in reversed(counts.most_common())}
+    spellings.update({name.casefold(): name for name in AFEW_CLASSES if name in counts})
+    return lambda label: spellings[label.casefold()]
 
 
 def _one_of_seven(nearest: Mapping[str, str]) -> Callable[[str], str | None]:
@@ -150,17 +150,17 @@ def _one_of_seven(nearest: Mapping[str, str]) -> Callable[[str], str | None]:
     return lambda label: table.get(label.casefold())
 
 
-def _renamed(found: FoundClips, name: Callable[[str], str | None], why: str) -> FoundClips:
+def _rename(found: FoundClips, new_name: Callable[[str], str | None], why: str) -> FoundClips:
     counts = Counter(clip.label for clip in found.clips if clip.label)
-    names = {label: name(label) for label in counts}
+    names = {label: new_name(label) for label in counts}
     if counts and not any(names.values()):
         raise DatasetError(f"no clip is left: the classes are {', '.join(sorted(counts))}, {why}")
     changed = [f"{old} as {new}" for old, new in sorted(names.items()) if new and new != old]
-    gone = Counter({label: count for label, count in counts.items() if not names[label]})
+    dropped = Counter({label: count for label, count in counts.items() if not names[label]})
     notes = [f"classes taken: {', '.join(changed)}"] if changed else []
-    if gone:
-        told = ", ".join(f"{count} {label}" for label, count in gone.most_common())
-        notes.append(f"left out: {count_of(gone.total(), 'clip')} of classes {why} ({told})")
+    if dropped:
+        counted = ", ".join(f"{count} {label}" for label, count in dropped.most_common())
+        notes.append(f"left out: {count_of(dropped.total(), 'clip')} of classes {why} ({counted})")
     if not notes:
         return found
     clips = [

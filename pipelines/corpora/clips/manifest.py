@@ -38,11 +38,11 @@ def read_manifest(manifest: Path) -> FoundClips:
             left_out.append(LeftOut(row["path"], problem, detail=f"row {number} of {manifest.name}"))
             continue
         clips.append(_clip(row, folder))
-    kept, twice = one_per_id(clips, folder)
+    kept, duplicates = one_per_id(clips, folder)
     if not kept:
         first = f"; '{left_out[0].path}': {left_out[0].why}" if left_out else ""
         raise DatasetError(f"'{manifest}' lists no clip that can be used{first}")
-    return FoundClips(kept, f"manifest {manifest.name}", [*left_out, *twice])
+    return FoundClips(kept, f"manifest {manifest.name}", [*left_out, *duplicates])
 
 
 def _problem(row: dict[str, str], folder: Path) -> str | None:
@@ -52,10 +52,10 @@ def _problem(row: dict[str, str], folder: Path) -> str | None:
     if not row["path"]:
         return "has no path"
     try:
-        there = (folder / row["path"]).is_file()
+        exists = (folder / row["path"]).is_file()
     except (OSError, ValueError) as error:
         return f"path cannot be read: {error}"
-    return None if there else f"no file of that name (a path is absolute, or relative to '{folder}')"
+    return None if exists else f"no file of that name (a path is absolute, or relative to '{folder}')"
 
 
 def _clip(row: dict[str, str], folder: Path) -> Clip:

@@ -36,19 +36,19 @@ SHOWN = 12  # number of choices listed in an error
 _PART = re.compile(r"\{(?:\\.|\{[^{}]*\}|[^{}\\])*\}|\*\*/|\*|[^{*]+|\{")
 
 
-class Named(NamedTuple):
+class PathFields(NamedTuple):
     """The fields that a pattern read from a path.
 
     Attributes:
         id: matched text, without the split folder.
-        says: role (see :data:`ROLES`) → text.
+        by_role: role (see :data:`ROLES`) → text.
         values: placeholder → text.
         recording: text of named placeholders and wildcards, with split and part blank: the same for all files
             of a recording within a split.
     """
 
     id: str
-    says: dict[str, str]
+    by_role: dict[str, str]
     values: dict[str, str]
     recording: tuple[str, ...]
 
@@ -71,37 +71,37 @@ class PathPattern:
         DatasetError: the pattern is invalid.
 
     Example:
-        >>> PathPattern("{actor}-{emotion}_*").match("b/03-sad_1").says
+        >>> PathPattern("{actor}-{emotion}_*").match("b/03-sad_1").by_role
         {'subject': '03', 'label': 'sad'}
     """
 
     def __init__(self, text: str, choices: Mapping[str, Mapping[str, str]] | None = None) -> None:
         self.text = text
         self._pieces = _pieces(text, choices or {})
-        self._regex = self._compiled(len(self._pieces), end="$")
+        self._regex = self._compile(len(self._pieces), end="$")
         self._roles = _roles(text, self._regex, ROLES if choices and choices.get("part") else _WITHOUT_PART)
-        apart = [name for name, role in self._roles.items() if role in ("part", "split")]
-        self._apart = [self._regex.groupindex[name] - 1 for name in apart]
+        blanked = [name for name, role in self._roles.items() if role in ("part", "split")]
+        self._blanked = [self._regex.groupindex[name] - 1 for name in blanked]
 
-    def match(self, path: str) -> Named | None:
+    def match(self, path: str) -> PathFields | None:
         """Match a path without its suffix; return its fields, or None if it does not match."""
         match = self._regex.search(path)
         if match is None:
             return None
         values = match.groupdict("")
-        says = {role: values[name] for name, role in self._roles.items()}
+        by_role = {role: values[name] for name, role in self._roles.items()}
         groups = [(group or "").casefold() for group in match.groups()]
-        for index in self._apart:
+        for index in self._blanked:
             groups[index] = ""
         whole = match[0].removeprefix("/")
-        split = f"{says['split']}/" if says.get("split") else ""
-        return Named(whole.removeprefix(split), says, values, tuple(groups))
+        split = f"{by_role['split']}/" if by_role.get("split") else ""
+        return PathFields(whole.removeprefix(split), by_role, values, tuple(groups))
 
-    def misfit(self, path: str) -> str:
+    def explain_mismatch(self, path: str) -> str:
         """Explain where and why the pattern does not match a path."""
-        done, end = max(self._attempts(path))
+        count, end = max(self._attempts(path))
         here = f"at '{path[end:]}'" if end < len(path) else "at its end"
-        expected = self._pieces[done].written if done < len(self._pieces) else "the end of the name"
+        expected = self._pieces[count].written if count < len(self._pieces) else "the end of the name"
         return f"fails {here}, where {expected} is expected"
 
     def _attempts(self, path: str) -> Iterator[tuple[int, int]]:
@@ -109,12 +109,12 @@ class PathPattern:
         starts = [0, *(i + 1 for i, letter in enumerate(path) if letter == "/")]
         for start in starts:
             for count in range(len(self._pieces), -1, -1):
-                match = self._compiled(count).match(path, start)
+                match = self._compile(count).match(path, start)
                 if match:
                     yield count, match.end()
                     break
 
-    def _compiled(self, count: int, end: str = "") -> re.Pattern[str]:
+    def _compile(self, count: int, end: str = "") -> re.Pattern[str]:
         body = "".join(piece.regex for piece in self._pieces[:count])
         try:
             return re.compile(f"(?:^|/){body}$" if end else body, re.IGNORECASE)

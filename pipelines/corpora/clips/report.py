@@ -17,7 +17,7 @@ from .labels import SYNONYMS
 from .scan import LeftOut, Tree, scan
 from .schemes import SCHEMES, Count
 
-FIRST = 3  # files listed for each reason for leaving files out
+LISTED = 3  # files listed for each reason for leaving files out
 POINTER = b"version https://git-lfs"
 POINTER_SIZE = 1024  # bytes; Git LFS pointers are smaller
 ARCHIVES = frozenset({".7z", ".gz", ".rar", ".tar", ".tgz", ".zip"})
@@ -40,20 +40,22 @@ def known_sets() -> list[dict[str, Any]]:
     ]
 
 
-def contents(root: Path, own: FoundClips, found: FoundClips, besides: Sequence[LeftOut]) -> dict[str, Any]:
+def contents(
+    root: Path, original: FoundClips, found: FoundClips, more_left_out: Sequence[LeftOut]
+) -> dict[str, Any]:
     """Return everything known about a folder, as JSON values.
 
     Args:
         root: the folder.
-        own: clips found, with the corpus's own classes, for comparison with the published counts.
+        original: clips found, with the corpus's own classes, for comparison with the published counts.
         found: the same clips with the classes that the user wants.
-        besides: further files to report.
+        more_left_out: further files to report.
     """
     subjects = _tallies(found.clips, "subject")
     splits = {name: {clip.split for clip in found.clips if clip.subject == name} for name in subjects}
-    counts = SCHEMES[own.name].published if own.name else ()
-    compared = [compare(own.clips, count) for count in counts]
-    left_out = [*found.left_out, *besides]
+    counts = SCHEMES[original.name].published if original.name else ()
+    comparisons = [compare(original.clips, count) for count in counts]
+    left_out = [*found.left_out, *more_left_out]
     return {
         "folder": str(root),
         "dataset": found.dataset,
@@ -65,10 +67,10 @@ def contents(root: Path, own: FoundClips, found: FoundClips, besides: Sequence[L
         "without_subject": sum(clip.subject is None for clip in found.clips),
         "in_several_splits": [name for name in subjects if len(splits[name]) > 1],
         "other_classes": sorted({str(clip.label) for clip in found.clips if clip.label} - SEVEN),
-        "published": compared,
+        "published": comparisons,
         "notes": found.notes,
         "left_out": _grouped(left_out),
-        "whole": all(map(_whole, compared)) and all(item.spare for item in left_out),
+        "whole": all(map(_is_complete, comparisons)) and all(item.spare for item in left_out),
     }
 
 
@@ -96,17 +98,17 @@ def compare(clips: Iterable[Clip], count: Count) -> dict[str, Any]:
     }
 
 
-def _whole(part: dict[str, Any]) -> bool:
+def _is_complete(part: dict[str, Any]) -> bool:
     """Return whether a part is complete, or has no clips at all: then it was not wanted."""
-    differs = ("classes", "subjects_missing", "subjects_with_fewer")
-    return not part["here"] or (part["here"] == part["published"] and not any(map(part.get, differs)))
+    differences = ("classes", "subjects_missing", "subjects_with_fewer")
+    return not part["here"] or (part["here"] == part["published"] and not any(map(part.get, differences)))
 
 
-def _tallies(clips: Iterable[Clip], what: str) -> dict[str, dict[str, int]]:
+def _tallies(clips: Iterable[Clip], attribute: str) -> dict[str, dict[str, int]]:
     """Return subject or session → class → number of clips, in natural order of the names."""
     tallies: dict[str, Counter[str]] = {}
     for clip in clips:
-        name = getattr(clip, what)
+        name = getattr(clip, attribute)
         if name is not None:
             tallies.setdefault(name, Counter())[clip.label or UNLABELLED] += 1
     return {name: dict(sorted(tallies[name].items())) for name in sorted(tallies, key=natural)}
@@ -122,23 +124,23 @@ def _grouped(items: Iterable[LeftOut]) -> list[dict[str, Any]]:
             "reason": reason,
             "spare": spare,
             "count": len(members),
-            "first": [{"path": item.path, "detail": item.detail} for item in members[:FIRST]],
+            "first": [{"path": item.path, "detail": item.detail} for item in members[:LISTED]],
         }
         for (spare, reason), members in sorted(groups.items(), key=lambda group: group[0][0])
     ]
 
 
-def no_media(found: FoundClips, root: Path) -> list[LeftOut]:
+def unusable_files(found: FoundClips, root: Path) -> list[LeftOut]:
     """Return clips whose files are empty, unreadable or Git LFS pointers."""
     items = []
     for clip in found.clips:
-        problem = _no_media(clip.path)
+        problem = _media_problem(clip.path)
         if problem:
             items.append(LeftOut(below(root.absolute(), clip.path), problem))
     return items
 
 
-def _no_media(file: str) -> str:
+def _media_problem(file: str) -> str:
     try:
         size = os.stat(file).st_size  # noqa: PTH116
         if size >= POINTER_SIZE:
@@ -152,7 +154,7 @@ def _no_media(file: str) -> str:
     return "is a pointer of Git LFS, not the file itself: run git lfs pull" if start == POINTER else ""
 
 
-def not_unpacked(root: Path) -> list[LeftOut]:
+def archives_and_downloads(root: Path) -> list[LeftOut]:
     """Return archives and unfinished downloads below a folder."""
     if not root.is_dir():
         return []
@@ -165,7 +167,7 @@ def not_unpacked(root: Path) -> list[LeftOut]:
     ]
 
 
-def without_clips(found: FoundClips, root: Path) -> list[LeftOut]:
+def empty_folders(found: FoundClips, root: Path) -> list[LeftOut]:
     """Return folders without a clip beside the class folders."""
     files = ((Path(clip.path), clip.label) for clip in found.clips)
     return [
@@ -174,7 +176,7 @@ def without_clips(found: FoundClips, root: Path) -> list[LeftOut]:
     ]
 
 
-def not_listed(found: FoundClips, tree: Tree, manifest: Path) -> list[LeftOut]:
+def unlisted_files(found: FoundClips, tree: Tree, manifest: Path) -> list[LeftOut]:
     """Return media files of a folder that a manifest does not list."""
     folder = manifest.absolute().parent
     paths = [*(clip.path for clip in found.clips), *(item.path for item in found.left_out)]

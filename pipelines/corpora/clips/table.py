@@ -16,7 +16,7 @@ SUFFIXES = frozenset({".csv"})
 Key = tuple[str, ...]
 
 
-class Told(NamedTuple):
+class LabelRow(NamedTuple):
     """A row of a label table: the label as written, the subject and the line number."""
 
     label: str
@@ -41,7 +41,7 @@ class LabelTable:
 
     def key(self, values: Mapping[str, str]) -> Key:
         """Return the key of a clip from the placeholder values of its path."""
-        return tuple(_number(values[name]) for name in self.keys)
+        return tuple(_without_zeros(values[name]) for name in self.keys)
 
 
 class Labels:
@@ -56,23 +56,23 @@ class Labels:
     def __init__(self, root: Path, table: LabelTable) -> None:
         self.table = table
         self.problems: list[LeftOut] = []
-        self.rows: dict[str, dict[Key, Told]] = {}
+        self.rows: dict[str, dict[Key, LabelRow]] = {}
         files = scan(root, SUFFIXES).files
         for split, name in table.files.items():
             file = next((file for file in files if file.name.casefold() == name.casefold()), None)
             if file:
                 self.rows[split] = self._read(root, str(file))
 
-    def _read(self, root: Path, name: str) -> dict[Key, Told]:
+    def _read(self, root: Path, name: str) -> dict[Key, LabelRow]:
         columns = [*self.table.keys.values(), self.table.label, self.table.subject]
-        rows: dict[Key, Told] = {}
-        for line, row in table_rows(root / name, columns, DatasetError, tolerant=True):
-            key = tuple(_number(row[column]) for column in self.table.keys.values())
-            told = Told(row[self.table.label], row[self.table.subject], line)
-            first = rows.setdefault(key, told)
-            if first[:2] != told[:2]:
+        rows: dict[Key, LabelRow] = {}
+        for line, cells in table_rows(root / name, columns, DatasetError, tolerant=True):
+            key = tuple(_without_zeros(cells[column]) for column in self.table.keys.values())
+            row = LabelRow(cells[self.table.label], cells[self.table.subject], line)
+            first = rows.setdefault(key, row)
+            if first[:2] != row[:2]:
                 reason = f"two rows of {name} tell differently of the same clip: the first is taken"
-                self.problems.append(LeftOut(name, reason, detail=f"lines {first.line} and {told.line}"))
+                self.problems.append(LeftOut(name, reason, detail=f"lines {first.line} and {row.line}"))
         return rows
 
     def without_files(self, seen: Mapping[str, Iterable[Key]]) -> list[LeftOut]:
@@ -85,24 +85,26 @@ class Labels:
         for split, rows in self.rows.items():
             name = self.table.files[split]
             if split not in seen:
-                whole = f"none of the {count_of(len(rows), 'clip')} that it lists is there"
-                missing.append(LeftOut(name, whole))
+                reason = f"none of the {count_of(len(rows), 'clip')} that it lists is there"
+                missing.append(LeftOut(name, reason))
                 continue
             there = set(seen[split])
             missing += [
                 LeftOut(
-                    _named(self.table, key), f"is not there, and {name} lists it", detail=f"line {told.line}"
+                    _key_text(self.table, key),
+                    f"is not there, and {name} lists it",
+                    detail=f"line {row.line}",
                 )
-                for key, told in rows.items()
+                for key, row in rows.items()
                 if key not in there
             ]
         return missing
 
 
-def _named(table: LabelTable, key: Key) -> str:
+def _key_text(table: LabelTable, key: Key) -> str:
     return " ".join(f"{name} {value}" for name, value in zip(table.keys, key, strict=True))
 
 
-def _number(text: str) -> str:
+def _without_zeros(text: str) -> str:
     """Strip leading zeros of a number, so that ``"007"`` equals ``"7"``."""
     return text.lstrip("0") or "0" if text.isdecimal() else text

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 STEP = 0.01  # seconds between sound levels
 SMOOTH = 5  # steps over which a level is averaged
-LAG = 20  # steps by which a conversion may shift the sound
-ALIKE = 0.96  # correlation: 0.98 or more for encodings of one clip, below 0.94 for any two of 168 clips
+MAX_LAG = 20  # steps by which a conversion may shift the sound
+MIN_CORRELATION = (
+    0.96  # correlation: 0.98 or more for encodings of one clip, below 0.94 for any two of 168 clips
+)
 FRAMES, SIDE = 12, 16  # number of pictures compared, and their side in pixels
-LISTEN = 60.0  # seconds of sound compared
+MAX_SECONDS = 60.0  # seconds of sound compared
 SILENT, STILL = 1e-3, 1.0  # spread of sound amplitude and of grey levels below which nothing can be compared
-ALMOST = 8.0  # greatest mean difference in grey levels between encodings of a still picture
+MAX_GREY_DIFFERENCE = 8.0  # greatest mean difference in grey levels between encodings of a still picture
 
 
 def same_bytes(one: str, other: str) -> bool:
@@ -32,7 +34,7 @@ def same_bytes(one: str, other: str) -> bool:
 
 def same_length(one: str, other: str) -> bool | None:
     """Return whether two files are equally long, up to what a conversion adds; None if one is unreadable."""
-    return _compared(one, other, _equally_long)
+    return _compare_media(one, other, _same_length)
 
 
 def same_recording(one: str, other: str) -> bool:
@@ -41,10 +43,10 @@ def same_recording(one: str, other: str) -> bool:
     Their lengths must agree, and their sound levels over time must correlate. If one of them has no sound,
     their pictures are compared instead. Unreadable files are not the same.
     """
-    return same_bytes(one, other) or bool(_compared(one, other, _alike))
+    return same_bytes(one, other) or bool(_compare_media(one, other, _same_recording))
 
 
-def _compared(one: str, other: str, compare: Callable[[Media, Media], bool]) -> bool | None:
+def _compare_media(one: str, other: str, compare: Callable[[Media, Media], bool]) -> bool | None:
     from ....extract.decode.media import Media
     from ....extract.errors import ClipError
 
@@ -58,20 +60,20 @@ def _empty(path: str) -> bool:
     return Path(path).stat().st_size == 0
 
 
-def _equally_long(one: Media, other: Media) -> bool:
+def _same_length(one: Media, other: Media) -> bool:
     first, second = one.seconds(), other.seconds()
     return abs(first - second) <= max(0.25, 0.02 * max(first, second))
 
 
-def _alike(one: Media, other: Media) -> bool:
-    if not _equally_long(one, other):
+def _same_recording(one: Media, other: Media) -> bool:
+    if not _same_length(one, other):
         return False
     first, second = _levels(one), _levels(other)
     if first is None or second is None:
-        return _look_alike(one, other)
-    size = min(len(first), len(second)) - LAG
-    lags = [(lag, 0) for lag in range(LAG + 1)] + [(0, lag) for lag in range(1, LAG + 1)]
-    return max(_correlation(first[a : a + size], second[b : b + size]) for a, b in lags) >= ALIKE
+        return _same_pictures(one, other)
+    size = min(len(first), len(second)) - MAX_LAG
+    lags = [(lag, 0) for lag in range(MAX_LAG + 1)] + [(0, lag) for lag in range(1, MAX_LAG + 1)]
+    return max(_correlation(first[a : a + size], second[b : b + size]) for a, b in lags) >= MIN_CORRELATION
 
 
 def _levels(media: Media) -> np.ndarray | None:
@@ -82,22 +84,22 @@ def _levels(media: Media) -> np.ndarray | None:
 
     if not media.has_sound:
         return None
-    step, most = round(STEP * SAMPLE_RATE), round(LISTEN * SAMPLE_RATE)
-    blocks, heard = [np.zeros(0, np.float32)], 0
+    step, limit = round(STEP * SAMPLE_RATE), round(MAX_SECONDS * SAMPLE_RATE)
+    blocks, length = [np.zeros(0, np.float32)], 0
     for block in media.sound():
         blocks.append(block)
-        heard += len(block)
-        if heard >= most:
+        length += len(block)
+        if length >= limit:
             break
-    sound = np.concatenate(blocks)[:most]
+    sound = np.concatenate(blocks)[:limit]
     power = (sound[: len(sound) // step * step].reshape(-1, step).astype(np.float64) ** 2).mean(axis=1)
-    if len(power) <= 2 * LAG or np.ptp(np.sqrt(power)) < SILENT:
+    if len(power) <= 2 * MAX_LAG or np.ptp(np.sqrt(power)) < SILENT:
         return None
     power = np.convolve(power, np.ones(SMOOTH) / SMOOTH, "valid")
     return np.asarray(10 * np.log10(np.maximum(power, 1e-4 * power.max())))
 
 
-def _look_alike(one: Media, other: Media) -> bool:
+def _same_pictures(one: Media, other: Media) -> bool:
     """Return whether the pictures change in the same way or, if they are still, look the same."""
     import numpy as np
 
@@ -105,11 +107,11 @@ def _look_alike(one: Media, other: Media) -> bool:
         return False
     pictures = [_thumbnails(media) for media in (one, other)]
     count = min(map(len, pictures))
-    first, second = (all_of[:count] for all_of in pictures)
+    first, second = (thumbnails[:count] for thumbnails in pictures)
     moving = [each - each.mean(axis=0) for each in (first, second)]
     if count and max(np.abs(each).max() for each in moving) > STILL:
-        return _correlation(*moving) >= ALIKE
-    return bool(count) and float(np.abs(first - second).mean()) < ALMOST
+        return _correlation(*moving) >= MIN_CORRELATION
+    return bool(count) and float(np.abs(first - second).mean()) < MAX_GREY_DIFFERENCE
 
 
 def _thumbnails(media: Media) -> np.ndarray:
@@ -117,8 +119,8 @@ def _thumbnails(media: Media) -> np.ndarray:
     import cv2
     import numpy as np
 
-    spread = type(media)(media.path, FRAMES)
-    grey = [cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY) for frame in spread.frames()]
+    sampled = type(media)(media.path, FRAMES)
+    grey = [cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY) for frame in sampled.frames()]
     small = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in grey]
     return np.array(small, np.float64).reshape(-1, SIDE, SIDE)
 

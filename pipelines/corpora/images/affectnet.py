@@ -16,7 +16,7 @@ from ....pretrain.images import SUFFIXES, read_image
 from ....pretrain.pictures import Box, Skipped
 from ...errors import NotThisLayout
 from ..clips.found import count_of
-from .found import FoundPictures, LabelledPicture, Options, PictureCorpus, csv_rows, is_there
+from .found import FoundPictures, LabelledPicture, Options, PictureCorpus, csv_rows, file_exists
 
 AFFECTNET_CLASSES = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Angry", "Contempt")
 AFFECTNET_LICENCE = "AffectNet: for non-commercial research under a signed agreement"
@@ -26,9 +26,9 @@ AFFECTNET_PICTURES = "Manually_Annotated_Images"
 _CODES = {str(number): name for number, name in enumerate(AFFECTNET_CLASSES)}
 _NO_EXPRESSION = {"8": "none", "9": "uncertain", "10": "no face"}
 _COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "expression")
-_NOTE = "_exp.npy"
-_NOTE_BYTES = 1 << 12
-_PROBED = 100
+_ANNOTATION_SUFFIX = "_exp.npy"
+_ANNOTATION_BYTES = 1 << 12
+_MAX_PROBES = 100
 
 
 AffectNetRow = tuple[str, Path, str, str, Box | None]  # name, file, code, part, box
@@ -49,9 +49,9 @@ def find_affectnet(source: PictureCorpus, options: Options) -> FoundPictures:
     )
     if tables:
         found.faces = "box"
-        rows = chain(*(_tabled(found, table, source.path) for table in tables))
+        rows = chain(*(_table_rows(found, table, source.path) for table in tables))
     elif folders:
-        rows = chain(*(_annotated(found, folder) for folder in folders))
+        rows = chain(*(_folder_rows(found, folder) for folder in folders))
     else:
         raise NotThisLayout(
             f"expected {' and '.join(AFFECTNET_TABLES)} with the column {_COLUMNS[0]}, or folders "
@@ -64,7 +64,7 @@ def find_affectnet(source: PictureCorpus, options: Options) -> FoundPictures:
         elif code not in _CODES:
             problem = f"expression '{code}', expected 0 to {max(map(int, _NO_EXPRESSION))}"
             found.skipped.append(Skipped(name, problem))
-        elif not is_there(file):
+        elif not file_exists(file):
             found.skipped.append(Skipped(name, f"there is no picture {file}"))
         else:
             found.pictures.append(
@@ -92,7 +92,7 @@ def _is_table(path: Path) -> bool:
         return file.readline(1000).startswith(_COLUMNS[0])
 
 
-def _tabled(found: FoundPictures, table: Path, root: Path) -> Iterator[AffectNetRow]:
+def _table_rows(found: FoundPictures, table: Path, root: Path) -> Iterator[AffectNetRow]:
     part = AFFECTNET_TABLES.get(table.name, "")
     folder = _picture_folder(table, root)
     for number, name, *sides, code in _values(table):
@@ -127,14 +127,14 @@ def _box(sides: list[str]) -> Box | None:
 
 def _picture_folder(table: Path, root: Path) -> Path:
     """Return the folder that the table's paths are relative to, tested with the first pictures."""
-    paths = [path for _, path, *_ in islice(_values(table), _PROBED)]
-    homes = dict.fromkeys((table.parent, table.parent.parent, root if root.is_dir() else table.parent))
-    for home in homes:
+    paths = [path for _, path, *_ in islice(_values(table), _MAX_PROBES)]
+    parents = dict.fromkeys((table.parent, table.parent.parent, root if root.is_dir() else table.parent))
+    for parent in parents:
         for folder in (
-            home,
-            *(found for depth in ("", "*/") for found in home.glob(depth + AFFECTNET_PICTURES)),
+            parent,
+            *(found for depth in ("", "*/") for found in parent.glob(depth + AFFECTNET_PICTURES)),
         ):
-            if any(is_there(folder / path) for path in paths):
+            if any(file_exists(folder / path) for path in paths):
                 return folder
     raise PretrainError(
         f"{table}: none of its first {len(paths)} pictures is there: expected "
@@ -142,16 +142,19 @@ def _picture_folder(table: Path, root: Path) -> Path:
     )
 
 
-def _annotated(found: FoundPictures, folder: Path) -> Iterator[AffectNetRow]:
+def _folder_rows(found: FoundPictures, folder: Path) -> Iterator[AffectNetRow]:
     images = {path.stem: path for path in (folder / "images").glob("*") if path.suffix.lower() in SUFFIXES}
-    notes = {path.name.removesuffix(_NOTE): path for path in (folder / "annotations").glob(f"*{_NOTE}")}
-    for stem in sorted(images.keys() | notes.keys(), key=natural):
+    annotations = {
+        path.name.removesuffix(_ANNOTATION_SUFFIX): path
+        for path in (folder / "annotations").glob(f"*{_ANNOTATION_SUFFIX}")
+    }
+    for stem in sorted(images.keys() | annotations.keys(), key=natural):
         name = f"{folder.name}/{stem}"
-        if stem not in notes:
-            found.skipped.append(Skipped(name, f"there is no annotation {stem}{_NOTE}"))
+        if stem not in annotations:
+            found.skipped.append(Skipped(name, f"there is no annotation {stem}{_ANNOTATION_SUFFIX}"))
             continue
         try:
-            code = _expression(notes[stem])
+            code = _expression(annotations[stem])
         except Exception as error:  # numpy parses the header as Python, so a damaged one can raise anything
             found.skipped.append(Skipped(name, f"its annotation cannot be read: {error}"))
             continue
@@ -159,10 +162,10 @@ def _annotated(found: FoundPictures, folder: Path) -> Iterator[AffectNetRow]:
         yield name, image, code, AFFECTNET_FOLDERS[folder.name], None
 
 
-def _expression(note: Path) -> str:
+def _expression(path: Path) -> str:
     """Return the single value in an annotation file, which AffectNet stores as text."""
-    with note.open("rb") as file:
-        content = io.BytesIO(file.read(_NOTE_BYTES))
+    with path.open("rb") as file:
+        content = io.BytesIO(file.read(_ANNOTATION_BYTES))
     value = np.lib.format.read_array(content, allow_pickle=False)
     if value.size != 1:
         raise ValueError(f"{value.size} values, expected one")

@@ -16,7 +16,7 @@ from ....pretrain.pictures import Skipped
 from ...errors import NotThisLayout
 from ..clips.found import count_of
 from .fer2013 import FER2013_CODES, FER2013_FILES, FER2013_LICENCE, FER2013_PARTS, PixelRow, fer2013_rows
-from .found import FoundPictures, LabelledPicture, Options, PictureCorpus, csv_rows, is_there
+from .found import FoundPictures, LabelledPicture, Options, PictureCorpus, csv_rows, file_exists
 
 FERPLUS_FILE = "fer2013new.csv"
 FERPLUS_FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
@@ -27,8 +27,11 @@ _HEADER = (
     *("contempt", "unknown", "nf"),
 )
 _VOTES = len(FERPLUS_CLASSES) + 2
-_DIGITS = 3  # most digits in a count; ten people voted
-_ENOUGH, _LEAST_AGREEMENT = 200, 0.4  # pictures to compare, and share that must agree (by chance: about 0.17)
+_MAX_DIGITS = 3  # most digits in a count; ten people voted
+_MIN_COMPARED, _MIN_AGREEMENT = (
+    200,
+    0.4,
+)  # pictures to compare, and share that must agree (by chance: about 0.17)
 _SAME_ORDER = "expected the same pictures in the same order; fetch both again"
 
 
@@ -57,8 +60,8 @@ def majority(votes: Sequence[int]) -> str | None:
     """
     counted = _without_single(votes)
     place = counted.index(max(counted))
-    won = 2 * counted[place] > sum(counted)
-    return FERPLUS_CLASSES[place] if won and place < len(FERPLUS_CLASSES) else None
+    has_majority = 2 * counted[place] > sum(counted)
+    return FERPLUS_CLASSES[place] if has_majority and place < len(FERPLUS_CLASSES) else None
 
 
 def shares(votes: Sequence[int]) -> dict[str, float] | None:
@@ -101,7 +104,7 @@ def find_ferplus(source: PictureCorpus, options: Options) -> FoundPictures:
             found.skipped.append(Skipped(ballot.name, f"Usage '{ballot.usage}', expected {expected}"))
         elif label is None:
             left_out += 1
-        elif not is_there(file):
+        elif not file_exists(file):
             found.skipped.append(Skipped(ballot.name, f"there is no picture {file}"))
         else:
             found.pictures.append(LabelledPicture(ballot.name, file, read, label, part))
@@ -115,39 +118,41 @@ def find_ferplus(source: PictureCorpus, options: Options) -> FoundPictures:
 
 def _pairs(source: PictureCorpus) -> Iterator[Pair]:
     tables = source.look_for(FERPLUS_FILE)
-    places = [*(PictureCorpus(table.parent) for table in tables[:1]), source]
+    corpora = [*(PictureCorpus(table.parent) for table in tables[:1]), source]
     folders: dict[str, Path] = {}
-    for place in places:
+    for corpus in corpora:
         for usage, name in FERPLUS_FOLDERS.items():
-            for path in place.look_for(name):
+            for path in corpus.look_for(name):
                 if any(path.glob("*.png")):
                     folders.setdefault(usage, path)
     lists = {usage: path / "label.csv" for usage, path in folders.items() if (path / "label.csv").is_file()}
     if lists:
-        return _with_files(chain(*(_listed(file, usage) for usage, file in lists.items())), folders)
+        return _with_picture_files(
+            chain(*(_label_list_ballots(file, usage) for usage, file in lists.items())), folders
+        )
     if not tables:
         raise NotThisLayout(
             f"expected folders {', '.join(FERPLUS_FOLDERS.values())} of pictures with a label.csv each, or "
             f"{FERPLUS_FILE} beside fer2013.csv; there is neither"
         )
-    pixels = next((path for place in places for path in place.look_for(*FER2013_FILES)), None)
+    pixels = next((path for corpus in corpora for path in corpus.look_for(*FER2013_FILES)), None)
     if pixels is not None:
-        return _with_rows(list(_tabled(tables[0])), list(fer2013_rows(pixels)), pixels)
+        return _with_pixel_rows(list(_csv_ballots(tables[0])), list(fer2013_rows(pixels)), pixels)
     if folders:
-        return _with_files(_tabled(tables[0]), folders)
+        return _with_picture_files(_csv_ballots(tables[0]), folders)
     raise PretrainError(
         f"{tables[0]} holds votes, but there are no pictures: put fer2013.csv beside it, or the folders "
         f"{', '.join(FERPLUS_FOLDERS.values())}"
     )
 
 
-def _with_files(ballots: Iterable[Ballot], folders: Mapping[str, Path]) -> Iterator[Pair]:
+def _with_picture_files(ballots: Iterable[Ballot], folders: Mapping[str, Path]) -> Iterator[Pair]:
     for ballot in ballots:
         file = folders.get(ballot.usage, Path(ballot.usage)) / ballot.image
         yield Pair(ballot, file, partial(read_image, file))
 
 
-def _with_rows(ballots: list[Ballot], rows: list[PixelRow], pixels: Path) -> Iterator[Pair]:
+def _with_pixel_rows(ballots: list[Ballot], rows: list[PixelRow], pixels: Path) -> Iterator[Pair]:
     """Pair ballots with rows of pixels, which must be in the same order.
 
     Raises:
@@ -169,14 +174,14 @@ def _with_rows(ballots: list[Ballot], rows: list[PixelRow], pixels: Path) -> Ite
             compared += 1
             agreed += FER2013_CODES[row.emotion] == winner
         yield Pair(ballot._replace(problem=ballot.problem or row.problem), pixels, row.read)
-    if compared >= _ENOUGH and agreed < _LEAST_AGREEMENT * compared:
+    if compared >= _MIN_COMPARED and agreed < _MIN_AGREEMENT * compared:
         raise PretrainError(
             f"the votes agree with the emotions in {pixels} on only {agreed} of {compared} pictures: "
             f"{_SAME_ORDER}"
         )
 
 
-def _tabled(table: Path) -> Iterator[Ballot]:
+def _csv_ballots(table: Path) -> Iterator[Ballot]:
     """Yield the rows of ``fer2013new.csv``."""
     rows = csv_rows(table)
     _, header = next(rows, (0, []))
@@ -189,13 +194,13 @@ def _tabled(table: Path) -> Iterator[Ballot]:
         yield _ballot(f"{table.name} line {number}", image, usage, votes)
 
 
-def _listed(table: Path, usage: str) -> Iterator[Ballot]:
+def _label_list_ballots(table: Path, usage: str) -> Iterator[Ballot]:
     """Yield the rows of a ``label.csv``: file name, face box (always the whole picture), votes."""
     for number, cells in csv_rows(table):
         yield _ballot(f"{table.parent.name}/{table.name} line {number}", cells[0], usage, cells[2:])
 
 
 def _ballot(name: str, image: str, usage: str, votes: list[str]) -> Ballot:
-    if len(votes) != _VOTES or not all(vote.isdecimal() and len(vote) <= _DIGITS for vote in votes):
+    if len(votes) != _VOTES or not all(vote.isdecimal() and len(vote) <= _MAX_DIGITS for vote in votes):
         return Ballot(name, image, usage, (), f"votes {','.join(votes)!r}, expected {_VOTES} whole numbers")
     return Ballot(name, image, usage, tuple(map(int, votes)))

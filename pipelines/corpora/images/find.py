@@ -86,7 +86,7 @@ def find_pictures(
     if not path.exists():
         raise PretrainError(f"'{path}' does not exist: name a folder of pictures, or a CSV")
     source, options = PictureCorpus(path), Options(votes, faces)
-    found = _as_named(source, options, dataset) if dataset != "auto" else _first_that_fits(source, options)
+    found = _find_named(source, options, dataset) if dataset != "auto" else _first_that_fits(source, options)
     if not found.pictures:
         first = f"; the first: {': '.join(found.skipped[0])}" if found.skipped else ""
         raise PretrainError(f"'{path}', read as {found.dataset}, has no picture that can be used{first}")
@@ -98,7 +98,7 @@ def find_pictures(
     return pictures if faces == "auto" else replace(pictures, faces=faces)
 
 
-def _as_named(source: PictureCorpus, options: Options, layout: str) -> FoundPictures:
+def _find_named(source: PictureCorpus, options: Options, layout: str) -> FoundPictures:
     try:
         return _LAYOUTS[layout].find(source, options)
     except NotThisLayout as error:
@@ -123,11 +123,12 @@ def _require_emotions(source: PictureCorpus, found: FoundPictures) -> None:
     """
     counts = Counter(str(picture.label) for picture in found.pictures)
     if 2 * sum(map(names_an_emotion, counts)) < len(counts):
-        seen = [f"{name} {count}" for name, count in counts.most_common(SHOWN)]
+        folders = [f"{name} {count}" for name, count in counts.most_common(SHOWN)]
         more = f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
         raise PretrainError(
             f"'{source.path}': its folders may be classes, but most are not named for an emotion: "
-            f"{', '.join(seen)}{more}. --dataset folders takes them for classes; otherwise name the data set"
+            f"{', '.join(folders)}{more}. --dataset folders takes them for classes; otherwise name the data "
+            "set"
         )
 
 

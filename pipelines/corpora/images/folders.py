@@ -25,13 +25,13 @@ def find_picture_folders(source: PictureCorpus, options: Options) -> FoundPictur
         NotThisLayout: there are fewer than two classes.
     """
     tree = source.tree
-    places = {file: _place(file.parts[:-1]) for file in tree.files}
-    parted = any(part for part, _ in places.values())
-    shared = 0 if parted else _shared([inner for _, inner in places.values() if inner])
+    places = {file: _part_and_folders(file.parts[:-1]) for file in tree.files}
+    has_parts = any(part for part, _ in places.values())
+    shared = 0 if has_parts else _shared_depth([inner for _, inner in places.values() if inner])
     pictures: list[LabelledPicture] = []
     refused: Counter[str] = Counter()
     for file, (part, inner) in places.items():
-        if len(inner) > shared and bool(part) == parted:
+        if len(inner) > shared and bool(part) == has_parts:
             path = tree.root / file
             pictures.append(LabelledPicture(str(file), path, partial(read_image, path), inner[shared], part))
         else:
@@ -57,7 +57,7 @@ def find_picture_folders(source: PictureCorpus, options: Options) -> FoundPictur
     )
 
 
-def _place(folders: Folders) -> tuple[str, Folders]:
+def _part_and_folders(folders: Folders) -> tuple[str, Folders]:
     """Return the part named by the innermost part folder, and the folders inside it."""
     for depth in reversed(range(len(folders))):
         if folders[depth].lower() in FOLDER_SPLITS:
@@ -65,6 +65,6 @@ def _place(folders: Folders) -> tuple[str, Folders]:
     return "", folders
 
 
-def _shared(paths: list[Folders]) -> int:
+def _shared_depth(paths: list[Folders]) -> int:
     """Return the number of outer folders shared by all paths."""
     return next((depth for depth, level in enumerate(zip(*paths)) if len(set(level)) > 1), 0)  # noqa: B905

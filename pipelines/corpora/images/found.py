@@ -83,7 +83,7 @@ class FoundPictures:
 csv_rows = partial(tables.csv_rows, error=PretrainError, tolerant=True)
 
 
-def is_there(file: Path) -> bool:
+def file_exists(file: Path) -> bool:
     """Return whether a file exists; False for names that the file system cannot hold."""
     try:
         return file.is_file()
@@ -105,19 +105,19 @@ def picture_set(found: FoundPictures, labels: Mapping[str, str] | None, without:
     Raises:
         PretrainError: a class is unknown, two classes seem to be the same, or fewer than two remain.
     """
-    wanted, classes = class_names(found.dataset, found.classes, labels, set(without))
-    whole = {name: one_hot(place, len(classes)) for place, name in enumerate(classes)}
+    new_names, classes = class_names(found.dataset, found.classes, labels, set(without))
+    one_hots = {name: one_hot(place, len(classes)) for place, name in enumerate(classes)}
     pictures = []
     for picture in found.pictures:
         if isinstance(picture.label, str):
-            label = whole.get(wanted.get(picture.label, ""))
+            label = one_hots.get(new_names.get(picture.label, ""))
         else:
-            label = _shares(picture.label, wanted, classes)
+            label = _shares(picture.label, new_names, classes)
         if label is not None:
             pictures.append(
                 Picture(picture.name, picture.read, label, picture.part, "", picture.file, picture.box)
             )
-    dropped = {*without} | ({*found.classes} - {*wanted})
+    dropped = {*without} | ({*found.classes} - {*new_names})
     notes = list(found.notes)
     if dropped:
         count = count_of(len(found.pictures) - len(pictures), "picture")
@@ -140,30 +140,30 @@ def class_names(
     found = sorted(set(found))
     if labels is None:
         _require_distinct(found)
-        wanted = {name: _house_case(name) for name in found}
+        new_names = {name: _usual_spelling(name) for name in found}
     else:
-        there = {name.casefold(): name for name in found}
-        _require_known(labels, there, found, "kept")
-        wanted = {name: labels[name.casefold()] for name in found if name.casefold() in labels}
-    _require_known(without, wanted.values(), wanted.values(), "left out")
-    classes = tuple(sorted(set(wanted.values()) - set(without)))
+        spellings = {name.casefold(): name for name in found}
+        _require_known(labels, spellings, found, "kept")
+        new_names = {name: labels[name.casefold()] for name in found if name.casefold() in labels}
+    _require_known(without, new_names.values(), new_names.values(), "left out")
+    classes = tuple(sorted(set(new_names.values()) - set(without)))
     if len(classes) < 2:
         raise PretrainError(
             f"{dataset}: only {', '.join(classes) or 'no class'} is left, expected two classes or more"
         )
-    return wanted, classes
+    return new_names, classes
 
 
-def _house_case(name: str) -> str:
+def _usual_spelling(name: str) -> str:
     return next((emotion for emotion in EMOTIONS if emotion.casefold() == name.casefold()), name)
 
 
 def _require_known(names: Iterable[str], known: Iterable[str], shown: Iterable[str], verb: str) -> None:
-    there = {*known}
+    known_names = {*known}
     for name in names:
-        if name not in there:
-            told = ", ".join(sorted({*shown}))
-            raise PretrainError(f"no class '{name}' that could be {verb}; there are {told}")
+        if name not in known_names:
+            available = ", ".join(sorted({*shown}))
+            raise PretrainError(f"no class '{name}' that could be {verb}; there are {available}")
 
 
 def _require_distinct(names: Iterable[str]) -> None:
@@ -180,10 +180,10 @@ def _require_distinct(names: Iterable[str]) -> None:
 
 
 def _shares(
-    label: Mapping[str, float], wanted: Mapping[str, str], classes: Sequence[str]
+    label: Mapping[str, float], new_names: Mapping[str, str], classes: Sequence[str]
 ) -> tuple[float, ...] | None:
     """Return the shares of the remaining classes; None if the class with the largest share is left out."""
-    names = {name: wanted.get(name, f"not kept: {name}") for name in sorted(label)}
+    names = {name: new_names.get(name, f"not kept: {name}") for name in sorted(label)}
     shares = dict.fromkeys(names.values(), 0.0)
     for name, share in label.items():
         shares[names[name]] += share

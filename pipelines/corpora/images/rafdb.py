@@ -10,8 +10,8 @@ from ....pretrain.errors import PretrainError
 from ....pretrain.images import read_image
 from ....pretrain.pictures import Skipped
 from ...errors import NotThisLayout
-from ..clips.found import MOST
-from .found import FoundPictures, LabelledPicture, Options, PictureCorpus, is_there
+from ..clips.found import FITTING_SHARE
+from .found import FoundPictures, LabelledPicture, Options, PictureCorpus, file_exists
 
 RAFDB_CLASSES = ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Angry", "Neutral")
 RAFDB_LICENCE = "RAF-DB: for non-commercial research only, not to be passed on"
@@ -33,7 +33,7 @@ def find_rafdb(source: PictureCorpus, options: Options) -> FoundPictures:
     """
     lists = source.look_for(*RAFDB_LABELS, depth=3)
     if not lists:
-        return _by_folder(source)
+        return _find_in_class_folders(source)
     labels = min(lists, key=lambda path: "compound" in path.parts)
     base = labels.parent.parent if labels.parent.name == "EmoLabel" else labels.parent
     aligned = _folder(base, "aligned")
@@ -43,9 +43,9 @@ def find_rafdb(source: PictureCorpus, options: Options) -> FoundPictures:
         raise PretrainError(
             f"{labels} holds labels, but there are no pictures: expected {base}/Image/aligned"
         )
-    searched = folder == original
+    use_original = folder == original
     found = FoundPictures(
-        "RAF-DB", RAFDB_CLASSES, [], licence=RAFDB_LICENCE, faces="detect" if searched else "whole"
+        "RAF-DB", RAFDB_CLASSES, [], licence=RAFDB_LICENCE, faces="detect" if use_original else "whole"
     )
     lines = labels.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
@@ -57,15 +57,15 @@ def find_rafdb(source: PictureCorpus, options: Options) -> FoundPictures:
             found.skipped.append(Skipped(f"{labels.name} line {number}", problem))
         else:
             name, code = cells
-            file = folder / name if searched else folder / f"{Path(name).stem}_aligned{Path(name).suffix}"
+            file = folder / name if use_original else folder / f"{Path(name).stem}_aligned{Path(name).suffix}"
             _add(found, name, file, code)
     return found
 
 
-def _by_folder(source: PictureCorpus) -> FoundPictures:
+def _find_in_class_folders(source: PictureCorpus) -> FoundPictures:
     files = source.tree.files
     fitting = [file for file in files if _folder_code(file) in _CODES and _NAME.fullmatch(file.name)]
-    if not fitting or len(fitting) < MOST * len(files):
+    if not fitting or len(fitting) < FITTING_SHARE * len(files):
         raise NotThisLayout(
             "expected EmoLabel/list_patition_label.txt and Image/aligned, or folders train/1 to test/7 of "
             "pictures named like train_00001_aligned.jpg; there is neither"
@@ -103,7 +103,7 @@ def _add(found: FoundPictures, name: str, file: Path, code: str) -> None:
         found.skipped.append(Skipped(name, f"expression '{code}', expected 1 to {len(_CODES)}"))
     elif match is None:
         found.skipped.append(Skipped(name, "named neither train_… nor test_…"))
-    elif not is_there(file):
+    elif not file_exists(file):
         found.skipped.append(Skipped(name, f"there is no picture {file}"))
     else:
         picture = LabelledPicture(name, file, partial(read_image, file), _CODES[code], match["part"])
