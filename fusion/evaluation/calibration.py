@@ -216,9 +216,7 @@ def _known(scores: Scores) -> Scores:
     known = scores.labelled
     known = known.take(np.flatnonzero(known.scored).tolist())
     if not known.clips:
-        raise FusionError(
-            f"none of the {len(scores.clips)} clips has a known class and scores to hold against it"
-        )
+        raise FusionError(f"none of the {len(scores.clips)} clips has both a known class and scores")
     return known
 
 

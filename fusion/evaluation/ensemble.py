@@ -29,7 +29,7 @@ def average(
         FusionError: there are no members, or their clips, classes or true labels differ.
     """
     if not members:
-        raise FusionError("an ensemble of nothing; name one or more sets of scores")
+        raise FusionError("no scores to average; name one or more sets of scores")
     shares = _shares(len(members), weights)
     clips = tuple(sorted(members[0].clips))
     classes = tuple(sorted(members[0].classes))

@@ -99,13 +99,13 @@ def plane(values: np.ndarray, seed: int = 0) -> np.ndarray:
         FusionError: there are fewer than five clips, a value is not finite, or all embeddings are the same.
     """
     if len(values) < FEWEST:
-        raise FusionError(f"{len(values)} clips; a plane needs {FEWEST} or more")
+        raise FusionError(f"{len(values)} clips are too few for t-SNE; it needs {FEWEST} or more")
     if not np.isfinite(values).all():
-        raise FusionError("there are embeddings that are not finite, so they have no plane")
+        raise FusionError("some embeddings are not finite, so t-SNE cannot show them")
     if values.shape[1] > DIMENSIONS < len(values):
         values = PCA(DIMENSIONS, random_state=seed).fit_transform(values)
     if not values.std(axis=0).any():
-        raise FusionError("all embeddings are the same, so they have no plane")
+        raise FusionError("all embeddings are the same, so t-SNE cannot show them")
     perplexity = min(PERPLEXITY, (len(values) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(values)
     return np.asarray(points, dtype=np.float64)

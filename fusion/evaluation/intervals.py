@@ -70,7 +70,7 @@ def bootstrap(
     else:
         names = sorted({groups[i] for i in known})
         if len(names) < 2:
-            raise FusionError(f"all clips are of {names[0]}; drawing groups needs two or more")
+            raise FusionError(f"all clips are of {names[0]}; a bootstrap of groups needs two or more")
         of_each = [_confusion(scores, [i for i in known if groups[i] == name]).ravel() for name in names]
         units = len(names)
         drawn = rng.multinomial(units, np.full(units, 1 / units), resamples) @ np.array(of_each)

@@ -102,8 +102,8 @@ def reestimate(
     hard = int((scores.values.max(axis=1) >= 1).sum())
     if 2 * hard > len(scores.clips):
         raise FusionError(
-            f"{hard} of {len(scores.clips)} clips have hard scores (a 1 and otherwise 0), which tell no "
-            "probabilities to re-estimate a prior from; give the scores before they were rounded or decided"
+            f"{hard} of {len(scores.clips)} clips have hard scores (a 1 and otherwise 0), from which no "
+            "prior can be re-estimated; use probabilities that are not rounded to classes"
         )
     counts = np.array([training[name] for name in scores.classes], dtype=np.float64)
     trained = counts / counts.sum()
@@ -138,7 +138,7 @@ def reweight(scores: Scores, weights: Mapping[str, float]) -> Scores:
     sums = values.sum(axis=1, keepdims=True)
     for index in np.flatnonzero(sums == 0)[:1]:
         raise FusionError(
-            f"the weights leave clip {'/'.join(scores.clips[index])} no class at all; give the class "
+            f"all weighted scores of clip {'/'.join(scores.clips[index])} are 0; give the class "
             f"{scores.predicted[index]!r} a weight above 0"
         )
     return replace(scores, values=values / sums)
@@ -186,7 +186,9 @@ def _from_json(path: Path) -> dict[str, float]:
     if not isinstance(weights, dict) or not all(
         type(weight) in (int, float) and not weight > LARGEST for weight in weights.values()
     ):
-        raise FusionError(f'{path} is no JSON object of class weights; {{"Happy": 0.2, "Sad": 0.1}} expected')
+        raise FusionError(
+            f'{path} is not a JSON object of class weights; expected {{"Happy": 0.2, "Sad": 0.1}}'
+        )
     return {name: float(weight) for name, weight in weights.items()}
 
 

@@ -208,8 +208,8 @@ class Scores:
             if truth is not None and truth not in self.classes:
                 raise _RowError(
                     index,
-                    f"column {TRUTH!r}: {truth!r} is none of the classes {', '.join(self.classes)}; spell it "
-                    "like the column of its scores, or leave the cell empty if the class is unknown",
+                    f"column {TRUTH!r}: {truth!r} is not one of the classes {', '.join(self.classes)}; spell "
+                    "it like the column of its scores, or leave the cell empty if the class is unknown",
                 )
             seen.add(clip)
 
@@ -221,14 +221,14 @@ class Scores:
             raise _RowError(
                 index,
                 f"column {self.classes[column]!r}, clip {_name(self.clips[index])}: "
-                f"{self.values[index, column]} is not a probability, 0 to 1 (of logits, take the softmax)",
+                f"{self.values[index, column]} is not a probability from 0 to 1 (apply softmax to logits)",
             )
         sums = self.values.sum(axis=1)
         for index in np.flatnonzero(~empty & ~(np.abs(sums - 1) <= SUM_TOLERANCE))[:1]:
             raise _RowError(
                 index,
                 f"the classes of clip {_name(self.clips[index])} add up to {sums[index]:g}, not to 1; "
-                "divide each row by its sum (of logits, take the softmax)",
+                "divide each row by its sum (apply softmax to logits)",
             )
 
 

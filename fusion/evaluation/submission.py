@@ -63,8 +63,8 @@ def _check_ids(scores: Scores) -> None:
     for split, clip in scores.clips:
         if clip in splits:
             raise FusionError(
-                f"clip id {clip!r} stands in the splits {splits[clip]!r} and {split!r}, and a submission has "
-                "ids only; choose the clips of one split"
+                f"clip id {clip!r} is in the splits {splits[clip]!r} and {split!r}, but a submission has ids "
+                "only; choose the clips of one split"
             )
         splits[clip] = split
 
@@ -72,6 +72,6 @@ def _check_ids(scores: Scores) -> None:
 def _check_name(name: str, what: str) -> None:
     if UNSAFE.search(name):
         raise FusionError(
-            f"the {what} {name!r} cannot be a file's name: it is empty, starts with a dot, or holds '..' or "
-            'one of / \\ : * ? " < > |; rename it'
+            f"the {what} {name!r} is not a valid file name: it is empty, starts with a dot, or contains '..' "
+            'or one of / \\ : * ? " < > |; rename it'
         )

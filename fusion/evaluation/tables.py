@@ -53,7 +53,7 @@ def read_table(path: Path, columns: Sequence[str], example: str) -> Table:
             raise FusionError(f"{path}, row 1: no column {name!r} among {found}; a header {example} expected")
     for name in header:
         if header.count(name) > 1:
-            raise FusionError(f"{path}, row 1: column {name!r} is there twice; remove or rename one")
+            raise FusionError(f"{path}, row 1: column {name!r} appears twice; remove or rename one")
     rows = tuple(_row(path, number, header, cells) for number, cells in enumerate(below, start=2) if cells)
     if not rows:
         raise FusionError(f"{path} has a header but no rows; expected one row or more")

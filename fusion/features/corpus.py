@@ -135,8 +135,8 @@ def fitted_and_watched(corpus: Corpus, fit_on: str) -> tuple[np.ndarray, np.ndar
     wanted = splits if len(splits) == 1 else fit_on.split("+")
     if not {*wanted} <= {*splits}:
         raise FusionError(
-            f"the clips are of the splits {', '.join(splits)}, so {fit_on!r} cannot be fitted; name the "
-            "splits so in the manifest, or cross-validate over all clips: avemo-fuse cv"
+            f"the clips are in the splits {', '.join(splits)}, so {fit_on!r} cannot be fitted; rename the "
+            "splits in the manifest, or cross-validate over all clips: avemo-fuse cv"
         )
     fit = np.intersect1d(corpus.of_split(*wanted), corpus.labelled)
     classes = {corpus.clips[i].label for i in fit}

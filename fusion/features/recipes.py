@@ -375,7 +375,7 @@ class Feature:
         if np.isinf(values).any() or (np.isnan(values).any() and not self.recipe.gaps):
             raise FusionError(
                 f"{self.name} of clip {clip} has values that are not finite; "
-                "extract it again, with --precision fp32 if it was another"
+                "extract it again, with --precision fp32 if you used another"
             )
         if times is not None and self.recipe.segments:
             return Vectors(values, times.mean(axis=1), times)
@@ -432,8 +432,8 @@ def find(
     if labels is None:
         example = f"{name}:{'+'.join(list(streams)[: recipe.backbones])}"
         raise FusionError(
-            f"{text!r} does not say which: {store.path} holds {name} of {', '.join(streams)}; "
-            f"name {'one' if recipe.backbones == 1 else 'two'} as in {example}"
+            f"{text!r} is ambiguous: {store.path} holds {name} of {', '.join(streams)}; "
+            f"name {'one' if recipe.backbones == 1 else 'two'}, as in {example}"
         )
     label = "+".join(labels)
     return Feature(f"{name}:{label}" if label else name, tuple(streams[label] for label in labels))
@@ -488,7 +488,7 @@ def _not_held(
     needed = f"{store.path} holds no {recipe.name} of {recipe.backbones} backbones"
     if streams:
         return (
-            f"{needed}, only what it needs of {', '.join(streams)}; `{call} --backbone ANOTHER@WEIGHTS`, its "
+            f"{needed}, only the inputs from {', '.join(streams)}; `{call} --backbone ANOTHER@WEIGHTS`, with "
             "other options as before, adds a second"
         )
     return f"{needed}; it holds {held}. `{call} --backbone A --backbone B` adds it"

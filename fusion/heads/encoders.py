@@ -83,8 +83,8 @@ class ConvolutionalEncoder(nn.Module):
         least = 31 if pooled else LEAST
         if features % channels or features // channels < least:
             raise FusionError(
-                f"frames of {features} values are no picture of {channels} channels of {least} bins or more, "
-                "which this encoder needs; give it another feature"
+                f"frames of {features} values cannot be read as {channels} channels of {least} bins or more, "
+                "which this encoder needs; use another feature"
             )
         self.channels, self.pooled, self.out_features = channels, pooled, widths[-1]
         self.features = nn.ModuleDict(
@@ -140,7 +140,7 @@ class ConvolutionalEncoder(nn.Module):
         if wrong:
             raise FusionError(
                 f"the weights to start from do not fit: {', '.join(wrong)} missing or of another shape; "
-                "a file of AlexNet's convolutions, called as torchvision's, is expected"
+                "expected AlexNet's convolutions under torchvision's names"
             )
         self.load_state_dict(given)
 

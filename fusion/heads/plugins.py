@@ -23,14 +23,12 @@ def load_plugins() -> None:
     for text in filter(None, os.environ.get(VARIABLE, "").split(",")):
         path = Path(text.strip())
         if path.suffix != ".py" or not path.is_file():
-            raise FusionError(
-                f"{VARIABLE}={text}: there is no such file; Python files with heads are expected"
-            )
+            raise FusionError(f"{VARIABLE}={text}: there is no such file; expected Python files with heads")
         known = sys.modules.get(path.stem)
         if known is not None:
             if Path(getattr(known, "__file__", None) or "").resolve() != path.resolve():
                 raise FusionError(
-                    f"{path}: there is a module {path.stem!r} already; give the file another name"
+                    f"{path}: a module {path.stem!r} is already loaded; give the file another name"
                 )
             continue
         spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -156,9 +156,7 @@ def _idle(settings: HeadSettings, name: str) -> str:
             here = " and ".join(dict.fromkeys(settings.attention(stream) for stream in head.streams))
             return f"{here} attention has no {text}; {_have(able)}"
     if name in ("outputs", "factors") and "trunks" in head.options:
-        return (
-            f"the fusion {head.name} pools no whole clip; set its trunk_{name}, or have the whole clip pooled"
-        )
+        return f"the fusion {head.name} does not pool the whole clip; set trunk_{name}, or whole=true"
     readers = [other.name for other in HEADS.values() if name in other.acting(HeadSettings(other.name))]
     return f"the fusion {head.name} has no {text}; {_have(readers)}"
 

@@ -221,36 +221,36 @@ class HeadSettings:
         least=0,
     )
     lambda_audio: float = key(float, "λ of the attention over sound.", "zhou2021 eq. 3-6, §IV", 1.0, least=0)
-    signed_sqrt: bool = key(bool, "The signed square root of pooled values.", "", False)
+    signed_sqrt: bool = key(bool, "Take the signed square root of pooled values.", "", False)
     visual_encoder: EncoderSettings | None = None
     audio_encoder: EncoderSettings | None = None
     trunks: TrunkSettings | None = None
     whole: bool | None = key(
-        bool, "G-FBP of the whole clip beside the pooling of its trunks.", "zhou2021 §III-E, §IV-D"
+        bool, "Pool the whole clip (G-FBP) in addition to its trunks.", "zhou2021 §III-E, §IV-D"
     )
     segments: SegmentSettings | None = None
     ag_norm: bool | None = key(
         bool,
-        "Divide the whole clip's pooling by its length; adaption factors then act through the biases alone.",
+        "Normalise the whole clip's pooling to length 1; adaption factors then act only through biases.",
         "zhou2021 eq. 14-18",
     )
     decision_weight: float | None = key(
         float,
-        "Weight of the sound's posteriors; the pictures have the rest.",
+        "Weight of the sound's posteriors; the pictures get the rest.",
         "zhou2021 table VI",
         least=0,
         most=1,
     )
     attention_dropout: float | None = key(
         float,
-        "Dropout of what attention weights are computed from.",
+        "Dropout on the inputs of attention weights.",
         "zhou2019 (its authors' code)",
         least=0,
         below=1,
         shown="--dropout in self and relation attention, 0 in transformer and conv",
     )
     classifier_dropout: float | None = key(
-        float, "Dropout of the pooled values that bilinear heads classify.", "", least=0, below=1
+        float, "Dropout on the pooled values that bilinear heads classify.", "", least=0, below=1
     )
 
     @classmethod

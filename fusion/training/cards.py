@@ -85,12 +85,14 @@ def claim(folder: Path, card: Card, overwrite: bool = False, own: Sequence[str] 
             more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
             raise FusionError(
                 f"{folder} holds a run with other settings ({'; '.join(changes[:5])}{more}: there / here); "
-                "give this one another --out, or --overwrite that one"
+                "choose another --out, or replace that run with --overwrite"
             )
         for path in (path for pattern in own for path in folder.glob(pattern) if overwrite):
             path.unlink()
     elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise FusionError(f"{folder} has things in it that are no run's; give --out a new or an empty folder")
+        raise FusionError(
+            f"{folder} contains files that do not belong to a run; give --out a new or empty folder"
+        )
     known = {"format": FORMAT, "version": VERSION, "kind": card.kind, "settings": card.settings}
     write_json(folder / NAME, {**card.facts, **known})
 

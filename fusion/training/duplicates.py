@@ -116,8 +116,8 @@ def check_no_copies(folds: Iterable[Fold], found: Sequence[Fingerprint], clips: 
             more = f"; so are copies of {len(across) - 1} more recordings" if len(across) > 1 else ""
             raise FusionError(
                 f"fold {fold.name} trains on {clips[first]} and tests on {clips[second]}, which are "
-                f"{recording.seen}{more}; leave the copies out, or give --allow-duplicates for figures that "
-                "are marked so"
+                f"{recording.seen}{more}; leave out the copies, or give --allow-duplicates, which marks the "
+                "results"
             )
 
 

@@ -99,7 +99,7 @@ def sessions(clips: Sequence[Clip], pattern: str) -> list[str | None]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise FusionError(f"--session-pattern {pattern!r} is no regular expression: {error}") from error
+        raise FusionError(f"--session-pattern {pattern!r} is not a regular expression: {error}") from error
     stored = pattern == SESSION
     found = (compiled.search(str(clip)) for clip in clips)
     named = ((match[1] if compiled.groups else match[0]) if match else None for match in found)
@@ -194,8 +194,8 @@ def fixed_split(splits: Sequence[str], tested: str | None = None) -> list[Fold]:
     name = tested or next((each for each in ("test", "val") if each in have), "test")
     if name == "train" or not {"train", name} <= {*have}:
         raise FusionError(
-            f"the labelled clips are of the splits {', '.join(have)}, so they cannot be trained on in "
-            f"'train' and tested on in {name!r}; name the splits so in the manifest, or use other --folds"
+            f"the labelled clips are in the splits {', '.join(have)}; to train on 'train' and test on "
+            f"{name!r}, rename the splits in the manifest, or use other --folds"
         )
     of_clips = np.array(splits)
     return [Fold(name, np.flatnonzero(of_clips == "train"), np.flatnonzero(of_clips == name))]
@@ -225,7 +225,7 @@ def check_disjoint(folds: Iterable[Fold], subjects: Sequence[str | None]) -> Non
         raise FusionError(
             f"fold {fold} trains and tests on the same subject: {', '.join(names[:3])}"
             f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}; divide by whole subjects (avemo-fuse"
-            " cv --folds subject or group-kfold:K), or give --allow-same-subjects for figures marked so"
+            " cv --folds subject or group-kfold:K), or give --allow-same-subjects, which marks the results"
         )
 
 
@@ -241,5 +241,5 @@ def _check_named(groups: Sequence[str | None], clips: Sequence[str], what: str) 
 
 _REMEDIES = {
     "subject": "give each its subject in the manifest",
-    "session": "say by --session-pattern how their names tell it",
+    "session": "give a --session-pattern that finds it in their names",
 }

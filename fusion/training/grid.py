@@ -39,7 +39,9 @@ class Grid:
     def __post_init__(self) -> None:
         for name, values in self.axes.items():
             if name not in (*HEAD, *TRAINING):
-                raise FusionError(f"a grid over {name!r}? There are {', '.join((*HEAD, *TRAINING))}, seed")
+                raise FusionError(
+                    f"a grid over {name!r} is not possible; expected {', '.join((*HEAD, *TRAINING))} or seed"
+                )
             for value in values:
                 if not _key(name).fits(value):
                     raise FusionError(
@@ -70,7 +72,7 @@ class Grid:
             name = name.replace("-", "_")
             name = SHORT.get(name, name)
             if not equals or not name or name in axes:
-                raise FusionError(f"--grid: {part!r} {'is there twice' if name in axes else FORM}")
+                raise FusionError(f"--grid: {part!r} {'appears twice' if name in axes else FORM}")
             axes[name] = [float(value) for value in _values(values, part)]
         if "seed" in axes:
             seeds = [int(value) for value in axes.pop("seed")]
@@ -101,7 +103,7 @@ class Grid:
                 try:
                     check_acting(head, [KEYS[name].of[0] if name in KEYS else name])
                 except FusionError as error:
-                    raise FusionError(f"{name} in the grid does nothing: {error}") from error
+                    raise FusionError(f"{name} in the grid has no effect: {error}") from error
 
     def setups(self, setup: Setup) -> list[Setup]:
         """Return ``setup`` with the values of each point."""
@@ -140,5 +142,5 @@ def _values(text: str, part: str) -> list[Decimal]:
         raise FusionError(f"--grid: {part!r}: the step must be above 0, and TO not below FROM")
     count = int((last - first) / step) + 1
     if count > MOST:
-        raise FusionError(f"--grid: {part!r} are {count} values; {MOST} at most")
+        raise FusionError(f"--grid: {part!r} has {count} values; expected {MOST} or fewer")
     return [first + step * number for number in range(count)]

@@ -56,8 +56,8 @@ def check(
     notes = list(unlearnt(folds, clips))
     if unnamed:
         notes.append(
-            f"{unnamed} of {len(used)} clips name no subject, so it cannot be told whether people in "
-            "training and test are the same"
+            f"{unnamed} of {len(used)} clips name no subject, so avemo cannot check whether training and "
+            "test share people"
         )
     found = recordings(store, rows)
     copies = {fold.name: copies_across(fold, found) for fold in folds}
@@ -68,8 +68,8 @@ def check(
         if across and tolerated:
             first, second, recording = across[0]
             notes.append(
-                f"copies of {_clips(len(across))} of {fold.name} are trained on "
-                f"({clips[second]}: {clips[first]}, {recording.seen}); figures are marked"
+                f"copies of {_clips(len(across))} of {fold.name} are in the training set "
+                f"({clips[second]}: {clips[first]}, {recording.seen}); results are marked"
             )
     marks = [SAME_SUBJECTS] if shared_subjects(folds, subjects) else []
     return marks + ([DUPLICATES] if any(copies.values()) else []), notes
@@ -102,7 +102,7 @@ def unlearnt(folds: Sequence[Fold], clips: Sequence[Clip]) -> Iterator[str]:
         lacking = Counter(str(clips[i].label) for i in fold.test if clips[i].label not in trained | {None})
         for name, count in sorted(lacking.items()):
             yield (
-                f"fold {fold.name} trains on no clip of {name}: its {_clips(count)} of that class "
+                f"fold {fold.name} has no training clips of {name}: its {_clips(count)} of that class "
                 "cannot be recognised, and will count as wrong"
             )
 

@@ -81,7 +81,7 @@ class Run:
             self._take(card)
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
             raise FusionError(
-                f"{path / cards.NAME} makes no sense here ({error!r}); train again with --overwrite"
+                f"{path / cards.NAME} is invalid ({error!r}); train again with --overwrite"
             ) from error
 
     @classmethod
@@ -167,8 +167,9 @@ class Run:
                 if self.keys[stream].digest != theirs.digest:
                     changes = "; ".join(self.keys[stream].differences(theirs))
                     raise FusionError(
-                        f"{self.path} was trained on {stream!r} of other settings than {store.path} holds "
-                        f"({changes}: trained / here); extract these clips with the settings of the training"
+                        f"{self.path} was trained on {stream!r} with settings other than those of "
+                        f"{store.path} ({changes}: trained / here); extract these clips with the settings of "
+                        "the training"
                     )
         return load(store, self.features, rows, self.dimensions)
 
@@ -247,10 +248,10 @@ class Run:
         self._choose()
         described: Mapping[str, Any] = settings["features"]
         if not all(isinstance(name, str) for name in self.setup.classes):
-            raise TypeError("classes that are no names")
+            raise TypeError("class names that are not strings")
         parts = [part["streams"] for part in described.values()]
         if not all(own and all(isinstance(each, Mapping) for each in own.values()) for own in parts):
-            raise TypeError("a feature of no streams, or of streams without settings")
+            raise TypeError("a feature without streams, or streams without settings")
         if not all(isinstance(part["name"], str) for part in described.values()):
             raise TypeError("a feature without a name")
         self.features = {s: Feature(part["name"], tuple(part["streams"])) for s, part in described.items()}
@@ -333,7 +334,7 @@ def _check_tensors(
     path: Path, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
 ) -> None:
     problems = [f"{name} is missing" for name in expected if name not in found]
-    problems += [f"{name} is not known" for name in found if name not in expected]
+    problems += [f"{name} is unknown" for name in found if name not in expected]
     problems += [
         f"{name} is {list(found[name])}, not {list(shape)}"
         for name, shape in expected.items()
@@ -342,5 +343,5 @@ def _check_tensors(
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise FusionError(
-            f"{path} is no member of this run: {'; '.join(problems[:3])}{more}; delete it and train again"
+            f"{path} does not belong to this run: {'; '.join(problems[:3])}{more}; delete it and train again"
         )

@@ -103,7 +103,7 @@ def measure(settings: BenchSettings, folder: Path, on_clip: OnClip) -> Measured:
     lengths = {clip.key: length_of(clip, settings.plan.max_frames) for clip in chosen}
     good = {clip.key: found for clip in chosen if (found := lengths[clip.key])}
     if not good:
-        raise ExtractError(f"none of {len(chosen)} clips can be read, as {chosen[0].path}; name others")
+        raise ExtractError(f"none of {len(chosen)} clips can be read, such as {chosen[0].path}; name others")
     cuts = folder / "excerpts"
     cuts.mkdir()
     probe, first = _probe([clip for clip in chosen if clip.key in good], cuts)
@@ -119,7 +119,9 @@ def measure(settings: BenchSettings, folder: Path, on_clip: OnClip) -> Measured:
     whole = run.timed(sample, settings.workers)
     alone = run.timed(sample, 1, whole.threads)
     if not alone.clips or not whole.clips:
-        raise ExtractError(f"all of {len(sample)} clips failed, as: {next(iter(alone.failed.values()))}")
+        raise ExtractError(
+            f"all of {len(sample)} clips failed; the first: {next(iter(alone.failed.values()))}"
+        )
     seconds = sum(found.seconds for clip in sample if (found := length_of(clip, None)))
     whole = replace(whole, failed={**cut_failed, **whole.failed})
     return Measured(alone, whole, seconds, list(good.values()), len(settings.clips))
@@ -133,7 +135,7 @@ def _probe(clips: Sequence[Clip], folder: Path) -> tuple[Clip, Clip]:
         except ClipError:
             continue
         return replace(cut, split=WARM), replace(cut, split="probe")
-    raise ExtractError(f"no excerpt of {len(clips)} clips can be cut, as of {clips[0].path}; name others")
+    raise ExtractError(f"none of {len(clips)} clips can be cut, such as {clips[0].path}; name others")
 
 
 def _cut(

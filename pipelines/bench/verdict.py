@@ -153,10 +153,10 @@ def _of_stage(plan: Plan, stage: str, shares: dict[str, float]) -> list[Change]:
             found.append(Change("--detector yunet", "a small network; `avemo weights fetch yunet` gets it"))
     elif stage == NETWORK:
         if has_fast_bf16(device) and any(net.precision == "fp32" for net in face_networks(plan)):
-            found.append(Change("--precision bf16", "this machine computes in it; features change a little"))
+            found.append(Change("--precision bf16", "fast on this machine; features change slightly"))
         networks = [name.partition("@")[0] for name in (*plan.backbones, *plan.segment_backbones)]
         if device == "cpu" and plan.precision != "int8" and set(networks) <= set(IN_INT8):
-            found.append(Change("--precision int8", "computes in bytes; features change by some 3%"))
+            found.append(Change("--precision int8", "8-bit arithmetic; features change by about 3%"))
         if any(name.partition("@")[0] != DEFAULT_BACKBONE for name in plan.backbones):
             found.append(Change(f"--backbone {DEFAULT_BACKBONE}", "a small network"))
         views = max((len(VIEW_SETS[name]) for name in plan.view_sets), default=1)
@@ -166,7 +166,7 @@ def _of_stage(plan: Plan, stage: str, shares: dict[str, float]) -> list[Change]:
         if device == "cpu":
             found.append(Change("--device cuda", "a GPU for the network"))
     elif stage == DECODE:
-        found.append(Change("smaller clips", "a clip of fewer pixels is decoded sooner"))
+        found.append(Change("smaller clips", "clips of fewer pixels are decoded faster"))
     elif stage == WRITE:
         found.append(Change("--store DIR", "a folder on a faster disk"))
     return found

@@ -90,7 +90,7 @@ def _layer(state: Mapping[str, Tensor], classes: int, features: int, path: str) 
     shapes = [None if each is None else tuple(each.shape) for each in (weight, bias)]
     if weight is None or bias is None or shapes != [(classes, features), (classes,)]:
         raise WeightsError(
-            f"{path}: its layer of classes has weights and biases of {shapes[0]} and {shapes[1]}, expected "
-            f"{(classes, features)} and {(classes,)}; write the file again by `avemo pretrain face`"
+            f"{path}: its classification layer has weights of shape {shapes[0]} and biases of {shapes[1]}, "
+            f"expected {(classes, features)} and {(classes,)}; make the file again with `avemo pretrain face`"
         )
     return weight, bias

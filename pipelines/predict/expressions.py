@@ -279,7 +279,7 @@ def _named(
 def _notes(face: FollowedFace, media: Media) -> list[str]:
     notes = list(media.notes)
     if not face.has_face.any():
-        notes.append(f"has no face in any of the {face.examined} frames that were searched; nothing is named")
+        notes.append(f"has no face in any of the {face.examined} frames searched; there are no expressions")
     if face.crowded:
         notes.append(
             f"shows several faces in {face.crowded} of the {face.examined} frames that were searched; the "

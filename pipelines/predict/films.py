@@ -211,7 +211,7 @@ def _targets(films: Sequence[Path], outputs: Outputs) -> dict[Path, dict[str, Pa
     every = [path for files in targets.values() for path in files.values()]
     for path in every:
         if any(path.exists() and film.exists() and path.samefile(film) for film in films):
-            raise InputError(f"{path} is a film to read; name another file or folder to write")
+            raise InputError(f"{path} is one of the films; name another file or folder to write")
     refuse_existing(every, outputs.overwrite)
     return targets
 

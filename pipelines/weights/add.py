@@ -68,7 +68,7 @@ def _identity(
     architecture, _, tag = (wanted or "").partition("@")
     fits = verdict.architectures
     if known is None and not set(fits) & set(kept()):
-        raise WeightsError(f"{source}: {verdict.what}, and no backbone: it is used where it lies")
+        raise WeightsError(f"{source}: {verdict.what}, not a backbone; use it where it is")
     if architecture and architecture not in kept():
         raise WeightsError(f"no backbone is called {architecture!r}: expected one of {', '.join(kept())}")
     if architecture and architecture not in fits:
@@ -76,7 +76,7 @@ def _identity(
     if not architecture and len(fits) != 1:
         choice = " or ".join(f"--as {name}" for name in fits)
         raise WeightsError(
-            f"{source}: fits {' and '.join(fits)}, which normalise a face differently: say which by {choice}"
+            f"{source}: fits {' and '.join(fits)}, which normalise a face differently: choose with {choice}"
         )
     architecture = architecture or fits[0]
     if not tag and known is not None and known.architecture == architecture:
@@ -108,7 +108,7 @@ def _alone(source: Path) -> None:
 
     if "+" in open_onnx(source)[2]:
         raise WeightsError(
-            f"{source}: has its weights in files beside it; use it where it lies, as {ONNX}@{source}"
+            f"{source}: has its weights in other files; use it where it is, as {ONNX}@{source}"
         )
 
 

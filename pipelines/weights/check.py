@@ -130,7 +130,7 @@ def _compare(path: Path, digests: dict[str, str], named: zoo.WeightSet | None) -
         kind, _, expected = named.checksum.partition(":")
         raise WeightsError(
             f"it loads, but is not the file published as {named.name}: expected {kind} {expected}, "
-            f"found {digests[kind]}; fetch it again, or rename it if it is another's training"
+            f"found {digests[kind]}; fetch it again, or rename it if someone else trained it"
         )
     card = {} if path.suffix == ".onnx" else read_card(path)  # ONNX files have a different kind of card
     recorded = card.get("sha256")
@@ -149,9 +149,7 @@ def _face_points(path: Path) -> str:
     try:
         dlib.shape_predictor(str(path))
     except RuntimeError as error:
-        raise WeightsError(
-            f"{path}: not points of a face as dlib keeps them, or damaged ({error})"
-        ) from error
+        raise WeightsError(f"{path}: not a face landmark model of dlib, or damaged ({error})") from error
     return "face points of dlib"
 
 
@@ -184,7 +182,7 @@ def _graph(path: Path) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     try:
         import onnx
     except ImportError as error:
-        raise _Other("ONNX; to look into it: pip install 'avemo[onnx]'") from error
+        raise _Other("ONNX; to check it: pip install 'avemo[onnx]'") from error
     try:
         graph = onnx.load(path, load_external_data=False).graph
     except Exception as error:  # protobuf's own error class, not exported by onnx

@@ -96,7 +96,7 @@ def _go_on(
         done = _size(partial) if resumed else 0
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
             _throw_away(partial)
-            raise _BrokenOff("the server sends another part than was asked for")
+            raise _BrokenOff("the server sent a different part than requested")
         length = response.headers.get("Content-Length")
         total = done + int(length) if length else None
         on_start(done, total)
@@ -127,7 +127,7 @@ def _opened(url: str, partial: Path) -> Iterator[http.client.HTTPResponse]:
             if error.headers.get("Content-Range") == f"bytes */{_size(partial)}":
                 raise _AllHere from error
             _throw_away(partial)
-            raise _BrokenOff("the server has less than what is here") from error
+            raise _BrokenOff("the file on the server is shorter than the part received so far") from error
         if error.code in _PASSING:
             raise _BrokenOff(f"the server answers {error.code} {error.reason}") from error
         raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error

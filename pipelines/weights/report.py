@@ -119,7 +119,7 @@ def _network(
         except WeightsError as error:
             return {**unknown, "preprocessing": str(error)}
         values = normalisation(card.colour, card.mean, card.std)
-        return {**unknown, "colour": card.colour, "preprocessing": f"{values}; the file tells its size"}
+        return {**unknown, "colour": card.colour, "preprocessing": f"{values}; input size as in the file"}
     spec = get(architecture)
     return {
         "input_size": spec.input_size,

@@ -67,9 +67,9 @@ def test_what_is_missing_is_said_with_the_remedy(tmp_path: Path) -> None:
     result = train(one, "f-ar-mean", tmp_path / "run")
     assert result.exit_code == 2
     assert (
-        f"{one} holds no f-ar-mean of 2 backbones, only what it needs of ir50@affectnet; `avemo-extract "
-        f"CLIPS --store {one} --tta meanstd --backbone ANOTHER@WEIGHTS`, its other options as before, adds a "
-        "second"
+        f"{one} holds no f-ar-mean of 2 backbones, only the inputs from ir50@affectnet; `avemo-extract "
+        f"CLIPS --store {one} --tta meanstd --backbone ANOTHER@WEIGHTS`, with other options as before, adds "
+        "a second"
     ) in result.stderr
     none = store_of(tmp_path / "none")
     result = train(none, "f-ar-mean", tmp_path / "run")
@@ -78,7 +78,7 @@ def test_what_is_missing_is_said_with_the_remedy(tmp_path: Path) -> None:
     for text in ("f-ar-mean:ir50@rafdb+ir50@rafdb", "f-ar-mean:ir50", "f-ar-mean:ir50@rafdb+vgg"):
         result = train(both, text, tmp_path / "run")
         assert result.exit_code == 2
-        assert "name two as in f-ar-mean:ir50@affectnet+ir50@rafdb" in result.stderr
+        assert "name two, as in f-ar-mean:ir50@affectnet+ir50@rafdb" in result.stderr
 
 
 def test_a_clip_that_only_one_network_has_seen_is_masked(tmp_path: Path) -> None:

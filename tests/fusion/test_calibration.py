@@ -112,7 +112,7 @@ def test_other_folds_alone_decide_a_folds_temperature() -> None:
 def test_wrong_input_is_refused() -> None:
     unknown = scores([[0.5, 0.5]], "-")
     for function in (reliability, expected_calibration_error, temperature):
-        with pytest.raises(FusionError, match="none of the 1 clips has a known class"):
+        with pytest.raises(FusionError, match="none of the 1 clips has both a known class"):
             function(unknown)
     for degree in (0, -1, float("nan")):
         with pytest.raises(FusionError, match="a temperature of"):

@@ -190,11 +190,11 @@ def test_weights_that_do_not_fit() -> None:
 
 
 def test_frames_that_are_no_picture() -> None:
-    with pytest.raises(FusionError, match="frames of 30 values are no picture of 1 channels of 31 bins"):
+    with pytest.raises(FusionError, match="frames of 30 values cannot be read as 1 channels of 31 bins"):
         build_encoder(EncoderSettings("1d-abfcn"), 30)
-    with pytest.raises(FusionError, match="frames of 120 values are no picture of 3 channels of 63 bins"):
+    with pytest.raises(FusionError, match="frames of 120 values cannot be read as 3 channels of 63 bins"):
         build_encoder(EncoderSettings("2d-abfcn", channels=3), 120)
-    with pytest.raises(FusionError, match="200 values are no picture of 3 channels"):
+    with pytest.raises(FusionError, match="200 values cannot be read as 3 channels"):
         build_encoder(EncoderSettings("1d-abfcn", channels=3), 200)
     with pytest.raises(FusionError, match="no encoder 'x'; there are 1d-abfcn, 2d-abfcn"):
         build_encoder(EncoderSettings("x"), 200)

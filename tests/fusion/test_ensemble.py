@@ -115,5 +115,5 @@ def test_wrong_weights_are_refused(weights: list[float]) -> None:
 
 
 def test_nothing_has_no_mean() -> None:
-    with pytest.raises(FusionError, match="ensemble of nothing"):
+    with pytest.raises(FusionError, match="no scores to average"):
         average([])

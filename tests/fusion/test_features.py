@@ -189,9 +189,9 @@ def test_errors_say_what_is_held_and_what_to_do(tmp_path: Path) -> None:
         "logmel": "no visual feature 'logmel'",
         "f-mean": r"holds no f-mean; it holds dlib/none, .* --tta meanstd` adds it",
         "f-ar-mean": "holds no f-ar-mean of 2 backbones",
-        "basic": "holds basic of dlib, resnet18@a, resnet18@b; name one as in basic:dlib",
-        "basic:resnet18": "does not say which",
-        "basic:vgg": "does not say which",
+        "basic": "holds basic of dlib, resnet18@a, resnet18@b; name one, as in basic:dlib",
+        "basic:resnet18": "is ambiguous",
+        "basic:vgg": "is ambiguous",
     }.items():
         with pytest.raises(FusionError, match=complaint):
             find(store, "visual", text)

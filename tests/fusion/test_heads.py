@@ -451,7 +451,7 @@ def test_a_head_says_which_settings_act_in_it(name: str, attention: str) -> None
 def test_a_setting_that_does_nothing_is_refused_with_the_reason() -> None:
     for settings, name, reason in (
         (HeadSettings("concat"), "factors", "the fusion concat has no factors; fbp, g-fbp, ag-fbp and am-"),
-        (HeadSettings("m-fbp"), "outputs", "the fusion m-fbp pools no whole clip; set its trunk_outputs"),
+        (HeadSettings("m-fbp"), "outputs", "the fusion m-fbp does not pool the whole clip; set trunk"),
         (HeadSettings("audio"), "visual_attention", "the fusion audio reads no pictures"),
         (HeadSettings("fbp", "self", "conv"), "hidden", "self and conv attention has no hidden; transformer"),
         (HeadSettings("fbp", "self"), "lambda_visual", "self attention has no λ; transformer and conv have"),

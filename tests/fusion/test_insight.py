@@ -153,7 +153,7 @@ def test_a_plane_keeps_neighbours() -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        (np.zeros((4, 3)), "4 clips; a plane needs 5"),
+        (np.zeros((4, 3)), "4 clips are too few for t-SNE; it needs 5"),
         (np.zeros((9, 3)), "all embeddings are the same"),
         (np.full((9, 3), np.nan), "not finite"),
     ],

@@ -131,7 +131,7 @@ def test_whole_groups_are_drawn() -> None:
     assert by_clips.accuracy.low > 0.3 and by_clips.accuracy.high < 0.7
     each = bootstrap(scores, [str(i) for i in range(40)], resamples=20_000)
     assert each.accuracy.low == pytest.approx(by_clips.accuracy.low, abs=0.03)
-    with pytest.raises(FusionError, match="all clips are of x; drawing groups needs two"):
+    with pytest.raises(FusionError, match="all clips are of x; a bootstrap of groups needs two"):
         bootstrap(scores, ["x"] * 40)
 
 

@@ -76,7 +76,7 @@ def test_equal_weights_change_nothing() -> None:
 
 def test_a_clip_must_keep_some_class() -> None:
     scores = Scores((("test", "x"),), ("a", "b"), np.array([[1.0, 0.0]]), (None,))
-    with pytest.raises(FusionError, match="leave clip test/x no class at all; give the class 'a'"):
+    with pytest.raises(FusionError, match="scores of clip test/x are 0; give the class 'a'"):
         reweight(scores, {"a": 0.0, "b": 1.0})
 
 
@@ -101,8 +101,8 @@ def test_files(tmp_path: Path) -> None:
         ("w.csv", "class,count\na,1.5\n", "row 2, column 'count': 1.5 is not a whole number"),
         ("w.csv", "class,count\na,0\n", "add up to 0"),
         ("w.csv", "class,weight\na,inf\n", "inf; 0 or more expected"),
-        ("w.json", "[1, 2]", "no JSON object of class weights"),
-        ("w.json", '{"a": true}', "no JSON object of class weights"),
+        ("w.json", "[1, 2]", "not a JSON object of class weights"),
+        ("w.json", '{"a": true}', "not a JSON object of class weights"),
         ("w.json", '{"a": ', "cannot be read as JSON"),
         ("w.json", '{"a": NaN}', "nan; 0 or more expected"),
     ],

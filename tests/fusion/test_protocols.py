@@ -410,7 +410,10 @@ def test_few_copies_in_a_split_that_came_so_are_told_and_marked(
     with FeatureStore(filled(tmp_path / "features", clips)) as store:
         marks, notes = check(folds, store, store.rows, False, False, TOLERATED)
         assert marks == [DUPLICATES]
-        told = "copies of 1 clip of val are trained on (val/9: train/1, the same file); figures are marked"
+        told = (
+            "copies of 1 clip of val are in the training set (val/9: train/1, the same file); results are "
+            "marked"
+        )
         assert notes[-1] == told
         with pytest.raises(FusionError, match="--allow-duplicates"):
             check(folds, store, store.rows, False, False)
@@ -430,7 +433,7 @@ def test_a_class_that_a_fold_lacks_is_named(tmp_path: Path) -> None:
             warnings.simplefilter("always")
             result = cv(store, tmp_path / folds, "--folds", folds)
         assert result.exit_code == 0, result.output
-        told = f"fold {name} trains on no clip of Sad: its 1 clip of that class cannot be recognised"
+        told = f"fold {name} has no training clips of Sad: its 1 clip of that class cannot be recognised"
         assert re.search(told, result.stderr)
         assert re.search(told, (tmp_path / folds / "results.md").read_text())
         assert not [str(warning.message) for warning in caught if "populated" in str(warning.message)]
@@ -554,8 +557,8 @@ def test_wrong_input(plain: Path, tmp_path: Path) -> None:
         (("--folds", "group-kfold:9"), "9 folds cannot be made of 3 subjects"),
         (("--folds", "kfold:x"), "kfold:K or group-kfold:K with a number K"),
         (("--folds", "split:"), "split or split:NAME expected"),
-        (("--folds", "split:test"), "cannot be trained on in 'train' and tested on in 'test'"),
+        (("--folds", "split:test"), "to train on 'train' and test on 'test'"),
         (("--folds", "session", "--session-pattern", "Day"), "18 of 18 clips name no session: train/Ses1_0"),
-        (("--folds", "session", "--session-pattern", "("), "is no regular expression"),
+        (("--folds", "session", "--session-pattern", "("), "is not a regular expression"),
     ):
         assert message in refused(plain, tmp_path / "cv", *words)

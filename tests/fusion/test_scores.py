@@ -105,7 +105,7 @@ def test_labelled_clips() -> None:
         ("clip;Happy;Sad\na;1;0\n", "row 1: no column 'clip' among 'clip;Happy;Sad'"),
         ("clip,Happy,Sad\n", "no rows"),
         ("clip,Happy\na,1\n", "two or more expected"),
-        ("clip,Happy,Happy\na,1,0\n", "row 1: column 'Happy' is there twice"),
+        ("clip,Happy,Happy\na,1,0\n", "row 1: column 'Happy' appears twice"),
         ("clip,Happy,\na,1,0\n", "'' cannot be a class"),
         ("clip,Happy,Sad\na,1,0\nb,1\n", "row 3: 2 columns, but the header has 3"),
         ('clip,Happy,Sad\na,1,0\nb,"0,5",0.5\n', "row 3, column 'Happy': '0,5' is not a number"),
@@ -114,7 +114,7 @@ def test_labelled_clips() -> None:
         ("clip,Happy,Sad\na,87,13\n", "row 2: the classes of clip a add up to 100, not to 1"),
         ("clip,Happy,Sad\na,1,0\na,1,0\n", "row 3: clip a appears a second time"),
         ("clip,Happy,Sad\n,1,0\n", "row 2: column 'clip' is empty"),
-        ("clip,truth,Happy,Sad\na,happy,1,0\n", "row 2: column 'truth': 'happy' is none of the classes"),
+        ("clip,truth,Happy,Sad\na,happy,1,0\n", "row 2: column 'truth': 'happy' is not one of the classes"),
         ('clip,Happy,Sad\na,1,"0\n', "cannot be read"),
     ],
 )

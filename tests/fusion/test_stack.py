@@ -234,9 +234,9 @@ def test_a_grid_of_what_does_nothing_is_refused() -> None:
         (
             "concat",
             {"factors": (2, 4)},
-            "factors in the grid does nothing: the fusion concat has no factors; fbp",
+            "factors in the grid has no effect: the fusion concat has no factors; fbp",
         ),
-        ("m-fbp", {"factors": (2, 4)}, "set its trunk_factors"),
+        ("m-fbp", {"factors": (2, 4)}, "set trunk_factors"),
         ("fbp", {"trunk_factors": (2, 4)}, "the fusion fbp has no trunks; m-fbp and am-fbp have"),
         ("g-fbp", {"decision_weight": (0, 1)}, "no decision weight"),
         ("audio", {"lambda_visual": (0, 1)}, "reads no pictures"),

@@ -65,9 +65,9 @@ def test_equal_scores_give_equal_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "..", ".hidden", "C:x", "a\nb", "/etc/x"])
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(FusionError, match=r"clip id .* cannot be a file's name"):
+    with pytest.raises(FusionError, match=r"clip id .* is not a valid file name"):
         write_challenge_zip(some("good", name), tmp_path / "out", "Team")
-    with pytest.raises(FusionError, match=r"team .* cannot be a file's name"):
+    with pytest.raises(FusionError, match=r"team .* is not a valid file name"):
         write_challenge_zip(some("good"), tmp_path / "out", name)
     assert not list(tmp_path.iterdir())
 
@@ -78,5 +78,5 @@ def test_ids_of_two_splits_are_refused(tmp_path: Path) -> None:
         lambda: write_submission(scores, tmp_path / "s.csv"),
         lambda: write_challenge_zip(scores, tmp_path, "T"),
     ):
-        with pytest.raises(FusionError, match="'1' stands in the splits 'val' and 'test'"):
+        with pytest.raises(FusionError, match="'1' is in the splits 'val' and 'test'"):
             write()

@@ -245,7 +245,7 @@ def test_a_folder_is_not_taken_from_another_run(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["notes.txt", "run.json"]
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter.txt").touch()
-    with pytest.raises(FusionError, match="things in it"):
+    with pytest.raises(FusionError, match="do not belong to a run"):
         claim(tmp_path / "thesis", ours, overwrite=True)
 
 

@@ -284,7 +284,7 @@ def test_wrong_input(tmp_path: Path) -> None:
         ([tmp_path / "none.csv"], "cannot be read"),
         ([tmp_path / "empty"], "holds no scores"),
         ([tmp_path / "a.csv", tmp_path / "b.csv"], "b.csv lacks 10 (val/000000050"),
-        ([tmp_path / "a.csv", "--out", tmp_path / "o", "--zip", "../T"], "cannot be a file's name"),
+        ([tmp_path / "a.csv", "--out", tmp_path / "o", "--zip", "../T"], "is not a valid file name"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2

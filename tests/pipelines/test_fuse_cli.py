@@ -237,7 +237,7 @@ def test_members_of_another_head_are_named(store: Path, tmp_path: Path) -> None:
     tensors["standardisation.audio.mean"] = tensors["standardisation.audio.mean"][:-1].clone()
     save_file(tensors, path)
     text = refused("predict", tmp_path / "run", store, "--out", tmp_path / "s.csv")
-    for part in ("head.classify.bias is missing", "head.surplus is not known", "is [239], not [240]"):
+    for part in ("head.classify.bias is missing", "head.surplus is unknown", "is [239], not [240]"):
         assert part in text
     path.write_bytes(b"nonsense")
     assert "cannot be read" in refused("predict", tmp_path / "run", store, "--out", tmp_path / "s.csv")
@@ -331,7 +331,7 @@ def test_wrong_input_is_one_clear_line_and_exit_code_2(store: Path, tmp_path: Pa
         "{}": "does not describe a run",
         '{"format": "avemo run", "version": 99}': "version 99",
         '{"format": "avemo run", "version": 1}': "is incomplete",
-        '{"format": "avemo run", "version": 1, "kind": "train", "settings": {}}': "makes no sense",
+        '{"format": "avemo run", "version": 1, "kind": "train", "settings": {}}': "is invalid",
     }.items():
         card.write_text(content)
         assert complaint in refused("predict", tmp_path / "run", store, "--out", tmp_path / "s.csv")

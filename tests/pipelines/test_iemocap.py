@@ -520,7 +520,7 @@ class TestFusing:
     [
         (("--fusion", "audio", "--visual-encoder", "1d-abfcn"), "the fusion audio reads no pictures"),
         (("--visual-encoder", "3d"), "no encoder '3d'; there are 1d-abfcn, 2d-abfcn"),
-        (("--visual-encoder", "2d-abfcn"), "no picture of 3 channels of 63 bins"),
+        (("--visual-encoder", "2d-abfcn"), "cannot be read as 3 channels of 63 bins"),
         (("--visual", "f-mean", "--visual-encoder", "1d-abfcn"), "holds no f-mean"),
     ],
 )

@@ -197,7 +197,7 @@ def test_a_run_whose_feature_is_not_held_is_left_out_before_anything_is_trained(
     assert "Left out: f-meanstd-2: " in written and "| basic | " in written
     wrong = avemo("recipe", "run", "zhou2021-family", store, "--out", tmp_path / "no", *QUICK[:-6],
                   "--set", "preset=none", "--set", "grid=factors=2|4")  # fmt: skip
-    assert wrong.exit_code == 2 and "the fusion m-fbp pools no whole clip" in wrong.output
+    assert wrong.exit_code == 2 and "the fusion m-fbp does not pool the whole clip" in wrong.output
     assert "trainings to do" not in wrong.output
 
 

@@ -452,7 +452,7 @@ def test_features_of_other_settings_are_not_attention_over_time(run: Path, tmp_p
                 row.clip, None, {key.stream: Outcome(key, arrays={"basic": np.zeros((3, 4), np.float32)})}
             )
     result = invoked("report", run, "--store", other, "--out", tmp_path / "report.html")
-    assert "No attention or embeddings: " in result.stderr and "of other settings" in result.stderr
+    assert "No attention or embeddings: " in result.stderr and "with settings other than" in result.stderr
 
 
 def test_a_clip_that_is_gone_and_clips_of_no_class(tmp_path: Path) -> None:
@@ -479,7 +479,7 @@ def test_one_class_only(run: Path, tmp_path: Path) -> None:
         folder / "scores-val.csv"
     )
     found = page_of(folder, invoked("report", folder))
-    assert "3 clips; a plane needs 5 or more" in found.text
+    assert "3 clips are too few for t-SNE; it needs 5 or more" in found.text
     assert "saying Angry of every clip has an accuracy of 100.0%" in found.text
 
 

@@ -630,7 +630,7 @@ def test_an_onnx_file_is_added_if_it_needs_no_other(tmp_path: Path, weights: Pat
     verdicts = [check(apart), check(tmp_path / "apart.onnx.data")]
     assert [verdict.state for verdict in verdicts] == ["ok", "ok"]
     assert "weights of apart.onnx" in verdicts[1].what
-    for path, text in ((apart, "has its weights in files beside it"), (verdicts[1].path, "no backbone")):
+    for path, text in ((apart, "has its weights in other files"), (verdicts[1].path, "not a backbone")):
         refused = run("add", path)
         assert refused.exit_code == 2 and text in refused.stderr
 
