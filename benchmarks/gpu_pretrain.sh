@@ -51,5 +51,5 @@ avemo pretrain face "${votes[@]}" "${files[@]}" --teacher-share 0.7 --backbone f
 
 for file in "$out"/{teacher-*,ferplusnet}.safetensors; do
     avemo pretrain face --evaluate --weights "$file" --data "$out/csv/fer2013new.csv" 2>&1 |
-        tr '\r' '\n' | tee "${file%.safetensors}.txt" | grep -e 'looks at each' -e '^accuracy'
+        tr '\r' '\n' | tee "${file%.safetensors}.txt" | grep -e 'views of each' -e '^accuracy'
 done

@@ -58,12 +58,12 @@ class AudioNetwork:
                 f"vectors cannot be pooled by {self.pooling!r}: expected {' or '.join(POOLINGS)}"
             )
         if self.pictures and self.reads.channels != 1:
-            raise PretrainError(f"alexnet reads spectrograms alone: for {self.input}, take fcn")
+            raise PretrainError(f"alexnet reads only spectrograms: for {self.input}, use fcn")
         if self.pictures and self.lrn:
-            raise PretrainError("alexnet has no local response normalisation: take fcn")
+            raise PretrainError("alexnet has no local response normalisation: use fcn")
         sizes = {len(self.mean), len(self.std)}
         if sizes not in ({0}, {self.reads.channels * self.reads.bins}) or min(self.std, default=1.0) <= 0:
-            raise PretrainError(f"means and deviations that are not one a value of {self.input}")
+            raise PretrainError(f"expected one mean and one deviation above 0 for each value of {self.input}")
 
     @property
     def pictures(self) -> bool:

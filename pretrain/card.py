@@ -120,5 +120,5 @@ def read_about(path: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
         return about, tuple(classes)
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise WeightsError(
-            f"{path}: does not say which classes it tells apart; expected a file that `avemo pretrain` wrote"
+            f"{path}: does not name its classes; expected a file that `avemo pretrain` wrote"
         ) from error

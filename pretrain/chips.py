@@ -54,7 +54,7 @@ def faces_named(name: str, detector: str = "dlib", margin: float = MARGIN) -> Fa
         return Boxed(margin)
     if name == "detect":
         return Detected(detector)
-    raise PretrainError(f"faces cannot be taken by {name!r}: expected one of {', '.join(FACES)}")
+    raise PretrainError(f"faces cannot be cropped by {name!r}: expected one of {', '.join(FACES)}")
 
 
 class WholePicture:
@@ -87,11 +87,11 @@ class Boxed:
 
     def __call__(self, image: np.ndarray, box: Box | None, size: int) -> np.ndarray:
         if box is None:
-            raise PretrainError("the data set gives no box of its face")
+            raise PretrainError("the data set gives no box for its face")
         height, width = image.shape[:2]
         x0, y0, x1, y1 = box
         if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
-            raise PretrainError(f"the box of its face lies outside of its {width} × {height} pixels")
+            raise PretrainError(f"the box of its face lies outside its {width} × {height} pixels")
         side = max(x1 - x0, y1 - y0) * (1 + 2 * self._margin)
         corner = np.array([x0 + x1 - side, y0 + y1 - side]) / 2
         scale = size / side
@@ -146,7 +146,7 @@ def main_face(faces: list[Face], width: int, height: int, box: Box | None = None
     if box is not None:
         best = max(faces, key=lambda face: overlap(face.box, np.array(box)))
         if overlap(best.box, np.array(box)) < MIN_OVERLAP:
-            raise PretrainError("no face was found at the box that the data set gives")
+            raise PretrainError("no face was found at the data set's box")
         return best
     centre = np.array([width, height]) / 2
 

@@ -67,7 +67,7 @@ def pack(
     if needed > most_bytes and cache is None:
         raise PretrainError(
             f"{pictures.name}: {count} pictures of {size} × {size} pixels need {needed / 2**30:.1f} GB, more "
-            f"than the {most_bytes / 2**30:.1f} GB that may stay in memory: name a folder for them by --cache"
+            f"than the {most_bytes / 2**30:.1f} GB that may stay in memory: name a folder with --cache"
         )
     rows: Rows
     if cache is not None and (needed > most_bytes or faces.costly):

@@ -84,8 +84,8 @@ def require_known(found: Iterable[str], known: Sequence[str], what: str, weights
     unknown = sorted({*found} - {*known})
     if unknown:
         raise PretrainError(
-            f"{weights.name} tells {', '.join(known)} apart, but there are {what} of {', '.join(unknown)}: "
-            f"leave them out (--without {unknown[0]}), or rename them by --labels"
+            f"{weights.name} has the classes {', '.join(known)}, but there are {what} of "
+            f"{', '.join(unknown)}: leave them out (--without {unknown[0]}), or rename them with --labels"
         )
 
 

@@ -38,7 +38,7 @@ class AudioChanges:
     longer than a fifth of a recording.
     """
 
-    frames: int = setting(300, "length of the excerpt that is heard, in frames of 10 ms", 63)
+    frames: int = setting(300, "length of the excerpt, in frames of 10 ms", 63)
     shift: float = setting(0.1, "largest delay of the start, in seconds; at most a quarter of the recording")
     speed: float = setting(1.0, "largest factor of speeding up or slowing down", 1, 2)
     gain: float = setting(6.0, "largest change of level, in decibels")

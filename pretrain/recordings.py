@@ -195,7 +195,7 @@ def read_sound(file: Path) -> tuple[np.ndarray, list[str]]:
         )
     sound = np.concatenate(blocks)[:most].astype(np.float32, copy=False)
     if not np.isfinite(sound).all():
-        raise PretrainError("has samples that are no finite numbers; decode it again, or repair it")
+        raise PretrainError("has non-finite samples; decode it again, or repair it")
     if np.ptp(sound) < _FAINTEST:
         raise PretrainError("is silent")
     return sound, media.warnings

@@ -167,7 +167,7 @@ class RowsOnDisk(Rows):
         if needed > free:
             raise PretrainError(
                 f"{self._folder} has {free / 2**30:.1f} GB free, but {self._count - self.done} pictures need "
-                f"{needed / 2**30:.1f} GB: make room, or name a folder on another disk by --cache"
+                f"{needed / 2**30:.1f} GB: make room, or name a folder on another disk with --cache"
             )
 
     def _opened(self, name: str, row_bytes: int) -> BinaryIO:

@@ -83,7 +83,7 @@ class FaceTask(_OfBackbone):
 
     def __post_init__(self) -> None:
         self.name, self.licence = self.found.name, self.found.licence
-        self.manner = f", {len(looks_named(self.looks))} looks at each"
+        self.manner = f", {len(looks_named(self.looks))} views of each"
 
     def divided(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return fitted_and_held_out(self.packed, self.held_out, seed)
@@ -129,7 +129,7 @@ class FaceTask(_OfBackbone):
         self, network: nn.Module, samples: Samples, rows: np.ndarray, looks: str, computing: Computing
     ) -> np.ndarray:
         assert isinstance(samples, FaceSamples)
-        with computing.listener.counting(f"{looks} looks", self.unit, len(rows)) as advance:
+        with computing.listener.counting(f"{looks} views", self.unit, len(rows)) as advance:
             return outputs(network, samples, rows, looks_named(looks), computing, advance)
 
 

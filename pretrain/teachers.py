@@ -70,7 +70,7 @@ class _Teacher(nn.Module):
         self.classifier, spec, known = read_classifier(file)
         if sorted(known) != sorted(classes):
             raise PretrainError(
-                f"{file}: tells {', '.join(known)} apart, but the pictures are of {', '.join(classes)}: "
+                f"{file}: has the classes {', '.join(known)}, but the pictures are of {', '.join(classes)}: "
                 "expected a teacher of the same classes"
             )
         self._own, self._student = spec, student

@@ -177,8 +177,7 @@ class Training:
             self._averaged.load_state_dict(state["averaged"])
         except Exception as error:  # a truncated file, or one of another network, may fail in any way
             raise PretrainError(
-                f"{self._file}: cannot be gone on with ({str(error).splitlines()[0]}); "
-                "--overwrite starts anew"
+                f"{self._file}: cannot be resumed ({str(error).splitlines()[0]}); start anew with --overwrite"
             ) from error
         numbers = state["numbers"]
         self._step, self._best = numbers["step"], numbers["best"]

@@ -151,9 +151,7 @@ def _other_network(name: str, path: Path, state: Mapping[str, Tensor]) -> str:
     fits = [fit.architecture for fit in recognise(state) if fit.complete]
     if not fits:
         return ""
-    return (
-        f"{path}: not weights of {name!r}, but of {' or '.join(fits)}; name its own, as in {fits[0]}@{path}"
-    )
+    return f"{path}: not weights of {name!r}, but of {' or '.join(fits)}; give it as {fits[0]}@{path}"
 
 
 def _load_onnx(path: Path, label: str, device: torch.device | str, precision: str) -> Backbone:

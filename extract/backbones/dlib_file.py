@@ -139,7 +139,7 @@ class _Reader:
     def expect(self, text: str) -> None:
         found = self.text()
         if found != text:
-            raise ValueError(f"{found!r} where {text!r} should stand")
+            raise ValueError(f"found {found!r}, expected {text!r}")
 
     def flag(self) -> bool:
         return self.take(1) == b"1"

@@ -272,7 +272,7 @@ def _read_model(path: Path) -> tuple[Any, str]:
             f"({_first_line(error)}); put the file that came with it beside it"
         ) from error
     if any(uses_external_data(tensor) for tensor in _tensors(model)):
-        raise WeightsError(f"{path}: keeps weights outside in a way that onnx does not read; put them inside")
+        raise WeightsError(f"{path}: keeps weights outside in a way that onnx cannot read; store them inside")
     sums = [hashlib.sha256(content).hexdigest()]
     return model, "+".join([*sums, *(sha256_of(path.parent / name) for name in sorted(locations))])
 

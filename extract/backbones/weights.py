@@ -33,7 +33,7 @@ _ARCHIVES = {
 }
 _SHOWN_KEYS = 5
 _HOW_TO_SAVE = (
-    "Where you trust the file, open it in the program that wrote it and save the tensors alone: "
+    "If you trust the file, open it in the program that wrote it and save only its tensors: "
     "torch.save(model.state_dict(), FILE)"
 )
 
@@ -89,7 +89,7 @@ def _no_weights(start: bytes) -> str:
             "not a checkpoint but the pointer that Git LFS leaves in its place; fetch it with `git lfs pull`"
         )
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "not a checkpoint but a web page, as a link to a drive or a login gives; fetch the file itself"
+        return "not a checkpoint but a web page, such as a login or download page; fetch the file itself"
     if not start:
         return "not a checkpoint: the file is empty; fetch it again"
     return (
@@ -201,7 +201,7 @@ def _tensors(path: Path, content: Any) -> Mapping[str, Tensor]:
     strangers = [str(key)[:80] for key, value in content.items() if not _is_plain(value)]
     if strangers:
         raise WeightsError(
-            f"{path}: {_summary('entries that are no tensors', strangers)}; expected plain tensors by name, "
+            f"{path}: {_summary('entries that are not tensors', strangers)}; expected plain tensors by name, "
             f"alone or under one of {', '.join(_WRAPPERS)}"
         )
     return content

@@ -115,7 +115,7 @@ def doubt(text: str) -> str:
         return ""
     kind, _, expected = entry.checksum.partition(":")
     return (
-        f"{path}: bears the name of {entry.name} but is not the published file: expected {kind} {expected}, "
+        f"{path}: has the name of {entry.name} but is not the published file: expected {kind} {expected}, "
         f"found {digests[kind]}"
     )
 
@@ -157,7 +157,7 @@ def read_card(path: Path) -> dict[str, Any]:
             raise ValueError("it is far too large")
         card = read_json(file)
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{file}: no card of weights, expected one JSON object ({error})") from error
+        raise WeightsError(f"{file}: not a weights card, expected one JSON object ({error})") from error
     return card if isinstance(card, dict) and isinstance(card.get("sha256"), str) else {}
 
 

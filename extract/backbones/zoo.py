@@ -137,7 +137,7 @@ def _hsemotion(tag: str, blob: str, classes: tuple[str, ...] = AFFECTNET_8, pape
         url=f"{_EMOTIEFFLIB_FILES}/{tag}.onnx",
         checksum=f"git:{blob}",
         classes=classes,
-        note="HSEmotion; the features are what its last layer is given",
+        note="HSEmotion; the features are the input of its last layer",
     )
 
 
@@ -215,7 +215,7 @@ TABLE: tuple[WeightSet, ...] = (
         url="https://github.com/opencv/opencv_zoo/raw/main/models/"
         "face_detection_yunet/face_detection_yunet_2026may.onnx",
         checksum="sha256:ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
-        note="229,738 bytes; `--detector auto` takes it once it is here",
+        note="229,738 bytes; `--detector auto` uses it once it is installed",
         kind="face detector",
     ),
     WeightSet(

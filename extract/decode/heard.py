@@ -138,10 +138,10 @@ class SoundDecoder:
             self._warn(f"the sound breaks off after {timeline.end or 0:.1f} seconds ({self._broken})")
         if self._lost:
             packets = "packet" if self._lost == 1 else "packets"
-            self._warn(f"{self._lost} {packets} of sound cannot be decoded, being damaged")
+            self._warn(f"{self._lost} damaged {packets} of sound cannot be decoded")
         if timeline.jumps:
             seconds = max(timeline.jumps)
-            self._warn(f"the time stamps of the sound jump by {seconds:.0f} seconds, which is not believed")
+            self._warn(f"the time stamps of the sound jump by {seconds:.0f} seconds, which is ignored")
         if timeline.gaps:
             self._note(f"has {_counted(timeline.gaps, 'gap')} in its sound, filled with silence")
         if timeline.overlaps:
@@ -227,7 +227,7 @@ def _usable(frame: av.AudioFrame) -> Samples:
     samples: Samples = frame.to_ndarray()[0]
     peak = float(np.abs(samples).max(initial=0.0))
     if not np.isfinite(peak):
-        raise ClipError("has sound with samples that are no finite numbers; decode it again, or replace it")
+        raise ClipError("has sound with non-finite samples; decode it again, or replace it")
     if peak > LOUDEST:
         raise ClipError(f"has sound of up to {peak:.0f}, expected [-1, 1]: divide it and write it again")
     return samples

@@ -162,7 +162,7 @@ class Media:
             if packet is None:
                 if self.clock.restarts:
                     self.note(
-                        f"is {self.clock.restarts + 1} recordings joined; each goes on where the last ends"
+                        f"joins {self.clock.restarts + 1} recordings; each continues where the last ends"
                     )
                 self._tell_cut(container)
                 break
@@ -245,7 +245,7 @@ class Media:
             return av.open(str(self.path), options=largest_picture(), **_ANY_TAGS)
         except (FFmpegError, OSError, ValueError) as error:
             if getattr(error, "errno", None) == errno.EACCES:  # FFmpeg uses EPERM (-1) for others
-                raise ClipError("the file may not be read; change its permissions") from None
+                raise ClipError("the file is not readable; change its permissions") from None
             what = getattr(error, "strerror", None) or str(error)
             raise ClipError(f"not a video or sound that FFmpeg reads ({what}); replace it") from error
 

@@ -30,7 +30,7 @@ class DlibDetector:
 
     def __init__(self, file: Path | None = None) -> None:
         if file is not None:
-            raise ExtractError(f"detector dlib takes no file, but got {file}; leave '@{file}' away")
+            raise ExtractError(f"detector dlib takes no file, but got {file}; omit '@{file}'")
         self._path = face_models() / "shape_predictor_5_face_landmarks.dat"
         self._sha256 = sha256_of(self._path)
 

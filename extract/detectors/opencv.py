@@ -66,4 +66,4 @@ def _use(name: str, file: Path) -> None:
 
 
 def _refusal(files: Sequence[Path]) -> str:
-    return f"{' with '.join(map(str, files))} is no face detector that OpenCV {cv2.__version__} can run"
+    return f"{' with '.join(map(str, files))} is not a face detector that OpenCV {cv2.__version__} can run"

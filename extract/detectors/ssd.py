@@ -104,7 +104,7 @@ def _network(path: Path) -> Path:
         return found[0]
     if path.suffix == ".caffemodel" and path.suffix not in _READERS:
         raise ExtractError(
-            f"{path}: OpenCV {cv2.__version__} reads no Caffe networks any more; take the same detector as "
+            f"{path}: OpenCV {cv2.__version__} no longer reads Caffe networks; use the same detector as "
             "opencv_face_detector_uint8.pb with its .pbtxt, or install opencv-python-headless<5"
         )
     if path.suffix not in _READERS:

@@ -82,8 +82,8 @@ class ClipPictures:
         if self.changes is not None and list(self.changes) != self.media.changes:
             told = ", ".join(self.media.changes) or "changed"
             raise ClipError(
-                f"has a face track of pictures that were not {told}, as an earlier version read them; "
-                "remove the clip by avemo store remove, and extract it again"
+                f"has a face track of pictures that were not {told}, stored by an earlier version; "
+                "remove the clip with avemo store remove, and extract it again"
             )
 
 

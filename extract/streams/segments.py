@@ -125,7 +125,7 @@ class SegmentStream(SoundStream):
         voice = load_voice_activity(self.plan.voice_activity)
         cut = cut_into_segments(sound.blocks, len(sound.samples), voice, sound.spool)
         if cut.speech is None:
-            sound.note("has no speech that was found; its segments are of the whole clip")
+            sound.note("has no detected speech; its segments cover the whole clip")
         if SEGMENTS in wanted:
             info = {"segments": len(cut.times), "speech": None if cut.speech is None else list(cut.speech)}
             yield Outcome(wanted[SEGMENTS], info=info, arrays={"image": cut.images, "times": cut.times})

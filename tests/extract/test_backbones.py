@@ -127,7 +127,7 @@ def test_weights_of_one_embedded_network_are_refused_by_the_other() -> None:
         theirs = get(other).default_weights
         assert theirs is not None
         with pytest.raises(
-            WeightsError, match=rf"not weights of '{name}', but of {other}; name its own, as in {other}@"
+            WeightsError, match=rf"not weights of '{name}', but of {other}; give it as {other}@"
         ):
             load_backbone(f"{name}@{theirs()}")
 

@@ -206,7 +206,7 @@ class TestClock:
         np.testing.assert_allclose(np.delete(steps, 49), 0.04, atol=1e-3)
         assert 0.04 - 1e-3 <= steps[49] < 0.15  # the sound of the first part is a little longer
         assert media.clock.restarts == 1
-        assert media.notes == ["is 2 recordings joined; each goes on where the last ends"]
+        assert media.notes == ["joins 2 recordings; each continues where the last ends"]
         assert media.seconds() == media.clock.end
         assert 5.0 <= media.seconds() < 5.2
 

@@ -106,7 +106,7 @@ def test_sound_that_is_no_number_leaves_the_faces(tmp_path: Path) -> None:
     samples[20_000] = np.nan
     result = extracted(write_sound(tmp_path / "a.mkv", (0.0, samples), pictures=25), tmp_path)
     assert statuses(result) == dict.fromkeys(SOUND, "failed") | dict.fromkeys(SEEN, "ok")
-    assert "no finite numbers" in result.failure
+    assert "non-finite samples" in result.failure
     assert "spectrogram" in result.failure and "faces" not in result.failure
 
 
@@ -339,7 +339,7 @@ def test_sound_of_which_nothing_can_be_decoded_failed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "message"), [(np.nan, "no finite"), (np.inf, "no finite"), (32767, "up to 16384")]
+    ("height", "message"), [(np.nan, "non-finite"), (np.inf, "non-finite"), (32767, "up to 16384")]
 )
 def test_sound_that_is_far_from_full_scale_is_refused(tmp_path: Path, height: float, message: str) -> None:
     samples = tone(1.0)

@@ -283,7 +283,7 @@ def test_clips_without_sound_and_without_speech(make_clip: MakeClip, tmp_path: P
     assert [rows["mute"].entries[name].status for name in ("segments", "segments/ferresnet")] == [
         "absent"
     ] * 2
-    assert "no speech that was found" in results["high"].notes[-1]
+    assert "no detected speech" in results["high"].notes[-1]
     assert rows["high"].entries["segments"].info["speech"] is None
     assert len(store.read(rows["high"], "segments")["times"]) == 2
     assert store.read(rows["short"], "segments")["times"].tolist() == [[0, 0.655]]

@@ -214,7 +214,7 @@ def test_files_that_cannot_be_used(files: Path, tmp_path: Path) -> None:
     assert "expected a network of .onnx" in refusal(f"ssd@{files / 'detector.pbtxt'}")
     page = tmp_path / "page.onnx"
     page.write_text("<html>not found</html>")
-    assert f"{page} is no face detector that OpenCV" in refusal(f"ssd@{page}")
+    assert f"{page} is not a face detector that OpenCV" in refusal(f"ssd@{page}")
     assert "page.onnx" in refusal(f"ssd@{files}")  # two networks in the folder
     assert "gives [1, 14], expected [1, 1, N, 7]" in refusal(f"ssd@{onnx_network(tmp_path / 'x.onnx', 1)}")
     (files / "detector.pbtxt").unlink()
@@ -227,12 +227,12 @@ def test_a_network_that_opencv_crashes_on_costs_another_process(tmp_path: Path) 
     (convolution,) = (node for node in model.graph.node if node.op_type == "Conv")
     convolution.attribute.append(onnx.helper.make_attribute("strides", [0, 0]))  # OpenCV 5 divides by it
     onnx.save(model, str(tmp_path / "crash.onnx"))
-    assert f"{tmp_path / 'crash.onnx'} is no face detector" in refusal(f"ssd@{tmp_path / 'crash.onnx'}")
+    assert f"{tmp_path / 'crash.onnx'} is not a face detector" in refusal(f"ssd@{tmp_path / 'crash.onnx'}")
 
 
 def test_a_yunet_that_opencv_reads_but_cannot_run(tmp_path: Path) -> None:
     network = onnx_network(tmp_path / "other.onnx")  # without YuNet's outputs
-    assert f"{network} is no face detector that OpenCV" in refusal(f"yunet@{network}")
+    assert f"{network} is not a face detector that OpenCV" in refusal(f"yunet@{network}")
 
 
 @pytest.mark.skipif(hasattr(cv2.dnn, "readNetFromCaffe"), reason="this OpenCV still reads Caffe's networks")

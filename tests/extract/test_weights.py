@@ -126,7 +126,7 @@ def test_refuses_content_that_is_no_state_dict(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="holds a list"):
         load_state(path)
     torch.save({"weight": torch.zeros(2), "epoch": 3}, path)
-    with pytest.raises(WeightsError, match=r"1 entries that are no tensors \(epoch\)"):
+    with pytest.raises(WeightsError, match=r"1 entries that are not tensors \(epoch\)"):
         load_state(path)
 
 

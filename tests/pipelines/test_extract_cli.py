@@ -268,7 +268,7 @@ def test_a_clip_that_may_not_be_read(folder: Path, make_clip: MakeClip) -> None:
     result = extract(folder)
     assert result.exit_code == 1
     line = only_line_on(result.output, str(path))
-    assert "may not be read; change its permissions" in line
+    assert "is not readable; change its permissions" in line
     assert stored(folder) == {"good": "ok", "locked": "failed"}
 
 

@@ -101,13 +101,13 @@ def test_weights_without_a_card_have_no_temperature(tmp_path: Path) -> None:
 def test_the_old_network_under_the_new_name_is_refused(film: Path, tmp_path: Path) -> None:
     result = call(film, "--backbone", f"ferplusnet@{embedded('ferresnet')}", "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "not weights of 'ferplusnet', but of ferresnet; name its own, as in ferresnet@" in result.stderr
+    assert "not weights of 'ferplusnet', but of ferresnet; give it as ferresnet@" in result.stderr
     assert not (tmp_path / "out").exists()
 
 
 def test_weights_that_name_no_classes_are_refused(tmp_path: Path) -> None:
     torch.save(get("mobilefacenet").build().state_dict(), tmp_path / "net.pt")
-    with pytest.raises(WeightsError, match="which classes"):
+    with pytest.raises(WeightsError, match="does not name its classes"):
         FaceClassifier(f"mobilefacenet@{tmp_path / 'net.pt'}", VIEW_SETS["none"], "cpu")
     state = safetensors.torch.load_file(embedded("ferplusnet"))
     state["emotion.bias"] = state["emotion.bias"][:3]

@@ -553,7 +553,7 @@ def test_verify_compares_with_the_card_beside_the_file(tmp_path: Path) -> None:
     card.write_text(json.dumps({"sha256": "0" * 64}))
     assert check(path).state == "problem" and "its card says SHA-256 000" in check(path).what
     card.write_text("{")
-    assert check(path).state == "problem" and "no card of weights" in check(path).what
+    assert check(path).state == "problem" and "not a weights card" in check(path).what
 
 
 def test_verify_tells_a_file_that_only_bears_the_name_of_a_published_one(tmp_path: Path) -> None:

@@ -405,7 +405,7 @@ class TestFaces:
                 assert np.abs(chip[row, column] - mixed).max() < 4  # the sampler counts in 32nds of a pixel
 
     def test_boxes_that_give_no_face(self) -> None:
-        with pytest.raises(PretrainError, match="lies outside of its 80 × 60 pixels"):
+        with pytest.raises(PretrainError, match="lies outside its 80 × 60 pixels"):
             Boxed()(PHOTO, (90, 0, 100, 10), 24)
         with pytest.raises(PretrainError, match="gives no box"):
             Boxed()(PHOTO, None, 24)
@@ -427,7 +427,7 @@ class TestFaces:
         assert main_face([corner, small, central], 100, 100, (84, 80, 98, 100)) is corner
         with pytest.raises(PretrainError, match=r"no face was found$"):
             main_face([], 100, 100)
-        with pytest.raises(PretrainError, match="at the box"):
+        with pytest.raises(PretrainError, match="at the data set's box"):
             main_face([small, central], 100, 100, (80, 80, 99, 99))
 
     def test_names(self, tmp_path: Path) -> None:

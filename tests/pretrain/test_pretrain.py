@@ -245,7 +245,7 @@ class TestLoop:
         training(tmp_path, replace(RECIPE, epochs=1)).run(lambda loss: None, lambda epoch: None)
         file = tmp_path / "state.ckpt"
         file.write_bytes(file.read_bytes()[:1000])
-        with pytest.raises(PretrainError, match="cannot be gone on with"):
+        with pytest.raises(PretrainError, match="cannot be resumed"):
             training(tmp_path, replace(RECIPE, epochs=1))
 
     def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(self, tmp_path: Path) -> None:
@@ -484,7 +484,7 @@ class TestWeights:
 
         path = tmp_path / "other.safetensors"
         safetensors.torch.save_file({"a": torch.zeros(1)}, path)
-        with pytest.raises(WeightsError, match="does not say which classes"):
+        with pytest.raises(WeightsError, match="does not name its classes"):
             read_classifier(path)
 
 

@@ -359,7 +359,7 @@ class TestNetworks:
     def test_settings_that_do_not_fit(self) -> None:
         with pytest.raises(PretrainError, match="no audio network is called 'vgg'"):
             AudioNetwork("vgg")
-        with pytest.raises(PretrainError, match="alexnet reads spectrograms alone: for logmel, take fcn"):
+        with pytest.raises(PretrainError, match="alexnet reads only spectrograms: for logmel, use fcn"):
             AudioNetwork("alexnet", "logmel")
         with pytest.raises(PretrainError, match="alexnet has no local response normalisation"):
             AudioNetwork(lrn=True)
@@ -555,7 +555,7 @@ class TestCommand:
         for wrong, told in (
             (("--held-out-subjects", "09"), "no recording is of subject '09'"),
             (("--backbone", "vgg"), "no audio network is called 'vgg'"),
-            (("--backbone", "alexnet"), "alexnet reads spectrograms alone"),
+            (("--backbone", "alexnet"), "alexnet reads only spectrograms"),
             (("--backbone", "fcn@nowhere.pt"), "nowhere.pt"),
             (("--augment", "speed=3"), "--augment speed=3: expected a number from 1 to 2"),
             (("--augment", "frames=80.5"), "expected a whole number from 63 on"),
