@@ -66,6 +66,6 @@ def report(
     results = [read(path, store, other) for path in runs]
     write_text(out, report_page(results))
     for run in results:
-        for note in run.seen.notes:
+        for note in run.insights.notes:
             click.echo(f"note: {run.name}: {note}", err=True)
     click.echo(f"wrote {out}")

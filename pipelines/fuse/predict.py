@@ -56,11 +56,11 @@ def predict(
         StoreError: the store cannot be read.
         FusionError: keys or classes do not match, or a run is not finished.
     """
-    from ..pages.overlay.windows import Wanted, over_time
+    from ..pages.overlay.windows import WindowOptions, score_over_time
     from ..plan_again import plan_again
 
     runs, files, source = divide(settings.paths, settings.store)
-    want = Wanted(
+    options = WindowOptions(
         settings.out, settings.overlay, settings.timeline, settings.window, settings.hop, settings.overwrite
     )
     loaded = [Run(path) for path in runs]
@@ -79,18 +79,18 @@ def predict(
                 settings.segment_backbones,
             )
             source = settings.store or Path(scratch) / "features"
-            if want:
+            if options:
                 wanted = of_split(found, settings.split)
-                scores, rows, failures = over_time(
-                    loaded, wanted, plan, want, source, settings.device, settings.workers
+                scores, rows, failures = score_over_time(
+                    loaded, wanted, plan, options, source, settings.device, settings.workers
                 )
             else:
                 failures = into_store(found, plan, source, settings.workers, reporter=extraction)
-        elif want:
+        elif options:
             raise click.UsageError(
                 f"--overlay and --timeline need video clips, and {source} is a store; name a file or a folder"
             )
-        if not want:
+        if not options:
             with open_store(source) as opened:
                 rows = choose(opened, found, settings.split)
                 scores = trained_runs.predict(loaded, opened, rows, settings.device)

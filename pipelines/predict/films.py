@@ -22,7 +22,7 @@ from ..cli.progress import seconds_bar
 from ..cli.table import aligned
 from ..corpora.clips.scan import VIDEO_SUFFIXES, scan
 from ..detector_choice import choose_detector
-from ..pages.overlay.windows import Work
+from ..pages.overlay.windows import StepTimes
 from .expressions import (
     FACES,
     MEANING,
@@ -99,16 +99,16 @@ def predict_films(films: Sequence[Path], settings: PredictSettings, outputs: Out
         Printed().detected(choice)
     load_detector(choice.text)
     settings = replace(settings, detector=choice.text)
-    work, rows, results, failures = Work(), [], {}, 0
+    times, rows, results, failures = StepTimes(), [], {}, 0
     for film in films:
-        found = _tried(film, settings, work)
+        found = _tried(film, settings, times)
         if isinstance(found, str):
             click.echo(f"failed: {film}: {found}", err=True)
             results[str(film)] = {"failed": found}
             failures += 1
             continue
         failures += _told(found)
-        failures += _written(found, targets[film], outputs, work)
+        failures += _written(found, targets[film], outputs, times)
         summary = _summary(found, targets[film])
         results[str(film)] = summary
         rows.append(
@@ -122,38 +122,38 @@ def predict_films(films: Sequence[Path], settings: PredictSettings, outputs: Out
         )
     if rows:
         click.echo(aligned(["film", "seconds", "with face", "mostly", "mean"], rows))
-        click.echo(f"\n{work.table()}\n\n{MEANING}")
-        keep_result(real_time_factor=sum(work.steps.values()) / work.video)
+        click.echo(f"\n{times.table()}\n\n{MEANING}")
+        keep_result(real_time_factor=sum(times.steps.values()) / times.video)
     keep_result(meaning=MEANING, films=results)
     return failures
 
 
-def _tried(film: Path, settings: PredictSettings, work: Work) -> FilmExpressions | str:
+def _tried(film: Path, settings: PredictSettings, times: StepTimes) -> FilmExpressions | str:
     """Return the expressions in a film, or the reason for failure."""
     try:
-        with _watched(film, work) as on_step:
+        with _watched(film, times) as on_step:
             found = expressions_of(film, settings, on_step)
     except MemoryError:
         return "out of memory"
     except Exception as error:
         return reason_of(error)
-    work.video += found.seconds
+    times.video += found.seconds
     return found
 
 
 @contextmanager
-def _watched(film: Path, work: Work) -> Iterator[OnStep]:
+def _watched(film: Path, times: StepTimes) -> Iterator[OnStep]:
     """Show a progress bar for each step and measure its time."""
     length = Media(film).seconds()
     current, reached = FACES, None
     with ExitStack() as step_stack:
-        step_stack.enter_context(work.on(FACES))
+        step_stack.enter_context(times.measure(FACES))
 
         def on_step(step: str, seconds: float) -> None:
             nonlocal current, reached
             if step != current:
                 step_stack.close()
-                step_stack.enter_context(work.on(step))
+                step_stack.enter_context(times.measure(step))
             if step != current or reached is None:
                 reached = step_stack.enter_context(seconds_bar(step, length))
             current = step
@@ -216,7 +216,7 @@ def _targets(films: Sequence[Path], outputs: Outputs) -> dict[Path, dict[str, Pa
     return targets
 
 
-def _written(found: FilmExpressions, files: Mapping[str, Path], outputs: Outputs, work: Work) -> int:
+def _written(found: FilmExpressions, files: Mapping[str, Path], outputs: Outputs, times: StepTimes) -> int:
     """Write the outputs for a film; return 1 if its overlay fails."""
     if outputs.window > found.seconds:
         click.echo(
@@ -231,7 +231,7 @@ def _written(found: FilmExpressions, files: Mapping[str, Path], outputs: Outputs
     if OVERLAY not in files:
         return 0
     try:
-        with work.on("overlay"), seconds_bar("overlay", found.seconds) as reached:
+        with times.measure("overlay"), seconds_bar("overlay", found.seconds) as reached:
             film = draw(found, files[OVERLAY], reached)
     except ClipError as error:
         click.echo(f"no overlay: {found.film}: {error}", err=True)

@@ -11,7 +11,7 @@ from ..cli.extraction import Printed
 from ..cli.outputs import refuse_existing
 from ..corpora.clips.find import find_files
 from ..fuse.predict import keys_of
-from ..pages.overlay.windows import Wanted, over_time
+from ..pages.overlay.windows import WindowOptions, score_over_time
 from ..plan_again import plan_again
 
 
@@ -52,8 +52,10 @@ def predict_by_runs(
     found = find_files(films)
     Printed().found(films[0].parent, found)
     plan = plan_again(keys_of(loaded), detector, backbones, device=device)
-    want = Wanted(out, overlay, folder, window, hop, overwrite)
+    options = WindowOptions(out, overlay, folder, window, hop, overwrite)
     with TemporaryDirectory(prefix="avemo-") as scratch:
-        scores, _, failures = over_time(loaded, found, plan, want, Path(scratch) / "features", device, 0)
+        scores, _, failures = score_over_time(
+            loaded, found, plan, options, Path(scratch) / "features", device, 0
+        )
     scores.write(out)
     return failures

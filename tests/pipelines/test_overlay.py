@@ -217,7 +217,7 @@ def test_a_video_that_breaks_off_is_shown_as_far_as_it_goes(
     film = make_clip(tmp_path / "a.avi", 100, size=size)
     film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
     written = copied(film, tmp_path / "o.mp4")
-    assert 10 < written.frames < 100 and written.wrong
+    assert 10 < written.frames < 100 and written.problems
     assert len(list(Media(tmp_path / "o.mp4").frames())) == written.frames
 
 

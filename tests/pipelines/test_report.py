@@ -27,7 +27,7 @@ from avemo.fusion.training.training import Epoch
 from avemo.pipelines.cli.fuse import main
 from avemo.pipelines.demo.set import DEMO_NOTE, claim
 from avemo.pipelines.pages.html import templates
-from avemo.pipelines.pages.report.clips import SURE, WRONG, most_telling
+from avemo.pipelines.pages.report.clips import SURE, WRONG, select_clips
 from avemo.pipelines.pages.report.figures import (
     MOST_MOMENTS,
     MOST_POINTS,
@@ -325,7 +325,7 @@ def test_the_most_wrong_and_the_surest_are_chosen() -> None:
     values = rng.dirichlet(np.ones(3), 200)
     truth = [CLASSES[i % 3] for i in range(200)]
     scores = Scores(tuple(("val", str(i)) for i in range(200)), CLASSES, values, tuple(truth))
-    choices, wrong = most_telling(scores), Group("val", scores).wrong
+    choices, wrong = select_clips(scores), Group("val", scores).wrong
     of_truth = values[np.arange(200), np.arange(200) % 3]
     missed = values.argmax(axis=1) != np.arange(200) % 3
     assert wrong == missed.sum() > WRONG
@@ -334,7 +334,7 @@ def test_the_most_wrong_and_the_surest_are_chosen() -> None:
     sure = choices[WRONG:]
     assert 0 < len(sure) <= SURE and {choice.predicted for choice in sure} == {*CLASSES}
     best = max(of_truth[~missed])
-    assert sure[0].score == sure[0].of_truth == best
+    assert sure[0].score == sure[0].truth_score == best
 
 
 def test_intervals_stand_on_the_bars() -> None:

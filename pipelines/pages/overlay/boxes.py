@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-STEADY = 0.1  # least overlap of two boxes of the same face, as a share of the smaller; less means a cut
+MIN_OVERLAP = 0.1  # least overlap of two boxes of the same face, as a share of the smaller; less means a cut
 
 
 class Boxes:
@@ -30,11 +30,11 @@ class Boxes:
         start, end = self._times[before], self._times[after]
         share = float(np.clip((seconds - start) / (end - start), 0, 1)) if end > start else 0.0
         a, b = self._boxes[before], self._boxes[after]
-        box = (1 - share) * a + share * b if _alike(a, b) else (a if share < 0.5 else b)
+        box = (1 - share) * a + share * b if _same_face(a, b) else (a if share < 0.5 else b)
         return None if np.isnan(box).any() else box
 
 
-def _alike(a: np.ndarray, b: np.ndarray) -> bool:
+def _same_face(a: np.ndarray, b: np.ndarray) -> bool:
     low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
     both = np.prod(np.clip(high - low, 0, None))  # NaN without a face: the comparison is then False
-    return bool(both > STEADY * min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])))
+    return bool(both > MIN_OVERLAP * min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])))

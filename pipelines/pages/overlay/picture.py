@@ -19,7 +19,7 @@ Rectangle = tuple[int, int, int, int]
 Colour = tuple[int, int, int]
 
 GROUND, INK, FAINT, TRACK = map(rgb, (palette.GROUND, palette.INK, palette.FAINT, palette.TRACK))
-SMALLEST = 240  # pixels of the shorter side; smaller pictures are enlarged, so that the text beside them fits
+MIN_SIDE = 240  # pixels of the shorter side; smaller pictures are enlarged, so that the text beside them fits
 DIMMED = 0.35  # brightness of the time strip without a face
 
 
@@ -46,7 +46,7 @@ class OverlayLayout:
     @classmethod
     def of(cls, width: int, height: int, classes: int) -> OverlayLayout:
         """Lay out a canvas for pictures of ``width`` × ``height`` pixels and a number of classes."""
-        scale = max(1.0, SMALLEST / min(width, height))
+        scale = max(1.0, MIN_SIDE / min(width, height))
         width, height = round(width * scale), round(height * scale)
         em = max(12, round(min(width, height) / 26))
         beside = width >= height
@@ -112,7 +112,7 @@ class Canvas:
     def __post_init__(self) -> None:
         self._colours = [rgb(colour) for colour in class_colours(self.classes)]
         self._layout: OverlayLayout | None = None
-        self._ground = lru_cache(maxsize=2)(self._draw_ground)
+        self._background = lru_cache(maxsize=2)(self._draw_background)
 
     def __call__(self, image: np.ndarray, box: np.ndarray | None, seconds: float) -> np.ndarray:
         """Draw a frame of the overlay, RGB ``[height, width, 3]``; all frames have the same size.
@@ -126,8 +126,8 @@ class Canvas:
             self._layout = OverlayLayout.of(image.shape[1], image.shape[0], len(self.classes))
         layout = self._layout
         window = int(self.window_at(np.array(seconds)))
-        ground, tag = self._ground(layout, window)
-        canvas = ground.copy()
+        background, tag = self._background(layout, window)
+        canvas = background.copy()
         left, top, right, bottom = layout.picture
         size = (right - left, bottom - top)
         fits = (image.shape[1], image.shape[0]) == size
@@ -136,7 +136,7 @@ class Canvas:
             self._draw_box(canvas, layout, layout.box(box, image.shape), tag, window)
         if self.mark:
             self._draw_mark(canvas, layout)
-        self._draw_hand(canvas, layout, seconds / self.seconds)
+        self._draw_playhead(canvas, layout, seconds / self.seconds)
         return canvas
 
     def _draw_box(
@@ -171,18 +171,18 @@ class Canvas:
         if height <= bottom - top:
             canvas[bottom - height : bottom, left : left + width] = mark
 
-    def _draw_hand(self, canvas: np.ndarray, layout: OverlayLayout, share: float) -> None:
+    def _draw_playhead(self, canvas: np.ndarray, layout: OverlayLayout, share: float) -> None:
         left, top, right, bottom = layout.strip
         x = left + round(min(max(share, 0.0), 1.0) * (right - left - 1))
         half = max(1, layout.em // 10)
         canvas[top:bottom, max(left, x - half - 1) : x + half + 2] = 0
         canvas[top:bottom, max(left, x - half) : x + half + 1] = INK
 
-    def _draw_ground(self, layout: OverlayLayout, window: int) -> tuple[np.ndarray, np.ndarray]:
+    def _draw_background(self, layout: OverlayLayout, window: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the canvas without the picture, and the tag of the face box."""
         values = self.values[window]
         best = int(values.argmax())
-        name, certain = self.classes[best], f"{values[best]:.0%}"
+        name, best_percentage = self.classes[best], f"{values[best]:.0%}"
         page = Image.new("RGB", layout.size, GROUND)
         draw = ImageDraw.Draw(page)
         left, top, right, _ = layout.panel
@@ -192,24 +192,24 @@ class Canvas:
         _write(draw, (left + em, top + em // 2), self._heading(window), size, self._colour(window), width)
         _write(draw, (left + em, top + round(2.5 * em)), self.notes[window], 0.9 * em, FAINT, width)
         for number, (x0, y0, x1, y1) in enumerate(layout.bars):
-            seen = bool(self.has_face[window])
-            ink = INK if number == best and seen else FAINT
-            shown = f"{values[number]:.0%}"
-            room = width - font(em).getlength(shown) - em // 2
+            has_face = bool(self.has_face[window])
+            ink = INK if number == best and has_face else FAINT
+            percentage = f"{values[number]:.0%}"
+            room = width - font(em).getlength(percentage) - em // 2
             above = y0 - round(1.35 * em)
             _write(draw, (x0, above), self.classes[number], em, ink, room)
-            draw.text((x1, above), shown, ink, font(em), anchor="ra")
+            draw.text((x1, above), percentage, ink, font(em), anchor="ra")
             draw.rectangle((x0, y0, x1 - 1, y1 - 1), TRACK)
             filled = layout.bar(number, float(values[number]))
             if filled[2] > filled[0]:
-                colour = self._colours[number] if seen else FAINT
+                colour = self._colours[number] if has_face else FAINT
                 draw.rectangle((x0, y0, filled[2] - 1, y1 - 1), colour)
         canvas = np.array(page)
         x0, y0, x1, y1 = layout.strip
         columns = self.window_at((np.arange(x1 - x0) + 0.5) / (x1 - x0) * self.seconds)
         strip = strip_of_time(self.values[columns], self.has_face[columns], y1 - y0, self._colours)
         canvas[y0:y1, x0:x1] = strip
-        return canvas, _tag(f"{name} {certain}", em, self._colour(window))
+        return canvas, _tag(f"{name} {best_percentage}", em, self._colour(window))
 
 
 def strip_of_time(

@@ -13,7 +13,7 @@ import numpy as np
 from ....fusion.files import write_csv, write_text
 
 DIGITS = 6  # decimals of seconds in files
-BEFORE, BEHIND = ("start", "end", "class"), ("has_face", "has_sound")  # columns before and after the classes
+BEFORE, AFTER = ("start", "end", "class"), ("has_face", "has_sound")  # columns before and after the classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Timeline:
         spans = np.round(self.spans, DIGITS).tolist()
         flags = np.stack([self.has_face, self.has_sound], axis=1).astype(int).tolist()
         parts = zip(spans, self.predicted, self.values.tolist(), flags, strict=True)
-        write_csv(path, [*BEFORE, *self.classes, *BEHIND], [[*s, best, *v, *f] for s, best, v, f in parts])
+        write_csv(path, [*BEFORE, *self.classes, *AFTER], [[*s, best, *v, *f] for s, best, v, f in parts])
 
     def write_json(self, path: Path, facts: Mapping[str, Any]) -> None:
         """Write the same as JSON, preceded by ``facts``.

@@ -27,7 +27,13 @@ ENCODERS = {  # best first; builds of FFmpeg differ in which they have
     "libopenh264": {"b": "4M"},
     "mpeg4": {"flags": "+qscale", "global_quality": "354"},
 }
-COPIED = ("aac", "mp3", "ac3", "eac3", "alac")  # sound codecs that MP4 can hold and its players support
+COPIED_CODECS = (
+    "aac",
+    "mp3",
+    "ac3",
+    "eac3",
+    "alac",
+)  # sound codecs that MP4 can hold and its players support
 CLOCK = Fraction(1, 60_000)  # time base: fine enough for any frame times, and the finest in MPEG-4
 BT601 = 6  # colour space of the encoded RGB; if not stated, players assume another for large pictures
 
@@ -42,16 +48,16 @@ class Film:
         encoder: name of the video encoder.
         sound: what was done with the sound, as text.
         frames: number of frames.
-        wrong: problems with the source video.
+        problems: problems with the source video.
     """
 
     encoder: str
     sound: str
     frames: int = 0
-    wrong: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
-def write_overlay(source: Path, target: Path, draw: Draw, reached: Callable[[float], None]) -> Film:
+def write_overlay(source: Path, target: Path, draw: Draw, on_frame: Callable[[float], None]) -> Film:
     """Write a copy of ``source`` with every frame redrawn. The file appears only once it is complete.
 
     Frames keep their times, and only one is in memory at a time. Sound is copied if MP4 supports its codec,
@@ -61,7 +67,7 @@ def write_overlay(source: Path, target: Path, draw: Draw, reached: Callable[[flo
         source: a video.
         target: MP4 file to write or replace; not ``source``.
         draw: function from a frame to the picture shown instead, RGB, all of the same size with even sides.
-        reached: callback after each frame, with its time in seconds.
+        on_frame: callback after each frame, with its time in seconds.
 
     Raises:
         ClipError: the video cannot be read, or none of its frames can be decoded.
@@ -76,26 +82,26 @@ def write_overlay(source: Path, target: Path, draw: Draw, reached: Callable[[flo
     with replacing(target) as temporary:
         try:
             with av.open(str(temporary), "w", format="mp4") as output:
-                return _written(output, media, chain([first], frames), draw, reached)
+                return _encode_film(output, media, chain([first], frames), draw, on_frame)
         except FFmpegError as error:
             raise InputError(f"cannot write {target}: {error}") from error
 
 
-def _written(
+def _encode_film(
     output: OutputContainer,
     media: Media,
     frames: Iterable[Frame],
     draw: Draw,
-    reached: Callable[[float], None],
+    on_frame: Callable[[float], None],
 ) -> Film:
-    encoder = next(name for name in ENCODERS if _has(name))
+    encoder = next(name for name in ENCODERS if _has_encoder(name))
     video: Any = output.add_stream(encoder, rate=25, options=ENCODERS[encoder])
     video.pix_fmt = "yuv420p"
     video.codec_context.colorspace = BT601
     video.time_base = video.codec_context.time_base = CLOCK
     with media.opened() as container:
         sound = _Sound(output, container, media)
-        film = Film(encoder, sound.told)
+        film = Film(encoder, sound.summary)
         last = -1
         for frame in frames:
             shown = draw(frame)
@@ -104,17 +110,17 @@ def _written(
             last = max(last + 1, round(frame.time / CLOCK))  # encoders refuse equal times
             picture = av.VideoFrame.from_ndarray(shown, format="rgb24")
             picture.pts, picture.time_base = last, CLOCK
-            sound.up_to(frame.time)
+            sound.write_up_to(frame.time)
             output.mux(video.encode(picture))
             film.frames += 1
-            reached(frame.time)
+            on_frame(frame.time)
         output.mux(video.encode(None))
-        sound.up_to(float("inf"))
-        film.wrong = [*media.warnings, *sound.wrong]
+        sound.write_up_to(float("inf"))
+        film.problems = [*media.warnings, *sound.problems]
     return film
 
 
-def _has(encoder: str) -> bool:
+def _has_encoder(encoder: str) -> bool:
     try:
         av.codec.Codec(encoder, "w")
     except ValueError:
@@ -126,13 +132,13 @@ class _Sound:
     """Transfers the sound of a video piece by piece alongside the pictures.
 
     Attributes:
-        told: what is done with the sound, as text.
-        wrong: problems, such as lost sound.
+        summary: what is done with the sound, as text.
+        problems: problems, such as lost sound.
     """
 
     def __init__(self, output: OutputContainer, container: InputContainer, media: Media) -> None:
-        self.told = "no sound"
-        self.wrong: list[str] = []
+        self.summary = "no sound"
+        self.problems: list[str] = []
         self._output = output
         self._start = start_of(container)
         self._next: tuple[float, Any] | None = None
@@ -140,26 +146,28 @@ class _Sound:
             return
         stream: Any = container.streams.audio[0]
         if stream.codec_context is None:
-            self.wrong.append("its sound is of a codec that is not known here, and is left out")
+            self.problems.append("its sound is of a codec that is not known here, and is left out")
             return
         name = stream.codec_context.codec.canonical_name
-        if name in COPIED:
-            self.told = f"sound copied ({name})"
-            self._pieces = self._copied(container, stream, output.add_stream_from_template(stream))
+        if name in COPIED_CODECS:
+            self.summary = f"sound copied ({name})"
+            self._pieces = self._copied_packets(container, stream, output.add_stream_from_template(stream))
         else:
-            self.told = f"sound encoded as AAC (was {name})"
+            self.summary = f"sound encoded as AAC (was {name})"
             channels = "mono" if stream.layout.nb_channels == 1 else "stereo"
             aac = output.add_stream("aac", rate=stream.rate, layout=channels)
-            self._pieces = self._encoded(container, stream, aac)
+            self._pieces = self._encoded_packets(container, stream, aac)
         self._next = next(self._pieces, None)
 
-    def up_to(self, seconds: float) -> None:
+    def write_up_to(self, seconds: float) -> None:
         """Write the sound that begins up to a time."""
         while self._next and self._next[0] <= seconds:
             self._output.mux(self._next[1])
             self._next = next(self._pieces, None)
 
-    def _copied(self, container: InputContainer, stream: Any, copy: Any) -> Iterator[tuple[float, Any]]:
+    def _copied_packets(
+        self, container: InputContainer, stream: Any, copy: Any
+    ) -> Iterator[tuple[float, Any]]:
         shift = round(self._start / stream.time_base)
         try:
             for packet in container.demux(stream):
@@ -168,9 +176,11 @@ class _Sound:
                 packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
                 yield float(packet.pts * stream.time_base), packet
         except FFmpegError as error:
-            self.wrong.append(f"the sound breaks off ({error.strerror})")
+            self.problems.append(f"the sound breaks off ({error.strerror})")
 
-    def _encoded(self, container: InputContainer, stream: Any, aac: Any) -> Iterator[tuple[float, Any]]:
+    def _encoded_packets(
+        self, container: InputContainer, stream: Any, aac: Any
+    ) -> Iterator[tuple[float, Any]]:
         seconds = 0.0
         try:
             for frame in container.decode(stream):
@@ -179,5 +189,5 @@ class _Sound:
                     frame.pts -= round(self._start / frame.time_base)
                 yield seconds, aac.encode(frame)
         except FFmpegError as error:
-            self.wrong.append(f"the sound breaks off ({error.strerror})")
+            self.problems.append(f"the sound breaks off ({error.strerror})")
         yield seconds, aac.encode(None)

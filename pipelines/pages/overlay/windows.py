@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 SECONDS, HOP = 3.0, 0.5  # default window length, if no run knows the length of its clips, and default hop
 OVERLAY, TIMELINE, FACTS = ".mp4", ".csv", ".json"
-FEATURES, WINDOWS, DRAWN = "faces and features", "windows", "overlay"
+EXTRACTION, WINDOWS, DRAWING = "faces and features", "windows", "overlay"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WindowOptions:
     """Command-line options; None if not given.
 
     Attributes:
@@ -67,14 +67,14 @@ class Wanted:
 
 
 @dataclass
-class Work:
+class StepTimes:
     """Time spent on each step, and total duration of the videos, in seconds."""
 
     video: float = 0.0
     steps: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def on(self, step: str) -> Iterator[None]:
+    def measure(self, step: str) -> Iterator[None]:
         """Add the time of a ``with`` block to a step."""
         started = time.perf_counter()
         yield
@@ -87,8 +87,14 @@ class Work:
         return aligned((f"{self.video:.1f} s of video", "seconds", "real time factor"), rows)
 
 
-def over_time(
-    runs: Sequence[Run], found: FoundClips, plan: Plan, want: Wanted, path: Path, device: str, workers: int
+def score_over_time(
+    runs: Sequence[Run],
+    found: FoundClips,
+    plan: Plan,
+    options: WindowOptions,
+    path: Path,
+    device: str,
+    workers: int,
 ) -> tuple[Scores, list[Row], int]:
     """Extract ``found`` into the store at ``path``, score windows of each clip and write the wanted files.
 
@@ -103,27 +109,27 @@ def over_time(
     from ....fusion.evaluation.scores import joined
     from ....fusion.features.windows import Judges, LongClip
 
-    targets = {clip.key: _targets(want, clip, found.clips) for clip in found.clips}
-    _check_kept(path, found)
+    targets = {clip.key: _targets(options, clip, found.clips) for clip in found.clips}
+    _require_own_store(path, found)
     judges = Judges(runs, device)
-    window = want.window or max((run.clip_seconds or 0 for run in runs), default=0) or SECONDS
-    hop = want.hop or HOP
+    window = options.window or max((run.clip_seconds or 0 for run in runs), default=0) or SECONDS
+    hop = options.hop or HOP
     mark = DEMO_MARK if any(run.demo for run in runs) else ""
-    work, scores, rows, failures = Work(), [], [], 0
-    with work.on(FEATURES):
+    times, scores, rows, failures = StepTimes(), [], [], 0
+    with times.measure(EXTRACTION):
         for each, clips in _plans(plan, found.clips, window):
             failures += into_store(replace(found, clips=clips), each, path, workers, reporter=Printed())
     with FeatureStore(path) as store:
         for row in filter(None, map(store.row, found.clips)):
             rows.append(row)
-            with work.on(WINDOWS):
+            with times.measure(WINDOWS):
                 recording = LongClip(store, row, judges.features, plan.max_frames)
                 scores.append(judges.scores([recording.whole]))
                 timeline = _timeline(judges, recording, window, hop)
             if timeline is None:
                 click.echo(f"no windows: {row.clip.path}: nothing of it could be read", err=True)
                 continue
-            work.video += timeline.seconds
+            times.video += timeline.seconds
             files = targets[row.clip.key]
             timeline.write_csv(files[TIMELINE])
             timeline.write_json(files[FACTS], _facts(runs, store, row, plan.max_frames, window, hop))
@@ -134,14 +140,14 @@ def over_time(
                 ]
             )
             if OVERLAY in files:
-                with work.on(DRAWN):
+                with times.measure(DRAWING):
                     failures += _overlay(store, row, timeline, files[OVERLAY], mark)
-    if work.video:
-        click.echo(work.table())
+    if times.video:
+        click.echo(times.table())
     return joined(scores), rows, failures
 
 
-def _targets(want: Wanted, clip: Clip, clips: Sequence[Clip]) -> dict[str, Path]:
+def _targets(options: WindowOptions, clip: Clip, clips: Sequence[Clip]) -> dict[str, Path]:
     """Return the output files of a clip by suffix.
 
     Raises:
@@ -154,31 +160,31 @@ def _targets(want: Wanted, clip: Clip, clips: Sequence[Clip]) -> dict[str, Path]
     name = source.stem if len(clips) == 1 else as_file_name(str(clip) if len(splits) > 1 else clip.id)
     targets: dict[str, Path] = {}
     for option, path, suffix in (
-        ("--overlay", want.overlay, OVERLAY),
-        ("--timeline", want.timeline, TIMELINE),
+        ("--overlay", options.overlay, OVERLAY),
+        ("--timeline", options.timeline, TIMELINE),
     ):
         if path is None:
             continue
-        one = path.suffix == suffix and not path.is_dir()
-        if path.suffix and not one and not path.is_dir():
+        is_file = path.suffix == suffix and not path.is_dir()
+        if path.suffix and not is_file and not path.is_dir():
             raise InputError(f"{option} {path}: a file ending in {suffix} expected, or a folder")
-        if one and len(clips) > 1:
+        if is_file and len(clips) > 1:
             raise InputError(f"{option} {path} is one file, and there are {len(clips)} clips; name a folder")
-        targets[suffix] = path if one else path / f"{name}{suffix}"
+        targets[suffix] = path if is_file else path / f"{name}{suffix}"
     targets.setdefault(TIMELINE, next(iter(targets.values())).with_suffix(TIMELINE))
     targets[FACTS] = targets[TIMELINE].with_suffix(FACTS)
     for target in targets.values():
-        if target.absolute() == want.out.absolute():
+        if target.absolute() == options.out.absolute():
             raise InputError(
                 f"{target} would hold scores over time, and by --out those of whole clips; name two"
             )
         if target.exists() and source.exists() and target.samefile(source):
             raise InputError(f"{target} is the video itself; name another file to write")
-    refuse_existing(targets.values(), want.overwrite)
+    refuse_existing(targets.values(), options.overwrite)
     return targets
 
 
-def _check_kept(path: Path, found: FoundClips) -> None:
+def _require_own_store(path: Path, found: FoundClips) -> None:
     """Check that the store for the features has no other clips.
 
     Raises:
@@ -188,9 +194,9 @@ def _check_kept(path: Path, found: FoundClips) -> None:
 
     if not path.exists():
         return
-    own = {clip.key for clip in found.clips}
+    keys = {clip.key for clip in found.clips}
     with FeatureStore(path) as store:
-        others = [row.clip for row in store.rows if row.clip.key not in own]
+        others = [row.clip for row in store.rows if row.clip.key not in keys]
     if others:
         raise InputError(
             f"{path} holds other clips ({others[0]}); what windows read is extracted with settings of its "
@@ -229,13 +235,13 @@ def _timeline(judges: Judges, recording: LongClip, window: float, hop: float) ->
         return None
     spans = window_spans(recording.seconds, window, hop)
     parts = recording.parts(spans)
-    values = []
+    batches = []
     with progress_bar(total=len(parts), unit="window", desc="windows", leave=False) as bar:
-        for some in judges.over_time(parts):
-            values.append(some)
-            bar.update(len(some))
+        for scores in judges.over_time(parts):
+            batches.append(scores)
+            bar.update(len(scores))
     has_face, has_sound = (np.array(list(map(has, parts))) for has in (recording.seen, recording.heard))
-    return Timeline(judges.classes, recording.seconds, spans, np.concatenate(values), has_face, has_sound)
+    return Timeline(judges.classes, recording.seconds, spans, np.concatenate(batches), has_face, has_sound)
 
 
 def _facts(
@@ -278,13 +284,13 @@ def _overlay(store: FeatureStore, row: Row, timeline: Timeline, target: Path, ma
     try:
         if not row.has("faces"):
             raise ClipError("it has no pictures to draw on")
-        with seconds_bar(DRAWN, timeline.seconds) as reached:
-            film = write_overlay(Path(row.clip.path), target, _drawing(store, row, timeline, mark), reached)
+        with seconds_bar(DRAWING, timeline.seconds) as on_frame:
+            film = write_overlay(Path(row.clip.path), target, _drawing(store, row, timeline, mark), on_frame)
     except ClipError as error:
         click.echo(f"no overlay: {row.clip.path}: {error}", err=True)
         return 1
-    for wrong in film.wrong:
-        click.echo(f"damaged: {row.clip.path}: {wrong}; what could be read is shown", err=True)
+    for problem in film.problems:
+        click.echo(f"damaged: {row.clip.path}: {problem}; what could be read is shown", err=True)
     tell([("wrote", f"{target}: {film.frames} frames ({film.encoder}), {film.sound}")])
     return 0
 

@@ -84,7 +84,7 @@ def subject_of(store: FeatureStore, row: Row) -> Subject:
     """Collect what is known of a clip without decoding its file."""
     entry = row.entries.get(FACES)
     facts, damage = _facts(store, row) if row.has(FACES) else (None, "")
-    gone, changed = _file(row)
+    missing, changed = _file_state(row)
     failures = row.failures
     failure = failures.get(FACES) or (next(iter(failures.values()), "") if entry is None else "")
     notes = [changed] if changed else []
@@ -98,8 +98,8 @@ def subject_of(store: FeatureStore, row: Row) -> Subject:
         notes.append(f"damaged: {entry.info['warning']}")
     if facts and not facts.faces:
         notes.append("no face in any frame")
-    content = f"{row.source and row.source.sha256} {entry and entry.key.digest} {gone} {changed}"
-    return Subject(row.clip, facts, gone or failure or damage, tuple(notes), content)
+    content = f"{row.source and row.source.sha256} {entry and entry.key.digest} {missing} {changed}"
+    return Subject(row.clip, facts, missing or failure or damage, tuple(notes), content)
 
 
 def track_facts(track: Track) -> TrackFacts:
@@ -124,9 +124,9 @@ def jumps(track: Track) -> np.ndarray:
     """Return one minus the IoU of each frame's box with the previous one, ``[T]``; 0 if one has no face."""
     boxes, seen = track["box"].astype(np.float64), track["has_face"]
     both = np.flatnonzero(seen[1:] & seen[:-1]) + 1
-    found = np.zeros(len(seen))
-    found[both] = [1 - overlap(boxes[i - 1], boxes[i]) for i in both]
-    return found
+    result = np.zeros(len(seen))
+    result[both] = [1 - overlap(boxes[i - 1], boxes[i]) for i in both]
+    return result
 
 
 def seconds_of(times: np.ndarray) -> float:
@@ -147,7 +147,7 @@ def _facts(store: FeatureStore, row: Row) -> tuple[TrackFacts | None, str]:
         return None, f"its stored face track cannot be read: {error}"
 
 
-def _file(row: Row) -> tuple[str, str]:
+def _file_state(row: Row) -> tuple[str, str]:
     """Return why the clip's file cannot be shown, and a note if it has changed since extraction."""
     path = Path(row.clip.path)
     try:

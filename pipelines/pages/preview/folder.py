@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ....cache.store import FeatureStore
     from .facts import Subject, Track
 
-ROUND = 4  # sheets submitted per thread at a time; these are still drawn after Ctrl-C
+BATCH = 4  # sheets submitted per thread at a time; these are still drawn after Ctrl-C
 LAYOUT = 1  # version of the sheet layout; sheets with another version are redrawn
 SHEET = re.compile(r".*-[0-9a-f]{12}\.jpg(\.\d+\.tmp)?")  # includes temporary files
 
@@ -55,22 +55,22 @@ class Preview:
     def sheets(self) -> dict[tuple[str, str], str]:
         """Existing sheets: clip → path relative to the page."""
         folder = self.out / "sheets"
-        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        return {key: f"sheets/{name}" for key, name in self._names.items() if name in there}
+        existing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        return {key: f"sheets/{name}" for key, name in self._names.items() if name in existing}
 
     def draw(self, count: int, workers: int) -> None:
         """Draw the missing sheets of the ``count`` worst clips (0: all), and write the page."""
         showable = [subject for subject in self.subjects if subject.track or not subject.problem]
         wanted = showable[: count or None]
-        there = self.sheets
-        todo = [subject for subject in wanted if subject.clip.key not in there]
+        existing = self.sheets
+        todo = [subject for subject in wanted if subject.clip.key not in existing]
         (self.out / "sheets").mkdir(parents=True, exist_ok=True)
         self._write()
         try:
             with progress_bar(
                 total=len(wanted), initial=len(wanted) - len(todo), unit="sheet", disable=not todo
             ) as bar:
-                for _ in self._drawn(todo, workers):
+                for _ in self._draw_sheets(todo, workers):
                     bar.update()
             self._clear()
         finally:
@@ -95,20 +95,20 @@ class Preview:
             ],
         }
 
-    def _drawn(self, todo: Sequence[Subject], workers: int) -> Iterator[None]:
+    def _draw_sheets(self, todo: Sequence[Subject], workers: int) -> Iterator[None]:
         """Draw in threads, as decoding and drawing release the GIL; read tracks in the calling thread."""
         from ....extract.run import usable_cores
 
         count = max(1, min(workers or usable_cores(), len(todo)))
         with ThreadPoolExecutor(count) as pool:
-            for start in range(0, len(todo), ROUND * count):
-                some = todo[start : start + ROUND * count]
-                sheets = [pool.submit(self._sheet, subject, self._track(subject)) for subject in some]
-                for subject, sheet in zip(some, sheets, strict=True):
-                    self._settle(subject, sheet)
+            for start in range(0, len(todo), BATCH * count):
+                batch = todo[start : start + BATCH * count]
+                sheets = [pool.submit(self._sheet, subject, self._track(subject)) for subject in batch]
+                for subject, sheet in zip(batch, sheets, strict=True):
+                    self._save_sheet(subject, sheet)
                     yield
 
-    def _settle(self, subject: Subject, future: Future[bytes]) -> None:
+    def _save_sheet(self, subject: Subject, future: Future[bytes]) -> None:
         """Write a sheet, or record the error: a damaged file can make libraries fail in any way."""
         from ....fusion.files import replacing
 
@@ -152,10 +152,10 @@ class Preview:
         from ....fusion.files import write_text
         from .index import index
 
-        text = index(self.source, self._about(), self.subjects, self.sheets, self._frames)
+        text = index(self.source, self._detector_sentence(), self.subjects, self.sheets, self._frames)
         write_text(self.out / "index.html", text)
 
-    def _about(self) -> str:
+    def _detector_sentence(self) -> str:
         from ....extract.streams.faces import FACES
 
         entries = [row.entries[FACES] for row in self._rows.values() if FACES in row.entries]
@@ -163,8 +163,10 @@ class Preview:
             (str(entry.key.settings.get("detector", "imported")), entry.key.settings.get("max_frames"))
             for entry in entries
         }
-        told = [
+        phrases = [
             f"{name} in {f'at most {frames} frames a clip' if frames else 'all frames'}"
             for name, frames in ways
         ]
-        return f"Faces found by {' and by '.join(sorted(told))}." if told else "No faces were looked for."
+        return (
+            f"Faces found by {' and by '.join(sorted(phrases))}." if phrases else "No faces were looked for."
+        )

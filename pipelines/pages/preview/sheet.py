@@ -25,16 +25,16 @@ from ..palette import FACE, FAINT, GROUND, INK, LINE, NO_FACE, PANEL, POINT, SIL
 from .facts import Subject, Track, jumps
 
 WIDTH, MARGIN, GAP, GUTTER = 1280, 20, 6, 56
-RIBBON, SPOKEN, WAVE, AXIS = 34, 22, 72, 22
-TIMELINE = RIBBON + SPOKEN + WAVE + AXIS + 2 * GAP + MARGIN
+RIBBON, CAPTION, WAVE, AXIS = 34, 22, 72, 22
+TIMELINE = RIBBON + CAPTION + WAVE + AXIS + 2 * GAP + MARGIN
 LEAST_JUMP = 0.6  # smallest jump to mark; two of the discrete steps of dlib's boxes make 0.52
 
 Drawing = tuple[Image.Image, ImageDraw.ImageDraw]
-Shown = list[tuple[float, np.ndarray]]  # seconds and RGB [H, W, 3]
+TimedFrames = list[tuple[float, np.ndarray]]  # seconds and RGB [H, W, 3]
 
 
 @dataclass(frozen=True)
-class Heard:
+class SoundEnvelope:
     """A clip's sound in blocks of 10 ms.
 
     Attributes:
@@ -61,11 +61,11 @@ def draw(subject: Subject, track: Track | None, frames: int) -> Image.Image:
         frames: number of evenly spaced frames to show; fewer if the track has fewer.
     """
     reasons = [text for text in (subject.problem, *subject.notes) if text]
-    media, shown, sound = None, Shown(), None
+    media, shown, sound = None, TimedFrames(), None
     if not subject.problem:
         try:
             media = Media(subject.clip.path)
-            shown, sound = _pictures(media, track, frames), _heard(media)
+            shown, sound = _pictures(media, track, frames), _read_sound(media)
             reasons += [text for text in dict.fromkeys(media.warnings) if f"damaged: {text}" not in reasons]
         except (ClipError, OSError) as error:
             reasons.append(str(error))
@@ -73,7 +73,7 @@ def draw(subject: Subject, track: Track | None, frames: int) -> Image.Image:
     columns = _Columns(frames)
     parts = [
         _title(subject, media, shown, reasons),
-        _frames(shown, track, columns) if shown else _words(no_pictures, columns.side // 2),
+        _frames(shown, track, columns) if shown else _message(no_pictures, columns.side // 2),
         _chips(shown, track, columns),
         _time_line(subject, track, [time for time, _ in shown], sound, silent=media is not None),
     ]
@@ -100,7 +100,7 @@ class _Columns:
         return MARGIN + column * (self.side + GAP)
 
 
-def _pictures(media: Media, track: Track | None, count: int) -> Shown:
+def _pictures(media: Media, track: Track | None, count: int) -> TimedFrames:
     if not media.has_video:
         return []
     if track is None:
@@ -116,17 +116,19 @@ def _rows(track: Track, count: int) -> list[int]:
     return [int((i + 0.5) * total / count) for i in range(count)] if total > count else list(range(total))
 
 
-def _heard(media: Media) -> Heard | None:
+def _read_sound(media: Media) -> SoundEnvelope | None:
     """Read the sound block by block, so that memory does not grow with the clip; None without sound."""
     if not media.has_sound:
         return None
     pieces: list[np.ndarray] = []
 
-    def passing() -> Iterator[np.ndarray]:
+    def blocks() -> Iterator[np.ndarray]:
         rest = np.zeros(0, np.float32)
         for block in media.sound():
             rest = np.concatenate([rest, block])
-            whole = rest[: len(rest) // Heard.step * Heard.step].reshape(-1, Heard.step)
+            whole = rest[: len(rest) // SoundEnvelope.step * SoundEnvelope.step].reshape(
+                -1, SoundEnvelope.step
+            )
             if len(whole):
                 pieces.append(np.stack([whole.min(1), whole.max(1)], 1))
             rest = rest[whole.size :]
@@ -134,7 +136,7 @@ def _heard(media: Media) -> Heard | None:
         if len(rest):
             pieces.append(np.array([[rest.min(), rest.max()]]))
 
-    activity = EnergyShare()(passing())
+    activity = EnergyShare()(blocks())
     if not pieces:
         return None
     envelope = np.concatenate(pieces)
@@ -142,52 +144,52 @@ def _heard(media: Media) -> Heard | None:
     for window in np.flatnonzero(activity.active):
         start = window * activity.hop
         speech[round(start * 100) : round((start + activity.length) * 100)] = True
-    return Heard(envelope, speech)
+    return SoundEnvelope(envelope, speech)
 
 
-def _title(subject: Subject, media: Media | None, shown: Shown, reasons: Sequence[str]) -> Image.Image:
+def _title(subject: Subject, media: Media | None, shown: TimedFrames, reasons: Sequence[str]) -> Image.Image:
     clip, track = subject.clip, subject.track
-    about = [clip.label or "no label", *([f"subject {clip.subject}"] if clip.subject else [])]
+    facts = [clip.label or "no label", *([f"subject {clip.subject}"] if clip.subject else [])]
     if shown:
         height, width = shown[0][1].shape[:2]
-        about.append(f"{width} x {height} px")  # the font has no multiplication sign
+        facts.append(f"{width} x {height} px")  # the font has no multiplication sign
     if media is not None and media.frame_rate:
-        about.append(f"{media.frame_rate:.4g} frames/s")
+        facts.append(f"{media.frame_rate:.4g} frames/s")
     if track is not None:
-        about += [f"{track.seconds:.1f} s", f"{track.frames} frames looked at"]
+        facts += [f"{track.seconds:.1f} s", f"{track.frames} frames looked at"]
     if track is not None and track.confidence is not None:
-        about += [
+        facts += [
             f"confidence {track.confidence:.2f} (least {track.lowest_confidence:.2f})",
             f"smallest face {track.smallest_face:.0f} px",
             f"largest jump {track.largest_jump:.0%}",
         ]
-    lines = [line for text in reasons for line in _wrapped(text, 17)]
+    lines = [line for text in reasons for line in _wrap(text, 17)]
     image, pen = _blank(MARGIN + 32 + 28 + 24 * len(lines) + GAP)
     rate = "no face track" if track is None else f"face in {track.rate:.0%} of frames"
     rate_left = WIDTH - MARGIN - font(24).getlength(rate)
-    tone = NO_FACE if track is None or track.rate < 1 else FACE
-    pen.text((rate_left, MARGIN - 4), rate, tone, font(24))
+    colour = NO_FACE if track is None or track.rate < 1 else FACE
+    pen.text((rate_left, MARGIN - 4), rate, colour, font(24))
     pen.text((MARGIN, MARGIN - 4), elided(str(clip), 24, rate_left - 3 * MARGIN), INK, font(24))
-    pen.text((MARGIN, MARGIN + 31), elided("  ·  ".join(about), 17, WIDTH - 2 * MARGIN), FAINT, font(17))
+    pen.text((MARGIN, MARGIN + 31), elided("  ·  ".join(facts), 17, WIDTH - 2 * MARGIN), FAINT, font(17))
     for number, line in enumerate(lines):
         pen.text((MARGIN, MARGIN + 58 + 24 * number), line, NO_FACE, font(17))
     return image
 
 
-def _frames(shown: Shown, track: Track | None, columns: _Columns) -> Image.Image:
+def _frames(shown: TimedFrames, track: Track | None, columns: _Columns) -> Image.Image:
     rows = [] if track is None else _rows(track, len(shown))
-    small = [_shrunk(image, columns.side) for _, image in shown]
+    small = [_shrink(image, columns.side) for _, image in shown]
     height = max(picture.height for picture, _ in small)
     image, pen = _blank(height + 26)
     for column, ((time, _), (picture, scale)) in enumerate(zip(shown, small, strict=True)):
-        words, tone = f"{time:.2f} s", FAINT
+        caption, colour = f"{time:.2f} s", FAINT
         if track is not None and track["has_face"][rows[column]]:
             _mark(ImageDraw.Draw(picture), track, rows[column], scale)
         elif track is not None:
-            words, tone = f"{words}, no face", NO_FACE
+            caption, colour = f"{caption}, no face", NO_FACE
         left = columns.left(column)
         image.paste(picture, (left + (columns.side - picture.width) // 2, height - picture.height))
-        pen.text((left, height + 3), elided(words, 15, columns.side), tone, font(15))
+        pen.text((left, height + 3), elided(caption, 15, columns.side), colour, font(15))
     return image
 
 
@@ -200,9 +202,9 @@ def _mark(pen: ImageDraw.ImageDraw, track: Track, row: int, scale: float) -> Non
             pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=POINT, outline=GROUND)
 
 
-def _chips(shown: Shown, track: Track | None, columns: _Columns) -> Image.Image:
+def _chips(shown: TimedFrames, track: Track | None, columns: _Columns) -> Image.Image:
     if not shown or track is None:
-        return _words("no chips: no face track and pictures to take them from", columns.side + GAP)
+        return _message("no chips: no face track and pictures to take them from", columns.side + GAP)
     image, pen = _blank(columns.side + GAP)
     whole = window_transform((0, 0, 1), CHIP_SIZE, columns.side)
     for column, ((_, frame), row) in enumerate(zip(shown, _rows(track, len(shown)), strict=True)):
@@ -219,18 +221,18 @@ def _chips(shown: Shown, track: Track | None, columns: _Columns) -> Image.Image:
 
 
 def _time_line(
-    subject: Subject, track: Track | None, shown: Sequence[float], sound: Heard | None, silent: bool
+    subject: Subject, track: Track | None, times: Sequence[float], sound: SoundEnvelope | None, silent: bool
 ) -> Image.Image:
     image, pen = _blank(TIMELINE)
     seconds = max(subject.track.seconds if subject.track else 0.0, sound.seconds if sound else 0.0, 1e-3)
     scale = _Scale(seconds)
-    face_top, wave_top = GAP, GAP + RIBBON + SPOKEN
+    face_top, wave_top = GAP, GAP + RIBBON + CAPTION
     for top, height, name in ((face_top, RIBBON, "face"), (wave_top, WAVE, "sound")):
         pen.rectangle((scale.left, top, scale.right, top + height), fill=PANEL)
         pen.text((MARGIN, top + height / 2), name, FAINT, font(16), anchor="lm")
     if track is not None and len(track["times"]):
         _ribbon(pen, track, scale, face_top)
-    for time in shown:
+    for time in times:
         x = scale(time)
         pen.polygon([(x - 5, face_top - GAP), (x + 5, face_top - GAP), (x, face_top)], fill=INK)
     if sound is not None:
@@ -270,7 +272,7 @@ def _ribbon(pen: ImageDraw.ImageDraw, track: Track, scale: _Scale, top: int) -> 
         pen.line((x, top, x, top + RIBBON), fill=POINT, width=3)
 
 
-def _wave(pen: ImageDraw.ImageDraw, sound: Heard, scale: _Scale, top: int) -> None:
+def _wave(pen: ImageDraw.ImageDraw, sound: SoundEnvelope, scale: _Scale, top: int) -> None:
     """Draw the envelope, with speech in another colour, and print the start and end of speech."""
     first, last = round(scale(0)), round(scale(sound.seconds))
     edges = np.linspace(0, len(sound.envelope), last - first + 1).astype(int)
@@ -279,11 +281,11 @@ def _wave(pen: ImageDraw.ImageDraw, sound: Heard, scale: _Scale, top: int) -> No
     for x, (start, end) in enumerate(pairwise(edges), first):
         part = slice(start, max(end, start + 1))
         low, high = sound.envelope[part, 0].min(), sound.envelope[part, 1].max()
-        tone = SPEECH if sound.speech[part].any() else SILENCE
-        pen.line((x, middle - half * high / loudest, x, middle - half * low / loudest), fill=tone)
+        colour = SPEECH if sound.speech[part].any() else SILENCE
+        pen.line((x, middle - half * high / loudest, x, middle - half * low / loudest), fill=colour)
     spoken = np.flatnonzero(sound.speech) / 100
-    words = f"speech {spoken[0]:.2f} to {spoken[-1] + 0.01:.2f} s" if len(spoken) else "no speech found"
-    pen.text((scale.left, top - 3), words, SPEECH if len(spoken) else FAINT, font(15), anchor="ld")
+    caption = f"speech {spoken[0]:.2f} to {spoken[-1] + 0.01:.2f} s" if len(spoken) else "no speech found"
+    pen.text((scale.left, top - 3), caption, SPEECH if len(spoken) else FAINT, font(15), anchor="ld")
 
 
 def _axis(pen: ImageDraw.ImageDraw, scale: _Scale, top: int) -> None:
@@ -291,9 +293,11 @@ def _axis(pen: ImageDraw.ImageDraw, scale: _Scale, top: int) -> None:
     for tick in np.arange(0, scale.seconds + 1e-9, step):
         x = scale(float(tick))
         pen.line((x, top, x, top + 5), fill=LINE)
-        word = f"{tick:g} s"
-        edge = x + font(14).getlength(word) / 2 > scale.right
-        pen.text((scale.right if edge else x, top + 6), word, FAINT, font(14), anchor="ra" if edge else "ma")
+        caption = f"{tick:g} s"
+        edge = x + font(14).getlength(caption) / 2 > scale.right
+        pen.text(
+            (scale.right if edge else x, top + 6), caption, FAINT, font(14), anchor="ra" if edge else "ma"
+        )
 
 
 def _steps() -> Iterator[float]:
@@ -304,14 +308,14 @@ def _steps() -> Iterator[float]:
         unit *= 10
 
 
-def _shrunk(frame: np.ndarray, width: int) -> tuple[Image.Image, float]:
+def _shrink(frame: np.ndarray, width: int) -> tuple[Image.Image, float]:
     """Scale a frame to one column in width, or two in height if it is tall; return it and the scale."""
     scale = min(width / frame.shape[1], 2 * width / frame.shape[0])
     size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
     return Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS, reducing_gap=2), scale
 
 
-def _words(text: str, height: int) -> Image.Image:
+def _message(text: str, height: int) -> Image.Image:
     image, pen = _blank(height)
     pen.rectangle((MARGIN, 0, WIDTH - MARGIN, height - GAP), fill=PANEL)
     pen.text((WIDTH / 2, (height - GAP) / 2), text, FAINT, font(18), anchor="mm")
@@ -323,7 +327,7 @@ def _blank(height: int) -> Drawing:
     return image, ImageDraw.Draw(image)
 
 
-def _wrapped(text: str, size: int) -> list[str]:
+def _wrap(text: str, size: int) -> list[str]:
     """Wrap ``text`` to the width of the sheet, in at most three lines."""
     lines = [""]
     for word in text.split():

@@ -32,14 +32,14 @@ class ShownClip:
         truth: true class; None if not known.
         predicted: predicted class.
         score: score of the predicted class, 0 to 1.
-        of_truth: score of the true class; None if not known.
+        truth_score: score of the true class; None if not known.
     """
 
     key: tuple[str, str]
     truth: str | None
     predicted: str
     score: float
-    of_truth: float | None
+    truth_score: float | None
 
     @property
     def name(self) -> str:
@@ -79,7 +79,7 @@ class FilmStrip:
     top_hz: float | None = None
 
 
-def most_telling(scores: Scores) -> list[ShownClip]:
+def select_clips(scores: Scores) -> list[ShownClip]:
     """Select the most wrong clips (lowest score of the true class), then the surest right one of each class.
 
     Among clips of unknown class, the surest of each predicted class is selected. Clips without scores are
@@ -87,17 +87,17 @@ def most_telling(scores: Scores) -> list[ShownClip]:
     """
     places = {name: place for place, name in enumerate(scores.classes)}
     columns = scores.clips, scores.truth, scores.predicted, scores.values, scores.scored
-    every = [
+    clips = [
         ShownClip(clip, truth, name, float(row.max()), None if truth is None else float(row[places[truth]]))
         for clip, truth, name, row, scored in zip(*columns, strict=True)
         if scored
     ]
-    wrong = [clip for clip in every if clip.why == "most wrong"]
+    wrong = [clip for clip in clips if clip.why == "most wrong"]
     best: dict[str, ShownClip] = {}
-    for clip in sorted(every, key=lambda clip: -clip.score):
+    for clip in sorted(clips, key=lambda clip: -clip.score):
         if clip.why != "most wrong":
             best.setdefault(clip.predicted, clip)
-    return sorted(wrong, key=lambda clip: clip.of_truth or 0.0)[:WRONG] + list(best.values())[:SURE]
+    return sorted(wrong, key=lambda clip: clip.truth_score or 0.0)[:WRONG] + list(best.values())[:SURE]
 
 
 def pictures_of(store: FeatureStore, row: Row) -> FilmStrip:
@@ -108,8 +108,8 @@ def pictures_of(store: FeatureStore, row: Row) -> FilmStrip:
     from ..drawing import jpeg
 
     try:
-        spectrogram, top_hz, heard = _spectrogram(store, row)
-        seconds = max(_seen_until(store, row), heard) or 1.0
+        spectrogram, top_hz, sound_seconds = _spectrogram(store, row)
+        seconds = max(_pictures_end(store, row), sound_seconds) or 1.0
     except StoreError as error:
         return FilmStrip(reason=str(error))
     times = [seconds * (i + 0.5) / THUMBS for i in range(THUMBS)]
@@ -124,7 +124,7 @@ def pictures_of(store: FeatureStore, row: Row) -> FilmStrip:
     return FilmStrip(seconds, thumbs, small, "", spectrogram, top_hz)
 
 
-def _seen_until(store: FeatureStore, row: Row) -> float:
+def _pictures_end(store: FeatureStore, row: Row) -> float:
     """Return the time of the last frame plus one step, in seconds; 0 if no times are stored."""
     if not row.has("faces") or "times" not in row.entries["faces"].arrays:
         return 0.0

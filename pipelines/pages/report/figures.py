@@ -125,32 +125,32 @@ def neighbours(points: np.ndarray, clips: Sequence[tuple[str, str]], scores: Sco
         scores: scores that include these clips.
     """
     place = {clip: number for number, clip in enumerate(scores.clips)}
-    guesses = scores.predicted
+    predictions = scores.predicted
     truth, predicted = zip(
-        *((scores.truth[place[clip]], guesses[place[clip]]) for clip in clips), strict=True
+        *((scores.truth[place[clip]], predictions[place[clip]]) for clip in clips), strict=True
     )
     names: list[str | None] = [*scores.classes, None]
     data = []
     for number, (name, colour) in enumerate(zip(names, [*class_colours(scores.classes), GREY], strict=True)):
         symbol = SYMBOLS[number % len(SYMBOLS)] if name else "circle"
-        called = text(name or UNKNOWN)
+        label = text(name or UNKNOWN)
         own = [i for i, known in enumerate(truth) if known == name]
         wrong = [i for i in own if name is not None and predicted[i] != name]
         right = [i for i in own if i not in wrong]
-        for hollow, some in ((False, right), (True, wrong)) if own else ():
+        for hollow, chosen in ((False, right), (True, wrong)) if own else ():
             data.append(
                 {
                     "type": "scatter",
                     "mode": "markers",
-                    "name": called,
+                    "name": label,
                     "legendgroup": f"class {number}",
                     "showlegend": not hollow,
-                    "x": numbers(points[some, 0]) or [None],  # None keeps the legend of an empty class
-                    "y": numbers(points[some, 1]) or [None],
+                    "x": numbers(points[chosen, 0]) or [None],  # None keeps the legend of an empty class
+                    "y": numbers(points[chosen, 1]) or [None],
                     "marker": {"color": colour, "size": 8, "symbol": f"{symbol}-open" if hollow else symbol},
                     "text": [
-                        f"{text('/'.join(clips[i]))}<br>{called}, predicted {text(predicted[i])}"
-                        for i in some
+                        f"{text('/'.join(clips[i]))}<br>{label}, predicted {text(predicted[i])}"
+                        for i in chosen
                     ],
                     "hovertemplate": "%{text}<extra></extra>",
                 }
@@ -217,16 +217,16 @@ def text(name: str) -> str:
     return html.escape(name, quote=False)
 
 
-def _weights(given: AttentionOverTime, what: str, colour: str, axis: str) -> dict[str, Any]:
+def _weights(attention: AttentionOverTime, what: str, colour: str, axis: str) -> dict[str, Any]:
     """Curve of attention weights over time, as multiples of an equal share.
 
     Weights at the same time are summed. If there are very many times, neighbours are averaged.
     """
     import numpy as np
 
-    times, places = np.unique(np.round(given.times, 4), return_inverse=True)
+    times, places = np.unique(np.round(attention.times, 4), return_inverse=True)
     moments = len(times)
-    sums, counts = np.bincount(places, given.weights, moments), np.ones(moments)
+    sums, counts = np.bincount(places, attention.weights, moments), np.ones(moments)
     if moments > MOST_MOMENTS:
         groups = np.arange(moments) * MOST_MOMENTS // moments
         counts = np.bincount(groups).astype(np.float64)

@@ -22,12 +22,12 @@ Key = tuple[str, str]
 MOST_CLIPS = 1000  # clips passed to the members; t-SNE of so many takes a few seconds
 MOST_MEMBERS = 10
 STEPS = 3  # steps of :func:`see` besides one for each clip shown
-KEEPS_NONE = {"cv": "a cross-validation", "ensemble": "an ensemble"}
+WITHOUT_MEMBERS = {"cv": "a cross-validation", "ensemble": "an ensemble"}
 NOTHING = "No pictures of clips, attention or embeddings"
 
 
 @dataclass(eq=False)
-class Seen:
+class ClipInsights:
     """What the store and the members show about a run's clips.
 
     Attributes:
@@ -47,63 +47,66 @@ class Seen:
     notes: list[str] = field(default_factory=list)
 
 
-def see(
+def collect_insights(
     path: Path,
     card: Card,
-    given: Path | None,
+    named_store: Path | None,
     clips: Sequence[Key],
     shown: Sequence[Key],
-    done: Callable[[], object],
-) -> Seen:
+    on_step: Callable[[], object],
+) -> ClipInsights:
     """Collect pictures, attention, adaption factors and embeddings of clips of a run.
 
     Args:
         path: the run's folder.
         card: the run's card.
-        given: the store; None for the one used in training, else ``features``.
+        named_store: the store; None for the one used in training, else ``features``.
         clips: clips for factors and embeddings; if more than :data:`MOST_CLIPS`, an evenly spaced selection.
         shown: clips for pictures and attention.
-        done: callback after each step.
+        on_step: callback after each step.
     """
     from ....cache.errors import StoreError
     from ....cache.store import FeatureStore
     from ....fusion.errors import FusionError
 
-    known = [Path(str(name)) for name in (card.facts.get("store"), "features") if name]
-    place = next((path for path in ([given] if given else known) if (path / "store.json").exists()), None)
-    if place is None:
-        return Seen(notes=[f"{NOTHING}: the feature store is not here; name it by --store."])
+    candidates = [Path(str(name)) for name in (card.facts.get("store"), "features") if name]
+    store_path = next(
+        (path for path in ([named_store] if named_store else candidates) if (path / "store.json").exists()),
+        None,
+    )
+    if store_path is None:
+        return ClipInsights(notes=[f"{NOTHING}: the feature store is not here; name it by --store."])
     try:
-        store = FeatureStore(place)
+        store = FeatureStore(store_path)
     except (StoreError, OSError) as error:
-        return Seen(notes=[f"{NOTHING}: {error}"])
-    seen = Seen()
+        return ClipInsights(notes=[f"{NOTHING}: {error}"])
+    insights = ClipInsights()
     with store:
         rows = {row.clip.key: row for row in store.rows}
-        lost = [clip for clip in clips if clip not in rows]
-        if lost:
-            seen.notes.append(
-                f"{len(lost)} of {len(clips)} clips are not in the store, such as {'/'.join(lost[0])}."
+        missing = [clip for clip in clips if clip not in rows]
+        if missing:
+            insights.notes.append(
+                f"{len(missing)} of {len(clips)} clips are not in the store, such as {'/'.join(missing[0])}."
             )
         for clip in shown:
             if clip in rows:
-                seen.pictures[clip] = pictures_of(store, rows[clip])
-            done()
+                insights.pictures[clip] = pictures_of(store, rows[clip])
+            on_step()
         if card.kind != "train":
-            seen.notes.append(
-                f"No attention or embeddings: {KEEPS_NONE.get(card.kind, card.kind)} keeps no members; "
+            insights.notes.append(
+                f"No attention or embeddings: {WITHOUT_MEMBERS.get(card.kind, card.kind)} keeps no members; "
                 "`avemo-fuse train` does."
             )
-            return seen
+            return insights
         stored = {clip: rows[clip] for clip in clips if clip in rows}
         try:
-            _look(seen, path, store, _thinned(stored, shown, seen.notes), shown, done)
+            _add_insights(insights, path, store, _sample(stored, shown, insights.notes), shown, on_step)
         except (FusionError, StoreError, OSError) as error:
-            seen.notes.append(f"No attention or embeddings: {error}")
-    return seen
+            insights.notes.append(f"No attention or embeddings: {error}")
+    return insights
 
 
-def _thinned(rows: Mapping[Key, Row], shown: Sequence[Key], notes: list[str]) -> dict[Key, Row]:
+def _sample(rows: Mapping[Key, Row], shown: Sequence[Key], notes: list[str]) -> dict[Key, Row]:
     """Return at most :data:`MOST_CLIPS` clips, including those ``shown``."""
     if len(rows) <= MOST_CLIPS:
         return dict(rows)
@@ -114,15 +117,15 @@ def _thinned(rows: Mapping[Key, Row], shown: Sequence[Key], notes: list[str]) ->
     return {clip: row for clip, row in rows.items() if clip in chosen}
 
 
-def _look(
-    seen: Seen,
+def _add_insights(
+    insights: ClipInsights,
     path: Path,
     store: FeatureStore,
     rows: Mapping[Key, Row],
     shown: Sequence[Key],
-    done: Callable[[], object],
+    on_step: Callable[[], object],
 ) -> None:
-    """Run the members of the run at ``path`` on ``rows`` and add the results to ``seen``."""
+    """Run the members of the run at ``path`` on ``rows`` and add the results to ``insights``."""
     from ....fusion.errors import FusionError
     from ....fusion.evaluation.insight import look, plane
     from ....fusion.training.runs import Run
@@ -133,23 +136,23 @@ def _look(
     count = min(run.members, MOST_MEMBERS)
     corpus = run.read(store, list(rows.values()))
     insight = look([run.load(number) for number in range(count)], corpus)
-    done()
+    on_step()
     if count < run.members:
-        seen.notes.append(
+        insights.notes.append(
             f"Attention, factors and embeddings are of the first {count} of {run.members} members."
         )
-    seen.clips = list(rows)
+    insights.clips = list(rows)
     for number, clip in enumerate(rows):
         if clip in shown:
-            seen.attention[clip] = {stream: own[number] for stream, own in insight.attention.items()}
+            insights.attention[clip] = {stream: own[number] for stream, own in insight.attention.items()}
         if insight.factors is not None:
-            seen.factors[clip] = float(insight.factors[number, 0])
+            insights.factors[clip] = float(insight.factors[number, 0])
     single = "Attended streams side by side"
     before = single if insight.after is None else f"{single}, before fusion"
     for title, values in ((before, insight.before), ("Embedding after fusion", insight.after)):
         if values is not None:
             try:
-                seen.planes[title] = plane(values)
+                insights.planes[title] = plane(values)
             except FusionError as error:
-                seen.notes.append(f"{title}: {error}.")
-        done()
+                insights.notes.append(f"{title}: {error}.")
+        on_step()

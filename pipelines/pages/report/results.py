@@ -12,8 +12,8 @@ from ....cache.reading import read_json
 from ...cli.progress import progress_bar
 from ...fuse.ensemble import ENSEMBLE, read_member
 from ..html import percent
-from .clips import ShownClip, most_telling
-from .insight import STEPS, Seen, see
+from .clips import ShownClip, select_clips
+from .insight import STEPS, ClipInsights, collect_insights
 
 if TYPE_CHECKING:
     from ....fusion.evaluation.calibration import Bin
@@ -52,8 +52,8 @@ class Group:
     @property
     def row(self) -> list[object]:
         """Name and metrics, formatted for display."""
-        found = self.summary
-        return [self.name, found.clips, *map(percent, (found.accuracy, found.uar, found.macro_f1))]
+        summary = self.summary
+        return [self.name, summary.clips, *map(percent, (summary.accuracy, summary.uar, summary.macro_f1))]
 
     @property
     def wrong(self) -> int:
@@ -75,10 +75,10 @@ class Group:
 
         counts = zip(self.summary.classes, self.summary.confusion.tolist(), strict=True)
         rows = [(name, row[place], sum(row)) for place, (name, row) in enumerate(counts) if sum(row)]
-        return [(name, right, all_, of_share(right, all_)) for name, right, all_ in rows]
+        return [(name, correct, total, of_share(correct, total)) for name, correct, total in rows]
 
     @property
-    def commonest(self) -> tuple[str, float]:
+    def most_common(self) -> tuple[str, float]:
         """The most frequent class and its share."""
         counts = self.summary.confusion.sum(axis=1)
         return self.summary.classes[int(counts.argmax())], float(counts.max() / counts.sum())
@@ -99,7 +99,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class BesideBaseline:
+class BaselineComparison:
     """Comparison of a run with a baseline, on the clips scored by both.
 
     Attributes:
@@ -116,7 +116,7 @@ class BesideBaseline:
     left_out: int
 
     @classmethod
-    def of(cls, baseline: EnsembleMember, scores: Scores) -> BesideBaseline:
+    def of(cls, baseline: EnsembleMember, scores: Scores) -> BaselineComparison:
         """Compare scores with a baseline, without the clips that the baseline was trained on."""
         from ....fusion.evaluation.comparison import errors, match
         from ....fusion.evaluation.metrics import summary
@@ -145,10 +145,10 @@ class RunResults:
         members: accuracy of each single member on held-out clips, 0 to 1, if known.
         unlabelled: scores of clips of unknown class.
         histories: epochs of each member; empty for a cross-validation or an ensemble.
-        finish: members, temperature and prior of an ensemble, by name.
-        clips: clips of :attr:`closely` that are shown one by one.
-        seen: attention, pictures and embeddings.
-        beside: comparison with a baseline.
+        ensemble_facts: members, temperature and prior of an ensemble, by name.
+        clips: clips of :attr:`detailed_group` that are shown one by one.
+        insights: attention, pictures and embeddings.
+        comparison: comparison with a baseline.
     """
 
     name: str
@@ -157,10 +157,10 @@ class RunResults:
     members: Sequence[float] = ()
     unlabelled: Scores | None = None
     histories: Sequence[Sequence[Epoch]] = ()
-    finish: Mapping[str, object] = field(default_factory=dict)
+    ensemble_facts: Mapping[str, object] = field(default_factory=dict)
     clips: Sequence[ShownClip] = ()
-    seen: Seen = field(default_factory=Seen)
-    beside: BesideBaseline | None = None
+    insights: ClipInsights = field(default_factory=ClipInsights)
+    comparison: BaselineComparison | None = None
 
     @property
     def shown(self) -> Sequence[Group]:
@@ -168,7 +168,7 @@ class RunResults:
         return [group for group in self.groups if not group.fitted] or self.groups
 
     @property
-    def closely(self) -> Group | None:
+    def detailed_group(self) -> Group | None:
         """The group from which clips are shown one by one."""
         if self.groups:
             return self.shown[0]
@@ -178,12 +178,12 @@ class RunResults:
     def factors(self) -> dict[str, list[tuple[str, float]]]:
         """Class → (clip, adaption factor) pairs, with classes in increasing order of their mean."""
         truth = (
-            dict(zip(self.closely.scores.clips, self.closely.scores.truth, strict=True))
-            if self.closely
+            dict(zip(self.detailed_group.scores.clips, self.detailed_group.scores.truth, strict=True))
+            if self.detailed_group
             else {}
         )
         found: dict[str, list[tuple[str, float]]] = {}
-        for clip, value in self.seen.factors.items():
+        for clip, value in self.insights.factors.items():
             if (name := truth.get(clip)) is not None and value == value:  # NaN: a stream is missing
                 found.setdefault(name, []).append(("/".join(clip), value))
         return dict(sorted(found.items(), key=lambda item: mean_of(item[1])))
@@ -209,16 +209,16 @@ def read(path: Path, store: Path | None = None, baseline: EnsembleMember | None 
 
     ensemble = (path / ENSEMBLE).exists() and not (path / cards.NAME).exists()
     run = _ensemble(path) if ensemble else _run(path)
-    group = run.closely
+    group = run.detailed_group
     if group is None:
         return run
-    clips = most_telling(group.scores)
+    clips = select_clips(group.scores)
     shown = [clip.key for clip in clips]
     with progress_bar(total=len(shown) + STEPS, desc=run.name, unit="step") as bar:
-        seen = see(path, run.card, store, group.scores.clips, shown, bar.update)
+        insights = collect_insights(path, run.card, store, group.scores.clips, shown, bar.update)
         bar.update(bar.total - bar.n)
-    beside = BesideBaseline.of(baseline, group.scores) if baseline and run.groups else None
-    return replace(run, clips=clips, seen=seen, beside=beside)
+    comparison = BaselineComparison.of(baseline, group.scores) if baseline and run.groups else None
+    return replace(run, clips=clips, insights=insights, comparison=comparison)
 
 
 def _run(path: Path) -> RunResults:
@@ -231,15 +231,15 @@ def _run(path: Path) -> RunResults:
     if not any(path.glob("scores*.csv")):
         raise FusionError(f"{path} has no scores yet; run its avemo-fuse {card.kind} again to finish it")
     member = read_member(path)
-    known = member.scores.labelled
+    labelled = member.scores.labelled
     faceless = {tuple(clip) for clip in card.facts.get("without_face", [])}
     if card.kind == "cv":
-        marks = f" ({known.marks_cell})" if known.marks else ""
-        groups = [_group(f"held-out clips{marks}", known, False, faceless)] if known.clips else []
+        marks = f" ({labelled.marks_cell})" if labelled.marks else ""
+        groups = [_group(f"held-out clips{marks}", labelled, False, faceless)] if labelled.clips else []
         table = read_table(path / "results.csv", ["accuracy"], "seed,accuracy,uar")
         accuracies = [number(path / "results.csv", row, "accuracy") for row in table.rows]
         return RunResults(path.name, card, groups, accuracies, _unlabelled(member.scores))
-    groups = _by_split(known, member.trained_on, faceless)
+    groups = _by_split(labelled, member.trained_on, faceless)
     run = Run(path)
     histories = [run.history(number) for number in range(run.members)]
     accuracies = [value for history in histories if (value := history[-1].val_accuracy) is not None]
@@ -254,38 +254,40 @@ def _ensemble(path: Path) -> RunResults:
 
     scores = read_member(path).scores
     try:
-        told = read_json(path / ENSEMBLE)
-        members, fitted, prior = told["members"], {*told["trained_on"]}, told["prior"]
-        facts = {"members": len(members), "demo": told["demo"], "marks": scores.marks}
-        finish: dict[str, object] = {"members": ", ".join(map(str, members))}
-        if told["temperature"] is not None:
-            finish["temperature"] = f"{told['temperature']:.4g}"
+        record = read_json(path / ENSEMBLE)
+        members, fitted, prior = record["members"], {*record["trained_on"]}, record["prior"]
+        facts = {"members": len(members), "demo": record["demo"], "marks": scores.marks}
+        ensemble_facts: dict[str, object] = {"members": ", ".join(map(str, members))}
+        if record["temperature"] is not None:
+            ensemble_facts["temperature"] = f"{record['temperature']:.4g}"
         if prior:
             weights = ", ".join(f"{name} {weight:.3f}" for name, weight in prior["weights"].items())
-            finish |= {"prior": f"{prior['source']}: {prior['note']}", "weights": weights}
+            ensemble_facts |= {"prior": f"{prior['source']}: {prior['note']}", "weights": weights}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FusionError(
             f"{path / ENSEMBLE} makes no sense here ({error!r}); run avemo-fuse ensemble again"
         ) from error
     groups = _by_split(scores.labelled, fitted)
     card = Card("ensemble", {}, facts)
-    return RunResults(path.name, card, groups, unlabelled=_unlabelled(scores), finish=finish)
+    return RunResults(path.name, card, groups, unlabelled=_unlabelled(scores), ensemble_facts=ensemble_facts)
 
 
 def _by_split(
-    known: Scores, fitted: Collection[str], faceless: Collection[tuple[str, ...]] = ()
+    labelled: Scores, fitted: Collection[str], faceless: Collection[tuple[str, ...]] = ()
 ) -> list[Group]:
     """Return a group for each split, ``val`` first."""
-    splits = sorted(known.splits, key=lambda name: name != "val")
-    return [_group(split or "all clips", known.select(split), split in fitted, faceless) for split in splits]
+    splits = sorted(labelled.splits, key=lambda name: name != "val")
+    return [
+        _group(split or "all clips", labelled.select(split), split in fitted, faceless) for split in splits
+    ]
 
 
 def _group(name: str, scores: Scores, fitted: bool, faceless: Collection[tuple[str, ...]]) -> Group:
     name = f"{name} (trained on)" if fitted else name
-    seen = [place for place, clip in enumerate(scores.clips) if clip not in faceless]
-    if not 0 < len(seen) < len(scores.clips):
+    with_face = [place for place, clip in enumerate(scores.clips) if clip not in faceless]
+    if not 0 < len(with_face) < len(scores.clips):
         return Group(name, scores, fitted)
-    return Group(name, scores, fitted, Group(f"{name}, clips with a face", scores.take(seen), fitted))
+    return Group(name, scores, fitted, Group(f"{name}, clips with a face", scores.take(with_face), fitted))
 
 
 def _unlabelled(scores: Scores) -> Scores | None:
