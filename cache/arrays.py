@@ -111,8 +111,8 @@ def open_arrays(path: Path) -> Arrays:
         others = sorted({file.suffix for file in path.glob("*") if file.suffix}) if path.is_dir() else []
         extra = f" (it has {', '.join(others)})" if others else ""
         raise StoreError(
-            f"{path} holds no arrays{extra}; expected a folder of .npy files, one a clip, or one .npz or "
-            "HDF5 file with an array a clip, not a link to one"
+            f"{path} holds no arrays{extra}; expected a folder of .npy files, one per clip, or one .npz or "
+            "HDF5 file with one array per clip, not links to arrays"
         )
     return arrays
 
@@ -196,7 +196,9 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
     elif version == (2, 0):
         shape, _, dtype = np.lib.format.read_array_header_2_0(head)
     else:
-        raise StoreError(f"is an .npy of version {version}, which plain floats never are")
+        raise StoreError(
+            f"is an .npy of version {version}; expected (1, 0) or (2, 0): write it again as float32"
+        )
     return shape, dtype, head.tell()
 
 
@@ -204,7 +206,7 @@ def _check_size(shape: tuple[int, ...], dtype: np.dtype, size: int) -> None:
     """Reject a ``.npy`` file whose size differs from what its header declares, before reading any values."""
     declared = prod(shape) * dtype.itemsize
     if not dtype.hasobject and declared != size and declared <= LARGEST:
-        raise StoreError(f"declares {declared} bytes, {dtype}{list(shape)}, and holds {size}; write it again")
+        raise StoreError(f"declares {declared} bytes, {dtype}{list(shape)}, but holds {size}; write it again")
 
 
 def _parse(content: bytes) -> tuple[np.ndarray, str]:
@@ -219,8 +221,8 @@ def _check(shape: tuple[int, ...], dtype: np.dtype) -> None:
     size = prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or size > LARGEST:
         raise StoreError(
-            f"declares {dtype}{list(shape)}, {size / 2**30:.1f} GiB; at most {LARGEST >> 30} GiB is read of "
-            "one clip"
+            f"declares {dtype}{list(shape)}, {size / 2**30:.1f} GiB; at most {LARGEST >> 30} GiB is read per "
+            "clip"
         )
 
 

@@ -51,8 +51,8 @@ class Matched:
             self.unknown.append(name)
         elif len(candidates) > 1:
             self.refused[name] = (
-                f"may be of {' or '.join(map(str, candidates))}: put it into a folder (or group) called as "
-                "the split, or say whose it is by a map with a column split"
+                f"matches {' or '.join(map(str, candidates))}: put it into a folder (or group) named after "
+                "the split, or use a --map with a column split"
             )
         else:
             self.clips[name] = candidates[0]
@@ -66,8 +66,8 @@ class Matched:
             for name in duplicates if len(duplicates) > 1 else ():
                 del self.clips[name]
                 self.refused[name] = (
-                    f"{' and '.join(duplicates)} are all of {split}/{id_}: leave out all but one, or say by "
-                    "a map which is whose"
+                    f"{' and '.join(duplicates)} all match {split}/{id_}: leave out all but one, or assign "
+                    "them by a --map"
                 )
         return self
 
@@ -116,7 +116,7 @@ def match_by_map(
         new = [replace(clip, split=clip.split or new_in)] if new_in else []
         matched.add(name, held or new)
     absent = wanted.keys() - set(names)
-    matched.refused |= dict.fromkeys(absent, "the map names it, and there is no such array")
+    matched.refused |= dict.fromkeys(absent, "the map names it, but there is no such array")
     return matched.without_duplicates()
 
 
@@ -213,7 +213,7 @@ class Import:
             if entry and _is_same(entry, outcome):
                 return ImportOutcome(name, clip, empty=not outcome.arrays)
             if entry and not self._replace:
-                raise StoreError("has other values than are stored; --replace takes these instead")
+                raise StoreError("differs from the stored values; --replace overwrites them")
         except StoreError as error:
             if entry is None:
                 writer.add(clip, None, {self.stream: Outcome(self.key, "failed", str(error), {"file": name})})
@@ -242,15 +242,15 @@ class Import:
         """Check an array and return it as ``[T, D]``."""
         dimensions = self._dimensions_of(array.shape)
         if dimensions != self.dimensions:
-            raise StoreError(f"has {dimensions} values a frame, and the others have {self.dimensions}")
+            raise StoreError(f"has {dimensions} values per frame, but most arrays have {self.dimensions}")
         array = array.reshape(-1, dimensions)
         times = self._frame_times(row)
         if self._frames == ONE and len(array) != 1:
-            raise StoreError(f"has {len(array)} vectors, and --vectors one expects one a clip")
+            raise StoreError(f"has {len(array)} vectors, but --vectors one expects one per clip")
         if self._frames == SAME and times is not None and len(times) != len(array):
             raise StoreError(
-                f"has {len(array)} frames, and the store has {len(times)} of this clip; features made at "
-                "another rate go in with --vectors any"
+                f"has {len(array)} frames, but the store has {len(times)} of this clip; for features at "
+                "another rate, use --vectors any"
             )
         return array
 
@@ -291,8 +291,8 @@ class Import:
         differences = next((other.differences(key) for other in stored if other != key), None)
         if differences and not self._replace:
             raise StoreError(
-                f"{self._store.path} holds {self.stream} of other features ({'; '.join(differences)}: there "
-                "/ here); give these another --name, or --replace those"
+                f"{self._store.path} already holds other {self.stream} ({'; '.join(differences)}: stored / "
+                "new); give the new features another --name, or --replace the stored ones"
             )
         return key
 
@@ -312,8 +312,8 @@ class Import:
     def _dimensions_of(self, shape: tuple[int, ...]) -> int:
         """Return D of an array ``[T, D]``, or of ``[D]`` if one vector per clip is expected."""
         if len(shape) not in ((1, 2) if self._frames == ONE else (2,)) or not shape[-1]:
-            hint = "; one vector [values] a clip goes in with --vectors one" if len(shape) == 1 else ""
-            raise StoreError(f"is {list(shape)}, and [frames, values] is expected{hint}")
+            hint = "; for one vector [values] per clip, use --vectors one" if len(shape) == 1 else ""
+            raise StoreError(f"has shape {list(shape)}, expected [frames, values]{hint}")
         return shape[-1]
 
     def _entries(self) -> list[Entry]:

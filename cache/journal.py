@@ -76,7 +76,7 @@ class InvalidLine:
     why: str
 
     def __str__(self) -> str:
-        return f"{self.journal}, line {self.line} makes no sense ({self.why})"
+        return f"{self.journal}, line {self.line} is invalid ({self.why})"
 
 
 class Journal:
@@ -133,7 +133,7 @@ class Journal:
         """
         seen = record.get("seen")
         if not isinstance(seen, dict) or not all(isinstance(count, int) for count in seen.values()):
-            raise ValueError(f"{seen!r} does not count lines of journals")
+            raise ValueError(f"{seen!r} is not a count of lines by journal")
         if self._seen is None:
             # A writer that found a line had also found every line that the line's writer had, so its total is
             # larger, and sorting by these totals keeps the order.

@@ -185,7 +185,7 @@ class Ledger:
 
     def _entry(self, entry: Any) -> Entry:
         if entry["status"] not in RANK:
-            raise ValueError(f"no outcome is {entry['status']!r}")
+            raise ValueError(f"{entry['status']!r} is not a status")
         return Entry(
             self.keys[entry["digest"]],
             entry["status"],
@@ -280,17 +280,17 @@ def _source(fields: Any) -> Source:
 
 def _reference(shard: Any, dataset: Any, start: Any, stop: Any, checksum: Any, kind: Any = "") -> ArrayRef:
     if not 0 <= _number(start) <= _number(stop):
-        raise ValueError(f"no rows are {start}-{stop}")
+        raise ValueError(f"{start}-{stop} is not a range of rows")
     return ArrayRef(_text(shard), _text(dataset), start, stop, _text(checksum), _text(kind))
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} stands where a text is expected")
+        raise TypeError(f"{value!r} is not a string")
     return value
 
 
 def _number(value: Any) -> int:
     if not isinstance(value, int):
-        raise TypeError(f"{value!r} stands where a whole number is expected")
+        raise TypeError(f"{value!r} is not a whole number")
     return value

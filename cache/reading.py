@@ -46,7 +46,7 @@ def unpacked(metadata: Mapping[str, str] | None) -> Mapping[str, str]:
     metadata = metadata or {}
     about = json.loads(metadata["about"]) if "about" in metadata else metadata
     if not isinstance(about, dict) or not all(isinstance(text, str) for text in about.values()):
-        raise ValueError("what it says of itself makes no sense")
+        raise ValueError("its metadata is not an object of strings")
     return about
 
 

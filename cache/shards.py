@@ -42,7 +42,7 @@ class ArrayRef:
 
     def __post_init__(self) -> None:
         if os.path.basename(self.shard) != self.shard:  # noqa: PTH119  a journal is untrusted
-            raise ValueError(f"a shard is a file of the store's own, not {self.shard!r}")
+            raise ValueError(f"a shard is a file in the store's shards folder, not {self.shard!r}")
 
 
 def blocks(array: np.ndarray) -> Iterator[np.ndarray]:
@@ -122,8 +122,8 @@ class Shard:
 def cannot_write(path: Path, error: Exception) -> StoreError:
     """Return the error for a store whose disk is full or fails."""
     return StoreError(
-        f"cannot write {path}: {reason(error)}. What was stored before is whole; "
-        "free some space and run the same command again to go on."
+        f"cannot write {path}: {reason(error)}. Everything stored before is intact; "
+        "free some space and run the same command again to continue."
     )
 
 
@@ -188,7 +188,7 @@ class ShardReader:
         declared = (ref.stop - ref.start) * dataset.dtype.itemsize * prod(dataset.shape[1:])
         size = (self._folder / ref.shard).stat().st_size
         if declared > size:  # before any memory is allocated
-            raise ValueError(f"{ref.dataset} declares {declared} bytes for a clip, and the file has {size}")
+            raise ValueError(f"{ref.dataset} declares {declared} bytes for a clip, but the file has {size}")
         return dataset
 
 
@@ -212,14 +212,14 @@ def own_dataset(file: Any, name: str) -> Any:
     for part in name.split("/"):
         link = group.get(part, getlink=True)
         if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{name} is a link, and a shard's arrays are its own")
+            raise ValueError(f"{name} is a link; a shard must contain its arrays")
         group = group[part]
     if not isinstance(group, h5py.Dataset) or group.dtype.hasobject:
-        raise ValueError(f"{name} is no array of plain values")
+        raise ValueError(f"{name} is not an array of plain values")
     if group.is_virtual or group.external:
-        raise ValueError(f"{name} has its values in other files, and a shard's arrays are its own")
+        raise ValueError(f"{name} has its values in other files; a shard must contain its arrays")
     if not group.ndim or group.chunks:
-        raise ValueError(f"{name} is a scalar or in chunks, and a shard's arrays lie in one piece")
+        raise ValueError(f"{name} is a scalar or chunked; a shard's arrays are contiguous")
     return group
 
 
@@ -231,5 +231,5 @@ READING = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises on a damaged or malicious file."""
 
 _REMEDY = (
-    "`avemo store verify --repair` takes its clips out of the store, so that the next run extracts them."
+    "`avemo store verify --repair` removes its clips from the store, so that the next run extracts them."
 )

@@ -140,8 +140,8 @@ class FeatureStore:
         if not counts:
             have = ", ".join(self.streams) or "nothing"
             raise StoreError(
-                f"{self.path} holds no {stream!r}; it holds {have}. `avemo-extract CLIPS --store "
-                f"{self.path}`, with the options that make it, adds it"
+                f"{self.path} holds no {stream!r}; it holds {have}. To add it, run `avemo-extract CLIPS "
+                f"--store {self.path}` with the options for it"
             )
         first, *others = sorted(counts, key=lambda digest: -counts[digest])
         if others:
@@ -190,7 +190,7 @@ class FeatureStore:
 
     def _check_format(self, create: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise StoreError(f"{self.path} is a file, and a store is a folder; name another one")
+            raise StoreError(f"{self.path} is a file, but a store is a folder; name another one")
         card = self.path / "store.json"
         if create and not card.exists():
             self._create(card)
@@ -222,9 +222,7 @@ class FeatureStore:
         found = [path for folder in (self.path, *folders) for path in folder.glob("*")]
         others = [path for path in found if path not in folders and not path.name.startswith(".")]
         if others and not card.exists():
-            raise StoreError(
-                f"{self.path} is a folder with other things in it; name an empty or a new folder"
-            )
+            raise StoreError(f"{self.path} is a folder with other files in it; name an empty or a new folder")
         try:
             for folder in folders:
                 durable.make_folder(folder)

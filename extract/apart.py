@@ -149,7 +149,7 @@ class _Line:
         while self.waiting:
             with suppress(KeyError):  # both threads may get here
                 _, future = self.waiting.popitem()
-                future.set_exception(DeviceError(f"the process of the networks on {self._door.device} ended"))
+                future.set_exception(DeviceError(f"the network process on {self._door.device} ended"))
 
 
 @dataclass(frozen=True)

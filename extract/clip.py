@@ -155,8 +155,9 @@ def require_same_keys(plan: Plan, keys: Mapping[str, FeatureKey]) -> None:
     for name, key in keys.items():
         if name in here and here[name] != key:
             raise ExtractError(
-                f"{name} would not be made as when the run began ({'; '.join(key.differences(here[name]))}: "
-                "then / now); keep the files of weights as they are, and run the same command again"
+                f"the settings of {name} have changed since the run began "
+                f"({'; '.join(key.differences(here[name]))}: then / now); do not change weights files during "
+                "a run, and run the same command again"
             )
 
 

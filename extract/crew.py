@@ -173,13 +173,12 @@ class NetworkProcesses:
         for future in {*done} & {*self.serving}:
             door, error = self.serving.pop(future), future.exception()
             if not isinstance(error, (ProcessDied, DeviceError)):
-                raise error or AssertionError("a network process works until it is ended")
+                raise error or AssertionError("a network process runs until it is ended")
             self._ends[door] += 1
             if self._ends[door] >= STARTS:
                 raise ExtractError(
-                    f"the process of the networks on {door.device} {_why(error)}, {STARTS} times in a row; "
-                    "what was done is stored: see to the device or use --device cpu, then run the same "
-                    "command again"
+                    f"the network process on {door.device} {_why(error)}, {STARTS} times in a row; finished "
+                    "clips are stored: check the device or use --device cpu, then run the same command again"
                 ) from error
             self._start(door)
 
@@ -203,7 +202,7 @@ class NetworkProcesses:
 
 def _why(error: BaseException) -> str:
     if isinstance(error, ProcessHung):
-        return "gave no sign of life and was ended"
+        return "gave no sign of life and was killed"
     return "ended" if isinstance(error, ProcessDied) else f"failed ({error})"
 
 

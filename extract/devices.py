@@ -55,7 +55,7 @@ def torch_devices(device: str) -> tuple[str, ...]:
     numbers = [*map(whole_number, listed.split(","))]
     if kind != "cuda" or None in numbers:
         raise ExtractError(
-            f"--device {device}: several devices are written as cuda:0,1; of cpu and mps there is one"
+            f"--device {device}: several devices are written as cuda:0,1; there is only one cpu or mps"
         )
     if len({*numbers}) < len(numbers):
         raise ExtractError(f"--device {device}: names a device twice; name each once")

@@ -154,7 +154,7 @@ def _checked(span: MarkerSpan, frames: int, broken: list[int]) -> str:
     name, seconds = Path(span.path).name, span.end - span.start
     promised = seconds * RATE
     unread = (
-        f"{len(broken)} lines of {name} from line {broken[0]} on are no frame of {COUNT} markers"
+        f"{len(broken)} lines of {name} from line {broken[0]} on are not frames of {COUNT} markers"
         if broken
         else ""
     )

@@ -118,7 +118,7 @@ def _distinct(plan: Plan, found: Iterable[PlannedNetwork]) -> list[PlannedNetwor
     networks = [replace(network, label=labels.get(network.text) or network.label) for network in found]
     for label, count in Counter(network.label for network in networks).items():
         if count > 1:
-            raise ExtractError(f"{label} is asked for twice; rename one of the weights files")
+            raise ExtractError(f"{label} is the label of two networks; rename one of the weights files")
     return networks
 
 
@@ -133,8 +133,8 @@ def _as_planned(known: PlannedNetwork, network: Network) -> Network:
     """Return a network after checking that its settings are still the planned ones, which are in the keys."""
     if network.settings() != known.settings:
         raise ExtractError(
-            f"{known.label} is not what it was a moment ago; keep its file as it is while a run lasts, and "
-            "run the same command again"
+            f"{known.label} has changed since it was checked; do not change its file during a run, and run "
+            "the same command again"
         )
     return network
 

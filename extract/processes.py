@@ -243,7 +243,7 @@ class _Child:
                 self.start(again=True)  # ended by a signal, perhaps out of memory, which may pass
                 return
             raise ExtractError(
-                f"a process for the work ended as it started (exit code {process and process.exitcode}): "
+                f"a worker process ended while starting (exit code {process and process.exitcode}): "
                 "free memory or use fewer --workers, then run the same command again"
             ) from error
         if failure is not None:

@@ -208,9 +208,9 @@ class Extraction:
             old, new = others[0]
             more = f" (and {len(others) - 1} more like it)" if len(others) > 1 else ""
             raise ExtractError(
-                f"{old} is stored as {old.path}, {old.label}, and is another file here, {new.path}, "
-                f"{new.label or 'without a label'}{more}. Use a --store of its own for this folder, or give "
-                "its clips other ids in a manifest; avemo-extract --replace puts them in the place of those"
+                f"{old} is stored as {old.path}, {old.label}, but is another file here, {new.path}, "
+                f"{new.label or 'without a label'}{more}. Use another --store for this folder, or give its "
+                "clips other ids in a manifest; avemo-extract --replace overwrites the stored clips"
             )
 
     def _results(self, spool: Path) -> Iterator[ClipResult]:
@@ -260,10 +260,10 @@ class Extraction:
         except ProcessHung as error:
             return self._hung(job, error)
         except ProcessTooLarge as error:
-            why = f"took more than the {self._memory / 1e9:.1f} GB of memory that there are for it"
+            why = f"took more than the {self._memory / 1e9:.1f} GB of memory available to it"
             return _lost(job, error, f"{why}; scale it down, or use a larger machine")
         except ProcessDied as error:
-            why = "took its process down (memory, or a decoder's crash); convert or replace it"
+            why = "crashed its process (out of memory, or a decoder's fault); convert or replace it"
             return _lost(job, error, why)
         except DeviceError as error:
             self._count_device_error(error)
@@ -280,8 +280,8 @@ class Extraction:
         if self._device_errors > DEVICE_ERRORS * self.workers:
             devices = ", ".join(torch_devices(self.plan.device))
             raise ExtractError(
-                f"the device {devices} failed {self._device_errors} times in a row, last: {error}; what was "
-                "done is stored: see to the device or use --device cpu, then run the same command again"
+                f"the device {devices} failed {self._device_errors} times in a row, last: {error}; finished "
+                "clips are stored: check the device or use --device cpu, then run the same command again"
             ) from error
 
     def _submit(self, crew: Crew, job: ClipJob, spool: Path) -> Future[ClipResult]:

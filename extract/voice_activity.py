@@ -99,7 +99,9 @@ def load_voice_activity(name: str) -> VoiceActivity:
         ExtractError: the name is unknown, or the detector's package is not installed.
     """
     if name not in VOICE_ACTIVITY:
-        raise ExtractError(f"there is no voice activity {name!r}; there are {', '.join(VOICE_ACTIVITY)}")
+        raise ExtractError(
+            f"there is no voice activity detector {name!r}; expected one of {', '.join(VOICE_ACTIVITY)}"
+        )
     return VOICE_ACTIVITY[name]()
 
 

@@ -182,7 +182,7 @@ def test_a_creation_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
         assert FeatureStore(path, create=True).rows == []
     (tmp_path / "diary/journal").mkdir(parents=True)
     (tmp_path / "diary/journal/monday.txt").touch()
-    with pytest.raises(StoreError, match="other things in it"):
+    with pytest.raises(StoreError, match="other files in it"):
         FeatureStore(tmp_path / "diary", create=True)
 
 

@@ -151,7 +151,7 @@ def test_other_values_replace_stored_ones_only_when_told(store: Path, tmp_path: 
     np.save(tmp_path / "f/train/000.npy", vectors(CLIPS[0], seed=1))
     result = add(tmp_path / "f", "--store", store, "--name", "fgnet")
     assert result.exit_code == 1
-    assert "train/000): has other values than are stored; --replace takes these instead" in result.stderr
+    assert "train/000): differs from the stored values; --replace overwrites them" in result.stderr
     assert "fgnet/none: 11 there already, 1 failed\n" in result.stdout
     np.testing.assert_array_equal(stored(store)["train/000"]["basic"], vectors(CLIPS[0]))
     result = add(tmp_path / "f", "--store", store, "--name", "fgnet", "--replace")
@@ -165,7 +165,7 @@ def test_another_dimension_or_note_under_the_same_name_is_refused(store: Path, t
     as_folder(tmp_path / "wide", wide)
     result = add(tmp_path / "wide", "--store", store, "--name", "fgnet")
     assert result.exit_code == 2
-    assert "(dimensions: 16 / 32: there / here); give these another --name, or --replace" in result.stderr
+    assert "(dimensions: 16 / 32: stored / new); give the new features another --name, or" in result.stderr
     result = add(tmp_path / "f", "--store", store, "--name", "fgnet", "--note", "two")
     assert (result.exit_code, "note: one / two" in result.stderr) == (2, True)
     assert len(stored(store)) == 12
@@ -223,10 +223,8 @@ def test_names_of_two_clips_and_clips_of_two_names_are_refused_with_the_remedy(
     as_folder(folder / "train", {"000": vectors(CLIPS[0])})
     result = add(folder, "--store", store, "--name", "fgnet")
     assert result.exit_code == 1
-    assert (
-        "failed: 006: may be of train/006 or val/006: put it into a folder (or group) called" in result.stderr
-    )
-    assert "failed: 000: 000 and train/000 are all of train/000: leave out all but one" in result.stderr
+    assert "failed: 006: matches train/006 or val/006: put it into a folder (or group) named" in result.stderr
+    assert "failed: 000: 000 and train/000 all match train/000: leave out all but one" in result.stderr
     assert "fgnet/none: 5 imported, 4 failed\n" in result.stdout
     assert "7 clips without an array in" in result.stderr
     assert stored(store).keys() == {f"train/00{i}" for i in range(1, 6)}
@@ -253,7 +251,7 @@ def test_a_map_says_whose_each_file_is(store: Path, tmp_path: Path) -> None:
     result = add(folder, "--store", store, "--name", "fgnet", "--map", table)
     assert result.exit_code == 1
     for line in (
-        "failed: absent: the map names it, and there is no such array",
+        "failed: absent: the map names it, but there is no such array",
         "failed: row 5 of map.csv: names no file",
         "failed: row 6 of map.csv: gives 'two' to 003, and a row before to 000",
         "failed: row 7 of map.csv: has more cells than the first line ('x')",
@@ -319,14 +317,14 @@ def test_files_that_cannot_be_used_cost_one_clip_each(store: Path, tmp_path: Pat
     result = add(folder, "--store", store, "--name", "fgnet")
     assert result.exit_code == 1
     reasons = {
-        "train/000": "is [16], and [frames, values] is expected; one vector [values] a clip goes in with",
-        "train/001": "has 5 values a frame, and the others have 16",
+        "train/000": "has shape [16], expected [frames, values]; for one vector [values] per clip, use",
+        "train/001": "has 5 values per frame, but most arrays have 16",
         "train/002": "frame 0 has values that are not finite (one of 12 such frames)",
         "train/003": "holds int64 values; floats are expected",
         "train/004": "holds Python objects, which are never unpickled",
-        "train/005": "declares 768 bytes, float32[12, 16], and holds 760",
+        "train/005": "declares 768 bytes, float32[12, 16], but holds 760",
         "train/006": "cannot be read: ",
-        "train/007": "has 7 frames, and the store has 12 of this clip",
+        "train/007": "has 7 frames, but the store has 12 of this clip",
         "val/006": "frame 0 has values that are not finite",
     }
     for clip, reason in reasons.items():
@@ -407,16 +405,14 @@ def test_one_vector_a_clip(store: Path, tmp_path: Path) -> None:
     arrays = {"000": vectors(CLIPS[0])[0], "001": vectors(CLIPS[1], 1), "002": vectors(CLIPS[2], 2)}
     folder = as_folder(tmp_path / "f", arrays)
     result = add(folder, "--store", store, "--name", "a", "--vectors", "one")
-    assert "train/002 (002): has 2 vectors, and --vectors one expects one a clip" in result.stderr
+    assert "train/002 (002): has 2 vectors, but --vectors one expects one per clip" in result.stderr
     found = stored(store, "a")
     np.testing.assert_array_equal(found["train/000"]["basic"], arrays["000"][np.newaxis])
     np.testing.assert_allclose(found["train/001"]["times"], [1.05])
     alone = as_folder(tmp_path / "g", {"000": arrays["000"]})
     result = add(alone, "--store", store, "--name", "b")
     assert result.exit_code == 2
-    assert (
-        "000 is [16], and [frames, values] is expected; one vector [values] a clip goes in" in result.stderr
-    )
+    assert "000 has shape [16], expected [frames, values]; for one vector [values] per clip" in result.stderr
 
 
 def test_a_clip_without_frames_in_the_store_is_not_checked_for_their_number(tmp_path: Path) -> None:
@@ -501,7 +497,7 @@ def test_huge_shapes_are_refused_before_anything_is_read(tmp_path: Path) -> None
     for source, names in {"a.h5": ["huge"], "folder": ["huge", "minus"], "a.npz": ["huge", "minus"]}.items():
         with open_arrays(tmp_path / source) as arrays:
             for name in names:
-                with pytest.raises(StoreError, match=r"declares float32.*at most 1 GiB is read of one clip"):
+                with pytest.raises(StoreError, match=r"declares float32.*at most 1 GiB is read per clip"):
                     arrays.read(name)
     for source in ("folder", "a.npz"):
         with open_arrays(tmp_path / source) as arrays, pytest.raises(StoreError, match="declares 80 bytes"):

@@ -379,7 +379,7 @@ def test_a_shard_outside_the_store_is_never_touched(tmp_path: Path) -> None:
     journal.write_text(re.sub(r',"sum":"\w+"', "", text))
     shard.rename(tmp_path / shard.name)
     result = merge(tmp_path / "all", a)
-    assert (result.exit_code, "a shard is a file of the store's own" in result.stderr) == (1, True)
+    assert (result.exit_code, "a shard is a file in the store's shards folder" in result.stderr) == (1, True)
     assert not shards(tmp_path / "all")
     assert (tmp_path / shard.name).exists()
 
@@ -392,7 +392,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").touch()
     result = merge(tmp_path / "mine", a)
-    assert (result.exit_code, "other things in it" in result.stderr) == (2, True)
+    assert (result.exit_code, "other files in it" in result.stderr) == (2, True)
     assert CliRunner().invoke(main, ["store", "merge", str(a)]).exit_code == 2
 
 

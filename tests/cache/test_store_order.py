@@ -197,7 +197,7 @@ def test_a_senseless_line_costs_itself_alone(line: str, tmp_path: Path) -> None:
     verify = ["store", "verify", str(path)]
     result = CliRunner().invoke(main, verify)
     assert result.exit_code == 1
-    assert f"{journal.name}, line 4 makes no sense" in result.stderr
+    assert f"{journal.name}, line 4 is invalid" in result.stderr
     assert "1 senseless line" in result.stdout
     report = json.loads(CliRunner().invoke(main, [*verify, "--json"]).stdout)
     assert (report["whole"], report["clips"], report["damaged"]) == (False, 2, [])

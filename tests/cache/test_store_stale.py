@@ -80,7 +80,7 @@ def test_another_file_with_another_label_is_refused(tmp_path: Path) -> None:
     second = Clip("a", "train", str(write_sound(tmp_path / "two/a.wav", 300)), "Sad")
     store = extracted(tmp_path / "s", first)
     with pytest.raises(
-        ExtractError, match=r"train/a is stored as .*one/a.wav, Happy, and is another file .*two/a.wav, Sad"
+        ExtractError, match=r"train/a is stored as .*one/a.wav, Happy, but is another file .*two/a.wav, Sad"
     ):
         Extraction([second], SOUND, store)
     with pytest.raises(ExtractError, match="without a label"):

@@ -228,7 +228,7 @@ def test_a_clip_that_kills_or_breaks_the_network_process_fails_alone(
     results, _ = done(clips, tmp_path / "s", plan, workers=2, apart=True)
     failures = {name: result.failure for name, result in results.items() if result.failure}
     assert failures.keys() == {"kills", "breaks"}
-    assert "failed on it twice (the process of the networks on cpu ended)" in failures["kills"]
+    assert "failed on it twice (the network process on cpu ended)" in failures["kills"]
     assert "failed on it twice (CUDA error: an illegal memory access was en" in failures["breaks"]
 
 
@@ -385,7 +385,7 @@ def test_devices(text: str, devices: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("cpu:0,1", "of cpu and mps there is one"),
+        ("cpu:0,1", "there is only one cpu or mps"),
         ("cpu,cuda", "written as cuda:0,1"),
         ("cuda:0,cuda:1", "written as cuda:0,1"),
         ("cuda:0,", "written as cuda:0,1"),

@@ -254,7 +254,7 @@ def test_a_killer_clip_costs_itself_alone_on_every_resume(make_clip: MakeClip, t
         for _ in range(2):
             results = list(Extraction(clips, QUICK, store, workers=1))
             failures = {result.job.clip.id: result.failure for result in results}
-            assert "took its process down" in failures.pop("killer")
+            assert "crashed its process" in failures.pop("killer")
             assert not any(failures.values())
             store.refresh()
             rows = {row.clip.id: row for row in store.rows}

@@ -194,7 +194,7 @@ class Unstartable:
 def test_a_child_that_cannot_start_is_an_error() -> None:
     processes = Processes(Unstartable(), 1)
     try:
-        with pytest.raises(ExtractError, match=r"ended as it started \(exit code 7\)"):
+        with pytest.raises(ExtractError, match=r"ended while starting \(exit code 7\)"):
             processes.submit().result(60)
     finally:
         processes.close()

@@ -301,9 +301,9 @@ def test_long_clips_go_to_disk(clip: Clip, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_network_asked_for_twice(tmp_path: Path) -> None:
-    with pytest.raises(ExtractError, match="ferresnet is asked for twice"):
+    with pytest.raises(ExtractError, match="ferresnet is the label of two networks"):
         keys_of(Plan(backbones=(), segment_backbones=("ferresnet", "ferresnet")))
-    with pytest.raises(ExtractError, match="no voice activity 'x'"):
+    with pytest.raises(ExtractError, match="no voice activity detector 'x'"):
         keys_of(Plan(backbones=(), segments=True, voice_activity="x"))
 
 
@@ -327,7 +327,7 @@ def test_the_command(clip: Clip, tmp_path: Path) -> None:
     assert "add --segments" in str(said)
     code, said = run("--segments", "--vad", "webrtc")
     assert code == 2
-    assert "no voice activity 'webrtc'" in str(said)
+    assert "no voice activity detector 'webrtc'" in str(said)
     code, said = run("--segment-backbone", "ferresnet")
     assert code == 0, said
     assert {"ferplusnet/none", "segments", "segments/ferresnet"} < set(FeatureStore(tmp_path / "s").streams)

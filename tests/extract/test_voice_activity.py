@@ -201,7 +201,9 @@ def test_samples_that_are_no_numbers() -> None:
 
 
 def test_names_and_settings() -> None:
-    with pytest.raises(ExtractError, match="no voice activity 'webrtc'; there are energy, silero, none"):
+    with pytest.raises(
+        ExtractError, match="no voice activity detector 'webrtc'; expected one of energy, silero, none"
+    ):
         load_voice_activity("webrtc")
     settings = load_voice_activity("energy").settings()
     assert settings["vad"] == "energy"

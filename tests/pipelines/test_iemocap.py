@@ -290,7 +290,7 @@ class TestMarkers:
         self.spoilt(recording, spoil)
         markers = read_markers(MarkerSpan(str(recording), 1.0, 2.0))
         assert markers.warning == (
-            "4 lines of Ses01F_impro01.txt from line 130 on are no frame of 55 markers"
+            "4 lines of Ses01F_impro01.txt from line 130 on are not frames of 55 markers"
         )
         assert len(markers.positions) == 116 and np.isfinite(markers.positions).all()
         assert not read_markers(MarkerSpan(str(recording), 2.0, 3.0)).warning  # they cost their clip alone
@@ -329,7 +329,7 @@ class TestMarkers:
             read_markers(span)
         write_markers(slow, np.arange(200) / RATE, np.ones((200, 159)))
         with pytest.raises(
-            ClipError, match=r"has 0 frames.*lines of r\.txt from line 3 on are no frame of 55"
+            ClipError, match=r"has 0 frames.*lines of r\.txt from line 3 on are not frames of 55"
         ):
             read_markers(span)
         write_markers(slow, np.arange(200) / RATE, np.full((200, 165), np.nan))

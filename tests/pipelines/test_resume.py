@@ -101,5 +101,7 @@ def test_weights_that_change_while_a_run_lasts_are_an_error(
     path.write_bytes(embedded.read_bytes())
     plan = Plan(backbones=(f"ferresnet@{path}",), device="cpu", precision="fp32")
     monkeypatch.setattr("avemo.extract.backbones.backbone.sha256_of", lambda path: "another")
-    with pytest.raises(ExtractError, match=r"^ferresnet@mine is not what it was a moment ago; keep its file"):
+    with pytest.raises(
+        ExtractError, match=r"^ferresnet@mine has changed since it was checked; do not change"
+    ):
         face_networks(plan)
