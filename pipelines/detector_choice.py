@@ -39,7 +39,7 @@ def choose_detector(text: str, store: FeatureStore | None = None) -> DetectorCho
         from ..extract.errors import ExtractError
 
         names = " and by ".join(str(settings["detector"]) for settings in detectors)
-        raise ExtractError(f"faces in {store.path} were found by {names}: say which to use by --detector")
+        raise ExtractError(f"faces in {store.path} were found by {names}; choose one with --detector")
     return DetectorChoice(_detector_text(store, detectors[0]), f"as in {store.path}")
 
 
@@ -87,5 +87,5 @@ def _detector_text(store: FeatureStore, settings: dict[str, Any]) -> str:
             return weights.name
     raise ExtractError(
         f"faces in {store.path} were found by {name} with a file of SHA-256 {checksum}, which is not in the "
-        f"folder of weights: name it by --detector {name}@FILE, or choose another --store"
+        f"folder of weights; name it with --detector {name}@FILE, or choose another --store"
     )

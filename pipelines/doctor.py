@@ -55,7 +55,7 @@ def examine() -> Iterator[Finding]:
             yield from check(name)
         except Exception as error:  # any error is a finding
             found = f"{type(error).__name__}: {_first_line(error)}"
-            yield Finding(name, BAD, found, "install avemo anew: pip install --force-reinstall avemo")
+            yield Finding(name, BAD, found, "reinstall avemo: pip install --force-reinstall avemo")
 
 
 def python(name: str) -> Iterator[Finding]:
@@ -150,7 +150,7 @@ def detectors(name: str) -> Iterator[Finding]:
     for text in dict.fromkeys(("dlib", choice.text)):
         load_detector(text)(np.zeros((96, 96, 3), np.uint8))
     others = ", ".join(f"{each}@FILE" for each in DETECTORS if each != "dlib")
-    yield Finding(name, OK, f"auto is {choice.text} ({choice.why}); with a file of yours: {others}")
+    yield Finding(name, OK, f"auto is {choice.text} ({choice.why}); with your own file: {others}")
 
 
 def backbone(name: str) -> Iterator[Finding]:
@@ -181,7 +181,7 @@ def weights(name: str) -> Iterator[Finding]:
     if fetched:
         yield Finding(name, OK, f"in {folder()}: {fetched}")
     else:
-        yield Finding(name, NOTE, f"none in {folder()}", "others are listed by: avemo weights list")
+        yield Finding(name, NOTE, f"none in {folder()}", "`avemo weights list` lists others")
 
 
 def extras(name: str) -> Iterator[Finding]:

@@ -37,14 +37,14 @@ def plan_again(
 
     if MARKERS in keys:
         raise ExtractError(
-            "the run reads facial markers, which clips alone do not have; put the corpus into a store by "
-            "avemo-extract, and name that store"
+            "the run reads facial markers, which clips alone do not have; extract the corpus into a "
+            "store with avemo-extract, and name that store"
         )
     for stream, key in keys.items():
         if key.settings.get("imported"):
             raise ExtractError(
-                f"the run reads {stream!r}, which was imported and cannot be made here; put these clips "
-                "into a store, import their features by avemo store import, and name that store"
+                f"the run reads {stream!r}, which was imported and cannot be made here; extract these "
+                "clips into a store, add their features with avemo store import, and name that store"
             )
     segment_streams = {name: key.settings for name, key in keys.items() if name.partition("/")[0] == SEGMENTS}
     face_streams = {
@@ -103,7 +103,7 @@ def _files(option: str, wanted: Mapping[str, Mapping[str, Any]], given: Iterable
         ]
         if stem and label not in known and not matching:
             raise ExtractError(
-                f"the run reads features of {label}: name its weights by {option} {name}@FILE, a file of "
+                f"the run reads features of {label}: name its weights with {option} {name}@FILE, a file of "
                 f"SHA-256 {settings['weights_sha256']}, once called {stem}"
                 + (f"; given: {', '.join(known.values())}" if known else "")
             )
@@ -134,6 +134,6 @@ def _require_same_keys(wanted: Mapping[str, FeatureKey], planned: Mapping[str, F
         if planned[stream] != key:
             changes = "; ".join(key.differences(planned[stream]))
             raise ExtractError(
-                f"the run reads {stream!r} made with other settings than it would be made with here "
-                f"({changes}: trained / here); name the files of the training, or train again"
+                f"the run reads {stream!r}, which was extracted with other settings than here "
+                f"({changes}: trained / here); name the files used for training, or train again"
             )

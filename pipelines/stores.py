@@ -34,7 +34,7 @@ def warn_of_damage(store: FeatureStore) -> None:
     if store.senseless:
         lines = f"{len(store.senseless)} lines" if len(store.senseless) > 1 else "a line"
         click.echo(
-            f"note: {store.path} leaves out what {lines} of its journals told; avemo store verify "
-            f"{store.path} names the damage, and --repair lets it pass",
+            f"note: {store.path}: {lines} of its journals left out as invalid; avemo store verify "
+            f"{store.path} names the damage, and --repair skips it",
             err=True,
         )

@@ -72,7 +72,7 @@ Exit code: 0 done; 1 done, but some clips failed (each is named with its reason)
         default=60.0,
         show_default=True,
         metavar="S",
-        help="Take about so long: fewer or shorter pieces are timed where that needs it.",
+        help="Approximate duration; fewer or shorter clips are timed to meet it.",
     ),
 )
 def bench(clips: Path | None, count: int, seconds: float, **options: Any) -> int:
@@ -180,12 +180,12 @@ def _text(measured: Measured, verdict: Verdict, plan: Plan, made: bool) -> str:
     ]
     resource = "cores" if verdict.slowest == "cores" else device
     lines = [
-        f"{what}\ntimed: {timed}{', made for this' if made else ''}; processor time of each stage alone:\n",
+        f"{what}\ntimed: {timed}{', made here' if made else ''}; processor time of each stage alone:\n",
         aligned(["stage", "s a clip", "ms a frame", "share", ""], rows),
         f"\nwhole run: {whole.wall:.1f} s in {whole.workers} process{'es' if whole.workers > 1 else ''}, "
         f"after {whole.start:.1f} s to start; the {resource} alone need {verdict.bound:.1f} s "
         f"(ratio {verdict.ratio:.2f})",
-        f"the wall: {verdict.wall}, {_share(verdict):.0%} of the time",
+        f"the bottleneck: {verdict.wall}, {_share(verdict):.0%} of the time",
         *(f"  {_change(change.option, change.effect, change.saves)}" for change in verdict.changes),
         f"1,000 clips of {verdict.clip_seconds:.1f} s, {verdict.clip_frames:.0f} frames each: about "
         f"{duration(verdict.thousand_seconds)} on this machine",
@@ -196,7 +196,7 @@ def _text(measured: Measured, verdict: Verdict, plan: Plan, made: bool) -> str:
     if load > 1.5 * usable_cores():
         own = duration(verdict.own * verdict.thousand_seconds)
         lines.append(
-            f"note: other work runs here, too (load {load:.1f}); without it, 1,000 clips: about {own}"
+            f"note: other programs are running (load {load:.1f}); without them, 1,000 clips: about {own}"
         )
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ def _parameters(context: click.Context, _: click.Parameter, texts: tuple[str, ..
     for text in texts:
         key, equals, value = text.partition("=")
         if not (key and equals and value):
-            raise click.BadParameter(f"{text!r}: KEY=VALUE expected, as partition=gpu")
+            raise click.BadParameter(f"{text!r}: KEY=VALUE expected, such as partition=gpu")
     return {key.replace("-", "_"): value for key, _, value in (text.partition("=") for text in texts)}
 
 
@@ -31,7 +31,7 @@ cluster_options = together(
         "--jobs",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Tasks side by side on the cluster.  [default: 8 on Slurm; as many as fit on Ray]",
+        help="Number of parallel tasks on the cluster.  [default: 8 on Slurm; as many as fit on Ray]",
     ),
     click.option(
         "--slurm",
@@ -51,7 +51,8 @@ cluster_options = together(
     click.option(
         "--cancel-on-interrupt",
         is_flag=True,
-        help="Ctrl-C cancels the Slurm tasks too. Otherwise they go on, and the same command waits for them.",
+        help="Ctrl-C also cancels the Slurm tasks. Otherwise they continue, and the same command waits for "
+        "them.",
     ),
 )
 

@@ -36,7 +36,7 @@ Examples:
   avemo datasets check clips/ --manifest clips.csv --other-labels map
 {PATTERN_HELP}
 \b
-Exit code: 0 complete; 1 something is missing or needs a look; 2 wrong arguments,
+Exit code: 0 complete; 1 something is missing or needs attention; 2 wrong arguments,
 or no usable clip.
 """
 
@@ -175,9 +175,7 @@ def _differences(part: Mapping[str, Any]) -> list[str]:
 def _left_out_text(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     texts = []
     for group in groups:
-        head = (
-            f"{'passed over' if group['spare'] else 'to be looked at'}: {group['count']}: {group['reason']}"
-        )
+        head = f"{'ignored' if group['spare'] else 'needs attention'}: {group['count']}: {group['reason']}"
         lines = [
             f"  {item['path']}" + (f" ({item['detail']})" if item["detail"] else "")
             for item in group["first"]

@@ -52,7 +52,7 @@ def demo(folder: Path, clips_per_class: int, seed: int, workers: int) -> None:
     except ModuleNotFoundError as error:
         raise InputError(str(error)) from error
     if not missing:
-        click.echo(f"{folder}: the demo set is there and whole, nothing to do")
+        click.echo(f"{folder}: the demo set is complete, nothing to do")
     click.echo(
         f"{DEMO_NOTE}\n\nNext:\n  avemo-extract {folder} --tta meanstd\n  avemo-fuse train --fusion fbp"
     )

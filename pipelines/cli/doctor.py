@@ -40,5 +40,5 @@ def doctor() -> int:
     elif bad:
         click.echo(f"{len(bad)} of {len(findings)} do not work")
     else:
-        click.echo("all that is needed works")
+        click.echo("everything needed works")
     return 1 if bad else 0

@@ -110,8 +110,8 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
     altered(
         device_option,
         callback=None,
-        help="Where networks run: auto, cpu, cuda, cuda:1, mps; cuda:0,1: on both. On a GPU, they have a "
-        "process of their own.",
+        help="Device for the networks: auto, cpu, cuda, cuda:1, mps, or cuda:0,1 for two GPUs. On a "
+        "GPU, they run in a process of their own.",
     ),
     altered(workers_option, help="Number of parallel processes.  [default: one per core]"),
     precision_option,
@@ -135,12 +135,10 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
         default=CLIP_TIMEOUT,
         show_default=True,
         metavar="SECONDS",
-        help="Give a clip up when no packet of it, no frame and no block of sound was done for so long; "
-        "0: never. How long it takes in all does not matter.",
+        help="Give up on a clip after so long without progress: no packet, frame or block of sound. "
+        "0: never. The total time of a clip is not limited.",
     ),
-    click.option(
-        "--retry-failed", is_flag=True, help="Extract only the stored clips that failed, once more."
-    ),
+    click.option("--retry-failed", is_flag=True, help="Extract only the stored clips that failed before."),
 )
 @group(
     "Output",

@@ -48,7 +48,7 @@ class Printed(ExtractionReporter):
         listed = ", ".join(f"{count} {split}" for split, count in splits.items() if split != ONLY_SPLIT)
         listed = f" ({listed})" if listed else ""
         spare = len(found.left_out) - len(found.problems)
-        repeated = f"; {spare} files that only repeat them are passed over" if spare else ""
+        repeated = f"; {spare} files that only repeat them are ignored" if spare else ""
         click.echo(f"{root}: {found.dataset}, {count_of(len(found.clips), 'clip')}{listed}{repeated}")
         labels = Counter(clip.label for clip in found.clips if clip.label)
         if labels:
@@ -85,12 +85,12 @@ class Printed(ExtractionReporter):
                 click.echo(f"{count_of(len(clips), 'clip')} stored {what}: {told}")
         if run.gone:
             click.echo(
-                f"note: {count_of(len(run.gone), 'file')} of stored clips cannot be read any more; what is "
-                f"stored of them is kept: {run.gone[0].path}{_more(run.gone)}",
+                f"note: {count_of(len(run.gone), 'file')} of stored clips can no longer be read; their "
+                f"features are kept: {run.gone[0].path}{_more(run.gone)}",
                 err=True,
             )
         for stream, differences in run.changes.items():
-            click.echo(f"{stream} is stored with other settings ({'; '.join(differences)}): making it again")
+            click.echo(f"{stream} is stored with other settings ({'; '.join(differences)}); extracted again")
         if not run.jobs:
             click.echo(f"{store.path}: nothing to do, all {total} clips are there already")
             return
@@ -204,7 +204,7 @@ class Notes:
     def counted(self) -> list[str]:
         """Return the lines to show at the end."""
         return [
-            f"note: the same of {count_of(count - NAMED, 'more clip')}: {kind}"
+            f"note: the same for {count_of(count - NAMED, 'more clip')}: {kind}"
             for kind, count in self._counts.items()
             if count > NAMED
         ]

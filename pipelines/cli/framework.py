@@ -274,7 +274,7 @@ class Command(click.Command):
             code = BY_SIGNAL + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
             with suppress(OSError):  # the terminal may be gone
                 click.echo(
-                    "\ninterrupted; what is kept is whole, and the same command goes on from there", err=True
+                    "\ninterrupted; stored results are intact, and the same command continues", err=True
                 )
         except click.UsageError:
             raise

@@ -16,8 +16,8 @@ detector_option = click.option(
     show_default=True,
     metavar="NAME[@FILE]",
     shell_complete=names(DETECTORS),
-    help="Face detector: auto (that of the store; in a new one yunet if its weights are here, else dlib), "
-    "dlib, yunet[@FILE.onnx], or ssd@FILE (OpenCV's SSD, whose boxes are cropped as they are).",
+    help="Face detector: auto (the store's; in a new store yunet if its weights are here, else dlib), "
+    "dlib, yunet[@FILE.onnx], or ssd@FILE (OpenCV's SSD; faces are cropped, not aligned).",
 )
 max_frames_option = click.option(
     "--max-frames",
@@ -31,7 +31,7 @@ detect_every_option = click.option(
     default=1,
     show_default=True,
     metavar="N",
-    help="Look for faces in every Nth frame; the face moves evenly between.",
+    help="Detect faces in every Nth frame, and interpolate between them.",
 )
 backbones_option = click.option(
     "--backbone",
@@ -187,14 +187,14 @@ workers_option = click.option(
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Number of parallel processes.  [default: one per core, where that pays]",
+    help="Number of parallel processes.  [default: one per core, if that is faster]",
 )
 precision_option = click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "int8"]),
     default="auto",
     show_default=True,
-    help="auto: bf16 if the machine computes in it and the network tolerates it. int8: the fastest on x86 "
+    help="auto: bf16 if the machine supports it and the network tolerates it. int8: the fastest on x86 "
     "processors, for ferplusnet and ferresnet; features change by 3 %.",
 )
 out_option = click.option(

@@ -26,6 +26,6 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool, unless: Path | None 
     """
     for path in paths:
         if path.is_dir():
-            raise InputError(f"{path} is a folder, and a file is to be written there; name a file in it")
+            raise InputError(f"{path} is a folder, but a file is expected; name a file in it")
         if path.exists() and not overwrite and not (unless and unless.exists()):
-            raise InputError(f"{path} is there already; write elsewhere, or replace it by --overwrite")
+            raise InputError(f"{path} already exists; write elsewhere, or replace it with --overwrite")

@@ -41,7 +41,7 @@ Exit code: 0 done; 1 done, but some films failed; 2 wrong arguments or input; 13
         type=click.Choice(["none", "flip", "default", "wide"]),
         default="none",
         show_default=True,
-        help="Views of each face that are averaged: 1, 2 (mirrored too), 18 close ones or 18 wide ones.",
+        help="Views of each face to average: 1, 2 (also mirrored), 18 close or 18 wide ones.",
     ),
     altered(detect_every_option, default=5),
     click.option(
@@ -55,15 +55,15 @@ Exit code: 0 done; 1 done, but some films failed; 2 wrong arguments or input; 13
     altered(
         detector_option,
         help="Face detector: auto (yunet if its weights are here, else dlib), dlib, yunet[@FILE.onnx], or "
-        "ssd@FILE; with --run, the run's own, whose file may be named.",
+        "ssd@FILE; with --run, the run's own (its file may be named).",
     ),
     click.option(
         "--backbone",
         default="ferplusnet",
         show_default=True,
         metavar="NAME[@WEIGHTS]",
-        help="Face network that `avemo pretrain face` trained, whose own classes are used; with --run, the "
-        "weights that the run uses, if they are not in the package.",
+        help="Face network trained by `avemo pretrain face`, with its own classes; with --run, the run's "
+        "weights, if they are not in the package.",
     ),
     click.option(
         "--run",

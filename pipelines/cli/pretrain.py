@@ -5,9 +5,9 @@ from __future__ import annotations
 from .lazy import LazyGroup
 
 COMMANDS = {
-    "face": (".pretrain.face:face", "A face network, on labelled pictures of faces."),
-    "audio": (".pretrain.audio:audio", "An audio network, on labelled recordings."),
-    "segments": (".pretrain.segments:segments", "An image network, on MFCC images of labelled speech."),
+    "face": (".pretrain.face:face", "Train a face network on labelled pictures."),
+    "audio": (".pretrain.audio:audio", "Train an audio network on labelled recordings."),
+    "segments": (".pretrain.segments:segments", "Train an image network on MFCC images of speech."),
 }
 
 EXAMPLES = """
@@ -22,7 +22,7 @@ Examples:
 pretrain = LazyGroup(
     "pretrain",
     commands=COMMANDS,
-    help="Train a network that features are taken from, on labelled data of your own.",
+    help="Train a network for feature extraction on your own labelled data.",
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -70,7 +70,7 @@ continues.
         default="preview",
         show_default=True,
         metavar="DIR",
-        help="Folder of the page and its sheets.",
+        help="Folder for the page and its sheets.",
     ),
     click.option(
         "--frames",
@@ -118,7 +118,7 @@ def preview(
     first. For a STORE, the stored face tracks are shown.
     """
     if (out / "index.html").exists() and not (out / "sheets").is_dir():
-        raise InputError(f"{out} holds an index.html that is no preview; name another folder by --out")
+        raise InputError(f"{out} holds an index.html that is not a preview; name another folder with --out")
     if (paths[0] / "store.json").exists():
         if len(paths) > 1:
             raise click.UsageError(f"{paths[0]} is a store, which is shown alone; leave out {paths[1]}")
@@ -181,8 +181,8 @@ def _extract(
         differing = next((other.differences(key) for other in stored if other != key), None)
         if differing:
             raise InputError(
-                f"{path} holds face tracks of other settings ({'; '.join(differing)}: stored / asked for), "
-                f"which would be replaced; show them by avemo preview {path}, or name another --store"
+                f"{path} holds face tracks with other settings ({'; '.join(differing)}: stored / asked for), "
+                f"which would be replaced; show them with avemo preview {path}, or name another --store"
             )
     into_store(found, plan, path, workers, reporter=Printed())
 

@@ -65,9 +65,8 @@ PRIORS = ("emotiw2019", "train", "none")
 RESULTS_HELP = """
 \b
 DIR gets features/ (the store, if DATA is a folder of clips), runs/ (a folder for each run), results.md and
-results.csv (accuracy beside the paper's), and, where the recipe makes an ensemble, submission.csv, scores.csv
-and with --zip the challenge's zip. What is done already is not done again, so a recipe that was stopped goes
-on with the same command.
+results.csv (accuracy beside the paper's), and, if the recipe makes an ensemble, submission.csv, scores.csv
+and with --zip the challenge's zip. If a recipe is stopped, the same command continues it.
 """
 
 options = together(
@@ -77,7 +76,7 @@ options = together(
         "Features",
         altered(
             backbones_option,
-            help="Face network; repeat it where the paper has a second. If DATA is a store: its name there.  "
+            help="Face network; repeat it if the paper uses a second. If DATA is a store: its name there.  "
             "[default: the recipe's, else ferplusnet]",
         ),
         audio_backbones_option,
@@ -95,8 +94,8 @@ options = together(
             "changes",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Another setting of avemo-fuse train or cv for all runs: dropout=0.6, preset=zhou2021; none "
-            "takes the recipe's away. Repeatable.",
+            help="Another setting of avemo-fuse train or cv for all runs, such as dropout=0.6; the value "
+            "none removes the recipe's. Repeatable.",
         ),
     ),
     group(
@@ -113,7 +112,7 @@ options = together(
             "--prior",
             type=click.Choice(PRIORS),
             metavar="SOURCE",
-            help="Class weights of the ensemble: emotiw2019 (the challenge's), train (of the "
+            help="Class weights of the ensemble: emotiw2019 (the challenge's), train (from the "
             "training labels) or none.  [default: the recipe's]",
         ),
         click.option("--zip", "team", metavar="TEAM", help="Also write TEAM.zip: a text file per test clip."),
@@ -225,7 +224,7 @@ def interspeech2019() -> None:
 recipe = click.Group(
     "recipe",
     commands=[list_, show, run],
-    help="Do what a paper did, and set the results beside what it printed.",
+    help="Run a paper's recipe, and compare the results with the paper's.",
     epilog="\b\nExamples:\n  avemo recipe list\n  avemo recipe show zhou2019-features > mine.toml\n"
     "  avemo recipe run zhou2019-attention features/ --out attention",
     context_settings={"help_option_names": ["-h", "--help"]},

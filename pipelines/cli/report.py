@@ -21,7 +21,7 @@ Examples:
 The page is about 6 MB for one run and 1 MB more for each other one, however
 many clips there are; Plotly, which draws the figures, takes 4.8 MB. It shows at
 most 20 clips of a run, and attention, factors and t-SNE of at most 1000. It
-contains pictures of faces: mind whom you give it to.
+contains pictures of faces: take care whom you share it with.
 """
 
 

@@ -128,7 +128,7 @@ def dumped(command: click.Command, values: Mapping[str, Any]) -> str:
     """Format the settings in force as TOML; defaults are comments, as a given option must not be idle."""
     lines = [f"# Settings of {command.name}, for --config. Lines with # are defaults."]
     if values.get("preset"):
-        lines.append("# What the preset says goes before these defaults.")
+        lines.append("# The preset overrides these defaults.")
     for key, option in settable(command).items():
         name = option.name or ""
         value = values.get(name)

@@ -34,7 +34,7 @@ store_argument = click.argument("path", metavar="[STORE]", default=DEFAULT, type
     "--watch",
     type=click.IntRange(min=1),
     metavar="N",
-    help="First show how extraction advances, on whatever machines, until the store holds N clips.",
+    help="First follow an extraction, on any machines, until the store holds N clips.",
 )
 @json_result
 def status(path: Path, watch: int | None) -> None:
@@ -61,8 +61,8 @@ def status(path: Path, watch: int | None) -> None:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Take damaged arrays out of the store, so that avemo-extract makes them again; pass over invalid "
-    "lines; remove shards that no journal mentions.",
+    help="Remove damaged arrays from the store, so that avemo-extract makes them again; skip invalid lines; "
+    "remove shards that no journal mentions.",
 )
 @json_result
 def verify(path: Path, repair: bool) -> int:
@@ -86,7 +86,7 @@ def verify(path: Path, repair: bool) -> int:
     for line in found.senseless:
         click.echo(f"{line}", err=True)
     for shard in found.unused:
-        click.echo(f"{shard}: mentioned in no journal; a process was killed before it was", err=True)
+        click.echo(f"{shard}: mentioned in no journal; its process was killed too early", err=True)
     show_result(_verified(store, found, repair), lambda _: _verdict(path, store.count, found, repair))
     return 1 if found else 0
 
@@ -94,10 +94,10 @@ def verify(path: Path, repair: bool) -> int:
 def _verdict(path: Path, clips: int, found: Findings, repaired: bool) -> str:
     if not found:
         return f"{path}: {clips} clips, every array as it was written"
-    parts = {"damaged stream": found.damaged, "senseless line": found.senseless, "unused shard": found.unused}
+    parts = {"damaged stream": found.damaged, "invalid line": found.senseless, "unused shard": found.unused}
     counts = " and ".join(count_of(len(those), name) for name, those in parts.items() if those)
     if not repaired:
-        return f"{path}: {counts}; --repair takes them out of the store"
+        return f"{path}: {counts}; --repair removes them from the store"
     again = "; avemo-extract, or avemo store import for what was imported, makes them again"
     return f"{path}: {counts}, repaired{again if found.damaged or found.senseless else ''}"
 
@@ -170,7 +170,7 @@ def remove(names: tuple[str, ...], store: Path, gone: bool) -> None:
         with opened.writer() as writer:
             for clip in chosen:
                 writer.remove(clip)
-    told = f": {first_of(chosen)}" if chosen else ", as every clip's file is there"
+    told = f": {first_of(chosen)}" if chosen else ", because every clip's file exists"
     click.echo(f"{store}: removed {count_of(len(chosen), 'clip')}{told}; {len(clips) - len(chosen)} left")
 
 
@@ -213,7 +213,7 @@ def merge(out: Path, stores: tuple[Path, ...]) -> int:
     named = [path.resolve() for path in (out, *stores)]
     for i, path in enumerate(named):
         if path in named[:i]:
-            raise click.UsageError(f"{(out, *stores)[i]} is named twice; each store is to be named once")
+            raise click.UsageError(f"{(out, *stores)[i]} is named twice; name each store once")
     from ...cache.merge import Merge, contradictions, mixtures
     from ...cache.store import FeatureStore
 

@@ -29,8 +29,8 @@ FEATURES is one of
   an HDF5 file, a data set per clip      /000046280, /train/000046280
   an .npz file, an array per clip        numpy.savez("fgnet.npz", **{"train/000046280": values})
 Each array is [frames, values]. A row of NaN is a frame without a vector (no face, for example) and is skipped
-when the feature is read. A file's name is the clip's id. If two splits have the same id, a folder (group)
-named as the split tells them apart, or --map does: a CSV with the columns file, clip and, as needed, split.
+when the feature is read. A file's name is the clip's id. If two splits have the same id, tell them apart by
+a folder (group) named like the split, or by --map: a CSV with the columns file, clip and, as needed, split.
 
 \b
 Examples:
@@ -73,16 +73,16 @@ reason); 2 wrong arguments or input; 130 interrupted (the same command continues
         type=click.Choice(["same", "any", "one"]),
         default="same",
         show_default=True,
-        help="How many a clip has: same (as many as the store has frames of it), any (at another rate), or "
-        "one, which may be given as [values].",
+        help="Vectors per clip: same (one per frame in the store), any (at another rate), or one (may be "
+        "given as [values]).",
     ),
     click.option(
         "--fps",
         type=click.FloatRange(min=0, min_open=True),
         metavar="RATE",
-        help="Vectors per second.  [default: the times of the store's frames, or evenly over them]",
+        help="Vectors per second.  [default: at the times of the store's frames, or evenly over them]",
     ),
-    click.option("--note", metavar="TEXT", help="What made the features; kept with them and with each run."),
+    click.option("--note", metavar="TEXT", help="How the features were made; kept with them and each run."),
 )
 @group(
     "Output",
@@ -131,10 +131,10 @@ def _need_some(matched: Matched, arrays: Arrays, store: FeatureStore, table: Pat
             click.echo(f"failed: {name}: {reason}", err=True)
         clips = [row.clip for row in store.rows]
         held = f"its clips are {first_of(clips)}" if clips else "it has no clips yet"
-        remedy = "name them as the clips" if table is None else f"see to {table}"
+        remedy = "name them as the clips" if table is None else f"correct {table}"
         raise InputError(
             f"none of {count_of(len(arrays.names), 'array')} in {arrays.path} ({first_of(arrays.names)}) is "
-            f"of a clip in {store.path}; {held}; {remedy}, or make clips of a --map with --add-clips"
+            f"of a clip in {store.path}; {held}; {remedy}, or add the clips of a --map with --add-clips"
         )
 
 
@@ -154,7 +154,9 @@ def read_map(table: Path) -> tuple[dict[str, Clip], dict[str, str]]:
         clip = Clip(row["clip"], row["split"], "", row["label"] or None, row["subject"] or None)
         where = f"row {number} of {table.name}"
         if row["surplus"]:
-            problems[where] = f"has more cells than the first line ('{row['surplus']}'): quote a comma's cell"
+            problems[where] = (
+                f"has more cells than the first line ('{row['surplus']}'): quote cells that contain commas"
+            )
         elif not name or not clip.id:
             problems[where] = "names no file" if not name else f"names no clip for '{name}'"
         elif wanted.setdefault(name, clip) != clip:
@@ -170,7 +172,7 @@ def _work(work: Import, arrays: Arrays, matched: Matched, store: FeatureStore) -
         f"{store.path}: {count_of(len(store.rows), 'clip')}"
     )
     if work.dropped:
-        click.echo(f"other features of that name are dropped, of {count_of(len(work.dropped), 'clip')}")
+        click.echo(f"other features of that name are dropped from {count_of(len(work.dropped), 'clip')}")
     stored = same = empty = 0
     failures = [f"{name}: {reason}" for name, reason in matched.refused.items()]
     with progress_bar(work, total=len(matched.clips), unit="clip") as bar:

@@ -78,7 +78,7 @@ def fetch(names: tuple[str, ...], url: str | None, again: bool) -> int:
         entry = of_name(record["name"])
         try:
             if entry is None:
-                raise InputError(f"{record['name']} is your own: nothing is known of where to fetch it")
+                raise InputError(f"{record['name']} is your own; no address to fetch it from is known")
             _fetch(entry, url or entry.url)
         except (InputError, ValueError) as error:
             if len(found) == 1:

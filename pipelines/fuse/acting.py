@@ -56,7 +56,7 @@ def _of_head(settings: HeadTraining) -> dict[str, str]:
     if settings.visual_attention and settings.audio_attention:
         found["attention"] = "--visual-attention and --audio-attention name the attention of both streams"
     if not (settings.visual_encoder or settings.audio_encoder):
-        found["lrn"] = "it is about an encoder; name one by --audio-encoder or --visual-encoder"
+        found["lrn"] = "it is a setting of an encoder; name one with --audio-encoder or --visual-encoder"
     if not head.stackable:
         found["stacked"] = f"members of the fusion {fusion} cannot be stacked"
     return found
@@ -69,7 +69,7 @@ def _of_choice(settings: HeadTraining) -> dict[str, str]:
     if "seed" in (part.partition("=")[0].strip() for part in (settings.grid or "").split(",")):
         found |= dict.fromkeys(("seed", "members"), "--grid gives the seeds")
     if len(grid.points) < 2:
-        found["choose_grid"] = "--grid gives no two points to choose from"
+        found["choose_grid"] = "--grid gives fewer than two points to choose from"
     if isinstance(settings, CrossValidationSettings):
         weighted = "decision_weight" in head_class(settings.fusion).options
         weight = weighted and "decision_weight" not in settings.head

@@ -33,9 +33,9 @@ Examples:
   avemo-fuse compare a/scores-val.csv b/scores-val.csv --json
 
 \b
-one-tailed p  chance of such a lead of B, or a greater one, were B not better
-two-tailed p  chance of such a difference either way, were there none
-Both tests take clips as independent, which those of one person are not quite.
+one-tailed p  chance of a lead of B at least as large, if B were not better
+two-tailed p  chance of a difference at least as large either way, if there were none
+Both tests assume independent clips; clips of one person are not quite independent.
 """
 
 
@@ -103,7 +103,7 @@ def _sides(paths: Sequence[Path], split: str | None) -> list[Side]:
     found = [read_member(path) for path in paths]
     fitted = {name for member in found for name in member.trained_on}
     if split in fitted:
-        click.echo(f"warning: {split} was trained on, so the tests tell nothing of other clips", err=True)
+        click.echo(f"warning: {split} was trained on, so the tests say nothing about other clips", err=True)
     sides = []
     for path, member in zip(paths, found, strict=True):
         kept = [i for i, clip in enumerate(member.scores.clips) if split or clip[0] not in fitted]
@@ -150,7 +150,7 @@ def _warnings(sides: Sequence[Side], matched: MatchedScores) -> Iterator[str]:
         yield f"clips of both without a true class, left out: {matched.unlabelled}"
     marks = [side.scores.marks_cell or "not marked" for side in sides]
     if marks[0] != marks[1]:
-        yield f"A is {marks[0]}, B is {marks[1]}: the two did not have the same to go by"
+        yield f"A is {marks[0]}, B is {marks[1]}: the two did not have the same information"
 
 
 def _print(sides: Sequence[Side], matched: MatchedScores, results: Comparison) -> None:

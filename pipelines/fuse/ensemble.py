@@ -157,7 +157,7 @@ def _train_counts(members: Sequence[EnsembleMember], source: str) -> Mapping[str
         if member.train_counts != known[0].train_counts:
             raise click.UsageError(
                 f"{known[0].name} and {member.name} were trained on different clips ({known[0].train_counts} "
-                f"and {member.train_counts}); say by --counts whose class counts to use"
+                f"and {member.train_counts}); give the class counts to use with --counts"
             )
     return known[0].train_counts
 
@@ -246,10 +246,10 @@ def _say_results(members: Sequence[EnsembleMember], finish: Finish) -> Scores:
     seen = {split for member in members for split in member.trained_on} & {*final.splits}
     if labelled and seen:
         click.echo(
-            f"trained on {' and '.join(sorted(seen))}: figures over these clips tell nothing of others"
+            f"trained on {' and '.join(sorted(seen))}: figures over these clips say nothing about others"
         )
     if labelled and finish.by_val and VAL in final.splits:
-        click.echo("prior or temperature come of the labels of these very clips: finished figures flatter")
+        click.echo("prior or temperature was fitted on these clips: the finished figures are optimistic")
     note = unscored_note(final)
     if note:
         click.echo(note)
@@ -263,7 +263,7 @@ def _say_results(members: Sequence[EnsembleMember], finish: Finish) -> Scores:
         click.echo(aligned(header, rows))
         click.echo(_calibration(mean.scores, final))
     else:
-        click.echo("no true classes are known here, so no accuracy can be told")
+        click.echo("no true classes are known, so there is no accuracy")
     return final
 
 
@@ -277,7 +277,7 @@ def _say_harm(scores: Scores, finish: Finish) -> None:
     if after < before:
         click.echo(
             f"warning: the prior {finish.source} lowers accuracy on val from {before:.3f} to {after:.3f}; "
-            "leave it out with --prior none, unless the clips to be scored are known to have its shares"
+            "use --prior none, unless the clips to be scored are known to have its class shares"
         )
 
 

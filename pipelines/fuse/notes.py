@@ -34,7 +34,7 @@ def unscored_note(scores: Scores) -> str | None:
     guess = scores.predicted[scores.scored.tolist().index(False)]
     return (
         f"note: {count_of(len(without.clips), 'clip')} without scores ({counts}): {names}; counted as "
-        f"{guess}, a guess: the class most probable over the others"
+        f"{guess}, a guess: the most probable class over the others"
     )
 
 

@@ -186,8 +186,8 @@ def keys_of(runs: Sequence[Run]) -> dict[str, FeatureKey]:
             if keys.setdefault(stream, key) != key:
                 changes = "; ".join(keys[stream].differences(key))
                 raise InputError(
-                    f"{run.path} reads {stream!r} of other settings than the runs before it ({changes}); "
-                    "score the clips with each alone, and join the scores by avemo-fuse ensemble"
+                    f"{run.path} reads {stream!r} with other settings than the runs before it ({changes}); "
+                    "score the clips with each alone, and join the scores with avemo-fuse ensemble"
                 )
     return keys
 

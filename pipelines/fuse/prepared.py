@@ -146,7 +146,7 @@ def describe(prepared: Prepared) -> list[tuple[str, str]]:
         for name in feature.streams:
             waiting = sum(name not in row.entries for row in prepared.rows)
             imported = prepared.keys[name].settings.get("imported")
-            remedy = "avemo store import adds theirs" if imported else "run avemo-extract again to go on"
+            remedy = "avemo store import adds theirs" if imported else "run avemo-extract again to continue"
             if waiting:
                 lines.append(("", f"{waiting} clips are not in {name} yet: {remedy}"))
     lines.append(("fusion", head.fusion))
@@ -219,11 +219,11 @@ def _channels(name: str, stream: str, feature: Feature | None, fusion: str) -> i
 
     if feature is None:
         what = {"audio": "sound", "visual": "pictures"}[stream]
-        raise FusionError(f"the fusion {fusion} reads no {what}, so there is nothing for {name}")
+        raise FusionError(f"the fusion {fusion} reads no {what}, so {name} has no input")
     if not feature.recipe.channels:
         able = " or ".join(r.name for r in RECIPES.values() if r.channels and r.modality == stream)
         raise FusionError(
-            f"{name} reads pictures over time, and {feature.name} is none; use --{stream} {able}"
+            f"{name} reads pictures over time, and {feature.name} is not one; use --{stream} {able}"
         )
     return feature.recipe.channels
 

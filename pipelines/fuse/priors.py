@@ -25,7 +25,7 @@ HELP = """\b
   em          the shares of the classes among the clips themselves, found by
               expectation-maximisation without their labels (Saerens, Latinne
               & Decaestecker 2002), over those of the training labels.
-              Transductive; wants calibrated scores: --temperature
+              Transductive; needs calibrated scores: --temperature
 """
 
 EMOTIW2019_TEST_COUNTS = {
@@ -90,8 +90,8 @@ def weighting(
 def _known(source: str, train_counts: Mapping[str, int] | None) -> Mapping[str, int]:
     if not train_counts:
         raise click.UsageError(
-            f"--prior {source} needs the number of training clips of each class; run folders know it, for "
-            "other scores give a CSV of class,count by --counts"
+            f"--prior {source} needs the number of training clips of each class; runs record it; for "
+            "other scores give a CSV of class,count with --counts"
         )
     return train_counts
 
@@ -107,13 +107,13 @@ def _told(found: Reestimate, clips: int) -> str:
     shares = ", ".join(
         f"{name} {share:.3f} (trained {found.trained[name]:.3f})" for name, share in found.shares.items()
     )
-    state = f"{found.iterations} iterations" if found.converged else f"not at rest after {found.iterations}"
+    state = f"{found.iterations} iterations" if found.converged else f"not converged after {found.iterations}"
     lost = [name for name, share in found.shares.items() if share * clips < 1]
     warning = (
         f"\n  warning: it leaves less than one clip to {', '.join(lost)}; unless there are none, these "
-        "scores are no probabilities, and the estimate is wrong: see --temperature"
+        "scores are not probabilities, and the estimate is wrong: see --temperature"
     )
     return (
         f"classes' shares among these {clips} clips, re-estimated by EM without their labels (transductive): "
-        f"{shares}; {state}; that they are the trained ones has p = {found.p_value:.3g}"
+        f"{shares}; {state}; p = {found.p_value:.3g} under the trained shares"
     ) + (warning if lost else "")

@@ -138,8 +138,8 @@ def together(every: Sequence[Prepared]) -> Prepared:
                 one, two = (each.features[stream].name for each in (first, other))
                 raise FusionError(
                     f"{first.setup.head.fusion} reads {one} and {other.setup.head.fusion} {two}; heads of "
-                    f"one run read the same: name it by --{stream}, or train them apart and average them "
-                    "by avemo-fuse ensemble"
+                    f"one run must read the same: name it with --{stream}, or train them separately and "
+                    "average them with avemo-fuse ensemble"
                 )
         features = {**first.features, **other.features}
         same = len(features) == len(first.features)
@@ -151,7 +151,7 @@ def together(every: Sequence[Prepared]) -> Prepared:
             seeds=(first.seeds[0], first.seeds[1] + other.seeds[1]),
         )
     if others and any(part.grid.axes for part in every):
-        raise FusionError("a grid is of one head; train the heads apart, or leave --grid out")
+        raise FusionError("a grid is for one head; train the heads separately, or leave out --grid")
     return first
 
 

@@ -55,11 +55,11 @@ Examples:
   avemo-extract clips/ --audio-backbone alexnet@mine.safetensors
 
 \b
-recordings.csv has the columns path and label, and subject, split (train, val, test) where they are known.
+recordings.csv has the columns path and label and, if known, subject and split (train, val, test).
 
 \b
-Exit code: 0 done; 1 done, but some recordings could not be read or only in part, each named with its
-reason; 2 wrong arguments or input; 130 interrupted: the same command goes on.
+Exit code: 0 done; 1 done, but some recordings could not be read, or only in part, each named with its
+reason; 2 wrong arguments or input; 130 interrupted: the same command continues.
 """
 
 data_options = together(
@@ -95,7 +95,7 @@ network_options = group(
 @network_options
 @with_defaults(recipe_options, batch=32, optimiser="adamw", weight_decay=0.01, dropout=0.3, ema=0.99)
 @augment_option
-@evaluation_options("--data", "what training on --data writes")
+@evaluation_options("--data", "the file that training on --data writes")
 @device_options
 @output_options
 @json_result

@@ -52,7 +52,7 @@ Examples:
 
 \b
 Exit code: 0 done; 1 done, but some pictures could not be read, each named with its reason;
-2 wrong arguments or input; 130 interrupted: the same command goes on.
+2 wrong arguments or input; 130 interrupted: the same command continues.
 """
 
 data_options = group(
@@ -75,7 +75,7 @@ data_options = group(
     click.option("--cache", type=click.Path(path_type=Path), metavar="DIR",
                  help="Folder for decoded pictures.  [default: in memory; pictures/ for detect]"),
     click.option("--memory", type=click.FloatRange(min=0), default=2.0, show_default=True, metavar="GB",
-                 help="Memory for pictures; more need --cache."),
+                 help="Memory for pictures; larger sets need --cache."),
 )  # fmt: skip
 
 network_options = group(
@@ -84,7 +84,7 @@ network_options = group(
     click.option("--head-only", is_flag=True, help="Train only the classifier, on frozen features."),
     click.option("--teacher", multiple=True,
                  type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FILE.safetensors",
-                 help="Trained network to distil from. Repeatable: then the mean of all."),
+                 help="Trained network to distil from. Repeatable: the mean is used."),
     click.option("--teacher-share", type=click.FloatRange(0, 1), default=0.5, show_default=True,
                  metavar="SHARE", help="Share of the teachers in each label."),
 )  # fmt: skip
@@ -130,7 +130,7 @@ def face(evaluating: bool, **options: Any) -> int:
         from ...extract.backbones import get
 
         if options["head_only"] and options["teacher"]:
-            raise InputError("--teacher teaches a whole network: leave it out, or --head-only")
+            raise InputError("--teacher trains the whole network: leave out --teacher or --head-only")
         name, _, start = options["backbone"].partition("@")
         changes = changes_of(Augmentation, options["augment"])
         recipe = recipe_of(options, random=not start, augmentation=changes)

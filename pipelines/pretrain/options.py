@@ -44,7 +44,7 @@ recipe_options = together(
         click.option("--balance", type=click.Choice(["none", "sampling", "weights"]), default="none",
                      show_default=True, help="Balance classes by sampling or by weights in the loss."),
         click.option("--patience", type=click.IntRange(min=0), default=0, metavar="EPOCHS",
-                     help="Stop after so many epochs without a better held-out accuracy.  [default: never]"),
+                     help="Stop after so many epochs without better held-out accuracy.  [default: never]"),
         click.option("--weight-decay", type=click.FloatRange(min=0), default=5e-4, show_default=True,
                      metavar="SHARE"),
         click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.2,
@@ -62,8 +62,8 @@ recipe_options = together(
     group(
         "Selection",
         click.option("--held-out", type=click.FloatRange(0, 0.5), default=0.1, show_default=True,
-                     metavar="SHARE", help="Share of the training part to hold out, to watch and to choose "
-                     "the epoch by, if the data set has no validation part."),
+                     metavar="SHARE", help="Share of the training part to hold out for validation, by "
+                     "which the epoch is chosen, if the data set has no validation part."),
     ),
 )  # fmt: skip
 
@@ -79,9 +79,9 @@ device_options = group(
     "Where it runs",
     device_option,
     click.option("--processes", default="1", show_default=True, metavar="N",
-                 help="Number of processes, each with a device of its own; auto: one for every GPU."),
+                 help="Number of processes, each with its own device; auto: one per GPU."),
     altered(precision_option, type=click.Choice(["auto", "fp32", "bf16"]),
-            help="auto: bf16 (mixed) if the machine computes in it."),
+            help="auto: bf16 (mixed) if the machine supports it."),
     click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                  help="Number of machines; torchrun or SLURM starts the same command on each."),
 )  # fmt: skip
@@ -90,7 +90,7 @@ output_options = group(
     "Output",
     click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.safetensors",
                  help="File for the weights; the card (.json) and, during training, the state (.ckpt) are "
-                 "beside it."),
+                 "written beside it."),
     click.option("--half", is_flag=True, help="Store weights in 16 bits: half the size."),
     click.option("--licence", default="", metavar="TEXT", help="Licence of the data, for the card."),
     altered(overwrite_option, help="Start again even if FILE or its state exists."),

@@ -50,12 +50,12 @@ Examples:
   avemo-extract RML/ --segment-backbone ferresnet@mfcc.safetensors --store features
 
 \b
-Clips of a split val are held out, those of a split test are neither fitted nor held out. Images take
-12 KB of memory a segment, 150 MB an hour of speech, and twice that while they are read.
+Clips of the split val are held out; those of the split test are neither trained on nor held out. Images
+take 12 KB of memory per segment, 150 MB per hour of speech, and twice that while they are read.
 
 \b
 Exit code: 0 done; 1 done, but some labelled clips have no segments, each named with its reason; 2 wrong
-arguments or input; 130 interrupted: the same command goes on.
+arguments or input; 130 interrupted: the same command continues.
 """
 
 data_options = together(
@@ -75,7 +75,7 @@ data_options = together(
     recipe_options, epochs=20, batch=32, optimiser="adamw", weight_decay=0.01, dropout=0.3, ema=0.99
 )
 @augment_option
-@evaluation_options("--store", "what training writes")
+@evaluation_options("--store", "the file that training writes")
 @device_options
 @output_options
 @json_result

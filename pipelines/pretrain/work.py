@@ -45,7 +45,7 @@ class Terminal(Listener):
             yield advance
 
     def on_resumed(self, checkpoint: Path, epochs: int) -> None:
-        click.echo(f"going on with {checkpoint} after {epochs} epochs")
+        click.echo(f"continuing from {checkpoint} after {epochs} epochs")
 
     def on_epoch(self, epoch: EpochFigures, epochs: int) -> None:
         from tqdm import tqdm
@@ -117,7 +117,7 @@ def evaluate(task: Task, classifier: Classifier, weights: Path, options: Mapping
     if known:
         click.echo(
             f"note: it was trained on subjects called {', '.join(known)}; if they are the same people, "
-            "these figures flatter it"
+            "these figures are optimistic"
         )
     samples = task.samples(TrainingRecipe(augmentation=task.changes()), rows, listener)
     computing = Computing(device, resolve_precision(options["precision"], device), listener)
@@ -154,7 +154,7 @@ def torch_device(name: str) -> str:
     kind, _, number = wanted.partition(":")
     if not there.get(kind) or (number and whole_number(number) not in range(torch.cuda.device_count())):
         has = ", ".join(name for name, is_there in there.items() if is_there)
-        raise InputError(f"--device {name} cannot be had here; PyTorch finds {has}")
+        raise InputError(f"--device {name} is not available here; PyTorch finds {has}")
     return wanted
 
 
@@ -182,7 +182,7 @@ def make_fabric(options: Mapping[str, Any]) -> lightning.Fabric:
         fabric.launch()
     except (ValueError, RuntimeError, TypeError) as error:
         given = f"--device {options['device']} --processes {processes}"
-        raise InputError(f"{given} cannot be had here: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{given} is not available here: {str(error).splitlines()[0]}") from error
     return fabric
 
 
@@ -199,7 +199,7 @@ def weights_there(options: Mapping[str, Any], default: Path) -> Path:
     """
     weights: Path = options["weights"] or options["out"] or default
     if not weights.exists():
-        raise InputError(f"there are no weights {weights}: name them by --weights FILE.safetensors")
+        raise InputError(f"there are no weights {weights}; name them with --weights FILE.safetensors")
     return weights
 
 

@@ -38,7 +38,7 @@ def with_preset(settings: Settings, paper: str | None, given: Collection[str]) -
     fusion = settings.fusion if "fusion" in fixed else heads[0]
     if fusion not in heads:
         raise InputError(
-            f"{paper} has no {fusion}; it has {', '.join(heads)}: take one of these, or leave --preset out"
+            f"{paper} has no {fusion}; it has {', '.join(heads)}: use one of these, or leave out --preset"
         )
     markers = "visual" in fixed and settings.visual == MARKERS
     chosen: dict[str, Any] = {"fusion": fusion}

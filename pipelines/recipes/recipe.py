@@ -219,5 +219,5 @@ def _table(value: Any, where: str) -> Mapping[str, Any]:
 
 def _share(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise InputError(f"{where}: {literal(value)} is no accuracy; expected a number from 0 to 1")
+        raise InputError(f"{where}: {literal(value)} is not an accuracy; expected a number from 0 to 1")
     return float(value)

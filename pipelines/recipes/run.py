@@ -84,7 +84,7 @@ def plan(
     for name, own in {"": shared, **rows}.items():
         text = str(own.get("visual", ""))
         if SECOND in text and len(backbones) < 2:
-            left_out[name] = "it reads a second backbone; name two by --backbone, twice"
+            left_out[name] = "it reads a second backbone; give --backbone twice"
         elif FIRST in text or SECOND in text:
             own["visual"] = _named(text, backbones)
     rows = {name: own for name, own in rows.items() if name not in left_out}

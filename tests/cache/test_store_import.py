@@ -170,7 +170,7 @@ def test_another_dimension_or_note_under_the_same_name_is_refused(store: Path, t
     assert (result.exit_code, "note: one / two" in result.stderr) == (2, True)
     assert len(stored(store)) == 12
     result = add(tmp_path / "wide", "--store", store, "--name", "fgnet", "--replace", "--note", "two")
-    assert "other features of that name are dropped, of 12 clips\n" in result.stdout
+    assert "other features of that name are dropped from 12 clips\n" in result.stdout
     assert {name: arrays["basic"].shape for name, arrays in stored(store).items()} == {
         f"train/00{i}": (FRAMES, 32) for i in range(3)
     }

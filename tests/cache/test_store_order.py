@@ -198,11 +198,11 @@ def test_a_senseless_line_costs_itself_alone(line: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, verify)
     assert result.exit_code == 1
     assert f"{journal.name}, line 4 is invalid" in result.stderr
-    assert "1 senseless line" in result.stdout
+    assert "1 invalid line" in result.stdout
     report = json.loads(CliRunner().invoke(main, [*verify, "--json"]).stdout)
     assert (report["whole"], report["clips"], report["damaged"]) == (False, 2, [])
     assert [(one["journal"], one["line"]) for one in report["senseless"]] == [(journal.name, 4)]
-    assert "--repair lets it pass" in CliRunner().invoke(main, ["store", "status", str(path)]).stderr
+    assert "--repair skips it" in CliRunner().invoke(main, ["store", "status", str(path)]).stderr
     assert CliRunner().invoke(main, [*verify, "--repair"]).exit_code == 1
     result = CliRunner().invoke(main, verify)
     assert (result.exit_code, result.stderr) == (0, "")

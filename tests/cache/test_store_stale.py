@@ -145,4 +145,4 @@ def test_remove(store: Path) -> None:
     result = avemo("store", "remove", "--gone", "--store", store)
     assert result.stdout == f"{store}: removed 1 clip: train/gone; 3 left\n"
     assert left(store) == ["test/val/x", "train/here", "train/x"]
-    assert "every clip's file is there" in avemo("store", "remove", "--gone", "--store", store).stdout
+    assert "every clip's file exists" in avemo("store", "remove", "--gone", "--store", store).stdout

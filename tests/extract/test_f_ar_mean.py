@@ -89,7 +89,7 @@ def test_a_clip_that_only_one_network_has_seen_is_masked(tmp_path: Path) -> None
     result = train(path, "f-ar-mean", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert "4 values, attention self; 1 clips have none" in result.stdout
-    assert f"1 clips are not in {TWO} yet: run avemo-extract again to go on" in result.stdout
+    assert f"1 clips are not in {TWO} yet: run avemo-extract again to continue" in result.stdout
 
 
 @pytest.mark.slow

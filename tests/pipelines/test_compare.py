@@ -221,7 +221,7 @@ def test_clips_that_were_trained_on_are_left_out(tmp_path: Path) -> None:
     assert "matched     150 labelled clips" in result.stdout
     assert "clips of A that one of the two was trained on, left out: 150" in result.stderr
     forced = compare(*runs, "--split", "train")
-    assert "train was trained on, so the tests tell nothing of other clips" in forced.stderr
+    assert "train was trained on, so the tests say nothing about other clips" in forced.stderr
 
 
 def test_wrong_input(tmp_path: Path) -> None:

@@ -483,7 +483,7 @@ class TestCheck:
         (tmp_path / "clips.csv").write_text("path,label\na/1.mp4,Sad\na/9.mp4,Sad\n")
         code, output = check(tmp_path / "a", "--manifest", tmp_path / "clips.csv")
         assert code == 1
-        assert "to be looked at: 1: no row of clips.csv lists it\n  2.mp4" in output
+        assert "needs attention: 1: no row of clips.csv lists it\n  2.mp4" in output
         assert "a/9.mp4 (row 3 of clips.csv)" in output
 
     def test_class_folders(self, tree: Callable[[str], Path]) -> None:
@@ -512,7 +512,7 @@ class TestCheck:
         files = [f"01-01-0{i}_01.mp4" for i in range(1, 7)] + [f"take {i}.mp4" for i in range(5)]
         _, output = check(plant(tmp_path, clip, files), "--dataset", "java-sed")
         assert (
-            "to be looked at: 5: is not named like 01-02-06_01.mp4\n  take 0.mp4 (fails at 'take 0'" in output
+            "needs attention: 5: is not named like 01-02-06_01.mp4\n  take 0.mp4 (fails at 'take 0'" in output
         )
         assert "  take 2.mp4 (fails" in output and "  and 2 more" in output
 

@@ -75,7 +75,7 @@ def test_a_store_keeps_its_detector_when_a_file_appears(
     assert f"faces are found by dlib (as in {tmp_path / 'store'})" in extract(tmp_path).output
     assert detectors(tmp_path) == {"one": "dlib", "two": "dlib"}
 
-    assert "making it again" in extract(tmp_path, "--detector", "yunet").output
+    assert "extracted again" in extract(tmp_path, "--detector", "yunet").output
     assert detectors(tmp_path) == {"one": "yunet", "two": "yunet"}
     kept = extract(tmp_path)
     assert "nothing to do" in kept.output and "faces are found by yunet@2026may (as in" in kept.output
@@ -105,7 +105,7 @@ def test_the_detectors_of_a_store(tmp_path: Path, weights: Path, yunet: Path) ->
     alike = a_store(tmp_path / "alike", dlib, {**dlib, "max_frames": 3})
     assert choose_detector("auto", alike) == ("dlib", f"as in {alike.path}")
     mixed = a_store(tmp_path / "mixed", dlib, ssd)
-    with pytest.raises(ExtractError, match="found by dlib and by ssd: say which to use by --detector"):
+    with pytest.raises(ExtractError, match="found by dlib and by ssd; choose one with --detector"):
         choose_detector("auto", mixed)
     assert choose_detector("dlib", mixed) == ("dlib", "")
     with pytest.raises(ExtractError, match=r"SHA-256 000000.*--detector ssd@FILE"):

@@ -36,7 +36,7 @@ def test_what_is_broken_is_told_and_the_rest_is_looked_at(monkeypatch: pytest.Mo
     assert result.exit_code == 1
     lines = result.output.splitlines()
     assert lines[0].split() == ["bad", "decoders", "OSError:", "no", "such", "library"]
-    assert "→ install avemo anew" in lines[1]
+    assert "→ reinstall avemo" in lines[1]
     assert lines[2].startswith("ok")
     assert lines[-1] == "1 of 2 do not work"
 

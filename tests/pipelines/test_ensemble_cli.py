@@ -120,7 +120,7 @@ def test_clips_that_were_trained_on_are_no_test(tmp_path: Path) -> None:
     folder = a_run(tmp_path / "r", 1, fit_on="train+val")
     assert "split val" not in run(folder).stdout
     result = run(folder, "--split", "val")
-    assert "trained on val: figures over these clips tell nothing of others" in result.stdout
+    assert "trained on val: figures over these clips say nothing about others" in result.stdout
 
 
 def test_scores_of_the_demo_are_labelled_so(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_the_prior_of_validation_labels(tmp_path: Path) -> None:
     runs = [a_run(tmp_path / name, seed) for name, seed in (("r1", 1), ("r2", 2))]
     result = run(*runs, "--prior", "val", "--temperature", "none", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert "come of the labels of these very clips: finished figures flatter" in result.stdout
+    assert "was fitted on these clips: the finished figures are optimistic" in result.stdout
     counts = [9, 9, 9, 9, 8, 8, 8]
     assert f"Angry {3 / sum(np.sqrt(counts)):.3f}" in result.stdout
     mean = replace(some(51, "test", False), values=(some(51, "test").values + some(52, "test").values) / 2)
@@ -224,7 +224,7 @@ def test_calibration(tmp_path: Path) -> None:
         f"expected calibration error of the mean (15 bins): {before:.3f}, finished {after:.3f}"
         in result.stdout
     )
-    assert "these very clips" in result.stdout
+    assert "fitted on these clips" in result.stdout
     assert "finished" not in run(folder, "--temperature", "none").stdout
     by_itself = run(folder, "--out", tmp_path / "auto")
     assert by_itself.exit_code == 0

@@ -463,6 +463,6 @@ def test_like_notes_are_counted() -> None:
         shown += notes.told(result)
     assert len(shown) == 6 and shown[0] == "note: train/a (a.wav): has no video stream; its faces are masked"
     assert notes.counted() == [
-        "note: the same of 532 more clips: has no video stream; its faces are masked",
-        "note: the same of 2 more clips: has no face in any of N frames; whole frames are used",
+        "note: the same for 532 more clips: has no video stream; its faces are masked",
+        "note: the same for 2 more clips: has no face in any of N frames; whole frames are used",
     ]

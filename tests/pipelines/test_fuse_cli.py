@@ -353,7 +353,7 @@ def test_exit_codes() -> None:
     codes = {name: result.exit_code for name, result in results.items()}
     assert codes == {"fine": 0, "partly": 1, "own": 2, "file": 2, "stop": 130, "bug": 1}
     assert results["own"].output == "Error: mend it\n"
-    assert "the same command goes on" in results["stop"].output
+    assert "the same command continues" in results["stop"].output
     assert isinstance(results["bug"].exception, ValueError)
 
 
@@ -388,7 +388,7 @@ def test_ctrl_c_keeps_finished_members(store: Path, tmp_path: Path, workers: int
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to workers too
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 130
-        assert "interrupted; what is kept is whole, and the same command goes on from there" in errors
+        assert "interrupted; stored results are intact, and the same command continues" in errors
         assert "Traceback" not in errors
         wait_until(lambda: not group_exists(process.pid))
     finally:

@@ -146,7 +146,7 @@ def test_what_does_not_go_together_is_told(store: Path, tmp_path: Path, weights:
         ("--fusion", "m-fbp", "--set", "ag_norm=true"): "m-fbp has no ag norm",
         ("--set", "decision_weight=0.2"): "fbp has no decision weight",
         ("--attention", "self", "--set", "lambda_audio=0.3"): "self attention has no λ",
-        ("--set", "lrn=false"): "name one by --audio-encoder",
+        ("--set", "lrn=false"): "name one with --audio-encoder",
         ("--fusion", "concat", "--grid", "factors=2|4"): "factors in the grid has no effect: the fusion",
         ("--halve-after", 2): "cannot be halved after epoch 2 of 2",
         ("--audio-encoder", "3d"): "no encoder '3d'; there are 1d-abfcn, 2d-abfcn",
@@ -243,7 +243,7 @@ def test_an_option_that_cannot_act_is_refused_and_told_why(store: Path, tmp_path
     assert "--set trunks would do nothing: the fusion g-fbp has no trunks" in why(
         "train", "--fusion", "g-fbp", "--set", "trunks=3"
     )
-    assert "--choose-grid would do nothing: --grid gives no two points" in why(
+    assert "--choose-grid would do nothing: --grid gives fewer than two points" in why(
         "train", "--choose-grid", "best"
     )
     assert "--lr would do nothing: --grid gives its" in why("train", "--lr", 1, "--grid", "lr=1e-3|1e-2")
@@ -296,10 +296,10 @@ def test_members_of_several_heads_are_one_run(store: Path, tmp_path: Path) -> No
 
 def test_what_is_no_list_of_heads_is_refused(store: Path, tmp_path: Path) -> None:
     for text, why in {
-        "2 3am": "'2 3am' in '2 3am': expected how many of which head, as in '2am-fbp + 4g-fbp'",
+        "2 3am": "'2 3am' in '2 3am': expected a number and a head, as in '2am-fbp + 4g-fbp'",
         "g-fbp +": "'' in 'g-fbp +'",
         "0g-fbp": "'0g-fbp'",
-        "g-fbp + segments": "heads of one run read the same",
+        "g-fbp + segments": "heads of one run must read the same",
     }.items():
         assert why in refused(store, tmp_path / "run", "--fusion", text), text
     grid = ("--fusion", "2g-fbp", "--grid", "lr=1e-3|1e-2")

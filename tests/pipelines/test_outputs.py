@@ -25,7 +25,7 @@ def avemo(*words: str | Path) -> Result:
 
 def assert_kept(path: Path, result: Result) -> None:
     assert result.exit_code == 2, result.output
-    assert f"{path} is there already; write elsewhere, or replace it by --overwrite" in result.stderr
+    assert f"{path} already exists; write elsewhere, or replace it with --overwrite" in result.stderr
     assert path.read_text() == MINE
 
 

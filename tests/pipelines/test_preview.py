@@ -294,7 +294,7 @@ def test_arguments_that_make_no_sense(store: Path, tmp_path: Path, folder: Path)
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("mine")
     result = preview(store, "--out", tmp_path / "site")
-    assert result.exit_code == 2 and "no preview" in result.stderr
+    assert result.exit_code == 2 and "not a preview" in result.stderr
     assert (tmp_path / "site" / "index.html").read_text() == "mine"
 
 

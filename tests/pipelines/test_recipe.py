@@ -96,7 +96,7 @@ def test_recipes_are_listed_and_shown() -> None:
         ("[cv]\n[train]\n[runs.a]", "expected runs, and either [train] or [cv]"),
         ("title = 'x'", "has no runs"),
         ("[cv]\n[runs]\na = 3", "runs.a = 3: expected a table"),
-        ("[cv]\n[runs.a]\npaper = 61.1", "61.1 is no accuracy; expected a number from 0 to 1"),
+        ("[cv]\n[runs.a]\npaper = 61.1", "61.1 is not an accuracy; expected a number from 0 to 1"),
         ("[cv]\n[runs.a]\n[compare]\nbaseline = 'b'", "baseline has no 'b'; expected one of a"),
         ("[train]\n[runs.a]\n[compare]\nbaseline = 'a'", "[compare] tests cross-validations"),
         ("[cv]\n[runs.a]\n[ensemble]\nprior = 'none'", "[ensemble] is made of trained runs"),
@@ -182,7 +182,7 @@ def test_a_comparison_on_a_store(store: Path, tmp_path: Path) -> None:
     assert again.output.count("0 of 6 trainings to do") == 9
     assert (out / "results.md").read_text() == written
     other = avemo("recipe", "run", "zhou2021-family", store, "--out", out, "--set", "preset=none", *QUICK)
-    assert other.exit_code == 2 and "is there already" in other.output
+    assert other.exit_code == 2 and "already exists" in other.output
 
 
 def test_a_run_whose_feature_is_not_held_is_left_out_before_anything_is_trained(

@@ -567,7 +567,7 @@ class TestCommand:
         for words in (("--evaluate",), ("--out", out, *self.QUICK)):
             code, text = self.run("--data", folders, *words, "--device", kind)
             assert code == 2
-            assert f"Error: --device {kind} cannot be had here; PyTorch finds cpu" in text
+            assert f"Error: --device {kind} is not available here; PyTorch finds cpu" in text
         assert not out.with_suffix(".ckpt").exists()
 
     def test_head_only_keeps_the_trunk(self, folders: Path, tmp_path: Path) -> None:
@@ -594,7 +594,7 @@ class TestCommand:
         assert card["identity"]["teachers"]["weights_sha256"] == [sha256_of(teacher)]
         assert card["held_out"]["none"]["recall"] == {"Angry": 0.0, "Happy": 1.0, "Sad": 0.0}
         code, text = self.run(*words, "--teacher-share", 0.5, *self.QUICK, "--epochs", 6)
-        assert code == 2 and f"{student} is there already" in text
+        assert code == 2 and f"{student} already exists" in text
         code, text = self.run(*words, "--head-only")
         assert code == 2 and "--head-only" in text
 
@@ -644,6 +644,6 @@ class TestCommand:
         process.communicate()
         assert state.exists() and not parts.exists()
         done = subprocess.run([*words, "--out", str(parts)], check=True, capture_output=True, text=True)
-        assert "going on with" in done.stdout
+        assert "continuing from" in done.stdout
         one, two = (read_classifier(path)[0].state_dict() for path in (whole, parts))
         assert all(torch.equal(one[key], two[key]) for key in one)

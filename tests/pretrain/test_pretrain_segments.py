@@ -253,7 +253,7 @@ class TestCommand:
             code, text = run(*words)
         assert code == 130 and not out.exists()
         code, text = run(*words)
-        assert code == 0 and "going on with" in text and "after 1 epochs" in text
+        assert code == 0 and "continuing from" in text and "after 1 epochs" in text
         stopped, whole = load_state(out), load_state(trained[0])
         assert stopped.keys() == whole.keys() and len(whole) > 20
         assert all(torch.equal(stopped[name], whole[name]) for name in whole)
@@ -306,7 +306,7 @@ class TestCommand:
             assert code == 2 and told in text, text
         assert not list(tmp_path.iterdir())
         code, text = run("--store", path, "--out", trained[0], *QUICK, "--seed", 1)
-        assert code == 2 and "is there already" in text
+        assert code == 2 and "already exists" in text
 
     def test_classes_that_the_network_does_not_know(self, trained: tuple[Path, str], tmp_path: Path) -> None:
         path = fill(tmp_path / "features", 6)

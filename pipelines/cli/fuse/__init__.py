@@ -14,7 +14,7 @@ COMMANDS = {
     "ensemble": ("fuse.ensemble:ensemble", "Average scores, re-weight them, write a submission."),
     "heads": ("fuse.heads:heads", "List the heads, and explain their settings."),
     "compare": (".fuse.compare:compare", "Test whether one set of scores is better than another."),
-    "report": ("report:report", "Show what came of runs, as one HTML file."),
+    "report": ("report:report", "Show the results of runs in one HTML file."),
 }
 
 EXAMPLES = """

@@ -36,7 +36,7 @@ Folds:
   subject        leave one subject out
   session        leave one session out; --session-pattern finds it in SPLIT/ID
   kfold:K        K stratified folds
-  group-kfold:K  K folds of whole subjects, classes in about their shares
+  group-kfold:K  K folds of whole subjects, stratified as far as possible
   split[:NAME]   train on the split train, test on NAME (default: test,
                  else val)
 
@@ -63,7 +63,7 @@ with all tables, and the same as CSV: results.csv (members), tables/*.csv.
         "--choose-by",
         type=click.Choice(["accuracy", "uar", "loss"]),
         show_default=True,
-        help="Figure to choose by.",
+        help="Metric to choose by.",
     ),
     click.option(
         "--inner-folds",
@@ -83,7 +83,7 @@ with all tables, and the same as CSV: results.csv (members), tables/*.csv.
         "--session-pattern",
         show_default=True,
         metavar="REGEX",
-        help="Finds the session in a clip's SPLIT/ID where the store has none: the first group, or the whole "
+        help="Finds the session in a clip's SPLIT/ID if the store has none: the first group, or the whole "
         "match.",
     ),
 )

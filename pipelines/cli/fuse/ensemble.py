@@ -49,9 +49,9 @@ Examples:
         "--temperature",
         show_default=True,
         metavar="T",
-        help="Temperature that calibrates the mean scores before the prior. val: fit it on the labelled "
-        "clips of that split, which no member may be trained on; auto: do so for runs that have any; "
-        "or a number, or none.",
+        help="Temperature that calibrates the mean scores before the prior: val (fitted on labelled clips of "
+        "that split, which no member may be trained on), auto (val if runs have such clips, else none), a "
+        "number, or none.",
     ),
     click.option(
         "--counts",

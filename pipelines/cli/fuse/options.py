@@ -44,7 +44,7 @@ def _listed(name: str, features: Sequence[str]) -> str:
 
 FEATURES_HELP = f"""
 \b
-Features (a NAME, or NAME:BACKBONE where the store has several; auto: the best it has;
+Features (a NAME, or NAME:BACKBONE if the store has several; auto: the best it has;
 f-ar-mean:A+B joins two backbones):
 {_listed("visual", VISUAL)}
 {_listed("audio", AUDIO)}
@@ -67,7 +67,7 @@ HEAD_OPTIONS = group(
         show_default=True,
         metavar="NAME",
         shell_complete=names(FUSIONS),
-        help=f"{', '.join(FUSIONS)}; avemo-fuse heads explains them. In train also several, in one run: "
+        help=f"{', '.join(FUSIONS)}; avemo-fuse heads explains them. train also takes several for one run: "
         '"2am-fbp + 4g-fbp".',
     ),
     click.option(
@@ -75,7 +75,7 @@ HEAD_OPTIONS = group(
         metavar="NAME",
         shell_complete=names(ATTENTIONS),
         help="Attention over both streams: self, relation, transformer or conv.  [default: "
-        "transformer; conv over faces in fbp and its kind]",
+        "transformer; conv over faces in fbp and its variants]",
     ),
     click.option(
         "--preset",
@@ -131,8 +131,8 @@ GRID_OPTIONS = group(
         "--grid",
         metavar="TEXT",
         help='Train with all combinations of values, such as "lambda_audio=0:1:0.1, lr=1e-4|1e-3, seed=0:4". '
-        "Names: lr, weight_decay, halve_after, epochs, batch, dropout, and the numbers among the keys of "
-        "--set; seed stands for --members.",
+        "Names: lr, weight_decay, halve_after, epochs, batch, dropout, and the numeric keys of --set; seed "
+        "replaces --members.",
     ),
 )
 STACKED_OPTION = click.option(
@@ -266,7 +266,7 @@ def kinds(text: str) -> dict[str, int]:
         match = PART.fullmatch(part.strip())
         if not match or match[1] == "0":
             raise click.UsageError(
-                f"{part.strip()!r} in {text!r}: expected how many of which head, as in {PAPER!r}"
+                f"{part.strip()!r} in {text!r}: expected a number and a head, as in {PAPER!r}"
             )
         found[match[2]] = found.get(match[2], 0) + int(match[1] or 1)
     return found

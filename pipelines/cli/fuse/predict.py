@@ -66,8 +66,8 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
         store_option,
         default=None,
         show_default=False,
-        help="Feature store, if none follows the runs [default: features]; with clips, where their features "
-        "are kept [default: nowhere].",
+        help="Feature store, if none follows the runs [default: features]; for clips: store to keep their "
+        "features in [default: none].",
     ),
     altered(
         backbones_option,
@@ -114,8 +114,8 @@ Exit code: 0 done; 1 done, but some clips failed; 2 wrong arguments or input; 13
         "--timeline",
         type=click.Path(path_type=Path),
         metavar="CSV",
-        help="For clips: write probabilities over sliding windows, and a JSON file that has the face's boxes "
-        "too. For several clips: a folder.  [default: beside --overlay]",
+        help="For clips: write probabilities over sliding windows, and a JSON file with the face's boxes "
+        "as well. For several clips: a folder.  [default: beside --overlay]",
     ),
     altered(
         window_option,
@@ -174,7 +174,7 @@ def report(scores: Scores, trained: set[tuple[str, str]]) -> None:
     click.echo("\n" + aligned(["labelled clips", "clips", "accuracy", "UAR"], rows))
     keep_result(figures=records(["name", "clips", "accuracy", "uar"], rows))
     if not fresh:
-        click.echo("the runs were trained on all of these clips: the figures tell nothing of others")
+        click.echo("the runs were trained on all of these clips: the figures say nothing about others")
         return
     final = summary(known.take(fresh))
     keep_result(accuracy=final.accuracy, uar=final.uar)
