@@ -25,7 +25,7 @@ def plan_again(
     Args:
         keys: keys of the streams wanted, visual ones (``BACKBONE/VIEWSET``) and others.
         detector, backbones, audio, segment_audio: ``NAME@FILE`` of networks that need a file of weights;
-            those that come with a package are found without.
+            networks of a package need none.
         device: device for the networks.
 
     Raises:

@@ -72,8 +72,7 @@ class ExtractSettings:
 
     Attributes:
         clips: folder of the clips.
-        plan: features to extract; those of pictures are left out for a data set that is read without
-            pictures.
+        plan: features to extract; picture features are left out for a data set that is read without pictures.
         store: feature store to create or add to.
         workers: parallel processes; 0 for one per core.
         part: ``(I, N)``: only every N-th clip from the I-th on.

@@ -23,8 +23,8 @@ from .clip_options import PATTERN_HELP, dataset_options
 from .framework import command, json_result, show_result
 from .table import Columns, aligned, table
 
-SUBJECTS = 24  # at most so many are shown with their classes
-NAMES = 12  # at most so many of a list are shown
+SUBJECTS = 24  # limit for showing subjects one by one
+NAMES = 12  # limit for names shown of a list
 
 EXAMPLES = f"""
 \b

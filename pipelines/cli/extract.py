@@ -135,7 +135,7 @@ def _part(context: click.Context, option: click.Parameter, text: str | None) -> 
         default=CLIP_TIMEOUT,
         show_default=True,
         metavar="SECONDS",
-        help="Give up on a clip after so long without progress: no packet, frame or block of sound. "
+        help="Give up on a clip after SECONDS without progress (a packet, a frame or a block of sound); "
         "0: never. The total time of a clip is not limited.",
     ),
     click.option("--retry-failed", is_flag=True, help="Extract only the stored clips that failed before."),

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ..corpora.clips.found import FoundClips
     from ..detector_choice import DetectorChoice
 
-SHOWN = 20  # at most so many left-out files are named
-NAMED = 3  # at most so many clips with the same note are named
+SHOWN = 20  # limit for left-out files named
+NAMED = 3  # limit for clips named with the same note
 LONG = 20.0  # seconds from which a clip has bars of its own
 
 

@@ -185,7 +185,7 @@ def _the_clip(name: str, clips: Sequence[Clip], path: Path) -> Clip:
     return found[0]
 
 
-SHOWN = 5  # at most so many contradictions are named
+SHOWN = 5  # limit for contradictions named
 
 MERGE_EXAMPLES = """
 \b

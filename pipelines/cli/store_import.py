@@ -139,7 +139,7 @@ def _need_some(matched: Matched, arrays: Arrays, store: FeatureStore, table: Pat
 
 
 def read_map(table: Path) -> tuple[dict[str, Clip], dict[str, str]]:
-    """Read the clip of each file from a CSV, by the name of its array, and what is wrong with other rows.
+    """Read a CSV that maps files to clips; return name of an array → clip, and invalid row → problem.
 
     Raises:
         DatasetError: the CSV cannot be read.

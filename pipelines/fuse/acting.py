@@ -63,7 +63,7 @@ def _of_head(settings: HeadTraining) -> dict[str, str]:
 
 
 def _of_choice(settings: HeadTraining) -> dict[str, str]:
-    """Return idle settings of the grid, and of what is chosen from it."""
+    """Return idle settings of the grid, and of the choice from it."""
     grid, _ = Grid.parse(settings.grid, 0, 1)
     found = dict.fromkeys(grid.axes, "--grid gives its values")
     if "seed" in (part.partition("=")[0].strip() for part in (settings.grid or "").split(",")):

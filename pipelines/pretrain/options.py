@@ -44,7 +44,7 @@ recipe_options = together(
         click.option("--balance", type=click.Choice(["none", "sampling", "weights"]), default="none",
                      show_default=True, help="Balance classes by sampling or by weights in the loss."),
         click.option("--patience", type=click.IntRange(min=0), default=0, metavar="EPOCHS",
-                     help="Stop after so many epochs without better held-out accuracy.  [default: never]"),
+                     help="Stop after this many epochs without better held-out accuracy.  [default: never]"),
         click.option("--weight-decay", type=click.FloatRange(min=0), default=5e-4, show_default=True,
                      metavar="SHARE"),
         click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.2,

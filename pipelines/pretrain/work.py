@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ...pretrain.task import Task
     from ...pretrain.training import EpochFigures
 
-SHOWN = 10  # at most so many left-out samples are named
+SHOWN = 10  # limit for left-out samples named
 
 
 class Terminal(Listener):
