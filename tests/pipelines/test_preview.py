@@ -385,7 +385,7 @@ def test_the_page_in_a_browser(
         page.keyboard.press("End")
         assert page.inner_text("#name") == "all/Sad/tone" and page.is_disabled("#next")
         page.keyboard.press("Home")
-        assert page.inner_text("#name") == "all/Sad/broken" and "not a video" in page.inner_text("#told")
+        assert page.inner_text("#name") == "all/Sad/broken" and "not a video" in page.inner_text("#facts")
         page.click("#next")
         page.keyboard.press("Escape")
         assert not page.is_visible("#large")
@@ -470,5 +470,5 @@ def test_names_are_text(browser: Browser, tmp_path: Path) -> None:
             ".filter((a) => a.name.startsWith('on') || /^ *javascript:/i.test(a.value) && a.name !== 'value')"
             ".map((a) => e.tagName + a.name + a.value))"
         )
-        assert made == [] and page.locator("svg, #list script, #told *").count() == 0
+        assert made == [] and page.locator("svg, #list script, #facts *").count() == 0
         assert ran == []

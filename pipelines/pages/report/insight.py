@@ -21,7 +21,7 @@ Key = tuple[str, str]
 
 MOST_CLIPS = 1000  # clips passed to the members; t-SNE of so many takes a few seconds
 MOST_MEMBERS = 10
-STEPS = 3  # steps of :func:`see` besides one for each clip shown
+STEPS = 3  # steps of :func:`collect_insights` besides one for each clip shown
 WITHOUT_MEMBERS = {"cv": "a cross-validation", "ensemble": "an ensemble"}
 NOTHING = "No pictures of clips, attention or embeddings"
 

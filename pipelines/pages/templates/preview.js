@@ -24,13 +24,13 @@
 
   const rate = (clip) => clip.rate === null ? "" : `${percent(clip.rate)} with face`;
   const figures = (clip) => {
-    const told = clip.label ? [[clip.label]] : [];
-    if (clip.seconds !== null) told.push([`${clip.seconds.toFixed(1)} s`]);
+    const facts = clip.label ? [[clip.label]] : [];
+    if (clip.seconds !== null) facts.push([`${clip.seconds.toFixed(1)} s`]);
     if (clip.confidence !== null) {
-      told.push([`confidence ${clip.confidence.toFixed(2)}`], [`face ${clip.smallest.toFixed(0)} px`]);
-      told.push([`jump ${Math.round(100 * clip.jump)}%`, clip.jump >= data.jump ? "bad" : ""]);
+      facts.push([`confidence ${clip.confidence.toFixed(2)}`], [`face ${clip.smallest.toFixed(0)} px`]);
+      facts.push([`jump ${Math.round(100 * clip.jump)}%`, clip.jump >= data.jump ? "bad" : ""]);
     }
-    return told;
+    return facts;
   };
 
   const picture = (clip, loading) => {
@@ -97,9 +97,9 @@
     place = at;
     const clip = chosen[at];
     byId("name").textContent = clip.name;
-    const told = clip.sheet ? [] : [rate(clip), ...figures(clip).map(([text]) => text), "no sheet is drawn of it"];
-    told.push(clip.problem, clip.note, [data.root, clip.path].filter(Boolean).join("/"));
-    byId("told").textContent = told.filter(Boolean).join(" · ");
+    const facts = clip.sheet ? [] : [rate(clip), ...figures(clip).map(([text]) => text), "no sheet is drawn of it"];
+    facts.push(clip.problem, clip.note, [data.root, clip.path].filter(Boolean).join("/"));
+    byId("facts").textContent = facts.filter(Boolean).join(" · ");
     byId("sheet").replaceChildren(clip.sheet ? picture(clip, "eager") : "");
     byId("sheet").scrollLeft = 0;
     byId("previous").disabled = at === 0;
