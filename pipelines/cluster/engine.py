@@ -117,7 +117,7 @@ class Call:
         try:
             os.chdir(self.folder)
         except OSError as error:
-            problem = f"it cannot enter {self.folder} ({error.strerror}): run the command on a shared disk"
+            problem = f"cannot enter {self.folder} ({error.strerror}): run the command on a shared disk"
             return CallResult(0, error=f"{node}: {problem}")
         try:
             return CallResult(0, self.function(item))

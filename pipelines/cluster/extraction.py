@@ -64,19 +64,19 @@ def extract_part(part: Part) -> int:
 
     if part.version != __version__:
         raise ExtractError(
-            f"avemo {__version__} is installed here, and {part.version} where the command runs: install that"
+            f"this machine has avemo {__version__}, but the command runs {part.version}: install the same one"
         )
     here = keys_of(part.plan)
     for stream, key in part.keys.items():
         if here.get(stream) != key:
-            changes = key.differences(here[stream]) if stream in here else ["it is not made here"]
+            changes = key.differences(here[stream]) if stream in here else ["not made here"]
             raise ExtractError(
-                f"{stream} would be made with other settings here ({'; '.join(changes)}: command / here); "
-                "use the same files and packages on all machines, and name --precision"
+                f"{stream} would have other settings on this machine ({'; '.join(changes)}: command / here); "
+                "use the same files and packages on all machines, and set --precision"
             )
     if not any(Path(clip.path).exists() for clip in part.clips):
         raise ExtractError(
-            f"none of {len(part.clips)} clips is there: {part.clips[0].path} and others; mount their disk"
+            f"none of {len(part.clips)} clips is found: {part.clips[0].path} and others; mount their disk"
         )
     with FeatureStore(part.store) as store:
         run = Extraction(

@@ -46,8 +46,8 @@ class RayEngine:
             self._ray.init(address=address, log_to_driver=False, logging_level="error")
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise ClusterError(
-                f"--ray {address}: there is no Ray cluster ({str(error).splitlines()[0]}); start one by "
-                "`ray start --head`, or name its address"
+                f"--ray {address}: no Ray cluster found ({str(error).splitlines()[0]}); start one with "
+                "`ray start --head`, or give its address"
             ) from error
         resources = self._ray.cluster_resources()
         capacity = int(resources.get("CPU", 0) // cores)
@@ -56,7 +56,7 @@ class RayEngine:
         if capacity < 1:
             self._ray.shutdown()
             raise ClusterError(
-                f"a task needs {cores} processors{' and a GPU' if gpu else ''}, and the Ray cluster has "
+                f"a task needs {cores} processors{' and a GPU' if gpu else ''}, but the Ray cluster has "
                 f"{resources.get('CPU', 0):g} and {resources.get('GPU', 0):g} GPUs; use fewer --workers, or "
                 "add nodes"
             )

@@ -21,9 +21,9 @@ LOOK = 2.0  # seconds between polls
 POLL_SHARE = 10
 """Polling the shared disk takes at most 1/SHARE of the time."""
 SLOW_FACTOR = 2
-"""A part is slow when it takes this many times as long as the others. Idle workers then do its units too,"""
+"""Parts are slow when they take this many times as long as others; idle workers then do their units too."""
 SLOW_SECONDS = 60.0
-"""but only after this many seconds in which no part has ended: Slurm takes a while to start a task."""
+"""Seconds without the end of any part before parts count as slow: Slurm takes a while to start a task."""
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
@@ -98,18 +98,16 @@ class DistributedWork(ABC, Generic[Key, Result]):
             if len(self.remaining) == before:
                 break  # no progress: another round would fail too
         raise ClusterError(
-            f"not done: {count_of(len(self.remaining), self.unit)}, as the workers failed: "
-            f"{next(reversed(errors), 'nothing is known of them')}; what was done is stored, and the same "
-            "command goes on"
+            f"not done: {count_of(len(self.remaining), self.unit)}, because workers failed: "
+            f"{next(reversed(errors), 'they reported no error')}; finished work is stored, run the same "
+            "command again to continue"
         )
 
     def _wait(self) -> Iterator[Result]:
         """Wait for tasks of an earlier command or round, yielding their results."""
         tasks = self._engine.busy()
         if tasks:
-            self._on_message(
-                f"{count_of(tasks, 'task')} of an earlier command not done yet; waiting for that first"
-            )
+            self._on_message(f"waiting for {count_of(tasks, 'task')} of an earlier command")
         while tasks and self.remaining:
             yield from self._new_results()
             time.sleep(LOOK)
@@ -138,7 +136,7 @@ class DistributedWork(ABC, Generic[Key, Result]):
                 slow = [key for part in running.values() for key in part if key in self.remaining]
                 if slow and now - last > max(SLOW_SECONDS, SLOW_FACTOR * usual):
                     work = f"{count_of(len(slow), self.unit)} of {count_of(len(running), 'slow task')}"
-                    self._on_message(f"given to others too: {work}")
+                    self._on_message(f"also given to other workers: {work}")
                     repeated = self._results_of(slow, free)
             yield (), None
             if repeated is not None:

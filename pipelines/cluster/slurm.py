@@ -72,7 +72,7 @@ class Slurm:
             raise ClusterError("Slurm needs submitit: pip install 'avemo[slurm]'") from None
         if shutil.which("sbatch") is None:
             raise ClusterError(
-                "there is no Slurm on this machine (no sbatch): use a login node of a cluster, or --on local"
+                "no Slurm on this machine (sbatch not found): use a login node of a cluster, or --on local"
             )
         self.tasks = jobs or DEFAULT_JOBS
         self._folder = folder.absolute() / "slurm"
@@ -107,11 +107,11 @@ class Slurm:
             return
         if self._cancel:
             self._scancel()
-            self._on_message(f"cancelled: {count_of(len(live), 'Slurm task')}; what was done is kept")
+            self._on_message(f"cancelled: {count_of(len(live), 'Slurm task')}; finished work is kept")
         else:
             self._on_message(
-                f"left running: {count_of(len(live), 'Slurm task')}; the same command waits for that and "
-                f"does the rest; `scancel --name={self._name}` ends it"
+                f"left running: {count_of(len(live), 'Slurm task')}; the same command waits for them and "
+                f"does the rest; `scancel --name={self._name}` cancels them"
             )
 
     def map(self, function: Function, items: Sequence[Any]) -> Iterator[CallResult | None]:
@@ -203,11 +203,11 @@ class _RequeuedCall(Call):
 def _value(key: str, text: str, known: set[str]) -> Any:
     if key not in known:
         similar = get_close_matches(key, known, 1)
-        hint = f"; {similar[0]} is meant?" if similar else f": {', '.join(sorted(known))} expected"
-        raise ClusterError(f"--slurm {key}={text}: {key} is no parameter of submitit for Slurm{hint}")
+        hint = f"; did you mean {similar[0]}?" if similar else f"; expected one of {', '.join(sorted(known))}"
+        raise ClusterError(f"--slurm {key}={text}: submitit has no Slurm parameter {key}{hint}")
     number = whole_number(text)
     if key == "time" and number is None:
-        raise ClusterError(f"--slurm time={text}: a number of minutes expected")
+        raise ClusterError(f"--slurm time={text}: expected a number of minutes")
     if key in LIST_PARAMETERS:
         return [text]
     return {"true": True, "false": None}.get(text, text if number is None else number)

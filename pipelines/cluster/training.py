@@ -62,7 +62,7 @@ class Input:
         """
         content = Path(self.path).read_bytes()
         if hashlib.sha256(content).hexdigest() != self.checksum:
-            raise FusionError(f"{self.path} is not what the command wrote; run it again")
+            raise FusionError(f"{self.path} is not the file that the command wrote; run the command again")
         return pickle.loads(content)
 
 
@@ -107,7 +107,7 @@ def train_part(part: MembersPart) -> int:
     """
     if part.version != versions():
         raise FusionError(
-            f"{versions()} is installed here, and {part.version} where the command runs: install that"
+            f"this machine has {versions()}, but the command runs {part.version}: install the same versions"
         )
     if part.plugins:
         os.environ[VARIABLE] = part.plugins

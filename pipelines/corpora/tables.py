@@ -27,7 +27,7 @@ def csv_rows(file: Path, error: type[Exception], tolerant: bool = False) -> Iter
                     yield rows.line_num, [cell.strip() for cell in cells]
                 line = rows.line_num
     except csv.Error as found:
-        raise error(f"'{file}' line {line + 1} is no CSV: {found}") from found
+        raise error(f"'{file}' line {line + 1} is not valid CSV: {found}") from found
     except UnicodeDecodeError as found:
         line = _line_of_first_fault(file)
         raise error(f"'{file}' is not UTF-8 (line {line}): save it as UTF-8") from found

@@ -104,16 +104,16 @@ def test_what_a_slow_worker_has_is_given_to_others_too(
     monkeypatch.setattr(rounds, "SLOW_SECONDS", 0.1)
     told: list[str] = []
     assert len(list(spread(data, tasks(), Slow(), tmp_path, told))) == 4
-    assert told == ["given to others too: 1 member of 1 slow task"]
+    assert told == ["also given to other workers: 1 member of 1 slow task"]
 
 
 def test_what_a_worker_refuses_to_train(data: Corpus, tmp_path: Path) -> None:
     part = spread(data, tasks(), Here(), tmp_path, []).part((0,))
     with pytest.raises(
-        FusionError, match=r"avemo .* with torch .* is installed here, and avemo 0\.0\.1 with"
+        FusionError, match=r"has avemo .* with torch .*, but the command runs avemo 0\.0\.1 with"
     ):
         train_part(replace(part, version="avemo 0.0.1 with torch 1"))
-    with pytest.raises(FusionError, match=r"is not what the command wrote; run it again"):
+    with pytest.raises(FusionError, match=r"is not the file that the command wrote; run the command again"):
         train_part(replace(part, tasks=replace(part.tasks, checksum="0")))
     away = Call(train_part, str(tmp_path))(replace(part, corpus=Input("/not/mounted/x.input", "0")))
     assert re.search(r"No such file .*/not/mounted/x\.input", away.error)
@@ -184,7 +184,7 @@ def test_an_interrupt_leaves_the_tasks_of_slurm_or_cancels_them(
     ):
         list(trained(data, tasks(), progress=lambda done: None))
     waited, last = told
-    assert waited == "1 task of an earlier command not done yet; waiting for that first"
+    assert waited == "waiting for 1 task of an earlier command"
     assert last.startswith(
         "cancelled: 1 Slurm task;" if cancel else "left running: 1 Slurm task; the same command waits"
     )

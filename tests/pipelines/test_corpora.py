@@ -353,8 +353,8 @@ class TestLayouts:
         assert ("val", "Happy", "Joey", "dia0_utt1") in said(found)
         assert ("test", "Surprise", "Ross", "dia0_utt6") in said(found)
         assert [(item.path, item.reason) for item in found.problems] == [
-            ("dev_splits_complete/dia66_utt9.mp4", "no row of dev_sent_emo.csv tells of it"),
-            ("dialogue 110 utterance 7", "is not there, and dev_sent_emo.csv lists it"),
+            ("dev_splits_complete/dia66_utt9.mp4", "has no row in dev_sent_emo.csv"),
+            ("dialogue 110 utterance 7", "is missing, but dev_sent_emo.csv lists it"),
         ]
 
     def test_meld_takes_corrected_recordings(self, tree: Callable[[str], Path]) -> None:
@@ -366,7 +366,7 @@ class TestLayouts:
         assert Path(first.path).name == "final_videos_testdia0_utt0.mp4"
         assert (first.label, first.subject) == ("Neutral", "Ross")
         (twin,) = (item for item in found.left_out if item.path.endswith("test/dia0_utt0.mp4"))
-        assert twin.spare and twin.reason == "is faulty, and the corrected recording is there"
+        assert twin.spare and twin.reason == "is faulty; the corrected recording is used"
         folder = root / "output_repeated_splits_test"
         (folder / "dia0_utt0.mp4").unlink()
         (folder / "dia0_utt0.wav").write_bytes(b"")
@@ -380,8 +380,8 @@ class TestLayouts:
         found = find_clips(root)
         assert found.counts["val"] == {"unlabelled": 3}
         assert {item.path: item.reason for item in found.problems} == {
-            "dev_sent_emo.csv": "is not there: split 'val' has no labels",
-            "test_sent_emo.csv": "none of the 30 clips that it lists is there",
+            "dev_sent_emo.csv": "is missing: split 'val' has no labels",
+            "test_sent_emo.csv": "none of the 30 clips that it lists is found",
         }
 
     def test_meld_tables_that_cannot_be_used(self, tree: Callable[[str], Path]) -> None:
@@ -392,7 +392,9 @@ class TestLayouts:
         (item,) = (item for item in find_clips(root).problems if "train" in item.path)
         assert item.path == "train/train_splits/dia0_utt1.mp4" and item.detail == "line 3: 'glee'"
         table.write_bytes(text + b'\r\n"' + b"x" * 200_000)
-        with pytest.raises(DatasetError, match=r"train/train_sent_emo.csv' line \d+ is no CSV: field larger"):
+        with pytest.raises(
+            DatasetError, match=r"train/train_sent_emo.csv' line \d+ is not valid CSV: field larger"
+        ):
             find_clips(root)
         lines = text.splitlines(keepends=True)
         place = lines[0].split(b",").index(b"Dialogue_ID")
@@ -521,7 +523,7 @@ class TestCheck:
         (root / "rml-2.zip.crdownload").touch()
         (root / "rml-2.ZIP").touch()
         groups = {group["reason"]: group["spare"] for group in checked(root)["left_out"]}
-        assert groups == {"a download that is not finished": False, "an archive, not looked into": True}
+        assert groups == {"an unfinished download": False, "an archive, not searched": True}
 
     def test_links_in_a_loop(self, tree: Callable[[str], Path]) -> None:
         root = tree("rml")
@@ -530,7 +532,7 @@ class TestCheck:
         told = checked(root)
         assert told["clips"] == 48
         reasons = {group["reason"]: group["spare"] for group in told["left_out"]}
-        assert reasons["a link to a folder that is searched already"]
+        assert reasons["a link to a folder that is already searched"]
 
     def test_list(self) -> None:
         result = CliRunner().invoke(datasets, ["list"])

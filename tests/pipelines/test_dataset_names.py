@@ -81,8 +81,8 @@ class TestOwnNames:
             ("clip_1", "has no placeholder"),
             ("{actor}{emotion}", "nothing separates '{actor}' and '{emotion}'"),
             ("{actor:[0-9}-{emotion}", "cannot be used: "),
-            ("{the actor}-{emotion}", "expected a name of letters"),
-            ("{actor}-{emotion", "is not closed"),
+            ("{the actor}-{emotion}", "expected a name, such as"),
+            ("{actor}-{emotion", "has an unclosed brace"),
             ("{actor}-{speaker}-{emotion}", "names the subject twice"),
             ("{actor}-{actor}", "cannot be used: redefinition"),
         ],
@@ -93,7 +93,7 @@ class TestOwnNames:
             find_clips(tmp_path, pattern=pattern)
 
     def test_one_thing_says_what_the_clips_are(self, tmp_path: Path) -> None:
-        with pytest.raises(DatasetError, match="both the data set 'rml' and a pattern are named"):
+        with pytest.raises(DatasetError, match="both the data set 'rml' and a pattern are given"):
             find_clips(tmp_path, "rml", pattern="{actor}-{emotion}")
 
     def test_extraction_stores_what_a_pattern_says(self, tmp_path: Path, clip: Path) -> None:
@@ -154,7 +154,7 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("an=", "'an=' names nothing"),
+            ("an=", "'an=' is incomplete"),
             ("an=Angry,AN=Sad", "'AN' is both Angry and Sad"),
             (",", "name no class"),
             ("gone.json", "cannot be read"),

@@ -101,8 +101,8 @@ class TestAfew:
         assert labels(found) == {"1": "Angry"}
         assert len(found.problems) == 1
         assert reason(found, "Train/Sad/1.avi") == (
-            "is called as another file that is used: rename one of them ('Train/Angry/1.avi' has the id '1' "
-            "in split 'train' too)"
+            "has the same name as a file that is used: rename one of them ('Train/Angry/1.avi' has the id "
+            "'1' in split 'train' too)"
         )
 
     def test_an_unknown_class_folder_is_reported_once_and_not_used(self, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ class TestClassFolders:
     def test_a_sound_beside_its_video_is_left_out(self, tmp_path: Path) -> None:
         found = find_clips(grow(tmp_path, "joy/1.mp4", "joy/1.flac", "rage/2.wav"))
         assert labels(found) == {"joy/1": "joy", "rage/2": "rage"}
-        assert reason(found, "joy/1.flac") == "sound only, and the whole recording is there ('joy/1.mp4')"
+        assert reason(found, "joy/1.flac") == "sound only; the whole recording is used ('joy/1.mp4')"
         assert not found.problems
 
     def test_folders_that_name_no_emotion_are_not_guessed_to_be_classes(self, tmp_path: Path) -> None:
@@ -170,8 +170,8 @@ class TestClassFolders:
         root = grow(tmp_path, *files)
         with pytest.raises(
             DatasetError,
-            match=r"may be classes, but most are not named for an emotion: day 3 3, day 2 2, day 1 1, happy "
-            r"end 1\. --dataset folders takes them for classes, --dataset flat",
+            match=r"may be classes, but most are not named after an emotion: day 3 3, day 2 2, day 1 1, "
+            r"happy end 1\. --dataset folders uses them as classes, --dataset flat",
         ):
             find_clips(root)
         assert find_clips(root, "folders").dataset == "class folders (4 classes)"
@@ -187,8 +187,8 @@ class TestClassFolders:
         grow(tmp_path, "Actor_01/take 1.mp4", "Actor_02/take 2.mp4")
         with pytest.raises(
             DatasetError,
-            match=r"16 of 18 files are named as those of RAVDESS, too few to be sure; the first that is not: "
-            r"'Actor_01/take 1.mp4'. --dataset ravdess uses those that are",
+            match=r"16 of 18 files are named like those of RAVDESS, too few to be sure; the first that is "
+            r"not: 'Actor_01/take 1.mp4'. --dataset ravdess uses only these files",
         ):
             find_clips(tmp_path)
         assert len(find_clips(tmp_path, "ravdess").clips) == 16
@@ -196,7 +196,7 @@ class TestClassFolders:
     def test_meld_cut_into_sounds_of_other_names_is_not_three_classes(self, tmp_path: Path) -> None:
         splits = ("train_splits", "dev_splits_complete", "output_repeated_splits_test")
         grow(tmp_path, *(f"{split}/{i}.wav" for split in splits for i in range(3)))
-        with pytest.raises(DatasetError, match="not named for an emotion: dev_splits_complete 3, "):
+        with pytest.raises(DatasetError, match="not named after an emotion: dev_splits_complete 3, "):
             find_clips(tmp_path)
 
     def test_deeper_files_are_reported(self, tmp_path: Path) -> None:
@@ -223,7 +223,9 @@ class TestNames:
 
     def test_too_many_strangers_are_asked_about(self, tmp_path: Path) -> None:
         grow(tmp_path, *(f"01-01-0{e}_01.mp4" for e in range(1, 7)), "notes.mp4")
-        with pytest.raises(DatasetError, match=r"6 of 7 files are named as those of Java-SED.*'notes\.mp4'"):
+        with pytest.raises(
+            DatasetError, match=r"6 of 7 files are named like those of Java-SED.*'notes\.mp4'"
+        ):
             find_clips(tmp_path)
         assert find_clips(tmp_path, "flat").dataset.startswith("unlabelled")
         named = find_clips(tmp_path, "java-sed")
@@ -306,7 +308,7 @@ class TestManifest:
                 b"path\nnothing.mp4\n",
                 r"lists no clip that can be used; 'nothing.mp4': no file of that name .*row 2 of clips.csv",
             ),
-            (b'path\n"a.mp4\n', "line 2 is no CSV"),
+            (b'path\n"a.mp4\n', "line 2 is not valid CSV"),
         ],
     )
     def test_unusable_manifests(self, tmp_path: Path, content: bytes, message: str) -> None:
@@ -317,7 +319,7 @@ class TestManifest:
     def test_absent_manifest_and_a_data_set_besides(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="cannot be read: No such file"):
             find_clips(tmp_path, manifest=tmp_path / "clips.csv")
-        with pytest.raises(DatasetError, match="leave one of them out"):
+        with pytest.raises(DatasetError, match="omit one of them"):
             find_clips(tmp_path, "afew", tmp_path / "clips.csv")
 
 
@@ -332,7 +334,7 @@ class TestFolders:
         clip = grow(tmp_path, "01-01-03_01.mp4") / "01-01-03_01.mp4"
         assert find_clips(clip).clips == [Clip("01-01-03_01", "all", str(clip))]
         assert find_clips(clip, "java-sed").clips == [Clip("01-01-03_01", "all", str(clip), "Happy", "01")]
-        with pytest.raises(DatasetError, match="not named like a video or a sound"):
+        with pytest.raises(DatasetError, match="not named like a video or sound file"):
             find_clips(grow(tmp_path, "clips.csv") / "clips.csv")
 
     def test_an_empty_folder_says_what_was_expected(self, tmp_path: Path) -> None:
@@ -361,7 +363,7 @@ class TestFolders:
         (root / "fear").symlink_to(grow(tmp_path / "outside", "c.mp4"))
         found = find_clips(root)
         assert labels(found) == {"joy/a": "joy", "rage/b": "rage", "fear/c": "fear"}
-        assert reason(found, "again") == "a link to a folder that is searched already (set)"
+        assert reason(found, "again") == "a link to a folder that is already searched (set)"
         assert reason(found, "gone.mp4").startswith("not a file: a link to nothing")
         assert len(found.left_out) == 3
 

@@ -193,9 +193,9 @@ class TestFinding:
         assert [clip.id[-4:] for clip in found.clips] == ["M003"]
         name = "EmoEvaluation/Ses03M_impro02.txt"
         assert reasons(found) == {
-            "F000": f"{name} line 3: from 1.4000 to 0.5000 is no time",
+            "F000": f"{name} line 3: 1.4000 to 0.5000 is not a valid time span",
             "M000": f"{name} has no turn of that name (line 8 cannot be read)",
-            "F001": f"{name} line 13: from 3.0.0 to 3.9000 is no time",
+            "F001": f"{name} line 13: 3.0.0 to 3.9000 is not a valid time span",
             "M001": f"{name} has several turns of that name",
         }
 
@@ -205,7 +205,7 @@ class TestFinding:
         (sentences / "laugh.wav").touch()
         found = find_clips(dialog.parents[2])
         assert reasons(found) == {
-            "F000": "is not there, and its evaluation tells of it",
+            "F000": "is missing, but has an evaluation",
             "augh": "is not named like Ses01F_impro01/Ses01F_impro01_F000.wav",
         }
         (sentences / "laugh.wav").unlink()
@@ -216,7 +216,7 @@ class TestFinding:
             (dialog.unlink, "cannot be read: No such file"),
         ):
             spoil()
-            with pytest.raises(DatasetError, match=f"no sentence in .* is of Angry, .*{reason}"):
+            with pytest.raises(DatasetError, match=f"no sentence in .* is labelled Angry, .*{reason}"):
                 find_clips(dialog.parents[2])
 
     def test_a_dialog_without_any_sound_is_told_of(self, corpus: Path, dialog: Path) -> None:
@@ -225,7 +225,7 @@ class TestFinding:
         write_evaluation(dialog.with_name("Ses03F_script01_1.txt"), "Ses03F_script01_1", turns(["hap"]))
         (item,) = find_clips(dialog.parents[2]).problems
         assert item.path == f"sentences/wav/{name}/{name}_F000.wav"
-        assert item.why == f"is not there, and its evaluation tells of it (EmoEvaluation/{name}.txt)"
+        assert item.why == f"is missing, but has an evaluation (EmoEvaluation/{name}.txt)"
 
 
 def gappy(rng: np.random.Generator, frames: int) -> np.ndarray:

@@ -82,7 +82,7 @@ def test_another_recording_of_the_same_name_is_a_problem(tmp_path: Path) -> None
     write(tmp_path / "clip.m4a", speech(2), "aac")
     found = find_clips(tmp_path)
     assert [item.reason for item in found.problems] == [
-        "is called as another file that is used: rename one of them"
+        "has the same name as a file that is used: rename one of them"
     ]
 
 

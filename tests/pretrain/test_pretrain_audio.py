@@ -560,7 +560,7 @@ class TestCommand:
             (("--augment", "speed=3"), "--augment speed=3: expected a number from 1 to 2"),
             (("--augment", "frames=80.5"), "expected a whole number from 63 on"),
             (("--augment", "blur=1"), "expected NAME=VALUE, of frames, shift, speed"),
-            (("--labels", "Sad="), "names nothing; expected NAME=CLASS"),
+            (("--labels", "Sad="), "is incomplete; expected NAME=CLASS"),
             (("--without", "Sad"), "expected two classes or more"),
             (("--evaluate",), "there are no weights"),
         ):

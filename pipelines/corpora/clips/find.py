@@ -27,7 +27,7 @@ ASKING_SHARE = 0.5
 
 SHOWN = 12  # number of folders listed in an error
 
-_HINT = "otherwise say what they are by --dataset, --pattern or --manifest"
+_HINT = "otherwise describe them with --dataset, --pattern or --manifest"
 
 DATASETS = ("auto", *SCHEMES)
 
@@ -59,7 +59,9 @@ def _require_emotions(found: FoundClips) -> None:
     """Refuse class folders of which fewer than half are named after emotions: they may not be classes."""
     names = {clip.label for clip in found.clips if clip.label}
     if 2 * sum(map(names_an_emotion, names)) < len(names):
-        raise NotThisDataset(f"most folders are not named for an emotion: {', '.join(sorted(names)[:SHOWN])}")
+        raise NotThisDataset(
+            f"most folders are not named after an emotion: {', '.join(sorted(names)[:SHOWN])}"
+        )
 
 
 def find_clips(
@@ -93,7 +95,7 @@ def _find(root: Path, dataset: str, manifest: Path | None, pattern: str) -> Foun
     sources = {"a manifest": manifest, f"the data set '{dataset}'": dataset != "auto", "a pattern": pattern}
     given = [what for what, is_given in sources.items() if is_given]
     if len(given) > 1:
-        raise DatasetError(f"both {' and '.join(given[:2])} are named: leave one of them out")
+        raise DatasetError(f"both {' and '.join(given[:2])} are given: omit one of them")
     if manifest is not None:
         return read_manifest(manifest)
     if pattern:
@@ -150,8 +152,8 @@ def tree_of(root: Path) -> Tree:
 def _tree_of_file(file: Path) -> Tree:
     if not is_media(file.name):
         raise DatasetError(
-            f"'{file}' is not named like a video or a sound ({_suffixes()}): "
-            "name a folder or a clip, and a CSV by --manifest"
+            f"'{file}' is not named like a video or sound file ({_suffixes()}): "
+            "name a folder or a clip, or a CSV with --manifest"
         )
     return Tree(file.absolute().parent, [PurePosixPath(file.name)], [])
 
@@ -187,18 +189,18 @@ def _require_no_better_guess(tree: Tree) -> None:
         with suppress(NotThisDataset):
             found = find_by_scheme(tree, scheme, share=ASKING_SHARE)
             raise DatasetError(
-                f"'{tree.root}': {len(found.clips)} of {len(tree.files)} files are named as those of "
+                f"'{tree.root}': {len(found.clips)} of {len(tree.files)} files are named like those of "
                 f"{scheme.title}, too few to be sure; the first that is not: {_first_unused(found)}. "
-                f"--dataset {scheme.name} uses those that are, --dataset flat takes all as unlabelled clips; "
+                f"--dataset {scheme.name} uses only these files, --dataset flat all as unlabelled clips; "
                 f"{_HINT}"
             )
     with suppress(NotThisDataset):
         counts = Counter(str(clip.label) for clip in find_class_folders(tree).clips if clip.label)
         folders = [f"{name} {count}" for name, count in counts.most_common()]
         raise DatasetError(
-            f"'{tree.root}': its folders may be classes, but most are not named for an emotion: "
+            f"'{tree.root}': its folders may be classes, but most are not named after an emotion: "
             f"{first_of(folders, SHOWN)}. "
-            f"--dataset folders takes them for classes, --dataset flat for unlabelled clips; {_HINT}"
+            f"--dataset folders uses them as classes, --dataset flat ignores them; {_HINT}"
         )
 
 

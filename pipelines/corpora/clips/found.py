@@ -138,19 +138,19 @@ def one_per_recording(copies: Sequence[Copy], root: Path) -> tuple[list[Clip], l
 def _left_out_entry(copy: Copy, best: Copy, root: Path) -> LeftOut:
     path, other = below(root, copy.clip.path), f"'{below(root, best.clip.path)}'"
     if best.corrected and not copy.corrected:
-        return LeftOut(path, "is faulty, and the corrected recording is there", True, other)
+        return LeftOut(path, "is faulty; the corrected recording is used", True, other)
     same_name_only = copy.recording == copy.clip.id  # the name is all that is known of them
     if copy.content == SOUND and same_name_only and same_length(copy.clip.path, best.clip.path) is False:
-        reason = "sound only, of another length than the recording of its name: rename one of them"
+        reason = "sound only, and not as long as the recording of the same name: rename one of them"
         return LeftOut(path, reason, detail=other)
     if copy.content != best.content and best.content == WHOLE:
-        return LeftOut(path, f"{copy.content}, and the whole recording is there", True, other)
+        return LeftOut(path, f"{copy.content}; the whole recording is used", True, other)
     if copy.content != best.content:
-        reason = f"{copy.content}, apart from its pictures, which are used: get the whole recording"
+        reason = f"{copy.content}; its pictures are in another file, which is used: get the whole recording"
         return LeftOut(path, reason, detail=other)
     if copy.clip.label == best.clip.label and same_recording(copy.clip.path, best.clip.path):
         return LeftOut(path, "a copy of a file that is used", True, other)
-    reason = "is called as another file that is used: rename one of them"
+    reason = "has the same name as a file that is used: rename one of them"
     return LeftOut(
         path, reason, detail=f"{other} has the id '{best.clip.id}' in split '{best.clip.split}' too"
     )

@@ -118,7 +118,7 @@ def find_iemocap(tree: Tree, scheme: Scheme) -> FoundClips:
     if not kept:
         first = f"; '{problems[0].path}': {problems[0].why}" if problems else ""
         raise DatasetError(
-            f"no sentence in '{tree.root}' is of {', '.join(dict.fromkeys(labels.values()))}{first}"
+            f"no sentence in '{tree.root}' is labelled {', '.join(dict.fromkeys(labels.values()))}{first}"
         )
     sentence_files = {*sentences}
     dialogs = [
@@ -141,7 +141,7 @@ def _dialog(sentence: PurePosixPath) -> PurePosixPath:
 
 
 def _evaluation_files(root: Path, sentences: Iterable[PurePosixPath], scripted: bool) -> list[PurePosixPath]:
-    """Return the evaluation files of all sessions that have a sentence."""
+    """Return the evaluation files of all sessions with sentences."""
     folders = dict.fromkeys(_dialog(file) / "EmoEvaluation" for file in sentences)
     pattern = "Ses*.txt" if scripted else "Ses*_impro*.txt"
     return [folder / path.name for folder in folders for path in sorted((root / folder).glob(pattern))]
@@ -218,7 +218,9 @@ def _add_turn(evaluation: Evaluation, number: int, match: re.Match[str]) -> None
     except ValueError:
         turn = Turn(0, 0, emotion)
     if not turn.start < turn.end < inf:
-        evaluation.unusable[name] = f"{evaluation.name} line {number}: from {start} to {end} is no time"
+        evaluation.unusable[name] = (
+            f"{evaluation.name} line {number}: {start} to {end} is not a valid time span"
+        )
     elif evaluation.turns.setdefault(name, turn) != turn:
         evaluation.unusable[name] = f"{evaluation.name} has several turns of that name"
     if name in evaluation.unusable:
@@ -235,7 +237,7 @@ def _without_sound(
     return [
         LeftOut(
             str(path.parents[2] / "sentences" / "wav" / path.stem / f"{name}.wav"),
-            "is not there, and its evaluation tells of it",
+            "is missing, but has an evaluation",
             detail=evaluation.name,
         )
         for path, evaluation in evaluations.items()

@@ -69,7 +69,7 @@ def read_labels(text: str) -> dict[str, str]:
     labels: dict[str, str] = {}
     for name, label in pairs:
         if not name or not label:
-            raise DatasetError(f"labels '{text}': '{name}={label}' names nothing; expected NAME=CLASS")
+            raise DatasetError(f"labels '{text}': '{name}={label}' is incomplete; expected NAME=CLASS")
         if labels.setdefault(name.casefold(), label) != label:
             raise DatasetError(f"labels '{text}': '{name}' is both {labels[name.casefold()]} and {label}")
     if not labels:
@@ -94,7 +94,7 @@ def _from_file(file: Path) -> list[tuple[str, str]]:
     except OSError as error:
         raise DatasetError(f"labels '{file}' cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise DatasetError(f"'{file}' is not JSON: {error}; correct it there") from error
+        raise DatasetError(f"'{file}' is not JSON: {error}; correct the file") from error
     if not isinstance(table, dict) or not all(isinstance(label, str) for label in table.values()):
         raise DatasetError(f'labels \'{file}\': expected one object, {{"an": "Angry", …}}')
     return [(name.strip(), label.strip()) for name, label in table.items()]

@@ -126,7 +126,7 @@ def _with_table_labels(
         row = labels.rows[split].get(key)
         code = row.label.casefold() if row else ""
         if row is None:
-            problems.append(LeftOut(path, f"no row of {table} tells of it"))
+            problems.append(LeftOut(path, f"has no row in {table}"))
         elif code not in scheme.labels:
             expected = ", ".join(scheme.labels)
             reason = f"its label in {table} is none of {expected}"
@@ -135,7 +135,7 @@ def _with_table_labels(
             clip = replace(copy.clip, label=scheme.labels[code], subject=row.subject or None)
             kept.append(copy._replace(clip=clip))
     for split in [split for split in seen if split not in labels.rows]:
-        problems.append(LeftOut(scheme.table.files[split], f"is not there: split '{split}' has no labels"))
+        problems.append(LeftOut(scheme.table.files[split], f"is missing: split '{split}' has no labels"))
     return kept, [*labels.problems, *problems, *labels.without_files(seen)]
 
 

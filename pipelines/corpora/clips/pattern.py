@@ -152,14 +152,14 @@ def _split(text: str) -> list[str]:
     parts = _PART.findall(text)
     if "{" in parts:
         rest = "".join(parts[parts.index("{") :])
-        raise DatasetError(f"the pattern '{text}' has a brace at '{rest}' that is not closed")
+        raise DatasetError(f"the pattern '{text}' has an unclosed brace at '{rest}'")
     return parts
 
 
 def _placeholder(part: str, following: str, text: str, choices: Mapping[str, Mapping[str, str]]) -> Piece:
     name, colon, regex = part[1:-1].partition(":")
     if not name.isidentifier() and not (colon and not name):
-        raise DatasetError(f"'{part}' in the pattern '{text}': expected a name of letters, {{emotion}} say")
+        raise DatasetError(f"'{part}' in the pattern '{text}': expected a name, such as {{emotion}}")
     known = choices.get(ROLES.get(name, ""), {})
     written = part
     if not colon and known:

@@ -160,9 +160,9 @@ def archives_and_downloads(root: Path) -> list[LeftOut]:
         return []
     files = scan(root, ARCHIVES | UNFINISHED).files
     return [
-        LeftOut(str(file), "an archive, not looked into", spare=True)
+        LeftOut(str(file), "an archive, not searched", spare=True)
         if file.suffix.lower() in ARCHIVES
-        else LeftOut(str(file), "a download that is not finished")
+        else LeftOut(str(file), "an unfinished download")
         for file in files
     ]
 

@@ -86,7 +86,7 @@ def scan(root: Path, suffixes: frozenset[str] = MEDIA_SUFFIXES) -> Tree:
             twin = seen.setdefault((status.st_dev, status.st_ino), folder)
             if twin != folder:
                 left_out.append(
-                    LeftOut(folder, "a link to a folder that is searched already", True, twin or root.name)
+                    LeftOut(folder, "a link to a folder that is already searched", True, twin or root.name)
                 )
                 continue
             entries = _visible_entries(root / folder)

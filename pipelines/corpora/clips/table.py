@@ -71,7 +71,7 @@ class Labels:
             row = LabelRow(cells[self.table.label], cells[self.table.subject], line)
             first = rows.setdefault(key, row)
             if first[:2] != row[:2]:
-                reason = f"two rows of {name} tell differently of the same clip: the first is taken"
+                reason = f"two rows of {name} contradict each other about a clip: the first is used"
                 self.problems.append(LeftOut(name, reason, detail=f"lines {first.line} and {row.line}"))
         return rows
 
@@ -85,14 +85,14 @@ class Labels:
         for split, rows in self.rows.items():
             name = self.table.files[split]
             if split not in seen:
-                reason = f"none of the {count_of(len(rows), 'clip')} that it lists is there"
+                reason = f"none of the {count_of(len(rows), 'clip')} that it lists is found"
                 missing.append(LeftOut(name, reason))
                 continue
             there = set(seen[split])
             missing += [
                 LeftOut(
                     _key_text(self.table, key),
-                    f"is not there, and {name} lists it",
+                    f"is missing, but {name} lists it",
                     detail=f"line {row.line}",
                 )
                 for key, row in rows.items()

@@ -98,7 +98,7 @@ def _table_rows(found: FoundPictures, table: Path, root: Path) -> Iterator[Affec
     for number, name, *sides, code in _values(table):
         box = _box(sides)
         if box is None:
-            problem = f"the box of its face is '{','.join(sides)}', expected x, y, width and height"
+            problem = f"its face box is '{','.join(sides)}', expected x, y, width and height"
             found.skipped.append(Skipped(name or f"{table.name} line {number}", problem))
         else:
             yield name, folder / name, code, part, box

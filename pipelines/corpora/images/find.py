@@ -82,7 +82,7 @@ def find_pictures(
     if dataset not in IMAGE_SETS:
         raise PretrainError(f"no data set '{dataset}', expected one of {', '.join(IMAGE_SETS)}")
     if votes not in VOTES:
-        raise PretrainError(f"no way '{votes}' to count votes, expected {' or '.join(VOTES)}")
+        raise PretrainError(f"no vote rule '{votes}', expected {' or '.join(VOTES)}")
     if not path.exists():
         raise PretrainError(f"'{path}' does not exist: name a folder of pictures, or a CSV")
     source, options = PictureCorpus(path), Options(votes, faces)
@@ -92,7 +92,7 @@ def find_pictures(
         raise PretrainError(f"'{path}', read as {found.dataset}, has no picture that can be used{first}")
     if faces == "box" and not any(picture.box for picture in found.pictures):
         raise PretrainError(
-            f"{found.dataset} in '{path}' gives no boxes of faces: leave --faces away, or detect"
+            f"{found.dataset} in '{path}' has no face boxes: omit --faces, or use --faces detect"
         )
     pictures = picture_set(found, labels, without)
     return pictures if faces == "auto" else replace(pictures, faces=faces)
@@ -126,8 +126,8 @@ def _require_emotions(source: PictureCorpus, found: FoundPictures) -> None:
         folders = [f"{name} {count}" for name, count in counts.most_common(SHOWN)]
         more = f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
         raise PretrainError(
-            f"'{source.path}': its folders may be classes, but most are not named for an emotion: "
-            f"{', '.join(folders)}{more}. --dataset folders takes them for classes; otherwise name the data "
+            f"'{source.path}': its folders may be classes, but most are not named after an emotion: "
+            f"{', '.join(folders)}{more}. --dataset folders uses them as classes; otherwise name the data "
             "set"
         )
 

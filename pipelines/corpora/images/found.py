@@ -163,7 +163,9 @@ def _require_known(names: Iterable[str], known: Iterable[str], shown: Iterable[s
     for name in names:
         if name not in known_names:
             available = ", ".join(sorted({*shown}))
-            raise PretrainError(f"no class '{name}' that could be {verb}; there are {available}")
+            raise PretrainError(
+                f"unknown class '{name}', so it cannot be {verb}; the classes are {available}"
+            )
 
 
 def _require_distinct(names: Iterable[str]) -> None:

@@ -88,7 +88,7 @@ def _folder(base: Path, name: str) -> Path | None:
 
 
 def _require_basic(labels: Path, codes: list[str]) -> None:
-    """Refuse RAF-DB's compound part, which has the same file names, and codes 1 to 11."""
+    """Refuse RAF-DB's compound part: it has the same file names, and seven of its codes look basic."""
     high = sum(code in ("8", "9", "10", "11") for code in codes)
     if high * 100 > len(codes):
         raise PretrainError(
