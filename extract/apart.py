@@ -22,14 +22,14 @@ import numpy as np
 
 from .backbones.planned import PlannedNetwork
 from .errors import DeviceError
-from .stopwatch import NETWORK, clocked, computed_apart, step
+from .stopwatch import NETWORK, add_device_time, clocked, step
 
 IN_FLIGHT = 4  # maximum pending requests of a worker to a device
-SIGN = 0.2  # seconds between signs of life of a waiting worker
+HEARTBEAT = 0.2  # seconds between signs of life of a waiting worker
 
 
 @dataclass(frozen=True)
-class Door:
+class Endpoint:
     """The endpoint of a network process.
 
     Attributes:
@@ -44,7 +44,7 @@ class Door:
 
 
 @dataclass(frozen=True)
-class Question:
+class NetworkCall:
     """A request to a network process.
 
     Attributes:
@@ -60,14 +60,14 @@ class Question:
     sets: tuple[str, ...] = ()
 
 
-class Apart:
+class NetworkClient:
     """Sends requests to the network processes of a run, each to the one with the fewest pending from here."""
 
-    def __init__(self, doors: Sequence[Door]) -> None:
-        self._lines = [_Line(door) for door in doors]
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._connections = [_EndpointConnection(endpoint) for endpoint in endpoints]
 
     @clocked(NETWORK)
-    def ask(self, question: Question, *arrays: np.ndarray) -> Future[Any]:
+    def submit(self, call: NetworkCall, *arrays: np.ndarray) -> Future[Any]:
         """Send a request and return its future, for :meth:`answer`.
 
         Waits until a network process has started and has room for another request. The future raises
@@ -75,126 +75,132 @@ class Apart:
         cannot be run on the arrays.
         """
         while True:
-            free = [line for line in self._lines if len(line.waiting) < IN_FLIGHT and line.open()]
+            free = [
+                connection
+                for connection in self._connections
+                if len(connection.pending) < IN_FLIGHT and connection.open()
+            ]
             if free:
-                return min(free, key=lambda line: len(line.waiting)).ask(question, arrays)
-            waiting = [future for line in self._lines for future in list(line.waiting.values())]
-            if waiting:
-                concurrent.futures.wait(waiting, SIGN, concurrent.futures.FIRST_COMPLETED)
+                return min(free, key=lambda connection: len(connection.pending)).submit(call, arrays)
+            pending = [
+                future for connection in self._connections for future in list(connection.pending.values())
+            ]
+            if pending:
+                concurrent.futures.wait(pending, HEARTBEAT, concurrent.futures.FIRST_COMPLETED)
             else:
-                time.sleep(SIGN)
+                time.sleep(HEARTBEAT)
             step()
 
     @clocked(NETWORK)
-    def answer(self, future: Future[Any]) -> Any:
+    def result(self, future: Future[Any]) -> Any:
         """Wait for an answer, without a time limit: the main process watches over the network processes."""
         while True:
             with suppress(concurrent.futures.TimeoutError):
-                value, seconds = future.result(SIGN)
-                computed_apart(NETWORK, seconds)
+                value, seconds = future.result(HEARTBEAT)
+                add_device_time(NETWORK, seconds)
                 return value
             step()
 
 
-class _Line:
+class _EndpointConnection:
     """The connection to one network process, reopened after the process is restarted.
 
     Attributes:
         waiting: pending requests by number.
     """
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         self._connection: Connection | None = None
         self._numbers = count()
-        self.waiting: dict[int, Future[Any]] = {}
+        self.pending: dict[int, Future[Any]] = {}
 
     def open(self) -> bool:
         """Connect if necessary; return whether there is a connection."""
         if self._connection is None:
             with suppress(OSError, EOFError):
-                self._connection = Client(self._door.address, authkey=self._door.secret)
+                self._connection = Client(self._endpoint.address, authkey=self._endpoint.secret)
                 Thread(target=self._listen, args=(self._connection,), daemon=True).start()
         return self._connection is not None
 
-    def ask(self, question: Question, arrays: Sequence[np.ndarray]) -> Future[Any]:
+    def submit(self, call: NetworkCall, arrays: Sequence[np.ndarray]) -> Future[Any]:
         number, future = next(self._numbers), Future[Any]()
-        self.waiting[number] = future
+        self.pending[number] = future
         connection = self._connection
         try:
             if connection is None:
                 raise EOFError
-            connection.send((number, question, [(array.dtype.str, array.shape) for array in arrays]))
+            connection.send((number, call, [(array.dtype.str, array.shape) for array in arrays]))
             for array in arrays:
                 connection.send_bytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         except (OSError, EOFError):
-            self._break()
+            self._fail_pending()
         return future
 
     def _listen(self, connection: Connection) -> None:
         try:
             while True:
                 number, error, value, seconds = connection.recv()
-                future = self.waiting.pop(number)
+                future = self.pending.pop(number)
                 if error is None:
                     future.set_result((value, seconds))
                 else:
                     future.set_exception(error)
         except (OSError, EOFError, KeyError):  # unknown number: the request was given up
-            self._break()
+            self._fail_pending()
 
-    def _break(self) -> None:
+    def _fail_pending(self) -> None:
         """Fail all pending requests: the process is gone."""
         self._connection = None
-        while self.waiting:
+        while self.pending:
             with suppress(KeyError):  # both threads may get here
-                _, future = self.waiting.popitem()
-                future.set_exception(DeviceError(f"the network process on {self._door.device} ended"))
+                _, future = self.pending.popitem()
+                future.set_exception(DeviceError(f"the network process on {self._endpoint.device} ended"))
 
 
 @dataclass(frozen=True)
-class Framing:
+class InputSpec:
     """A network's input size and window; see :class:`.backbones.spec.BackboneSpec`."""
 
     input_size: int
     window: tuple[float, float, float]
 
 
-class ApartBackbone:
+class RemoteBackbone:
     """A :class:`.backbones.Backbone` in another process."""
 
-    def __init__(self, apart: Apart, known: PlannedNetwork) -> None:
-        self._apart = apart
-        self.label = known.label
-        left, top, side = known.settings["window"]
-        self.spec = Framing(known.settings["input_size"], (left, top, side))
+    def __init__(self, client: NetworkClient, planned: PlannedNetwork) -> None:
+        self._client = client
+        self.label = planned.label
+        left, top, side = planned.settings["window"]
+        self.spec = InputSpec(planned.settings["input_size"], (left, top, side))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return features ``[N, D]`` float32 of images ``[N, S, S, 3]`` uint8."""
-        features: np.ndarray = self.answer(self._apart.ask(Question("images", self.label), images))
+        features: np.ndarray = self.result(self._client.submit(NetworkCall("images", self.label), images))
         return features
 
     def statistics(
         self, sets: tuple[str, ...], patches: np.ndarray, matrices: np.ndarray
     ) -> Future[np.ndarray]:
-        """Request the statistics ``[T, S, D]`` of T frames; see :class:`Question`."""
-        return self._apart.ask(Question("views", self.label, sets), patches, matrices)
+        """Request the statistics ``[T, S, D]`` of T frames; see :class:`NetworkCall`."""
+        return self._client.submit(NetworkCall("views", self.label, sets), patches, matrices)
 
-    def answer(self, future: Future[np.ndarray]) -> np.ndarray:
+    def result(self, future: Future[np.ndarray]) -> np.ndarray:
         """Wait for the result of :meth:`statistics`."""
-        answer: np.ndarray = self._apart.answer(future)
-        return answer
+        rows: np.ndarray = self._client.result(future)
+        return rows
 
 
-class ApartAudioBackbone:
+class RemoteAudioBackbone:
     """A :class:`.backbones.AudioBackbone` in another process."""
 
-    def __init__(self, apart: Apart, known: PlannedNetwork) -> None:
-        self._apart = apart
-        self.label = known.label
+    def __init__(self, client: NetworkClient, planned: PlannedNetwork) -> None:
+        self._client = client
+        self.label = planned.label
 
     def __call__(self, spectrogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return vectors ``[n, D]`` and their times ``[n]``."""
-        question = Question("sound", self.label)
-        vectors, times = self._apart.answer(self._apart.ask(question, spectrogram))
+        call = NetworkCall("sound", self.label)
+        vectors, times = self._client.result(self._client.submit(call, spectrogram))
         return vectors, times

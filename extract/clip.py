@@ -81,18 +81,22 @@ class ClipResult:
     @property
     def failure(self) -> str:
         """Why the clip failed, or the empty string. If only some streams failed, the reason names them."""
-        costs: dict[str, list[str]] = {}
+        streams_by_reason: dict[str, list[str]] = {}
         for stream, outcome in self.streams.items():
             if outcome.status == "failed":
-                costs.setdefault(outcome.reason, []).append(stream)
-        if sum(map(len, costs.values())) == len(self.streams):
-            return "; ".join(costs)
-        return "; ".join(f"{reason} (no {', '.join(streams)})" for reason, streams in costs.items())
+                streams_by_reason.setdefault(outcome.reason, []).append(stream)
+        if sum(map(len, streams_by_reason.values())) == len(self.streams):
+            return "; ".join(streams_by_reason)
+        return "; ".join(
+            f"{reason} (no {', '.join(streams)})" for reason, streams in streams_by_reason.items()
+        )
 
 
 def failed(job: ClipJob, stage: str, reason: str, source: Source | None = None) -> ClipResult:
     """Return the result of a clip that failed as a whole."""
-    return ClipResult(job, source, {name: _failure(key, stage, reason) for name, key in job.keys.items()})
+    return ClipResult(
+        job, source, {name: _failed_outcome(key, stage, reason) for name, key in job.keys.items()}
+    )
 
 
 def extract_clip(
@@ -128,7 +132,7 @@ def extract_clip(
                 streams = _streams(plan, job, media, spool, notes.append, report.on_frame)
             result = ClipResult(job, source, streams, [*notes, *media.notes], media.warnings)
         except Exception as error:
-            result = failed(job, watch.broken_in(error), reason_of(error), source)
+            result = failed(job, watch.stage_of(error), reason_of(error), source)
         _release_memory()
     result.stages = watch.spent
     return result
@@ -151,12 +155,12 @@ def require_same_keys(plan: Plan, keys: Mapping[str, FeatureKey]) -> None:
     Raises:
         ExtractError: a key differs.
     """
-    here = keys_of(plan)
+    own = keys_of(plan)
     for name, key in keys.items():
-        if name in here and here[name] != key:
+        if name in own and own[name] != key:
             raise ExtractError(
                 f"the settings of {name} have changed since the run began "
-                f"({'; '.join(key.differences(here[name]))}: then / now); do not change weights files during "
+                f"({'; '.join(key.differences(own[name]))}: then / now); do not change weights files during "
                 "a run, and run the same command again"
             )
 
@@ -176,50 +180,54 @@ def _streams(
         for stream, keys in planned(plan)
     ]
     wanted = [(stream, keys) for stream, keys in wanted if keys]
-    seen = [(stream, keys) for stream, keys in wanted if isinstance(stream, PictureStream)]
-    heard = [(stream, keys) for stream, keys in wanted if isinstance(stream, SoundStream)]
-    made = _made(seen, lambda: _pictures(plan, job, media, spool, note, on_frame))
+    picture_streams = [(stream, keys) for stream, keys in wanted if isinstance(stream, PictureStream)]
+    sound_streams = [(stream, keys) for stream, keys in wanted if isinstance(stream, SoundStream)]
+    outcomes = _extract_streams(
+        picture_streams, lambda: _open_pictures(plan, job, media, spool, note, on_frame)
+    )
     with stage(SOUND):
-        return {**made, **_made(heard, lambda: _sound(media, spool, note))}
+        return {**outcomes, **_extract_streams(sound_streams, lambda: _open_sound(media, spool, note))}
 
 
-def _made(
+def _extract_streams(
     wanted: Sequence[tuple[Stream[StreamSource], Mapping[str, FeatureKey]]],
-    opened: Callable[[], AbstractContextManager[StreamSource]],
+    open_source: Callable[[], AbstractContextManager[StreamSource]],
 ) -> dict[str, Outcome]:
     """Return the outcomes of streams of one source. Each fails alone, but all fail without their source."""
     if not wanted:
         return {}
-    made: dict[str, Outcome] = {}
+    outcomes: dict[str, Outcome] = {}
     try:
-        with opened() as source:
+        with open_source() as source:
             for stream, keys in wanted:
-                made.update(_made_of(source, stream, keys))
+                outcomes.update(_extract_stream(source, stream, keys))
     except Exception as error:
-        return {name: _without(key, error) for _, keys in wanted for name, key in keys.items()}
-    return made
+        return {name: _error_outcome(key, error) for _, keys in wanted for name, key in keys.items()}
+    return outcomes
 
 
-def _made_of(
+def _extract_stream(
     source: StreamSource, stream: Stream[StreamSource], keys: Mapping[str, FeatureKey]
 ) -> dict[str, Outcome]:
-    made: dict[str, Outcome] = {}
+    outcomes: dict[str, Outcome] = {}
     try:
         for outcome in stream.make(source, keys):
-            made[outcome.key.stream] = outcome
+            outcomes[outcome.key.stream] = outcome
     except Exception as error:
-        made.update((name, _without(key, error)) for name, key in keys.items() if name not in made)
-    return made
+        outcomes.update(
+            (name, _error_outcome(key, error)) for name, key in keys.items() if name not in outcomes
+        )
+    return outcomes
 
 
-def _without(key: FeatureKey, error: Exception) -> Outcome:
+def _error_outcome(key: FeatureKey, error: Exception) -> Outcome:
     """Return the outcome of a stream that could not be extracted."""
     if isinstance(error, Absent):
         return Outcome(key, "absent", str(error))
-    return _failure(key, stage_of(error), reason_of(error))
+    return _failed_outcome(key, stage_of(error), reason_of(error))
 
 
-def _failure(key: FeatureKey, stage: str, reason: str) -> Outcome:
+def _failed_outcome(key: FeatureKey, stage: str, reason: str) -> Outcome:
     return Outcome(key, "failed", reason, {"stage": stage})
 
 
@@ -241,7 +249,7 @@ def reason_of(error: Exception) -> str:
 
 
 @contextmanager
-def _pictures(
+def _open_pictures(
     plan: Plan, job: ClipJob, media: Media, spool: Path, note: Callable[[str], None], on_frame: OnFrame
 ) -> Iterator[ClipPictures]:
     """Yield the clip's pictures with its face track, found now or stored before."""
@@ -260,7 +268,7 @@ def _pictures(
 
 
 @contextmanager
-def _sound(media: Media, spool: Path, note: Callable[[str], None]) -> Iterator[ClipSound]:
+def _open_sound(media: Media, spool: Path, note: Callable[[str], None]) -> Iterator[ClipSound]:
     """Yield the clip's whole sound, which is kept in a file if it is long."""
     blocks = media.sound() if media.has_sound else iter(())
     first = next((block for block in blocks if len(block)), None)

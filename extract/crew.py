@@ -16,14 +16,14 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from .apart import Apart, Door
+from .apart import Endpoint, NetworkClient
 from .clip import ClipJob, ClipResult, extract_clip, ready
 from .devices import known_bf16
 from .errors import DeviceError, ExtractError
-from .networks import run_apart
+from .networks import use_client
 from .plan import Plan
 from .precision import has_fast_bf16
-from .processes import LOOK, Listener, ProcessDied, Processes, ProcessHung
+from .processes import CHECK_SECONDS, Listener, ProcessDied, Processes, ProcessHung
 from .streams.registry import keys_of
 
 # A network's feature maps take megabytes each and are freed at once. By default glibc returns such blocks to
@@ -52,12 +52,12 @@ class Crew:
         self, plan: Plan, count: int, cores: int, silence: float, memory: int, devices: Sequence[str] = ()
     ) -> None:
         self._plan, self._threads = plan, max(1, cores // count)
-        self._known = {device: has_fast_bf16(device) for device in devices}
+        self._fast_bf16 = {device: has_fast_bf16(device) for device in devices}
         self._limits = silence, memory
         if devices:  # resolved here, as a worker without torch cannot resolve auto
             self._plan = replace(plan, device=devices[0])
         self._networks = NetworkProcesses(plan, devices, self._threads, silence) if devices else None
-        self._workers = self._new(count)
+        self._workers = self._new_workers(count)
 
     def start(self) -> None:
         """Start all processes; return when one worker and one network process are ready.
@@ -75,25 +75,25 @@ class Crew:
         """Extract a clip in a worker (:func:`.clip.extract_clip`, :meth:`.processes.Processes.submit`)."""
         return self._workers.submit(self._plan, job, spool, threads, listener=listener)
 
-    def wait(self, flying: Iterable[Future[ClipResult]]) -> set[Future[ClipResult]]:
+    def wait(self, pending: Iterable[Future[ClipResult]]) -> set[Future[ClipResult]]:
         """Wait until a clip is done; return all that are. Meanwhile, restart network processes that end.
 
         Raises:
             ExtractError: a network process ends whenever it is started.
         """
-        flying = set(flying)
+        pending = set(pending)
         while True:
-            futures: list[Future[Any]] = [*flying, *self._serving]
+            futures: list[Future[Any]] = [*pending, *self._serving]
             done = wait(futures, return_when=FIRST_COMPLETED).done
             if self._networks is not None:
-                self._networks.renew(done)
-            if done & flying:
-                return done & flying
+                self._networks.restart_ended(done)
+            if done & pending:
+                return done & pending
 
-    def one_worker(self) -> None:
+    def restart_with_one_worker(self) -> None:
         """Replace the workers by a single new one."""
         self._workers.close()
-        self._workers = self._new(1)
+        self._workers = self._new_workers(1)
 
     def close(self) -> None:
         """End all processes, even busy ones."""
@@ -105,19 +105,19 @@ class Crew:
     def _serving(self) -> Iterable[Future[None]]:
         return self._networks.serving if self._networks is not None else ()
 
-    def _new(self, count: int) -> Processes[ClipResult]:
+    def _new_workers(self, count: int) -> Processes[ClipResult]:
         libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         environment = {**dict.fromkeys(libraries, str(self._threads)), **KEEP_MEMORY}
-        doors = self._networks.doors if self._networks is not None else ()
-        prepare = partial(_prepare, self._plan, doors, self._known)
+        endpoints = self._networks.endpoints if self._networks is not None else ()
+        prepare = partial(_prepare, self._plan, endpoints, self._fast_bf16)
         return Processes(extract_clip, count, environment, prepare, *self._limits)
 
 
-def _prepare(plan: Plan, doors: Sequence[Door], known: Mapping[str, bool]) -> None:
+def _prepare(plan: Plan, endpoints: Sequence[Endpoint], fast_bf16: Mapping[str, bool]) -> None:
     """Prepare a worker. One that runs no networks need not import torch."""
-    if doors:
-        known_bf16.update(known)
-        run_apart(Apart(doors))
+    if endpoints:
+        known_bf16.update(fast_bf16)
+        use_client(NetworkClient(endpoints))
     ready(plan)
 
 
@@ -134,23 +134,23 @@ class NetworkProcesses:
             :data:`BATCH_SECONDS`; 0 for no limit.
 
     Attributes:
-        doors: endpoint of each process.
+        endpoints: endpoint of each process.
         serving: for each running process, a future that is done when the process ends → its endpoint.
     """
 
     def __init__(self, plan: Plan, devices: Sequence[str], threads: int, silence: float) -> None:
         from .network_process import serve
 
-        self.doors = [Door(device, _address(), secrets.token_bytes(32)) for device in devices]
-        self.serving: dict[Future[None], Door] = {}
+        self.endpoints = [Endpoint(device, _address(), secrets.token_bytes(32)) for device in devices]
+        self.serving: dict[Future[None], Endpoint] = {}
         self._settings = plan, keys_of(plan)
         self._threads = threads
-        self._ends: Counter[Door] = Counter()
+        self._failures: Counter[Endpoint] = Counter()
         self._ready = Event()
         limit = silence and max(silence, BATCH_SECONDS)
-        self._processes: Processes[None] = Processes(serve, len(self.doors), KEEP_MEMORY, silence=limit)
-        for door in self.doors:
-            self._start(door)
+        self._processes: Processes[None] = Processes(serve, len(self.endpoints), KEEP_MEMORY, silence=limit)
+        for endpoint in self.endpoints:
+            self._start(endpoint)
 
     def wait_ready(self) -> None:
         """Wait until one process has loaded its networks.
@@ -158,10 +158,10 @@ class NetworkProcesses:
         Raises:
             ExtractError: the networks cannot be used.
         """
-        while not self._ready.wait(LOOK):
-            self.renew({future for future in self.serving if future.done()})
+        while not self._ready.wait(CHECK_SECONDS):
+            self.restart_ended({future for future in self.serving if future.done()})
 
-    def renew(self, done: Iterable[Future[Any]]) -> None:
+    def restart_ended(self, done: Iterable[Future[Any]]) -> None:
         """Restart processes that have ended.
 
         Args:
@@ -171,32 +171,34 @@ class NetworkProcesses:
             ExtractError: the networks cannot be used, or a process ends whenever it is started.
         """
         for future in {*done} & {*self.serving}:
-            door, error = self.serving.pop(future), future.exception()
+            endpoint, error = self.serving.pop(future), future.exception()
             if not isinstance(error, (ProcessDied, DeviceError)):
                 raise error or AssertionError("a network process runs until it is ended")
-            self._ends[door] += 1
-            if self._ends[door] >= STARTS:
+            self._failures[endpoint] += 1
+            if self._failures[endpoint] >= STARTS:
                 raise ExtractError(
-                    f"the network process on {door.device} {_why(error)}, {STARTS} times in a row; finished "
+                    f"the network process on {endpoint.device} {_why(error)}, {STARTS} times in a row; finished "
                     "clips are stored: check the device or use --device cpu, then run the same command again"
                 ) from error
-            self._start(door)
+            self._start(endpoint)
 
     def close(self) -> None:
         """End all processes."""
         self._processes.close()
-        for door in self.doors:
-            if not door.address.startswith("\0"):
+        for endpoint in self.endpoints:
+            if not endpoint.address.startswith("\0"):
                 with suppress(OSError):
-                    Path(door.address).unlink()
+                    Path(endpoint.address).unlink()
 
-    def _start(self, door: Door) -> None:
-        heard = partial(self._hear, door)
-        self.serving[self._processes.submit(*self._settings, door, self._threads, listener=heard)] = door
+    def _start(self, endpoint: Endpoint) -> None:
+        listener = partial(self._on_message, endpoint)
+        self.serving[self._processes.submit(*self._settings, endpoint, self._threads, listener=listener)] = (
+            endpoint
+        )
 
-    def _hear(self, door: Door, *words: str) -> None:
-        if words:
-            self._ends[door] = 0
+    def _on_message(self, endpoint: Endpoint, *message: str) -> None:
+        if message:
+            self._failures[endpoint] = 0
             self._ready.set()
 
 

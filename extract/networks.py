@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from .apart import Apart, ApartAudioBackbone, ApartBackbone
+from .apart import NetworkClient, RemoteAudioBackbone, RemoteBackbone
 from .backbones.planned import PlannedNetwork, planned_audio_backbone, planned_backbone
 from .devices import torch_devices
 from .errors import ExtractError
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 Network = TypeVar("Network", "Backbone", "AudioBackbone")
 
-_apart: Apart | None = None
+_client: NetworkClient | None = None
 
 
-def run_apart(apart: Apart) -> None:
-    """Make this process send requests to ``apart`` instead of running networks."""
-    global _apart
-    _apart = apart
+def use_client(client: NetworkClient) -> None:
+    """Make this process send requests to ``client`` instead of running networks."""
+    global _client
+    _client = client
 
 
 def use_threads(count: int) -> None:
     """Set the number of threads for networks, if they run in this process."""
-    if _apart is None:
+    if _client is None:
         import torch
 
         torch.set_num_threads(count)
@@ -64,42 +64,42 @@ def face_networks(plan: Plan) -> list[Backbone]:
     Raises:
         ExtractError: a network, its weights or the device cannot be used, or two networks share a label.
     """
-    return _loaded(plan, planned_face_networks(plan))
+    return _load(plan, planned_face_networks(plan))
 
 
 def segment_networks(plan: Plan) -> list[Backbone]:
     """Load the networks over MFCC images of segments; see :func:`face_networks`."""
-    return _loaded(plan, planned_segment_networks(plan))
+    return _load(plan, planned_segment_networks(plan))
 
 
 def audio_networks(plan: Plan) -> list[AudioBackbone]:
     """Load the networks over spectrograms; see :func:`face_networks`."""
     device = torch_devices(plan.device)[0]
     return [
-        _as_planned(known, _audio_backbone(known.text, device, known.label))
-        for known in planned_audio_networks(plan)
+        _require_planned(planned, _audio_backbone(planned.text, device, planned.label))
+        for planned in planned_audio_networks(plan)
     ]
 
 
-def face_networks_at_hand(plan: Plan) -> Sequence[Backbone | ApartBackbone]:
+def face_networks_at_hand(plan: Plan) -> Sequence[Backbone | RemoteBackbone]:
     """Return :func:`face_networks`, or proxies if they run in another process."""
-    if _apart is None:
+    if _client is None:
         return face_networks(plan)
-    return [ApartBackbone(_apart, known) for known in planned_face_networks(plan)]
+    return [RemoteBackbone(_client, planned) for planned in planned_face_networks(plan)]
 
 
-def segment_networks_at_hand(plan: Plan) -> Sequence[Backbone | ApartBackbone]:
+def segment_networks_at_hand(plan: Plan) -> Sequence[Backbone | RemoteBackbone]:
     """Return :func:`segment_networks`, or proxies if they run in another process."""
-    if _apart is None:
+    if _client is None:
         return segment_networks(plan)
-    return [ApartBackbone(_apart, known) for known in planned_segment_networks(plan)]
+    return [RemoteBackbone(_client, planned) for planned in planned_segment_networks(plan)]
 
 
-def audio_networks_at_hand(plan: Plan) -> Sequence[AudioBackbone | ApartAudioBackbone]:
+def audio_networks_at_hand(plan: Plan) -> Sequence[AudioBackbone | RemoteAudioBackbone]:
     """Return :func:`audio_networks`, or proxies if they run in another process."""
-    if _apart is None:
+    if _client is None:
         return audio_networks(plan)
-    return [ApartAudioBackbone(_apart, known) for known in planned_audio_networks(plan)]
+    return [RemoteAudioBackbone(_client, planned) for planned in planned_audio_networks(plan)]
 
 
 def views_at_once(plan: Plan) -> int:
@@ -122,18 +122,19 @@ def _distinct(plan: Plan, found: Iterable[PlannedNetwork]) -> list[PlannedNetwor
     return networks
 
 
-def _loaded(plan: Plan, networks: Iterable[PlannedNetwork]) -> list[Backbone]:
+def _load(plan: Plan, networks: Iterable[PlannedNetwork]) -> list[Backbone]:
     device = torch_devices(plan.device)[0]
     return [
-        _as_planned(known, _backbone(known.text, device, plan.precision, known.label)) for known in networks
+        _require_planned(planned, _backbone(planned.text, device, plan.precision, planned.label))
+        for planned in networks
     ]
 
 
-def _as_planned(known: PlannedNetwork, network: Network) -> Network:
+def _require_planned(planned: PlannedNetwork, network: Network) -> Network:
     """Return a network after checking that its settings are still the planned ones, which are in the keys."""
-    if network.settings() != known.settings:
+    if network.settings() != planned.settings:
         raise ExtractError(
-            f"{known.label} has changed since it was checked; do not change its file during a run, and run "
+            f"{planned.label} has changed since it was checked; do not change its file during a run, and run "
             "the same command again"
         )
     return network

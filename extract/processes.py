@@ -28,16 +28,16 @@ T = TypeVar("T")
 Listener = Callable[..., None]
 
 
-LOOK = 0.25  # seconds between checks of the children
-END = 10.0  # seconds to wait for a killed process to end; one that waits for a dead network disk may not
+CHECK_SECONDS = 0.25  # between checks of the children
+END_SECONDS = 10.0  # to wait for a killed process to end; one that waits for a dead network disk may not
 
 
 class ProcessDied(Exception):
-    """A child process ended in the middle of its task; ``told`` is the last message to its listener."""
+    """A child process ended in the middle of its task; ``last_message`` is the last one to its listener."""
 
-    def __init__(self, told: Sequence[Any] = ()) -> None:
-        super().__init__(*told)
-        self.told = tuple(told)
+    def __init__(self, last_message: Sequence[Any] = ()) -> None:
+        super().__init__(*last_message)
+        self.last_message = tuple(last_message)
 
 
 class ProcessHung(ProcessDied):
@@ -127,14 +127,14 @@ class Processes(Generic[T]):
 
     def _watch(self) -> None:
         """Check the children regularly. Silence is counted in checks, so suspended time does not count."""
-        while not self._closed.wait(LOOK):
+        while not self._closed.wait(CHECK_SECONDS):
             for child in self._children:
-                child.look(self._silence)
+                child.check(self._silence)
             if self._memory:
                 sizes = {child: child.size() for child in self._children}
-                at_work = [child for child in self._children if child.at_work]
-                if at_work and sum(sizes.values()) > self._memory:
-                    max(at_work, key=lambda child: sizes[child]).kill(ProcessTooLarge)
+                busy = [child for child in self._children if child.is_busy]
+                if busy and sum(sizes.values()) > self._memory:
+                    max(busy, key=lambda child: sizes[child]).kill(ProcessTooLarge)
 
 
 class _Child:
@@ -154,27 +154,27 @@ class _Child:
         self._lock = Lock()
         self._closed = False
         self._silent: float | None = None  # seconds since the last message; None while idle
-        self._told: tuple[Any, ...] = ()
-        self._fate: type[ProcessDied] = ProcessDied
+        self._last_message: tuple[Any, ...] = ()
+        self._error_type: type[ProcessDied] = ProcessDied
 
     def call(self, arguments: tuple[Any, ...], listener: Listener | None) -> Any:
         self.start()
-        self._told, self._fate, self._silent = (), ProcessDied, 0.0
+        self._last_message, self._error_type, self._silent = (), ProcessDied, 0.0
         try:
             self._pipe.send((arguments, listener is not None))
             while True:
-                what, value = self._pipe.recv()
+                kind, value = self._pipe.recv()
                 self._silent = 0.0
-                if what == "returned":
+                if kind == "returned":
                     return value
-                if what == "raised":
+                if kind == "raised":
                     raise value
-                self._told = value
+                self._last_message = value
                 if listener is not None:
                     listener(*value)
         except (EOFError, ConnectionError) as error:
             self._stop()
-            raise self._fate(self._told) from error
+            raise self._error_type(self._last_message) from error
         except BaseException:
             self._stop()  # its state is unknown
             raise
@@ -182,14 +182,14 @@ class _Child:
             self._silent = None
 
     @property
-    def at_work(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether the child has a task."""
         return self._silent is not None
 
-    def look(self, limit: float) -> None:
+    def check(self, limit: float) -> None:
         """Count the silence of a busy child, and kill it when the silence exceeds ``limit`` seconds."""
         if self._silent is not None:
-            self._silent += LOOK
+            self._silent += CHECK_SECONDS
             if limit and self._silent > limit:
                 self.kill(ProcessHung)
 
@@ -203,11 +203,11 @@ class _Child:
             return int(status.split()[0]) << 10
         return 0
 
-    def kill(self, fate: type[ProcessDied]) -> None:
-        """End the process; the call in progress raises ``fate``."""
+    def kill(self, error_type: type[ProcessDied]) -> None:
+        """End the process; the call in progress raises ``error_type``."""
         with self._lock:
             if self._process is not None and self._silent is not None:
-                self._fate = fate
+                self._error_type = error_type
                 _kill(self._process)
 
     def close(self) -> None:
@@ -215,7 +215,7 @@ class _Child:
         self._closed = True
         self._stop()
 
-    def start(self, again: bool = False) -> None:
+    def start(self, is_retry: bool = False) -> None:
         with self._lock:
             if self._closed:
                 raise ProcessDied
@@ -239,8 +239,8 @@ class _Child:
             self._stop()
             if self._closed:
                 raise ProcessDied from error
-            if process is not None and (process.exitcode or 0) < 0 and not again:
-                self.start(again=True)  # ended by a signal, perhaps out of memory, which may pass
+            if process is not None and (process.exitcode or 0) < 0 and not is_retry:
+                self.start(is_retry=True)  # ended by a signal, perhaps out of memory, which may pass
                 return
             raise ExtractError(
                 f"a worker process ended while starting (exit code {process and process.exitcode}): "
@@ -255,7 +255,7 @@ class _Child:
             if self._process is None:
                 return
             _kill(self._process)
-            self._process.join(END)
+            self._process.join(END_SECONDS)
             with suppress(OSError):
                 self._pipe.close()
             self._process = None
@@ -289,9 +289,9 @@ def _serve(
     with suppress(EOFError, ConnectionError):  # the main process is gone
         pipe.send(_failure_of(prepare))
         while True:
-            arguments, told = pipe.recv()
-            if told:
-                arguments += (lambda *values: pipe.send(("told", values)),)
+            arguments, has_listener = pipe.recv()
+            if has_listener:
+                arguments += (lambda *values: pipe.send(("message", values)),)
             try:
                 answer = ("returned", function(*arguments))
             except Exception as error:

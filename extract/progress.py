@@ -30,7 +30,7 @@ class Report:
         """Record that another frame is done; see :data:`.streams.base.OnFrame`."""
         self._step, self._seconds = step, seconds
 
-    def tell(self, stage: str, on_progress: OnProgress) -> None:
+    def send(self, stage: str, on_progress: OnProgress) -> None:
         """Pass the progress to a callback."""
         on_progress(stage, self._step, self._seconds, self.length)
 
@@ -46,7 +46,7 @@ def reported(watch: Stopwatch, on_progress: OnProgress | None) -> Iterator[Repor
         yield report
         return
     ended = Event()
-    thread = Thread(target=_tell, args=(watch, report, on_progress, ended), daemon=True)
+    thread = Thread(target=_send_reports, args=(watch, report, on_progress, ended), daemon=True)
     thread.start()
     try:
         yield report
@@ -55,11 +55,11 @@ def reported(watch: Stopwatch, on_progress: OnProgress | None) -> Iterator[Repor
         thread.join()
 
 
-def _tell(watch: Stopwatch, report: Report, on_progress: OnProgress, ended: Event) -> None:
-    told = None
+def _send_reports(watch: Stopwatch, report: Report, on_progress: OnProgress, ended: Event) -> None:
+    last = None
     with suppress(OSError):  # the main process is gone
         while not ended.wait(EVERY):
-            now = watch.steps, watch.doing
-            if now != told:
-                told = now
-                report.tell(watch.doing, on_progress)
+            now = watch.steps, watch.current_stage
+            if now != last:
+                last = now
+                report.send(watch.current_stage, on_progress)

@@ -64,7 +64,7 @@ class Extraction:
         jobs: clips with missing streams.
         renewed: stored clips whose label, subject, session or path has changed in the manifest.
         renamed: stored rows whose files have another id or split now, with their new clips.
-        twice: stored clips to remove, because their files are also stored under their current ids.
+        duplicates: stored clips to remove, because their files are also stored under their current ids.
         replaced: pairs of stored and current clip whose file contents differ.
         gone: stored clips whose files are missing; their features are kept.
         changes: why stored streams must be extracted again: stream → ``setting: old / new`` lines.
@@ -97,26 +97,26 @@ class Extraction:
         self._store = store
         self.watch = Stopwatch()
         self._in_process = in_process
-        self._started = crew
+        self._given_crew = crew
         self._device_errors = 0
         self.silence = silence
         self._memory = _free_memory() if memory is None else memory
         self.jobs: list[ClipJob] = []
         self.renewed: list[Clip] = []
         self.renamed: list[tuple[Row, Clip]] = []
-        self.twice: list[Clip] = []
+        self.duplicates: list[Clip] = []
         self.replaced: list[tuple[Clip, Clip]] = []
         self.gone: list[Clip] = []
         self._touched: dict[Clip, Source] = {}
         self.changes: dict[str, list[str]] = {}
         clips = list(clips)
-        former = self._former(clips) if rename else {}
+        former = self._former_rows(clips) if rename else {}
         for clip in clips:
             row = store.row(clip)
             if not failed_only or (row is not None and row.failures):
                 self._consider(clip, former.get(clip.path, []))
         if not replace:
-            self._refuse_others()
+            self._refuse_replacements()
         self.jobs.sort(key=lambda job: _size(job.clip.path), reverse=True)  # long clips first
         self._cores = cores or usable_cores()
         self._devices = _network_devices(plan, apart)
@@ -126,7 +126,7 @@ class Extraction:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to extract and nothing to write."""
-        return not (self.jobs or self.renamed or self.twice or self.renewed or self._touched)
+        return not (self.jobs or self.renamed or self.duplicates or self.renewed or self._touched)
 
     def __iter__(self) -> Iterator[ClipResult]:
         """Extract the clips, yielding each result after it has been passed to the store.
@@ -150,12 +150,12 @@ class Extraction:
     def _settle(self, writer: StoreWriter) -> None:
         for row, clip in self.renamed:
             writer.rename(row, clip)
-        for clip in self.twice:
+        for clip in self.duplicates:
             writer.remove(clip)
         for clip in dict.fromkeys((*self.renewed, *self._touched)):
             writer.add(clip, self._touched.get(clip), {})
 
-    def _former(self, clips: Sequence[Clip]) -> dict[str, list[Row]]:
+    def _former_rows(self, clips: Sequence[Clip]) -> dict[str, list[Row]]:
         """Return, by path, the stored rows of files of ``clips`` under ids that none of ``clips`` has.
 
         A labelled row is not matched to an unlabelled clip, so that no label is lost.
@@ -173,23 +173,25 @@ class Extraction:
         if row is None and former:
             row, *former = former
             self.renamed.append((row, clip))
-        self.twice += [other.clip for other in former]
+        self.duplicates += [other.clip for other in former]
         if row is None or row.source is None:
             self.jobs.append(ClipJob(clip, self.keys))
             return
-        now = _source_now(row.source, clip)
-        if now is None:
+        current = _current_source(row.source, clip)
+        if current is None:
             self.gone.append(clip)
-        elif now.sha256 != row.source.sha256:
+        elif current.sha256 != row.source.sha256:
             self.replaced.append((row.clip, clip))
             self.jobs.append(ClipJob(clip, self.keys))
             return
-        elif now != row.source:
-            self._touched[clip] = now  # only its date has changed: store that, so that it is not read again
+        elif current != row.source:
+            self._touched[clip] = (
+                current  # only its date has changed: store that, so that it is not read again
+            )
         missing = {
             stream: key
             for stream, key in self.keys.items()
-            if not is_done(row, stream, key) and not (now is None and _useful(row, stream))
+            if not is_done(row, stream, key) and not (current is None and _has_outcome(row, stream))
         }
         for stream, key in missing.items():
             entry = row.entries.get(stream)
@@ -202,11 +204,11 @@ class Extraction:
         elif row.clip.key == clip.key and row.clip != clip:
             self.renewed.append(clip)
 
-    def _refuse_others(self) -> None:
-        others = [(old, new) for old, new in self.replaced if old.label not in (None, new.label)]
-        if others:
-            old, new = others[0]
-            more = f" (and {len(others) - 1} more like it)" if len(others) > 1 else ""
+    def _refuse_replacements(self) -> None:
+        replacements = [(old, new) for old, new in self.replaced if old.label not in (None, new.label)]
+        if replacements:
+            old, new = replacements[0]
+            more = f" (and {len(replacements) - 1} more like it)" if len(replacements) > 1 else ""
             raise ExtractError(
                 f"{old} is stored as {old.path}, {old.label}, but is another file here, {new.path}, "
                 f"{new.label or 'without a label'}{more}. Use another --store for this folder, or give its "
@@ -221,38 +223,38 @@ class Extraction:
             return
         if not self.jobs:
             return
-        unlucky: list[ClipJob] = []
-        with nullcontext(self._started) if self._started else closing(self._crew()) as crew:
-            yield from self._side_by_side(crew, spool, unlucky)
-            if unlucky:
-                crew.one_worker()
-            for job in unlucky:  # it may have run out of memory: now it runs alone
-                yield self._alone(crew, job, spool)
+        to_retry: list[ClipJob] = []
+        with nullcontext(self._given_crew) if self._given_crew else closing(self._crew()) as crew:
+            yield from self._run_parallel(crew, spool, to_retry)
+            if to_retry:
+                crew.restart_with_one_worker()
+            for job in to_retry:  # it may have run out of memory: now it runs alone
+                yield self._run_alone(crew, job, spool)
 
-    def _side_by_side(self, crew: Crew, spool: Path, unlucky: list[ClipJob]) -> Iterator[ClipResult]:
-        """Work through the jobs; collect those whose process or device failed in ``unlucky``."""
+    def _run_parallel(self, crew: Crew, spool: Path, to_retry: list[ClipJob]) -> Iterator[ClipResult]:
+        """Work through the jobs; collect those whose process or device failed in ``to_retry``."""
         waiting = deque(self.jobs)
-        flying: dict[Future[ClipResult], ClipJob] = {}
-        while waiting or flying:
-            while waiting and len(flying) <= self.workers:  # results must not pile up in memory
+        running: dict[Future[ClipResult], ClipJob] = {}
+        while waiting or running:
+            while waiting and len(running) <= self.workers:  # results must not pile up in memory
                 job = waiting.popleft()
-                flying[self._submit(crew, job, spool)] = job
-            for future in crew.wait(flying):
-                job = flying.pop(future)
+                running[self._submit(crew, job, spool)] = job
+            for future in crew.wait(running):
+                job = running.pop(future)
                 try:
                     result = future.result()
                 except ProcessHung as error:
                     yield self._hung(job, error)
                 except ProcessDied:
-                    unlucky.append(job)
+                    to_retry.append(job)
                 except DeviceError as error:
-                    unlucky.append(job)
+                    to_retry.append(job)
                     self._count_device_error(error)
                 else:
                     self._device_errors = 0
                     yield result
 
-    def _alone(self, crew: Crew, job: ClipJob, spool: Path) -> ClipResult:
+    def _run_alone(self, crew: Crew, job: ClipJob, spool: Path) -> ClipResult:
         future = self._submit(crew, job, spool)
         crew.wait([future])
         try:
@@ -261,10 +263,10 @@ class Extraction:
             return self._hung(job, error)
         except ProcessTooLarge as error:
             why = f"took more than the {self._memory / 1e9:.1f} GB of memory available to it"
-            return _lost(job, error, f"{why}; scale it down, or use a larger machine")
+            return _process_failure(job, error, f"{why}; scale it down, or use a larger machine")
         except ProcessDied as error:
             why = "crashed its process (out of memory, or a decoder's fault); convert or replace it"
-            return _lost(job, error, why)
+            return _process_failure(job, error, why)
         except DeviceError as error:
             self._count_device_error(error)
             return failed(job, NETWORK, f"the device failed on it twice ({error}); try --device cpu")
@@ -272,7 +274,7 @@ class Extraction:
         return result
 
     def _hung(self, job: ClipJob, error: ProcessHung) -> ClipResult:
-        return _lost(job, error, f"no progress for {self.silence:g} s (--clip-timeout)")
+        return _process_failure(job, error, f"no progress for {self.silence:g} s (--clip-timeout)")
 
     def _count_device_error(self, error: DeviceError) -> None:
         """Raise if the device fails for every clip. One device error can reach all workers at once."""
@@ -285,11 +287,11 @@ class Extraction:
             ) from error
 
     def _submit(self, crew: Crew, job: ClipJob, spool: Path) -> Future[ClipResult]:
-        return crew.submit(job, spool, self.threads, self._tell)
+        return crew.submit(job, spool, self.threads, self._report_progress)
 
-    def _tell(self, stage: str, step: str, at: float, length: float) -> None:
+    def _report_progress(self, stage: str, step: str, seconds: float, length: float) -> None:
         if self.on_progress is not None and self.workers == 1:
-            self.on_progress(stage, step, at, length)
+            self.on_progress(stage, step, seconds, length)
 
     def _crew(self) -> Crew:
         return Crew(self.plan, self.workers, self._cores, self.silence, self._memory, self._devices)
@@ -329,9 +331,9 @@ def _free_memory() -> int:
     return int(SHARE * usable_memory())
 
 
-def _lost(job: ClipJob, error: ProcessDied, reason: str) -> ClipResult:
+def _process_failure(job: ClipJob, error: ProcessDied, reason: str) -> ClipResult:
     """Return the result of a clip that made its process end."""
-    stage = str(error.told[0]) if error.told else OPEN
+    stage = str(error.last_message[0]) if error.last_message else OPEN
     return failed(job, stage, f"{stage}: {reason}")
 
 
@@ -341,12 +343,12 @@ def is_done(row: Row, stream: str, key: FeatureKey) -> bool:
     return entry is not None and entry.key == key and entry.status != "failed"
 
 
-def _useful(row: Row, stream: str) -> bool:
+def _has_outcome(row: Row, stream: str) -> bool:
     """Whether the clip has a stored outcome that another attempt could lose."""
     return stream in row.entries and row.entries[stream].status != "failed"
 
 
-def _source_now(stored: Source, clip: Clip) -> Source | None:
+def _current_source(stored: Source, clip: Clip) -> Source | None:
     """Return the current state of a clip's file, read only if date or size changed; None if unreadable."""
     path = Path(clip.path)
     try:

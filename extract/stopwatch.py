@@ -35,7 +35,7 @@ class Spent(NamedTuple):
     busy: float = 0.0
     device: float = 0.0
 
-    def and_also(self, other: Spent) -> Spent:
+    def plus(self, other: Spent) -> Spent:
         """Return the sum of both."""
         return Spent(*map(sum, zip(self, other, strict=True)))
 
@@ -51,15 +51,15 @@ class Stopwatch:
     def __init__(self) -> None:
         self.spent: dict[str, Spent] = {}
         self.steps = 0
-        self._broken: tuple[BaseException | None, str] = None, REST
-        self._within = [REST]
-        self._since = _now()
+        self._failure: tuple[BaseException | None, str] = None, REST
+        self._stack = [REST]
+        self._lap_start = _now()
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Make this the stopwatch that :func:`stage` and :func:`clocked` use in the block."""
         token = _running.set(self)
-        self._since = _now()
+        self._lap_start = _now()
         try:
             yield
         finally:
@@ -70,36 +70,36 @@ class Stopwatch:
     def stage(self, name: str) -> Iterator[None]:
         """Count the block's time for a stage."""
         self._lap()
-        self._within.append(name)
+        self._stack.append(name)
         try:
             yield
         except Exception as error:
-            if self._broken[0] is None or self._broken[0] not in (error, error.__cause__):
-                self._broken = error, name
+            if self._failure[0] is None or self._failure[0] not in (error, error.__cause__):
+                self._failure = error, name
             raise
         finally:
             self._lap()
-            self._within.pop()
+            self._stack.pop()
 
     @property
-    def doing(self) -> str:
+    def current_stage(self) -> str:
         """The current stage."""
-        return self._within[-1]
+        return self._stack[-1]
 
-    def broken_in(self, error: BaseException) -> str:
+    def stage_of(self, error: BaseException) -> str:
         """Return the stage in which an error was raised: a nested stage, or else the current one."""
-        broken, name = self._broken
-        return name if broken is not None and broken in (error, error.__cause__) else self.doing
+        failed, name = self._failure
+        return name if failed is not None and failed in (error, error.__cause__) else self.current_stage
 
     def _lap(self) -> None:
         self.steps += 1
         now = _now()
-        self.add(self._within[-1], Spent(now.wall - self._since.wall, now.busy - self._since.busy))
-        self._since = now
+        self.add(self._stack[-1], Spent(now.wall - self._lap_start.wall, now.busy - self._lap_start.busy))
+        self._lap_start = now
 
     def add(self, name: str, spent: Spent) -> None:
         """Add time to a stage."""
-        self.spent[name] = self.spent.get(name, Spent()).and_also(spent)
+        self.spent[name] = self.spent.get(name, Spent()).plus(spent)
 
 
 _running: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
@@ -116,7 +116,7 @@ def step() -> None:
         watch.steps += 1
 
 
-def computed_apart(name: str, seconds: float) -> None:
+def add_device_time(name: str, seconds: float) -> None:
     """Add the device time that another process spent for a stage, if a stopwatch is running."""
     watch = _running.get()
     if watch is not None:
@@ -126,7 +126,7 @@ def computed_apart(name: str, seconds: float) -> None:
 def stage_of(error: BaseException) -> str:
     """Return the stage in which an error was raised, or ``rest`` if no stopwatch is running."""
     watch = _running.get()
-    return REST if watch is None else watch.broken_in(error)
+    return REST if watch is None else watch.stage_of(error)
 
 
 @contextmanager

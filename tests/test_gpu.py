@@ -18,7 +18,7 @@ from avemo.cache.clips import Clip
 from avemo.cache.store import FeatureStore
 from avemo.extract import DEFAULT_BACKBONE, network_process
 from avemo.extract.align import CHIP_SIZE
-from avemo.extract.apart import Question
+from avemo.extract.apart import NetworkCall
 from avemo.extract.backbones import load_backbone
 from avemo.extract.plan import Plan
 from avemo.extract.run import Extraction
@@ -91,17 +91,17 @@ def test_a_store_is_that_of_a_processor(make_clip: Callable[..., Path], tmp_path
 @pytest.mark.skipif(DEVICE == "cpu", reason="a processor does not wait for itself")
 def test_a_batch_is_begun_without_waiting_for_the_one_before() -> None:
     service = network_process._Service(Plan(device=DEVICE, view_sets=("default", "wide")))
-    question = Question("views", DEFAULT_BACKBONE, ("default", "wide"))
-    matrices = service._shared(question).matrices
+    call = NetworkCall("views", DEFAULT_BACKBONE, ("default", "wide"))
+    matrices = service._views_of(call).matrices
     arrays = [smooth_views(4, 300), np.stack([matrices] * 4)]
     parts = [
-        network_process._Part(network_process._Request(None, 0, question, arrays), *ends)  # type: ignore[arg-type]
+        network_process._Part(network_process._Request(None, 0, call, arrays), *ends)  # type: ignore[arg-type]
         for ends in ((0, 4), (1, 3))
     ]
-    expected = service._copies.down(service._statistics(parts))()
+    expected = service._copies.to_host(service._statistics(parts))()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        waited = service._copies.down(service._statistics(parts))
+        waited = service._copies.to_host(service._statistics(parts))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     np.testing.assert_array_equal(waited(), expected)

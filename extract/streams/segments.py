@@ -16,7 +16,7 @@ import numpy as np
 
 from ...cache.keys import FeatureKey
 from ...cache.writer import Outcome
-from ..apart import ApartBackbone
+from ..apart import RemoteBackbone
 from ..mfcc_image import MFCC_IMAGE_SETTINGS, mfcc_blocks, segment_images, segment_starts, segment_times
 from ..networks import planned_segment_networks, segment_networks_at_hand, views_at_once
 from ..plan import Plan
@@ -77,7 +77,7 @@ def segment_settings(voice: VoiceActivity) -> dict[str, Any]:
 
 
 def segment_vectors(
-    network: Backbone | ApartBackbone, images: np.ndarray, batch: int
+    network: Backbone | RemoteBackbone, images: np.ndarray, batch: int
 ) -> Iterator[np.ndarray]:
     """Yield the network's float32 vectors ``[s, D]`` of images ``[S, 64, 64, 3]``, ``batch`` at a time.
 

@@ -14,7 +14,7 @@ import numpy as np
 from ...cache.keys import FeatureKey
 from ...cache.writer import Outcome
 from ..align import compose
-from ..apart import ApartBackbone
+from ..apart import RemoteBackbone
 from ..errors import ExtractError
 from ..networks import face_networks_at_hand, planned_face_networks, views_at_once
 from ..patch import patch, side_by_side
@@ -57,10 +57,10 @@ class ViewStream(PictureStream):
             sets = [views for views in self.plan.view_sets if _name(network.label, views) in wanted]
             if not sets:
                 continue
-            if isinstance(network, ApartBackbone):
-                networks.append(_ViewsApart(network, sets, batch, pictures.spool))
+            if isinstance(network, RemoteBackbone):
+                networks.append(_RemoteViews(network, sets, batch, pictures.spool))
             else:
-                networks.append(_ViewsHere(network, sets, batch, pictures.spool))
+                networks.append(_LocalViews(network, sets, batch, pictures.spool))
         for frame, transform in pictures.frames():
             for statistics in networks:
                 statistics.add(frame.image, transform)
@@ -77,7 +77,7 @@ def _name(label: str, views: str) -> str:
 class _ViewStatistics(ABC):
     """Collects the statistics of one network's views, frame by frame."""
 
-    def __init__(self, network: Backbone | ApartBackbone, sets: Sequence[str], spool: Path) -> None:
+    def __init__(self, network: Backbone | RemoteBackbone, sets: Sequence[str], spool: Path) -> None:
         self._label, self._size = network.label, network.spec.input_size
         views = self._views = SharedViews(sets, self._size, network.spec.window)
         self._spools = [Spool(spool) for _ in views.statistics]
@@ -87,12 +87,12 @@ class _ViewStatistics(ABC):
         """Add the next frame, with the transform from it to the chip."""
 
     @abstractmethod
-    def _run_out(self) -> None:
+    def _flush(self) -> None:
         """Process the frames that are still waiting."""
 
     def finish(self) -> dict[str, dict[str, np.ndarray]]:
         """Return the arrays of each stream, by stream name."""
-        self._run_out()
+        self._flush()
         arrays: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
         for (views, statistic), spool in zip(self._views.statistics, self._spools, strict=True):
             arrays[_name(self._label, views)][statistic] = spool.finish()
@@ -104,7 +104,7 @@ class _ViewStatistics(ABC):
             spool.append(rows[:, number])
 
 
-class _ViewsHere(_ViewStatistics):
+class _LocalViews(_ViewStatistics):
     """Warps views and runs them in batches through a network in this process."""
 
     def __init__(self, network: Backbone, sets: Sequence[str], batch: int, spool: Path) -> None:
@@ -118,30 +118,30 @@ class _ViewsHere(_ViewStatistics):
         matrices = compose(self._views.matrices, transform)
         self._warped.append(warp(image, matrices, self._size, self._network.device))
         if len(self._warped) * len(matrices) >= self._batch:
-            self._run_out()
+            self._flush()
 
-    def _run_out(self) -> None:
+    def _flush(self) -> None:
         import torch
 
         if self._warped:
             rows = self._views.reduced(self._network.on_device(torch.cat(self._warped)))
             self._warped = []
             with stage(NETWORK):  # the wait for the network
-                here = rows.cpu()
-            self._keep(here.numpy())
+                on_host = rows.cpu()
+            self._keep(on_host.numpy())
 
 
-class _ViewsApart(_ViewStatistics):
+class _RemoteViews(_ViewStatistics):
     """Sends patches of the frames to the process with the network, and continues meanwhile."""
 
-    def __init__(self, network: ApartBackbone, sets: Sequence[str], batch: int, spool: Path) -> None:
+    def __init__(self, network: RemoteBackbone, sets: Sequence[str], batch: int, spool: Path) -> None:
         super().__init__(network, sets, spool)
         self._network, self._sets = network, tuple(sets)
         self._frames = -(-batch // len(self._views.matrices))
         self._patches: list[np.ndarray] = []
         self._matrices: list[np.ndarray] = []
         self._bytes = 0
-        self._asked: deque[Future[np.ndarray]] = deque()
+        self._pending: deque[Future[np.ndarray]] = deque()
 
     def add(self, image: np.ndarray, transform: np.ndarray) -> None:
         with stage(WARP):
@@ -153,15 +153,15 @@ class _ViewsApart(_ViewStatistics):
         if len(self._patches) >= self._frames or self._bytes >= BLOCK_BYTES:
             self._send()
 
-    def _run_out(self) -> None:
+    def _flush(self) -> None:
         if self._patches:
             self._send()
-        while self._asked:
-            self._keep(self._network.answer(self._asked.popleft()))
+        while self._pending:
+            self._keep(self._network.result(self._pending.popleft()))
 
     def _send(self) -> None:
         block, matrices = side_by_side(self._patches), np.stack(self._matrices)
         self._patches, self._matrices, self._bytes = [], [], 0
-        self._asked.append(self._network.statistics(self._sets, block, matrices))
-        while self._asked and self._asked[0].done():
-            self._keep(self._network.answer(self._asked.popleft()))
+        self._pending.append(self._network.statistics(self._sets, block, matrices))
+        while self._pending and self._pending[0].done():
+            self._keep(self._network.result(self._pending.popleft()))

@@ -204,7 +204,7 @@ def _summed(results: Sequence[ClipResult]) -> dict[str, Spent]:
     spent: dict[str, Spent] = {}
     for result in results:
         for stage, own in result.stages.items():
-            spent[stage] = spent.get(stage, Spent()).and_also(own)
+            spent[stage] = spent.get(stage, Spent()).plus(own)
     return spent
 
 

@@ -75,7 +75,7 @@ class Printed(ExtractionReporter):
         ]
         changes: list[tuple[Sequence[tuple[object, ...]], str, str]] = [
             (run.renamed, "under another id or split; renamed", "the file of {0.clip} is {1} now"),
-            ([(clip,) for clip in run.twice], "twice; removed under the older id", "{0}"),
+            ([(clip,) for clip in run.duplicates], "twice; removed under the older id", "{0}"),
             (run.replaced, "from another file; extracted again", "{0} was {0.path} and is {1.path}"),
             (relabelled, "with another label; the label changes", "{0} was {0.label} and is {2}"),
         ]

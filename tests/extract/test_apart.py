@@ -26,7 +26,7 @@ from avemo.cache.keys import FeatureKey
 from avemo.cache.store import FeatureStore
 from avemo.extract import crew as crew_module
 from avemo.extract import network_process
-from avemo.extract.apart import Apart, ApartAudioBackbone, ApartBackbone, Door, Question
+from avemo.extract.apart import Endpoint, NetworkCall, NetworkClient, RemoteAudioBackbone, RemoteBackbone
 from avemo.extract.backbones import Backbone, load_backbone
 from avemo.extract.clip import ClipResult
 from avemo.extract.crew import Crew
@@ -125,26 +125,32 @@ def test_clips_that_share_batches_have_the_features_of_each_alone() -> None:
         frames = rng.integers(0, 256, (count, side, side, 3)).astype(np.uint8)
         cut = [patch(frame, shared.matrices, network.spec.input_size) for frame in frames]
         arrays = [np.stack([image for image, _ in cut]), np.stack([matrices for _, matrices in cut])]
-        told = Told()
-        asked.append(told)
-        service.put(network_process._Request(told, 0, Question("views", "ferplusnet", ("none",)), arrays))
+        connection = WorkerConnection()
+        asked.append(connection)
+        service.put(
+            network_process._Request(connection, 0, NetworkCall("views", "ferplusnet", ("none",)), arrays)
+        )
         other = network_process._Service(QUICK)
-        other.put(network_process._Request(Told(), 0, Question("views", "ferplusnet", ("none",)), arrays))
+        other.put(
+            network_process._Request(
+                WorkerConnection(), 0, NetworkCall("views", "ferplusnet", ("none",)), arrays
+            )
+        )
         alone.append(other)
     batches.clear()
     work(service)
     assert batches == [5, 5, 3]
-    for told, other in zip(asked, alone, strict=True):
-        (request,) = other._waiting
+    for connection, other in zip(asked, alone, strict=True):
+        (request,) = other._queue
         work(other)
-        ((_, error, got, seconds),) = told.sent
+        ((_, error, got, seconds),) = connection.sent
         ((_, _, expected, _),) = request.connection.sent
         assert seconds > 0
         assert error is None
         np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
-class Told:
+class WorkerConnection:
     """A worker's end of a connection."""
 
     def __init__(self) -> None:
@@ -159,12 +165,12 @@ class NothingLeft(Exception):
 
 
 def work(service: network_process._Service) -> None:
-    def tell() -> None:
-        if not service._waiting:
+    def notify() -> None:
+        if not service._queue:
             raise NothingLeft
 
     with pytest.raises(NothingLeft):
-        service.work(tell)
+        service.work(notify)
     service._sender.shutdown()
 
 
@@ -197,7 +203,9 @@ def pid_of(crew: Crew) -> int:
     return process.pid
 
 
-def serve_badly(plan: Plan, keys: dict[str, FeatureKey], door: Door, threads: int, tell: Any) -> None:
+def serve_badly(
+    plan: Plan, keys: dict[str, FeatureKey], endpoint: Endpoint, threads: int, notify: Any
+) -> None:
     """As :func:`.network_process.serve` on a device that some clips are too much for."""
     statistics = network_process._Service._statistics
 
@@ -210,7 +218,7 @@ def serve_badly(plan: Plan, keys: dict[str, FeatureKey], door: Door, threads: in
         return statistics(self, parts)
 
     network_process._Service._statistics = bad  # type: ignore[method-assign]
-    network_process.serve(plan, keys, door, threads, tell)
+    network_process.serve(plan, keys, endpoint, threads, notify)
 
 
 @pytest.mark.slow
@@ -232,7 +240,9 @@ def test_a_clip_that_kills_or_breaks_the_network_process_fails_alone(
     assert "failed on it twice (CUDA error: an illegal memory access was en" in failures["breaks"]
 
 
-def serve_never(plan: Plan, keys: dict[str, FeatureKey], door: Door, threads: int, tell: Any) -> None:
+def serve_never(
+    plan: Plan, keys: dict[str, FeatureKey], endpoint: Endpoint, threads: int, notify: Any
+) -> None:
     raise DeviceError("CUDA error: no kernel image is available")
 
 
@@ -254,7 +264,7 @@ def test_a_device_on_which_no_network_process_starts_ends_the_run(
 def test_networks_that_are_not_those_of_the_keys_are_refused() -> None:
     keys = keys_of(Plan(device="cpu", precision="bf16"))
     with pytest.raises(ExtractError, match="precision: bf16 / fp32"):
-        network_process.serve(Plan(device="cpu", precision="fp32"), keys, Door("cpu", "", b""), 1, print)
+        network_process.serve(Plan(device="cpu", precision="fp32"), keys, Endpoint("cpu", "", b""), 1, print)
 
 
 def test_images_and_spectrograms_are_answered_too(tmp_path: Path) -> None:
@@ -267,28 +277,28 @@ def test_images_and_spectrograms_are_answered_too(tmp_path: Path) -> None:
         segment_backbones=("ferplusnet",),
         audio_backbones=(f"alexnet@{tmp_path / 'alexnet.pt'}",),
     )
-    door, ended = Door("cpu", crew_module._address(), b"secret"), Event()
+    endpoint, ended = Endpoint("cpu", crew_module._address(), b"secret"), Event()
 
-    def tell(*_: str) -> None:
+    def notify(*_: str) -> None:
         if ended.is_set():
             raise NothingLeft
 
     def run() -> None:
         with suppress(NothingLeft):
-            network_process.serve(plan, keys_of(plan), door, torch.get_num_threads(), tell)
+            network_process.serve(plan, keys_of(plan), endpoint, torch.get_num_threads(), notify)
 
     thread = Thread(target=run)
     thread.start()
     try:
-        apart = Apart([door])
+        apart = NetworkClient([endpoint])
         rng = np.random.default_rng(0)
-        (known,), (network,) = planned_segment_networks(plan), segment_networks(plan)
+        (planned,), (network,) = planned_segment_networks(plan), segment_networks(plan)
         images = rng.integers(0, 256, (3, network.spec.input_size, network.spec.input_size, 3)).astype(
             np.uint8
         )
-        np.testing.assert_array_equal(ApartBackbone(apart, known)(images), network(images).numpy())
-        (known,), (audio,) = planned_audio_networks(plan), audio_networks(plan)
-        heard = ApartAudioBackbone(apart, known)
+        np.testing.assert_array_equal(RemoteBackbone(apart, planned)(images), network(images).numpy())
+        (planned,), (audio,) = planned_audio_networks(plan), audio_networks(plan)
+        heard = RemoteAudioBackbone(apart, planned)
         spectrogram = np.asfortranarray(rng.uniform(-80, 0, (200, 150)).astype(np.float32))
         for got, expected in zip(heard(spectrogram), audio(spectrogram), strict=True):
             np.testing.assert_array_equal(got, expected.numpy())
@@ -302,13 +312,13 @@ def test_images_and_spectrograms_are_answered_too(tmp_path: Path) -> None:
 
 WITHOUT_TORCH = """
 import sys
-from avemo.extract.apart import Door
+from avemo.extract.apart import Endpoint
 from avemo.extract.crew import _prepare
 from avemo.extract.networks import face_networks_at_hand, use_threads
 from avemo.extract.plan import Plan
 from avemo.extract.streams.registry import keys_of
 plan = Plan(device="cuda:1")
-_prepare(plan, [Door("cuda:1", "", b"")], {"cuda:1": True})
+_prepare(plan, [Endpoint("cuda:1", "", b"")], {"cuda:1": True})
 use_threads(1)
 (network,) = face_networks_at_hand(plan)
 precision = keys_of(plan)["ferplusnet/default"].settings["precision"]
@@ -327,7 +337,7 @@ def test_who_waits_for_an_answer_shows_that_it_lives() -> None:
     Timer(1.0, future.set_result, ((7, 0.25),)).start()
     with watch.running():
         before = watch.steps
-        assert Apart([]).answer(future) == 7
+        assert NetworkClient([]).result(future) == 7
         assert watch.steps - before >= 4
     assert watch.spent[NETWORK].wall >= 0.9
     assert watch.spent[NETWORK].device == 0.25
@@ -347,10 +357,12 @@ def test_a_batch_too_large_for_the_device_is_computed_in_parts(monkeypatch: pyte
     monkeypatch.setattr(Backbone, "_features", small)
     size = network.spec.input_size
     arrays = [np.zeros((5, size, size, 3), np.uint8), np.tile(np.eye(2, 3), (5, 1, 1, 1))]
-    told = Told()
-    service.put(network_process._Request(told, 3, Question("views", "ferplusnet", ("none",)), arrays))
+    connection = WorkerConnection()
+    service.put(
+        network_process._Request(connection, 3, NetworkCall("views", "ferplusnet", ("none",)), arrays)
+    )
     work(service)
-    ((number, error, got, _),) = told.sent
+    ((number, error, got, _),) = connection.sent
     assert (number, error, got.shape) == (3, None, (5, 1, network.spec.features))
     assert asked == [5, 2, 2, 1]
 

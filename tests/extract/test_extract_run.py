@@ -133,7 +133,7 @@ def test_ids_of_before_are_renamed_and_nothing_is_made_again(clips: list[Clip], 
     now = [Clip(f"Happy/{clip.id}", clip.split, clip.path, "Happy") for clip in clips]
     assert len(Extraction(now, QUICK, store).jobs) == len(clips)  # files named one by one say nothing of ids
     run = Extraction(now, QUICK, store, rename=True)
-    assert (run.jobs, run.renewed, run.twice) == ([], [], [])
+    assert (run.jobs, run.renewed, run.duplicates) == ([], [], [])
     assert [clip for _, clip in run.renamed] == now
     list(run)
     with FeatureStore(tmp_path / "s") as reopened:
@@ -150,7 +150,7 @@ def test_a_clip_stored_under_both_ids_is_kept_once(clips: list[Clip], tmp_path: 
     moved = Clip(clips[2].id, "val", clips[2].path, "Happy")
     store = extract([*clips[:3], *now], tmp_path / "s")
     run = Extraction([*now, moved], QUICK, store, rename=True)
-    assert (run.twice, [clip for _, clip in run.renamed]) == (clips[:2], [moved])
+    assert (run.duplicates, [clip for _, clip in run.renamed]) == (clips[:2], [moved])
     list(run)
     store.refresh()
     assert {row.clip.key for row in store.rows} == {clip.key for clip in (*now, moved)}

@@ -88,9 +88,9 @@ def test_a_child_that_raised_is_replaced(processes: Two) -> None:
 
 
 def test_a_task_may_tell_how_far_it_is(processes: Two) -> None:
-    told: list[tuple[str, int]] = []
-    processes.submit("a", listener=lambda *values: told.append(values)).result(60)
-    assert told == [("half", 1), ("all", 2)]
+    messages: list[tuple[str, int]] = []
+    processes.submit("a", listener=lambda *values: messages.append(values)).result(60)
+    assert messages == [("half", 1), ("all", 2)]
 
 
 def test_closing_ends_what_is_at_work() -> None:
@@ -133,7 +133,7 @@ def test_a_child_that_says_nothing_is_killed_though_it_is_stopped() -> None:
     try:
         with pytest.raises(ProcessHung) as caught:
             processes.submit("stop", listener=lambda *_: None).result(60)
-        assert caught.value.told == ("half",)
+        assert caught.value.last_message == ("half",)
         assert processes.submit("a").result(60)[0] == "a"
         time.sleep(1.5)  # a child without a task may be silent
         assert processes.submit("a").result(60)[0] == "a"

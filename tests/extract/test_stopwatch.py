@@ -22,10 +22,10 @@ class Clock:
         self.now = Spent()
 
     def wait(self, seconds: float) -> None:
-        self.now = self.now.and_also(Spent(wall=seconds))
+        self.now = self.now.plus(Spent(wall=seconds))
 
     def work(self, seconds: float) -> None:
-        self.now = self.now.and_also(Spent(wall=seconds, busy=seconds))
+        self.now = self.now.plus(Spent(wall=seconds, busy=seconds))
 
 
 @pytest.fixture
