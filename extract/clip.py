@@ -36,7 +36,7 @@ from .streams.base import (
     Stream,
     StreamSource,
 )
-from .streams.faces import find_faces, no_face
+from .streams.faces import find_faces, no_face_note
 from .streams.registry import keys_of, planned
 
 
@@ -263,7 +263,7 @@ def _open_pictures(
     else:
         pictures = ClipPictures(media, job.faces, media, spool, on_frame, job.changes)
     if not pictures.faces["has_face"].any():
-        note(no_face(plan, media, len(pictures.faces["times"])))
+        note(no_face_note(plan, media, len(pictures.faces["times"])))
     yield pictures
 
 

@@ -113,7 +113,7 @@ def _present(device: str) -> str:
 
     try:
         if torch.device(device).type == "cuda" and torch.cuda.is_available():
-            _counted(torch.device(device))  # a tensor there would cost this process about 300 MB
+            _require_index(torch.device(device))  # a tensor there would cost this process about 300 MB
         else:
             torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
@@ -123,7 +123,7 @@ def _present(device: str) -> str:
     return device
 
 
-def _counted(device: torch.device) -> None:
+def _require_index(device: torch.device) -> None:
     import torch
 
     count = torch.cuda.device_count()

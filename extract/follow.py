@@ -204,13 +204,13 @@ def _between(times: np.ndarray, examined: np.ndarray, values: np.ndarray) -> tup
     before = np.maximum(after - (examined[after] > frames), 0)
     start, length = times[examined[before]], times[examined[after]] - times[examined[before]]
     share = np.divide(times - start, length, out=np.zeros(len(times)), where=length > 0)
-    same = np.array([*map(_same, values, values[1:]), True])[before]
+    same = np.array([*map(_same_face, values, values[1:]), True])[before]
     nearest = np.where(share < 0.5, before, after)
     moved = (1 - share)[:, None] * values[before] + share[:, None] * values[after]
     return np.where(same[:, None], moved, values[nearest]), nearest
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
+def _same_face(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two rows are of one face that moved; false for NaN."""
     return overlap(a[:4], b[:4]) >= MIN_OVERLAP
 
@@ -223,7 +223,7 @@ def _shots(values: np.ndarray) -> np.ndarray:
         shots[number] = shots[max(0, number - 1)]
         if np.isnan(row[0]):
             continue
-        if last is not None and not _same(last, row):
+        if last is not None and not _same_face(last, row):
             shots[number] += 1
         last = row
     return shots

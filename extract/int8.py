@@ -29,7 +29,7 @@ from .precision import folded
 
 LARGEST_WEIGHT = 63
 LARGEST_CODE = 255
-BEYOND = 1.5  # range covered by codes, as a multiple of the observed range
+RANGE_MARGIN = 1.5  # range covered by codes, as a multiple of the observed range
 PICTURES = 16
 _RELU, _ADD = (torch.relu, F.relu), (operator.add, operator.iadd, torch.add)
 
@@ -43,8 +43,8 @@ class Code(NamedTuple):
     zero: int
 
     @classmethod
-    def of(cls, met: Range) -> Code:
-        low, high = (_rounded(BEYOND * value) for value in met)
+    def of(cls, value_range: Range) -> Code:
+        low, high = (_rounded(RANGE_MARGIN * value) for value in value_range)
         step = max(high - low, 1e-6) / LARGEST_CODE
         return cls(step, round(-low / step))
 
@@ -54,7 +54,7 @@ def in_int8(module: nn.Module, pictures: Tensor) -> nn.Module:
 
     Args:
         module: the network, with a batch norm after each convolution; it is modified.
-        pictures: calibration pictures of :func:`made_pictures`, normalised for the network.
+        pictures: calibration pictures of :func:`calibration_pictures`, normalised for the network.
 
     Raises:
         ExtractError: this machine lacks the operations.
@@ -63,22 +63,22 @@ def in_int8(module: nn.Module, pictures: Tensor) -> nn.Module:
         torch.ops.onednn, "qconv2d_pointwise"
     ):
         raise ExtractError("precision int8 needs an x86 processor and a torch with oneDNN; use auto")
-    met = ranges(module, pictures)
+    value_ranges = ranges(module, pictures)
     graph = folded(module.eval().requires_grad_(False))
     assert isinstance(graph, fx.GraphModule)  # tracing has worked in ranges()
-    return _Rewriting(graph, met).done()
+    return _Rewriter(graph, value_ranges).rewrite()
 
 
-def made_pictures(side: int) -> np.ndarray:
+def calibration_pictures(side: int) -> np.ndarray:
     """Return calibration pictures ``[N, S, S, 3]`` uint8: blobs of all sizes, mostly dark to mostly bright.
 
     They are identical on every machine and in every version, as the quantised values depend on them.
     """
     random = np.random.RandomState(0)
     sizes = [size for size in (3, 6, 12, 24) if size < side] + [side]
-    blots = [torch.from_numpy(random.standard_normal((PICTURES, 3, size, size))) for size in sizes]
-    grown = [F.interpolate(each, (side, side), mode="bilinear") for each in blots]
-    values = (torch.stack(grown).sum(0) * 0.18 + 0.5).clamp(0, 1)
+    noise = [torch.from_numpy(random.standard_normal((PICTURES, 3, size, size))) for size in sizes]
+    upsampled = [F.interpolate(each, (side, side), mode="bilinear") for each in noise]
+    values = (torch.stack(upsampled).sum(0) * 0.18 + 0.5).clamp(0, 1)
     powers = torch.logspace(-1, 1, PICTURES, base=6, dtype=torch.float64)
     values = values ** powers[:, None, None, None]
     return (255 * values).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
@@ -90,17 +90,17 @@ def ranges(module: nn.Module, pictures: Tensor) -> dict[str, Range]:
     for part in graph.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.train()
-    met = _Meeting(graph)
+    recorder = _RangeRecorder(graph)
     # The interpreter creates a progress bar, never shown, whose default lock is a semaphore that a killed
     # worker would leave behind.
     tqdm.set_lock(RLock())
     with torch.no_grad():
         # Processors round differently; in 64 bits the differences are too small to change the rounded ranges.
-        met.run(pictures.double())
-    return met.ranges
+        recorder.run(pictures.double())
+    return recorder.ranges
 
 
-class _Meeting(fx.Interpreter):
+class _RangeRecorder(fx.Interpreter):
     """Runs a graph and records the range of each node's values."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
@@ -112,8 +112,8 @@ class _Meeting(fx.Interpreter):
         if isinstance(value, Tensor) and value.is_floating_point():
             low, high = value.aminmax()
             # A batch norm is folded into the convolution before it.
-            whose = _given_to(node) if _is(self.module, node, nn.BatchNorm2d) else node
-            self.ranges[whose.name] = (min(float(low), 0.0), max(float(high), 0.0))
+            owner = _input_of(node) if _is_module(self.module, node, nn.BatchNorm2d) else node
+            self.ranges[owner.name] = (min(float(low), 0.0), max(float(high), 0.0))
         return value
 
 
@@ -126,19 +126,19 @@ class _Fused(NamedTuple):
     relu: bool
 
 
-class _Rewriting:
+class _Rewriter:
     """Rewrites a graph to 8-bit integers."""
 
-    def __init__(self, module: fx.GraphModule, met: dict[str, Range]) -> None:
-        self._module, self._graph, self._met = module, module.graph, met
+    def __init__(self, module: fx.GraphModule, value_ranges: dict[str, Range]) -> None:
+        self._module, self._graph, self._ranges = module, module.graph, value_ranges
         self._place = {node: place for place, node in enumerate(self._graph.nodes)}
         self._codes: dict[fx.Node, tuple[fx.Node, Code]] = {}
         self._fused: dict[fx.Node, _Fused] = {}
         for node in self._graph.nodes:
-            if _is(module, node, nn.Conv2d) and self._convolution(node).groups == 1:
-                self._fused[node] = self._followed(node)
+            if _is_module(module, node, nn.Conv2d) and self._convolution(node).groups == 1:
+                self._fused[node] = self._fused_nodes(node)
 
-    def done(self) -> fx.GraphModule:
+    def rewrite(self) -> fx.GraphModule:
         lasts = {fused.last: node for node, fused in self._fused.items()}
         for node in list(self._graph.nodes):
             if node in lasts:
@@ -148,17 +148,17 @@ class _Rewriting:
         self._module.recompile()
         return self._module
 
-    def _followed(self, node: fx.Node) -> _Fused:
+    def _fused_nodes(self, node: fx.Node) -> _Fused:
         last, add, other = node, None, None
         after = _only_user(node)
         if after is not None and after.target in _ADD and len(after.all_input_nodes) == 2:
             summand = next(each for each in after.all_input_nodes if each is not node)
-            if self._spent(summand, node, after):
+            if self._may_overwrite(summand, node, after):
                 last, add, other, after = after, after, summand, _only_user(after)
-        relu = after is not None and (_is(self._module, after, nn.ReLU) or after.target in _RELU)
+        relu = after is not None and (_is_module(self._module, after, nn.ReLU) or after.target in _RELU)
         return _Fused(after if relu and after is not None else last, add, other, relu)
 
-    def _spent(self, summand: fx.Node, node: fx.Node, add: fx.Node) -> bool:
+    def _may_overwrite(self, summand: fx.Node, node: fx.Node, add: fx.Node) -> bool:
         """Whether the fused sum may overwrite ``summand``: no later node reads it and ``add`` is unfused."""
         if any(fused.add is add for fused in self._fused.values()):
             return False
@@ -168,14 +168,14 @@ class _Rewriting:
 
     def _convolve(self, node: fx.Node, fused: _Fused) -> None:
         last = fused.last
-        codes, given = self._encoded(_given_to(node), last)
+        codes, input_code = self._encoded(_input_of(node), last)
         inputs, other_code = [codes], None
         if fused.other is not None:
             other, other_code = self._encoded(fused.other, last)
             inputs.append(other)
-        taken = fused.other is not None or any(self._takes_codes(user) for user in last.users)
-        code = Code.of(self._met[last.name]) if taken else None
-        convolution = _Convolution(self._convolution(node), given, code, other_code, fused.relu)
+        feeds_codes = fused.other is not None or any(self._takes_codes(user) for user in last.users)
+        code = Code.of(self._ranges[last.name]) if feeds_codes else None
+        convolution = _Convolution(self._convolution(node), input_code, code, other_code, fused.relu)
         self._module.add_submodule(f"{node.name}_int8", convolution)
         with self._graph.inserting_before(last):
             result = self._graph.call_module(f"{node.name}_int8", tuple(inputs))
@@ -199,25 +199,30 @@ class _Rewriting:
 
     def _encoded(self, node: fx.Node, before: fx.Node) -> tuple[fx.Node, Code]:
         if node not in self._codes:
-            code = Code.of(self._met[node.name])
+            code = Code.of(self._ranges[node.name])
             with self._graph.inserting_before(before):
                 self._codes[node] = (self._graph.call_function(encode, (node, *code)), code)
         return self._codes[node]
 
 
 class _Convolution(nn.Module):
-    """A convolution from codes to codes, or to values if ``result`` is None."""
+    """A convolution from codes to codes, or to values if ``output_code`` is None."""
 
     def __init__(
-        self, convolution: nn.Conv2d, given: Code, result: Code | None, other: Code | None, relu: bool
+        self,
+        convolution: nn.Conv2d,
+        input_code: Code,
+        output_code: Code | None,
+        other: Code | None,
+        relu: bool,
     ) -> None:
         super().__init__()
         weight = convolution.weight.detach().float()
         self._steps = weight.abs().amax((1, 2, 3)).clamp(min=1e-12) / LARGEST_WEIGHT
         self._weight = (weight / self._steps[:, None, None, None]).round().to(torch.int8)
         self._bias = None if convolution.bias is None else convolution.bias.detach().float()
-        self._given, self._other, self._relu = given, other, "relu" if relu else "none"
-        self._result = (*result, torch.uint8) if result else (1.0, 0, torch.float32)
+        self._input_code, self._other, self._relu = input_code, other, "relu" if relu else "none"
+        self._result = (*output_code, torch.uint8) if output_code else (1.0, 0, torch.float32)
         self._shape = (
             list(convolution.stride),
             list(convolution.padding),
@@ -229,13 +234,13 @@ class _Convolution(nn.Module):
     def forward(self, codes: Tensor, other: Tensor | None = None) -> Tensor:
         if self._packed is None:  # in oneDNN's layout for maps of this size
             self._packed = torch.ops.onednn.qconv_prepack(
-                self._weight, self._steps, *self._given, *self._shape, list(codes.shape)
+                self._weight, self._steps, *self._input_code, *self._shape, list(codes.shape)
             )
         step, zero, dtype = self._result
         arguments = {
             "qx": codes,
-            "x_scale": self._given.step,
-            "x_zero_point": self._given.zero,
+            "x_scale": self._input_code.step,
+            "x_zero_point": self._input_code.zero,
             "qw": self._packed,
             "w_scale": self._steps,
             "w_zero_point": torch.zeros(len(self._steps), dtype=torch.int64),
@@ -275,11 +280,11 @@ def decode(codes: Tensor, step: float, zero: int) -> Tensor:
     return (codes.float() - zero) * step
 
 
-def _is(module: fx.GraphModule | nn.Module, node: fx.Node, kind: type[nn.Module]) -> bool:
+def _is_module(module: fx.GraphModule | nn.Module, node: fx.Node, kind: type[nn.Module]) -> bool:
     return node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), kind)
 
 
-def _given_to(node: fx.Node) -> fx.Node:
+def _input_of(node: fx.Node) -> fx.Node:
     return node.all_input_nodes[0]
 
 

@@ -66,7 +66,7 @@ class MarkerRun:
         if span.absent or entry.status == "absent":
             return entry.reason == span.absent
         try:
-            return _read_from(span).items() <= entry.info.items()
+            return _recording_facts(span).items() <= entry.info.items()
         except OSError:
             return False
 
@@ -77,7 +77,7 @@ def _outcome(span: MarkerSpan) -> Outcome:
         return Outcome(KEY, "absent", span.absent)
     try:
         markers = read_markers(span)
-        info = {**_read_from(span), "frames": len(markers.times), "unseen": markers.unseen}
+        info = {**_recording_facts(span), "frames": len(markers.times), "unseen": markers.unseen}
     except (ClipError, OSError) as error:
         return Outcome(KEY, "failed", str(error), {"stage": MARKERS})
     if markers.warning:
@@ -85,7 +85,7 @@ def _outcome(span: MarkerSpan) -> Outcome:
     return Outcome(KEY, info=info, arrays={MARKERS: markers.positions, "times": markers.times})
 
 
-def _read_from(span: MarkerSpan) -> dict[str, Any]:
+def _recording_facts(span: MarkerSpan) -> dict[str, Any]:
     """Return facts that show cheaply whether a clip's markers have changed."""
     path = Path(span.path)
     return {"file": path.name, "bytes": path.stat().st_size, "start": span.start, "end": span.end}

@@ -90,7 +90,7 @@ def read_markers(span: MarkerSpan) -> Markers:
             broken.append(number)
     clock = np.array(times)
     inside = (clock >= span.start) & (clock < span.end)
-    warning = _checked(span, int(inside.sum()), broken)
+    warning = _warning_of(span, int(inside.sum()), broken)
     filled = without_gaps(np.stack(rows), clock)[inside]
     if np.isnan(filled).all():
         raise ClipError(f"no marker is seen in any of {len(filled)} frames of {Path(span.path).name}")
@@ -145,22 +145,22 @@ def _positions(values: bytes) -> np.ndarray | None:
     return np.where(np.isfinite(positions), positions, np.float32(np.nan))
 
 
-def _checked(span: MarkerSpan, frames: int, broken: list[int]) -> str:
+def _warning_of(span: MarkerSpan, frames: int, broken: list[int]) -> str:
     """Return a warning, or the empty string, for a span with so many frames and these broken lines.
 
     Raises:
         ClipError: there are too few or too many frames.
     """
     name, seconds = Path(span.path).name, span.end - span.start
-    promised = seconds * RATE
+    expected = seconds * RATE
     unread = (
         f"{len(broken)} lines of {name} from line {broken[0]} on are not frames of {COUNT} markers"
         if broken
         else ""
     )
-    if not frames or not FEWEST * promised <= frames <= MOST * promised:
-        told = f"{name} has {frames} frames from {span.start:.2f} to {span.end:.2f} s"
-        raise ClipError(f"{told}, {RATE} a second are expected{unread and f'; {unread}'}")
-    if not unread and frames < WHOLE * promised:
-        return f"{name} has {frames} frames for {seconds:.2f} s, {promised:.0f} are expected"
+    if not frames or not FEWEST * expected <= frames <= MOST * expected:
+        count_text = f"{name} has {frames} frames from {span.start:.2f} to {span.end:.2f} s"
+        raise ClipError(f"{count_text}, {RATE} a second are expected{unread and f'; {unread}'}")
+    if not unread and frames < WHOLE * expected:
+        return f"{name} has {frames} frames for {seconds:.2f} s, {expected:.0f} are expected"
     return unread

@@ -12,8 +12,8 @@ SHARE = 0.9  # of the free memory; the rest is left to the main process and the 
 def usable_memory(root: Path = Path("/")) -> int:
     """Return the free memory in bytes, within the limits of containers and jobs; 0 if unknown."""
     with suppress(OSError, ValueError, IndexError):
-        told = (root / "proc/meminfo").read_text().partition("MemAvailable:")[2]
-        return min(int(told.split()[0]) << 10, *_limits(root), 1 << 62)
+        available = (root / "proc/meminfo").read_text().partition("MemAvailable:")[2]
+        return min(int(available.split()[0]) << 10, *_limits(root), 1 << 62)
     return 0
 
 

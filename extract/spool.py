@@ -28,7 +28,7 @@ MEMORY_BYTES = 32 << 20
 PREFIX = "spool-"
 ALIVE = "alive"  # the locked file; it contains the machine's identity
 HEARTBEAT = 600.0  # seconds between a run's signs of life
-FORGOTTEN = 86_400.0  # seconds without a sign of life after which a run is dead
+STALE_SECONDS = 86_400.0  # seconds without a sign of life after which a run is dead
 
 
 class OnDisk(np.memmap[Any, np.dtype[Any]]):
@@ -71,9 +71,9 @@ def spool_folder(parent: Path) -> Iterator[Path]:
         with (folder / ".new").open("wb", buffering=0) as file:
             file.write(_machine())
             with suppress(OSError):  # no locks on this file system; signs of life must suffice
-                _locked(file)
+                _lock(file)
             (folder / ".new").rename(folder / ALIVE)  # it is locked before it becomes visible
-            Thread(target=_beat, args=(folder, ended), daemon=True).start()
+            Thread(target=_send_heartbeats, args=(folder, ended), daemon=True).start()
             yield folder
     finally:
         ended.set()
@@ -83,33 +83,33 @@ def spool_folder(parent: Path) -> Iterator[Path]:
 def remove_dead(parent: Path) -> None:
     """Remove the spool folders of killed runs."""
     for folder in parent.glob(f"{PREFIX}*"):
-        if _dead(folder, parent):
+        if _is_dead(folder, parent):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _dead(folder: Path, parent: Path) -> bool:
+def _is_dead(folder: Path, parent: Path) -> bool:
     try:
         with (folder / ALIVE).open("rb+", buffering=0) as file:
-            if not _locked(file):
+            if not _lock(file):
                 return False
             if file.read() == _machine():
                 return True
     except OSError:
         pass  # it is being created, or cannot be locked
-    return _forgotten(folder, parent)
+    return _is_stale(folder, parent)
 
 
-def _forgotten(folder: Path, parent: Path) -> bool:
+def _is_stale(folder: Path, parent: Path) -> bool:
     """Whether the folder has not changed for a day, by the clock of the file system."""
     try:
         latest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
         with tempfile.NamedTemporaryFile(dir=parent, prefix=".clock-") as now:
-            return os.fstat(now.fileno()).st_mtime - latest > FORGOTTEN
+            return os.fstat(now.fileno()).st_mtime - latest > STALE_SECONDS
     except OSError:
         return False
 
 
-def _locked(file: FileIO) -> bool:
+def _lock(file: FileIO) -> bool:
     """Lock a file until it is closed; return false if another process holds the lock.
 
     Raises:
@@ -126,7 +126,7 @@ def _locked(file: FileIO) -> bool:
     return True
 
 
-def _beat(folder: Path, ended: Event) -> None:
+def _send_heartbeats(folder: Path, ended: Event) -> None:
     while not ended.wait(HEARTBEAT):
         with suppress(OSError):
             os.utime(folder)
@@ -178,7 +178,7 @@ def discard(array: np.ndarray) -> None:
 
 def gathered(blocks: Iterable[np.ndarray], folder: Path) -> np.ndarray:
     """Join blocks into one array; a long one is :class:`OnDisk`. There must be at least one block."""
-    grown = Spool(folder)
+    spool = Spool(folder)
     for block in blocks:
-        grown.append(block)
-    return grown.finish()
+        spool.append(block)
+    return spool.finish()

@@ -208,12 +208,14 @@ class Silero:
         rate = ENERGY_SHARE_SETTINGS.sample_rate
         windows = ShortTimeSettings(self.window, self.window, hop=self.window)
         self._network.reset_states()
-        said: list[float] = []
+        probabilities: list[float] = []
         for stretch in framed(blocks, windows, self.window):
             frames = librosa.util.frame(stretch, frame_length=self.window, hop_length=self.window, axis=0)
-            said += [float(self._network(f, rate)) for f in torch.from_numpy(frames.astype(np.float32))]
-        active = np.zeros(len(said), bool)
-        for speech in self._timestamps(said, sampling_rate=rate):
+            probabilities += [
+                float(self._network(f, rate)) for f in torch.from_numpy(frames.astype(np.float32))
+            ]
+        active = np.zeros(len(probabilities), bool)
+        for speech in self._timestamps(probabilities, sampling_rate=rate):
             active[speech["start"] // self.window : -(-speech["end"] // self.window)] = True
         return Activity(active, self.window / rate, self.window / rate)
 

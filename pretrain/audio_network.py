@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..extract.backbones.audio import as_picture, long_enough
+from ..extract.backbones.audio import as_picture, pad_to_minimum
 from ..fusion.heads.attention import TransformerAttention, weighted_mean
 from ..fusion.heads.encoders import ConvolutionalEncoder
 from ..fusion.training.batches import Padded
@@ -116,7 +116,7 @@ class AudioNetwork:
         """Return the network's input ``[T, D + 1]`` for one sound, as in stage 1; see :func:`joined`."""
         values = torch.from_numpy(self.reads.of(sound))
         if self.pictures:
-            values = long_enough(values.squeeze(1).T)[0].T.unsqueeze(1)
+            values = pad_to_minimum(values.squeeze(1).T)[0].T.unsqueeze(1)
         mask = torch.ones(1, len(values), dtype=torch.bool)
         return joined(self.prepared(values.unsqueeze(0), mask), mask)[0]
 

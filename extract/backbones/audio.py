@@ -84,7 +84,7 @@ class AudioBackbone:
 
     def _picture(self, values: Tensor) -> tuple[Tensor, int]:
         """Return the input ``[3, F, T]``, of at least 63 frames, and how many were padded before its own."""
-        decibels, left = long_enough(_checked(values))
+        decibels, left = pad_to_minimum(_checked(values))
         return as_picture(decibels), left
 
     def settings(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class LogMelBackbone(AudioBackbone):
         if values.ndim != 3 or len(values) != 3 or not values.shape[1] or not values.shape[2]:
             raise ValueError(f"expected a log-Mel spectrogram [3, F, T frames], got {list(values.shape)}")
         _require_finite(values)
-        decibels, left = long_enough(values[0] * _DB_PER_NEPER)
+        decibels, left = pad_to_minimum(values[0] * _DB_PER_NEPER)
         slopes = F.pad(values[1:], (left, decibels.shape[1] - values.shape[2] - left))
         steepest = slopes.abs().amax((-2, -1), keepdim=True)
         slopes = 0.5 + slopes / (2 * (steepest + (steepest == 0)))
@@ -174,7 +174,7 @@ def _normalised(image: Tensor) -> Tensor:
     return (image - mean) / std
 
 
-def long_enough(decibels: Tensor) -> tuple[Tensor, int]:
+def pad_to_minimum(decibels: Tensor) -> tuple[Tensor, int]:
     """Pad ``[F, T]`` dB with silence to ``MIN_FRAMES`` frames; also return how many come before its own."""
     short = max(MIN_FRAMES - decibels.shape[1], 0)
     left = short // 2

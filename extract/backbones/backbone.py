@@ -80,9 +80,9 @@ class Backbone:
         return module
 
     def _in_int8(self) -> nn.Module:
-        from ..int8 import in_int8, made_pictures
+        from ..int8 import calibration_pictures, in_int8
 
-        pictures = torch.from_numpy(made_pictures(self.spec.input_size))
+        pictures = torch.from_numpy(calibration_pictures(self.spec.input_size))
         return in_int8(self._loaded, self._normalised(pictures))
 
     @cached_property

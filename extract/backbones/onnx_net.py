@@ -94,7 +94,7 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         self._path, self._model = path, model if _runs_on_cuda() else b""
         self._session = _session(path, model, torch.device("cpu"))
-        self._on = torch.device("cpu")
+        self._device = torch.device("cpu")
         self.input = _only_input(path, self._session)
         self.channels_last = self.input.shape[3] in (1, 3) and self.input.shape[1] not in (1, 3)
         self.output: str = self._session.get_outputs()[0].name
@@ -105,9 +105,9 @@ class OnnxNetwork(nn.Module):
 
     def _run(self, faces: Tensor) -> Tensor:
         count = len(faces)
-        if faces.device != self._on and faces.is_cuda and self._model:
+        if faces.device != self._device and faces.is_cuda and self._model:
             self._session = _session(self._path, self._model, faces.device)
-            self._on = faces.device
+            self._device = faces.device
         if self._batch is not None and count < self._batch:
             faces = torch.cat([faces, faces[-1:].expand(self._batch - count, -1, -1, -1)])
         if self.channels_last:
@@ -193,9 +193,9 @@ def read_onnx_card(path: Path) -> OnnxCard:
 def _card_of(entries: Any) -> OnnxCard:
     if not isinstance(entries, dict):
         raise ValueError(f"it holds a {type(entries).__name__}, expected an object of {', '.join(_ENTRIES)}")
-    strangers = [key for key in entries if key not in _ENTRIES]
-    if strangers:
-        raise ValueError(f"there is no entry {strangers[0]!r}, expected some of {', '.join(_ENTRIES)}")
+    unknown = [key for key in entries if key not in _ENTRIES]
+    if unknown:
+        raise ValueError(f"there is no entry {unknown[0]!r}, expected some of {', '.join(_ENTRIES)}")
     card = OnnxCard()
     colour, size = entries.get("colour", card.colour), entries.get("input_size")
     white, output = entries.get("range", 255), entries.get("output", card.output)

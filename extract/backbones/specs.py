@@ -24,8 +24,8 @@ class Later:
     settings: tuple[tuple[str, Any], ...] = ()
 
     def __call__(self, *arguments: Any) -> Any:
-        called = getattr(import_module(f".{self.module}", __package__), self.name)
-        return called(*arguments, **dict(self.settings))
+        function = getattr(import_module(f".{self.module}", __package__), self.name)
+        return function(*arguments, **dict(self.settings))
 
 
 def dlib_weights() -> Path:

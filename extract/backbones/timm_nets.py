@@ -37,9 +37,9 @@ def timm_spec(name: str) -> BackboneSpec:
     timm = _timm()
     config = _config(timm, name)
     full_name = f"{config.architecture}.{config.tag}" if config.tag else name
-    network, features = _measured(timm, name, config.input_size)
+    network, features = _network_and_features(timm, name, config.input_size)
     with torch.device("meta"):
-        whole = timm.create_model(name, num_classes=2).state_dict()
+        full_state = timm.create_model(name, num_classes=2).state_dict()
     return BackboneSpec(
         name=f"{TIMM}{full_name}",
         features=features,
@@ -49,7 +49,7 @@ def timm_spec(name: str) -> BackboneSpec:
         layer="below the classifier",
         build=partial(_build, name),
         source=f"timm; licence of the weights: {config.license or 'see their model card'}",
-        classifier=tuple(whole.keys() - network.state_dict().keys()),
+        classifier=tuple(full_state.keys() - network.state_dict().keys()),
         read=partial(_read, network),
         default_weights=partial(_from_hub, f"{TIMM}{name}", config.hf_hub_id),
         bf16=False,  # its effect on each of them has not been measured
@@ -77,7 +77,7 @@ def _config(timm: Any, name: str) -> Any:
         raise ExtractError(f"timm has no weights {name!r}; there are {', '.join(tags)}") from error
 
 
-def _measured(timm: Any, name: str, input_size: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def _network_and_features(timm: Any, name: str, input_size: tuple[int, int, int]) -> tuple[nn.Module, int]:
     """Return the network without its classifier, on the meta device, and its number of features."""
     channels, height, width = input_size
     try:
@@ -120,9 +120,9 @@ def _from_hub(name: str, repository: str | None) -> Path:
 
     if not repository:
         raise WeightsError(f"the weights of {name} are on no hub: give their file as {name}@FILE")
-    held = hub.try_to_load_from_cache(repository, _HUB_FILE)
-    if isinstance(held, str):
-        return Path(held)
+    cached = hub.try_to_load_from_cache(repository, _HUB_FILE)
+    if isinstance(cached, str):
+        return Path(cached)
     try:
         # Without a connection this fails at once, while the download would keep trying.
         hub.get_hf_file_metadata(hub.hf_hub_url(repository, _HUB_FILE))

@@ -72,10 +72,10 @@ def file_kind(path: str | Path) -> FileKind:
         return "dlib"
     if start.startswith(_ONNX):
         return "onnx"
-    raise WeightsError(f"{path}: {_no_weights(start)}")
+    raise WeightsError(f"{path}: {_why_not_weights(start)}")
 
 
-def _no_weights(start: bytes) -> str:
+def _why_not_weights(start: bytes) -> str:
     archive = next((name for magic, name in _ARCHIVES.items() if start.startswith(magic)), None)
     if archive:
         return f"not a checkpoint but an archive ({archive}); unpack it and give the file inside"
@@ -198,10 +198,10 @@ def _tensors(path: Path, content: Any) -> Mapping[str, Tensor]:
         raise WeightsError(
             f"{path}: holds a {type(content).__name__}, expected tensors by name (a state_dict)"
         )
-    strangers = [str(key)[:80] for key, value in content.items() if not _is_plain(value)]
-    if strangers:
+    others = [str(key)[:80] for key, value in content.items() if not _is_plain(value)]
+    if others:
         raise WeightsError(
-            f"{path}: {_summary('entries that are not tensors', strangers)}; expected plain tensors by name, "
+            f"{path}: {_summary('entries that are not tensors', others)}; expected plain tensors by name, "
             f"alone or under one of {', '.join(_WRAPPERS)}"
         )
     return content

@@ -97,7 +97,7 @@ def find(
     )
 
 
-def doubt(text: str) -> str:
+def mismatch(text: str) -> str:
     """Return why the file of ``NAME@FILE`` or the like is not what its name promises; empty if it is.
 
     A file may have the name of published weights but come from another training.
@@ -120,7 +120,7 @@ def doubt(text: str) -> str:
     )
 
 
-def kept() -> tuple[str, ...]:
+def storable_names() -> tuple[str, ...]:
     """Return the names of networks and detectors whose weights may be in :func:`folder`."""
     return (*names(), ONNX, *zoo.detectors())
 
@@ -204,7 +204,7 @@ def _name_of(path: Path) -> str | None:
     if entry is not None:
         return entry.name
     architecture, _, tag = path.stem.partition("@")
-    if path.suffix in _SUFFIXES and _TAG.fullmatch(tag) and architecture in kept():
+    if path.suffix in _SUFFIXES and _TAG.fullmatch(tag) and architecture in storable_names():
         return path.stem
     return None
 
@@ -216,10 +216,10 @@ def _installed() -> Iterator[StoredWeights]:
             yield from _present(name, default)
     for entry in zoo.TABLE:
         if entry.kind == "face points":
-            yield from _present(entry.name, partial(_beside_dlib, entry.files[0]))
+            yield from _present(entry.name, partial(_dlib_file, entry.files[0]))
 
 
-def _beside_dlib(file: str) -> Path:
+def _dlib_file(file: str) -> Path:
     return face_models() / file
 
 

@@ -56,13 +56,13 @@ class Clock:
         clock = cls(start=start_of(container))
         parts = [_Part()]
         ends: dict[tuple[int, int], float] = {}
-        watch = _Watch(container)
+        finder = _PartFinder(container)
         stamped: set[int] = set()
         unstamped: defaultdict[int, float] = defaultdict(float)
         try:
             for packet in packets_of(container):
                 step()
-                number = watch.part(packet)
+                number = finder.part(packet)
                 if not packet.size or packet.is_discard:  # outside the edit list: decoded, but not shown
                     continue
                 clock.counts[packet.stream_index] += 1
@@ -81,7 +81,7 @@ class Clock:
         except FFmpegError:
             pass  # the decoder meets the same error and reports it
         parts = [part for part in parts if part.end > float("-inf")]
-        clock._join(_shared(parts, ends))
+        clock._join(_without_overlaps(parts, ends))
         clock.end = max([clock.end, *unstamped.values()])
         raw = unstamped.keys() - stamped
         clock.paces = {stream: unstamped[stream] / clock.counts[stream] for stream in raw}
@@ -95,10 +95,10 @@ class Clock:
         Raises:
             FFmpegError: a packet cannot be read.
         """
-        watch = _Watch(container)
+        finder = _PartFinder(container)
         for packet in packets_of(container):
             step()
-            offset = self._offsets[min(watch.part(packet), self.restarts)]
+            offset = self._offsets[min(finder.part(packet), self.restarts)]
             if offset:
                 ticks = round(offset / float(packet.time_base))
                 packet.pts = None if packet.pts is None else packet.pts + ticks
@@ -136,7 +136,7 @@ def packets_of(container: InputContainer) -> Iterator[av.Packet]:
         yield packet
 
 
-def _shared(parts: list[_Part], ends: Mapping[tuple[int, int], float]) -> list[_Part]:
+def _without_overlaps(parts: list[_Part], ends: Mapping[tuple[int, int], float]) -> list[_Part]:
     """Merge the parts that begin only because a single stream steps back.
 
     Such a step is an overlap within that stream: another stream continues in the previous part.
@@ -146,13 +146,13 @@ def _shared(parts: list[_Part], ends: Mapping[tuple[int, int], float]) -> list[_
         ends: end of the packets in seconds, by stream and part.
     """
     for number in range(1, len(parts)):
-        stepped = [
+        stepped_back = [
             end for (stream, part), end in ends.items() if part == number - 1 and (stream, number) in ends
         ]
-        gone_on = [
+        continuing = [
             end for (stream, part), end in ends.items() if part == number - 1 and (stream, number) not in ends
         ]
-        if stepped and gone_on and max(gone_on) > max(stepped) + GOES_ON:
+        if stepped_back and continuing and max(continuing) > max(stepped_back) + GOES_ON:
             rest = parts[number - 1 :]
             return [
                 *parts[: number - 1],
@@ -161,7 +161,7 @@ def _shared(parts: list[_Part], ends: Mapping[tuple[int, int], float]) -> list[_
     return parts
 
 
-class _Watch:
+class _PartFinder:
     """Finds the part of the file that a packet belongs to.
 
     Restarts are counted for each stream, because packets of two parts are interleaved around a joint.

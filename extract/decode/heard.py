@@ -42,14 +42,14 @@ class SoundDecoder:
     """Decodes the sound of a file.
 
     Args:
-        opened: function that opens the file.
+        open_file: function that opens the file.
         clock: clock of the file.
         warn: callback for each defect.
         note: callback for each remark on sound that is unusual but intact.
     """
 
-    def __init__(self, opened: Callable[[], InputContainer], clock: Clock, warn: Tell, note: Tell) -> None:
-        self._opened = opened
+    def __init__(self, open_file: Callable[[], InputContainer], clock: Clock, warn: Tell, note: Tell) -> None:
+        self._open = open_file
         self._clock = clock
         self._warn, self._note = warn, note
         self._lost = 0
@@ -79,7 +79,7 @@ class SoundDecoder:
         yield from resampler.rest()
         if timeline.end is None and (self._lost or self._broken):
             raise ClipError("has sound, but none of it can be decoded; replace the file")
-        self._tell(timeline)
+        self._report_defects(timeline)
         if silent and timeline.end:
             self._note("has sound that is silent throughout")
 
@@ -94,16 +94,16 @@ class SoundDecoder:
             if is_mono(frame):
                 yield frame, frame
                 continue
-            held, whole = _held(chain([frame], frames))
-            again = SoundDecoder(self._opened, self._clock, self._warn, self._note)
-            mixer = self._mixer(held if whole else again._frames())
-            for each in chain(held, frames):
+            buffered, complete = _buffer(chain([frame], frames))
+            second_decoder = SoundDecoder(self._open, self._clock, self._warn, self._note)
+            mixer = self._mixer(buffered if complete else second_decoder._frames())
+            for each in chain(buffered, frames):
                 yield each, mixer(each)
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         """Yield every frame that can be decoded; skip and count the packets that cannot."""
         self._lost, self._broken = 0, ""
-        with self._opened() as container:
+        with self._open() as container:
             stream = sound_stream(container)
             if stream is None:
                 return
@@ -133,7 +133,7 @@ class SoundDecoder:
             )
         return mixer
 
-    def _tell(self, timeline: _Timeline) -> None:
+    def _report_defects(self, timeline: _Timeline) -> None:
         if self._broken:
             self._warn(f"the sound breaks off after {timeline.end or 0:.1f} seconds ({self._broken})")
         if self._lost:
@@ -148,15 +148,15 @@ class SoundDecoder:
             self._note(f"has {_counted(timeline.overlaps, 'overlap')} in its sound, heard once")
 
 
-def _held(frames: Iterable[av.AudioFrame]) -> tuple[list[av.AudioFrame], bool]:
+def _buffer(frames: Iterable[av.AudioFrame]) -> tuple[list[av.AudioFrame], bool]:
     """Return the first frames, up to :data:`AHEAD` bytes, and whether they are all."""
-    held, size = [], 0
+    buffered, size = [], 0
     for frame in frames:
-        held.append(frame)
+        buffered.append(frame)
         size += FRAME + sum(plane.buffer_size for plane in frame.planes)
         if size > AHEAD:
-            return held, False
-    return held, True
+            return buffered, False
+    return buffered, True
 
 
 class _Timeline:
@@ -178,9 +178,9 @@ class _Timeline:
     def place(self, stamp: float | None, frame: av.AudioFrame) -> tuple[int, int]:
         """Return the samples of silence (at 16 kHz) before a frame, and how many of its own to drop."""
         first, end = self.end is None, self.end or 0.0
-        believed = stamp is not None and stamp != self._last  # some programs give all frames the same stamp
+        usable = stamp is not None and stamp != self._last  # some programs give all frames the same stamp
         self._last = stamp
-        late = stamp - sum(self.jumps) - end if believed and stamp is not None else 0.0
+        late = stamp - sum(self.jumps) - end if usable and stamp is not None else 0.0
         silence = skipped = 0
         if late > LONGEST_GAP:
             self.jumps.append(late)
@@ -208,11 +208,11 @@ class _Resampler:
 
     def __call__(self, frame: av.AudioFrame) -> Iterator[Samples]:
         """Yield the samples that a mono frame completes."""
-        its = (frame.format.name, frame.sample_rate)
-        if its != self._format:
+        format_ = (frame.format.name, frame.sample_rate)
+        if format_ != self._format:
             yield from self.rest()
         if self._resampler is None:
-            self._format = its
+            self._format = format_
             self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
         yield from map(_usable, self._resampler.resample(frame))
 

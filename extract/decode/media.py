@@ -68,9 +68,9 @@ class Media:
         self.size = (0, 0)
         self._lost = 0
         with self.opened() as container:
-            pictures = _pictures(container)
-            self.has_video = pictures is not None
-            self.frame_rate = float(pictures.average_rate or 0) if pictures else 0.0
+            video = _video_stream(container)
+            self.has_video = video is not None
+            self.frame_rate = float(video.average_rate or 0) if video else 0.0
             self.has_sound = sound_stream(container) is not None
 
     @cached_property
@@ -89,8 +89,8 @@ class Media:
         Frames that cannot be decoded are skipped and reported in :attr:`warnings`.
         """
         with self.opened() as container:
-            stream = self._readable(container)
-            wanted = iter(self._chosen(stream))
+            stream = self._readable_stream(container)
+            wanted = iter(self._chosen_numbers(stream))
             upcoming = next(wanted, None)
             for number, (time, frame) in enumerate(deinterlaced(self._decoded(container, stream))):
                 if upcoming is not None and number + self._lost >= upcoming:
@@ -110,17 +110,17 @@ class Media:
         """
         if not times:
             return []
-        apart = min((later - earlier for earlier, later in pairwise(times)), default=0.0)
+        spacing = min((later - earlier for earlier, later in pairwise(times)), default=0.0)
         with self.opened() as container:
             indexed = {"mp4", "matroska"} & {*container.format.name.split(",")}
-        if not indexed or apart < FAR or self.clock.restarts:
+        if not indexed or spacing < FAR or self.clock.restarts:
             return self._nearest(times)
         return [image for time in times for image in self._nearest([time], since=time - BACK)]
 
     def _nearest(self, times: Sequence[float], since: float = 0.0) -> list[np.ndarray]:
         nearest: list[tuple[float, av.VideoFrame | None]] = [(float("inf"), None)] * len(times)
         with self.opened() as container:
-            stream = self._readable(container)
+            stream = self._readable_stream(container)
             if since > 0 and stream.time_base:
                 container.seek(int((since + self.clock.start) / stream.time_base), stream=stream)
             for number, (time, frame) in enumerate(deinterlaced(self._decoded(container, stream))):
@@ -137,8 +137,8 @@ class Media:
             raise ClipError("no frame of it can be decoded")
         return found
 
-    def _readable(self, container: InputContainer) -> VideoStream:
-        stream = _pictures(container)
+    def _readable_stream(self, container: InputContainer) -> VideoStream:
+        stream = _video_stream(container)
         if stream is None:
             raise ClipError("it has no pictures, only sound")
         if stream.codec_context is None:
@@ -164,7 +164,7 @@ class Media:
                     self.note(
                         f"joins {self.clock.restarts + 1} recordings; each continues where the last ends"
                     )
-                self._tell_cut(container)
+                self._warn_if_cut(container)
                 break
             if packet.stream_index != stream.index:
                 continue
@@ -200,8 +200,8 @@ class Media:
     def seconds(self) -> float:
         """Return the clip's duration by its header; without one, or if the clock restarts, by its packets."""
         with self.opened() as container:
-            told = _promised_end(container)
-        return self.clock.end if self.clock.restarts or not told else told
+            header_end = _header_end(container)
+        return self.clock.end if self.clock.restarts or not header_end else header_end
 
     def _time(self, frame: av.VideoFrame, stream: VideoStream, number: int) -> float:
         seconds = self.clock.seconds(frame)
@@ -210,17 +210,17 @@ class Media:
             return number * pace if pace else number / float(stream.average_rate or 25)
         return seconds
 
-    def _chosen(self, stream: VideoStream) -> Iterable[int]:
+    def _chosen_numbers(self, stream: VideoStream) -> Iterable[int]:
         """Return the numbers of the frames to keep, counted from 0."""
         count = self.clock.counts[stream.index]
         if self.max_frames is None or count <= self.max_frames:
             return itertools.count()
         return [int((i + 0.5) * count / self.max_frames) for i in range(self.max_frames)]
 
-    def _tell_cut(self, container: InputContainer) -> None:
-        promised, reached = _promised_end(container), self.clock.end
-        if reached < promised - max(0.5, 0.1 * promised):
-            self.warn(f"cut short: it ends after {reached:.1f} of {promised:.1f} seconds")
+    def _warn_if_cut(self, container: InputContainer) -> None:
+        expected, reached = _header_end(container), self.clock.end
+        if reached < expected - max(0.5, 0.1 * expected):
+            self.warn(f"cut short: it ends after {reached:.1f} of {expected:.1f} seconds")
 
     def _note_changes(self, changes: Iterable[str]) -> None:
         self.changes += [change for change in changes if change not in self.changes]
@@ -250,7 +250,7 @@ class Media:
             raise ClipError(f"not a video or sound that FFmpeg reads ({what}); replace it") from error
 
 
-def _pictures(container: InputContainer) -> VideoStream | None:
+def _video_stream(container: InputContainer) -> VideoStream | None:
     """Return the video stream that FFmpeg would show, ignoring cover art."""
     cover = av.stream.Disposition.attached_pic
     moving = [stream for stream in container.streams.video if not stream.disposition & cover]
@@ -260,14 +260,14 @@ def _pictures(container: InputContainer) -> VideoStream | None:
     )
 
 
-def _promised_end(container: InputContainer) -> float:
+def _header_end(container: InputContainer) -> float:
     """Return the end of the clip by its header, in seconds; 0 if the header has none."""
     ends = [
         float(((stream.start_time or 0) + stream.duration) * stream.time_base) - start_of(container)
         for stream in container.streams
         if stream.duration and stream.time_base
     ]
-    stream = _pictures(container)
+    stream = _video_stream(container)
     if stream is not None and stream.average_rate and container.format.name == "avi":
         # FFmpeg shortens the duration of a truncated file.
         ends.append(float(stream.frames / stream.average_rate))

@@ -53,10 +53,10 @@ def pixel_aspect(stream: VideoStream) -> float:
 def describe(stream: VideoStream) -> list[str]:
     """List the changes that :func:`picture` makes to frames of ``stream``, for the store."""
     transfer = {PQ: "PQ", HLG: "HLG"}.get(stream.codec_context.color_trc)
-    told = [f"tone-mapped from {transfer}"] if transfer else []
+    changes = [f"tone-mapped from {transfer}"] if transfer else []
     if pixel_aspect(stream) != 1:
-        told.append(f"stretched from pixels of {stream.sample_aspect_ratio}")
-    return told
+        changes.append(f"stretched from pixels of {stream.sample_aspect_ratio}")
+    return changes
 
 
 def _square(image: np.ndarray, aspect: float) -> np.ndarray:

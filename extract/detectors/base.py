@@ -26,16 +26,16 @@ class Face:
     confidence: float
 
 
-def shrunk(image: np.ndarray, most: int) -> tuple[np.ndarray, float]:
-    """Shrink an image to a longer side of at most ``most`` pixels; return it with its scale, 0 to 1."""
+def shrink(image: np.ndarray, max_side: int) -> tuple[np.ndarray, float]:
+    """Shrink an image to a longer side of at most ``max_side`` pixels; return it with its scale, 0 to 1."""
     height, width = image.shape[:2]
-    share = min(1.0, most / max(height, width))
-    if share == 1:
-        return image, share
-    if round(min(height, width) * share) < 1:  # a strip, which OpenCV would shrink to nothing
-        size = max(1, round(width * share)), max(1, round(height * share))
-        return cv2.resize(image, size, interpolation=cv2.INTER_AREA), share
-    return cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), share
+    scale = min(1.0, max_side / max(height, width))
+    if scale == 1:
+        return image, scale
+    if round(min(height, width) * scale) < 1:  # a strip, which OpenCV would shrink to nothing
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
 
 
 class Detector(Protocol):

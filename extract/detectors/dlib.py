@@ -12,7 +12,7 @@ import numpy as np
 
 from ..digest import sha256_of
 from ..errors import ExtractError
-from .base import Face, register, shrunk
+from .base import Face, register, shrink
 
 
 @register("dlib")
@@ -51,7 +51,7 @@ class DlibDetector:
 
     def __call__(self, image: np.ndarray) -> list[Face]:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)  # a quarter faster than colour
-        grey, shrink = shrunk(grey, self.max_side)
+        grey, scale = shrink(grey, self.max_side)
         detector, predictor = self._models
         boxes, scores, _ = detector.run(grey, self.upsample, 0.0)
         faces = []
@@ -59,7 +59,7 @@ class DlibDetector:
             points = predictor(grey, box)
             corners = np.array([box.left(), box.top(), box.right() + 1, box.bottom() + 1])
             spots = np.array([(point.x, point.y) for point in points.parts()])
-            faces.append(Face(corners / shrink, spots / shrink, float(score)))
+            faces.append(Face(corners / scale, spots / scale, float(score)))
         return faces
 
 

@@ -18,11 +18,11 @@ from ..processes import ProcessDied, Processes
 from .base import DETECTORS
 
 SECONDS = 60.0  # time limit for a network on a few images
-TRIED = ((96, 96), (300, 600), (480, 270), (720, 1280))  # heights and widths of these images
+TRIAL_SIZES = ((96, 96), (300, 600), (480, 270), (720, 1280))  # heights and widths of these images
 
 
 @contextmanager
-def told(files: Sequence[Path]) -> Iterator[None]:
+def opencv_errors(files: Sequence[Path]) -> Iterator[None]:
     """Silence OpenCV's log, and raise its errors with these files as :class:`ExtractError`."""
     log = cv2.utils.logging
     level = log.setLogLevel(log.LOG_LEVEL_SILENT)
@@ -50,7 +50,7 @@ def try_out(name: str, files: Sequence[Path]) -> None:
 
 @cache
 def _try_out(name: str, files: tuple[Path, ...], sums: tuple[str, ...]) -> None:
-    children = Processes(_use, 1, silence=SECONDS, memory=int(SHARE * usable_memory()))
+    children = Processes(_run_on_noise, 1, silence=SECONDS, memory=int(SHARE * usable_memory()))
     try:
         children.submit(name, files[0]).result()
     except ProcessDied as error:
@@ -59,9 +59,9 @@ def _try_out(name: str, files: tuple[Path, ...], sums: tuple[str, ...]) -> None:
         children.close()
 
 
-def _use(name: str, file: Path) -> None:
+def _run_on_noise(name: str, file: Path) -> None:
     detector, noise = DETECTORS[name](file), np.random.default_rng(0)
-    for height, width in TRIED:
+    for height, width in TRIAL_SIZES:
         detector(noise.integers(0, 256, (height, width, 3), np.uint8))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..digest import sha256_of
 from ..errors import ExtractError
 from .base import Face, register
-from .opencv import told, try_out
+from .opencv import opencv_errors, try_out
 
 
 @register("ssd")
@@ -39,7 +39,7 @@ class SsdDetector:
         graph = _graph(weights)
         self._files = [weights] if graph is None else [weights, graph]
         try_out("ssd", self._files)
-        with told(self._files):
+        with opencv_errors(self._files):
             self._net = _READERS[weights.suffix].read(*map(str, self._files))
         shape = self._forward(np.zeros((self.size, self.size, 3), np.uint8)).shape
         if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != 7:
@@ -71,7 +71,7 @@ class SsdDetector:
 
     def _forward(self, image: np.ndarray) -> np.ndarray:
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        with told(self._files):
+        with opencv_errors(self._files):
             self._net.setInput(cv2.dnn.blobFromImage(bgr, 1.0, (self.size, self.size), self.mean))
             return np.asarray(self._net.forward())
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..digest import sha256_of
 from ..errors import ExtractError
-from .base import Face, register, shrunk
-from .opencv import told, try_out
+from .base import Face, register, shrink
+from .opencv import opencv_errors, try_out
 
 
 @register("yunet")
@@ -30,9 +30,9 @@ class YuNetDetector:
         self._files = [file]
         try_out("yunet", self._files)
         network = np.frombuffer(file.read_bytes(), np.uint8)  # from a path, OpenCV would go by the suffix
-        nothing = np.empty(0, np.uint8)
-        with told(self._files):
-            self._net = cv2.FaceDetectorYN.create("onnx", network, nothing, (320, 320), self.threshold)
+        no_config = np.empty(0, np.uint8)
+        with opencv_errors(self._files):
+            self._net = cv2.FaceDetectorYN.create("onnx", network, no_config, (320, 320), self.threshold)
         self._sha256 = sha256_of(file)
 
     def settings(self) -> dict[str, object]:
@@ -44,8 +44,8 @@ class YuNetDetector:
         }
 
     def __call__(self, image: np.ndarray) -> list[Face]:
-        bgr, shrink = shrunk(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), self.max_side)
-        with told(self._files):
+        bgr, scale = shrink(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), self.max_side)
+        with opencv_errors(self._files):
             self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
             found = self._net.detect(bgr)[1]
         rows = np.empty((0, 15)) if found is None else found.astype(np.float64)
@@ -54,5 +54,5 @@ class YuNetDetector:
         for row in rows[np.argsort(-rows[:, 14], kind="stable")]:
             x, y, width, height = row[:4]
             corners = np.array([x, y, x + width, y + height])
-            faces.append(Face(corners / shrink, row[4:14].reshape(5, 2) / shrink, float(row[14])))
+            faces.append(Face(corners / scale, row[4:14].reshape(5, 2) / scale, float(row[14])))
         return faces

@@ -35,7 +35,7 @@ OnFrame = Callable[[str, float], None]
 """Called after each frame with the step, ``faces`` or ``features``, and the frame's time in seconds."""
 
 
-def unwatched(step: str, seconds: float) -> None:
+def ignore_frame(step: str, seconds: float) -> None:
     """A callback that does nothing."""
 
 
@@ -80,9 +80,9 @@ class ClipPictures:
                 f"gave {len(transforms)} frames at first and {count} when read again; replace the file"
             )
         if self.changes is not None and list(self.changes) != self.media.changes:
-            told = ", ".join(self.media.changes) or "changed"
+            changes = ", ".join(self.media.changes) or "changed"
             raise ClipError(
-                f"has a face track of pictures that were not {told}, stored by an earlier version; "
+                f"has a face track of pictures that were not {changes}, stored by an earlier version; "
                 "remove the clip with avemo store remove, and extract it again"
             )
 

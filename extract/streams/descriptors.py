@@ -65,11 +65,11 @@ class DescriptorStream(SoundStream):
         return {DESCRIPTORS: DESCRIPTOR_SETTINGS.settings()}
 
     def make(self, sound: ClipSound, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
-        grown = {name: Spool(sound.spool) for name in ARRAYS}
+        spools = {name: Spool(sound.spool) for name in ARRAYS}
         for block in descriptor_blocks(sound.blocks()):
             for name, values in block.items():
-                grown[name].append(values)
-        arrays = {name: spool.finish() for name, spool in grown.items()}
+                spools[name].append(values)
+        arrays = {name: spool.finish() for name, spool in spools.items()}
         times = DESCRIPTOR_SETTINGS.frame_times(len(arrays["level"]))
         yield Outcome(wanted[DESCRIPTORS], arrays={**arrays, "times": times})
 

@@ -15,7 +15,7 @@ from ..follow import FaceSearch
 from ..plan import Plan
 from ..stopwatch import DETECT, clocked
 from ..track import SETTINGS, Track, face_arrays
-from .base import ClipPictures, OnFrame, PictureStream, Settings, unwatched
+from .base import ClipPictures, OnFrame, PictureStream, Settings, ignore_frame
 
 FACES = "faces"
 FRAME_BYTES = 128 << 20
@@ -50,7 +50,7 @@ class FaceStream(PictureStream):
 
 @clocked(DETECT)
 def find_faces(
-    plan: Plan, media: Media, on_frame: OnFrame = unwatched
+    plan: Plan, media: Media, on_frame: OnFrame = ignore_frame
 ) -> tuple[dict[str, np.ndarray], Iterable[Frame]]:
     """Find the track of a clip's main face; return it with the frames, kept in memory or decoded again.
 
@@ -78,16 +78,17 @@ def find_faces(
     return faces, media if kept is None else kept
 
 
-def no_face(plan: Plan, media: Media, frames: int) -> str:
+def no_face_note(plan: Plan, media: Media, frames: int) -> str:
     """Return the remark on a clip with no face in any of its ``frames``."""
     detector = load_detector(plan.detector)
     side, smallest = getattr(detector, "max_side", 0), getattr(detector, "smallest", 0)
-    shrunk = max(media.size) / side if side and smallest else 0.0
+    shrinkage = max(media.size) / side if side and smallest else 0.0
     searched = len({*range(0, frames, plan.detect_every), frames - 1})
     found = f"has no face in any of {searched} frames"
-    if shrunk > 2:
+    if shrinkage > 2:
         width, height = media.size
         found += (
-            f" of {width} × {height} pixels, where faces narrower than {shrunk * smallest:.0f} are not found"
+            f" of {width} × {height} pixels, where faces narrower than {shrinkage * smallest:.0f} are not "
+            "found"
         )
     return f"{found}; whole frames are used"

@@ -64,7 +64,7 @@ class Printed(ExtractionReporter):
         click.echo(f"faces are found by {choice.text} ({choice.why})")
 
     def planned(self, plan: Plan, run: Extraction, store: FeatureStore, total: int) -> None:
-        from ...extract.backbones.weights_folder import doubt
+        from ...extract.backbones.weights_folder import mismatch
         from ...extract.devices import torch_devices
         from ...extract.networks import planned_face_networks
 
@@ -95,7 +95,7 @@ class Printed(ExtractionReporter):
             click.echo(f"{store.path}: nothing to do, all {total} clips are there already")
             return
         for text in dict.fromkeys((*plan.backbones, *plan.audio_backbones, *plan.segment_backbones)):
-            if why := doubt(text):
+            if why := mismatch(text):
                 click.echo(f"note: {why}", err=True)
         networks = ", ".join(
             f"{network.label} ({network.settings['precision']})" for network in planned_face_networks(plan)

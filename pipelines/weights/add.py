@@ -12,7 +12,7 @@ from ...cache import durable
 from ...extract.backbones import zoo
 from ...extract.backbones.spec import ONNX
 from ...extract.backbones.weights import file_kind, load_state
-from ...extract.backbones.weights_folder import StoredWeights, folder, kept, name_of, read_card
+from ...extract.backbones.weights_folder import StoredWeights, folder, name_of, read_card, storable_names
 from ...extract.digest import sha256_of
 from ...extract.errors import WeightsError
 from .check import WeightsVerdict, check
@@ -67,10 +67,12 @@ def _identity(
     """Return the architecture and the tag."""
     architecture, _, tag = (wanted or "").partition("@")
     fits = verdict.architectures
-    if known is None and not set(fits) & set(kept()):
+    if known is None and not set(fits) & set(storable_names()):
         raise WeightsError(f"{source}: {verdict.what}, not a backbone; use it where it is")
-    if architecture and architecture not in kept():
-        raise WeightsError(f"no backbone is called {architecture!r}: expected one of {', '.join(kept())}")
+    if architecture and architecture not in storable_names():
+        raise WeightsError(
+            f"no backbone is called {architecture!r}: expected one of {', '.join(storable_names())}"
+        )
     if architecture and architecture not in fits:
         raise WeightsError(f"{source}: not weights of {architecture}, but of {' or '.join(fits)}")
     if not architecture and len(fits) != 1:

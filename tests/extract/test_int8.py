@@ -17,7 +17,7 @@ from tqdm.std import TqdmDefaultWriteLock, tqdm
 
 from avemo.extract.backbones import get, load_backbone
 from avemo.extract.errors import ExtractError
-from avemo.extract.int8 import Code, _Convolution, decode, encode, in_int8, made_pictures, ranges
+from avemo.extract.int8 import Code, _Convolution, calibration_pictures, decode, encode, in_int8, ranges
 from avemo.extract.plan import Plan
 from avemo.extract.precision import IN_INT8, resolve_precision
 from avemo.extract.streams.registry import keys_of
@@ -111,7 +111,7 @@ def trained() -> tuple[nn.Module, Tensor]:
 
 
 def _made() -> Tensor:
-    return torch.from_numpy(made_pictures(32)).permute(0, 3, 1, 2) / 255
+    return torch.from_numpy(calibration_pictures(32)).permute(0, 3, 1, 2) / 255
 
 
 def test_batch_norms_tell_the_ranges_of_pictures_that_were_never_shown(

@@ -194,10 +194,10 @@ def test_a_file_that_only_bears_a_published_name_is_told(tmp_path: Path) -> None
     path = tmp_path / "alexnet-owt-7be5be79.pth"
     path.write_bytes(b"another's training")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    why = weights_folder.doubt(f"alexnet@{path}")
+    why = weights_folder.mismatch(f"alexnet@{path}")
     assert why.endswith(f"is not the published file: expected sha256 7be5be79, found {found}")
-    assert not weights_folder.doubt(f"alexnet@{path.rename(tmp_path / 'mine.pth')}")
-    assert not weights_folder.doubt("ferresnet") and not weights_folder.doubt("onnx@absent.onnx")
+    assert not weights_folder.mismatch(f"alexnet@{path.rename(tmp_path / 'mine.pth')}")
+    assert not weights_folder.mismatch("ferresnet") and not weights_folder.mismatch("onnx@absent.onnx")
 
 
 def test_irse50_is_ir50_of_halved_branches_where_attention_is_even() -> None:
