@@ -98,12 +98,12 @@ def assert_nearly_the_same(here: FeatureStore, there: FeatureStore) -> None:
 @pytest.mark.slow
 def test_a_store_is_as_without_a_network_process(clips: list[Clip], tmp_path: Path) -> None:
     ordinary, here = done(clips, tmp_path / "here", PLAN, workers=1, in_process=True)
-    apart, there = done(clips, tmp_path / "there", PLAN, workers=2, apart=True)
-    assert {name for name, result in apart.items() if result.failure} == {"text"}
-    assert apart["text"].failure == ordinary["text"].failure
-    assert apart["grey"].notes == ordinary["grey"].notes
+    separate, there = done(clips, tmp_path / "there", PLAN, workers=2, apart=True)
+    assert {name for name, result in separate.items() if result.failure} == {"text"}
+    assert separate["text"].failure == ordinary["text"].failure
+    assert separate["grey"].notes == ordinary["grey"].notes
     assert_nearly_the_same(here, there)
-    assert ordinary["face"].stages[NETWORK].device == 0 < apart["face"].stages[NETWORK].device
+    assert ordinary["face"].stages[NETWORK].device == 0 < separate["face"].stages[NETWORK].device
 
 
 def test_clips_that_share_batches_have_the_features_of_each_alone() -> None:
@@ -120,13 +120,13 @@ def test_clips_that_share_batches_have_the_features_of_each_alone() -> None:
     network.on_device = counted  # type: ignore[method-assign]
     rng = np.random.default_rng(0)
     shared = SharedViews(("none",), network.spec.input_size, network.spec.window)
-    asked, alone = [], []
+    connections, alone = [], []
     for count, side in ((3, 60), (4, 90), (6, 200)):
         frames = rng.integers(0, 256, (count, side, side, 3)).astype(np.uint8)
         cut = [patch(frame, shared.matrices, network.spec.input_size) for frame in frames]
         arrays = [np.stack([image for image, _ in cut]), np.stack([matrices for _, matrices in cut])]
         connection = WorkerConnection()
-        asked.append(connection)
+        connections.append(connection)
         service.put(
             network_process._Request(connection, 0, NetworkCall("views", "ferplusnet", ("none",)), arrays)
         )
@@ -140,7 +140,7 @@ def test_clips_that_share_batches_have_the_features_of_each_alone() -> None:
     batches.clear()
     work(service)
     assert batches == [5, 5, 3]
-    for connection, other in zip(asked, alone, strict=True):
+    for connection, other in zip(connections, alone, strict=True):
         (request,) = other._queue
         work(other)
         ((_, error, got, seconds),) = connection.sent
@@ -290,21 +290,21 @@ def test_images_and_spectrograms_are_answered_too(tmp_path: Path) -> None:
     thread = Thread(target=run)
     thread.start()
     try:
-        apart = NetworkClient([endpoint])
+        client = NetworkClient([endpoint])
         rng = np.random.default_rng(0)
         (planned,), (network,) = planned_segment_networks(plan), segment_networks(plan)
         images = rng.integers(0, 256, (3, network.spec.input_size, network.spec.input_size, 3)).astype(
             np.uint8
         )
-        np.testing.assert_array_equal(RemoteBackbone(apart, planned)(images), network(images).numpy())
+        np.testing.assert_array_equal(RemoteBackbone(client, planned)(images), network(images).numpy())
         (planned,), (audio,) = planned_audio_networks(plan), audio_networks(plan)
-        heard = RemoteAudioBackbone(apart, planned)
+        remote = RemoteAudioBackbone(client, planned)
         spectrogram = np.asfortranarray(rng.uniform(-80, 0, (200, 150)).astype(np.float32))
-        for got, expected in zip(heard(spectrogram), audio(spectrogram), strict=True):
+        for got, expected in zip(remote(spectrogram), audio(spectrogram), strict=True):
             np.testing.assert_array_equal(got, expected.numpy())
         with pytest.raises(ClipError, match="ValueError: expected a spectrogram"):
-            heard(spectrogram[:10])
-        heard(spectrogram)  # it goes on
+            remote(spectrogram[:10])
+        remote(spectrogram)  # it goes on
     finally:
         ended.set()
         thread.join()
@@ -345,11 +345,11 @@ def test_who_waits_for_an_answer_shows_that_it_lives() -> None:
 
 def test_a_batch_too_large_for_the_device_is_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     service = network_process._Service(QUICK)
-    network, asked = service._faces["ferplusnet"], []
+    network, batches = service._faces["ferplusnet"], []
     features = Backbone._features
 
     def small(self: Backbone, views: Tensor) -> Tensor:
-        asked.append(len(views))
+        batches.append(len(views))
         if len(views) > 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
         return features(self, views)
@@ -364,7 +364,7 @@ def test_a_batch_too_large_for_the_device_is_computed_in_parts(monkeypatch: pyte
     work(service)
     ((number, error, got, _),) = connection.sent
     assert (number, error, got.shape) == (3, None, (5, 1, network.spec.features))
-    assert asked == [5, 2, 2, 1]
+    assert batches == [5, 2, 2, 1]
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ CLASSES = ("Angry", "Happy", "Neutral", "Sad")
 ONE, TWO = "ir50@affectnet/default", "ir50@rafdb/default"
 
 
-def statistics(told: int, seed: int, frames: int = 4) -> dict[str, np.ndarray]:
+def statistics(bit: int, seed: int, frames: int = 4) -> dict[str, np.ndarray]:
     """Noise, about a mean that tells 0 from 1."""
     rng = np.random.default_rng(seed)
     arrays = {name: rng.normal(size=(frames, 2)).astype(np.float32) for name in ("basic", "mean", "std")}
-    arrays["mean"][:, 0] += 6 * told
+    arrays["mean"][:, 0] += 6 * bit
     return arrays
 
 

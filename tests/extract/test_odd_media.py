@@ -476,9 +476,9 @@ class TestHugeFrames:
             "print(peak() - before)\n"
         )
         done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
-        told, megabytes = done.stdout.splitlines()
+        output, megabytes = done.stdout.splitlines()
         refused = "its pictures have no size, or more than 64 million pixels"
-        assert told == "1" if first == 16 else told.startswith(refused)
+        assert output == "1" if first == 16 else output.startswith(refused)
         assert int(megabytes) < 100
 
     @pytest.mark.slow

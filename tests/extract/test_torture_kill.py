@@ -19,8 +19,8 @@ def test_a_run_that_is_killed_loses_and_leaves_nothing(
     clips.mkdir()
     for number in range(4):
         make_clip(clips / f"{number}.mp4", 3)
-    told: list[str] = []
-    killer = Killer(clips, tmp_path, 1, told.append)
+    problems: list[str] = []
+    killer = Killer(clips, tmp_path, 1, problems.append)
     killer.until(2)
     assert sum(killer.kills.values()) >= 2 and killer.stores >= 1
-    assert told == []
+    assert problems == []

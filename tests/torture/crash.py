@@ -241,21 +241,21 @@ def unfinished(folder: Path) -> list[str]:
 def in_process(work: Callable[[Ack], Any]) -> tuple[int, int, Any]:
     """Run ``work`` in a forked process: how it ended (0, an exit code, or minus a signal), how many
     acknowledgements came, and what it returned (JSON) or raised."""
-    told, tell = os.pipe()
+    reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        os.close(told)
+        os.close(reader)
         write, code, answer = os.write, 0, ""
         try:
-            answer = json.dumps(work(lambda: write(tell, b"!") and None))
+            answer = json.dumps(work(lambda: write(writer, b"!") and None))
         except StoreError as error:
             code, answer = 3, str(error)
         except BaseException:
             code, answer = 4, traceback.format_exc()
-        write(tell, answer.encode())
+        write(writer, answer.encode())
         os._exit(code)
-    os.close(tell)
-    with os.fdopen(told, "rb") as pipe:
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
         text = pipe.read()
     _, status = os.waitpid(child, 0)
     answer = text.lstrip(b"!")
@@ -356,7 +356,7 @@ def _broken(folder: Path, tested: Tested, acknowledged: int) -> str:
 
 
 def run(
-    scratch: Path, share: float = 1.0, seed: int = 0, tell: Callable[[str], None] = lambda _: None
+    scratch: Path, share: float = 1.0, seed: int = 0, on_problem: Callable[[str], None] = lambda _: None
 ) -> Iterator[Tested]:
     """All trials, or a random ``share`` of them."""
     for name in OPERATIONS:
@@ -368,7 +368,7 @@ def run(
             problem = trial(tested, way, at, scratch)
             if problem:
                 tested.problems.append(f"{way} at {at}: {problem}")
-                tell(f"{name}, {tested.problems[-1]}")
+                on_problem(f"{name}, {tested.problems[-1]}")
         yield tested
 
 

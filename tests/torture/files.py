@@ -937,11 +937,11 @@ def _make_fer(folder: Path) -> None:
     for number, own in enumerate(votes):
         own[number % 3] = 10
     header = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
-    told = [
+    vote_rows = [
         f"{usage},fer{n:07d}.png,{','.join(map(str, own))}"
         for n, (usage, own) in enumerate(zip(usages, votes, strict=True))
     ]
-    (folder / "tables" / "fer2013new.csv").write_text("\n".join([header, *told]) + "\n")
+    (folder / "tables" / "fer2013new.csv").write_text("\n".join([header, *vote_rows]) + "\n")
     for name in ("FER2013Train", "FER2013Valid"):
         place = folder / "folders" / name
         place.mkdir(parents=True)
@@ -1117,7 +1117,7 @@ def _tried(kind: Kind, folder: Path, count: int, seed: int) -> Tried:
             os.close(reader)
             _child(kind, folder, range(done, count), seed, writer)
         os.close(writer)
-        for outcome, seconds, detail in _told(reader):
+        for outcome, seconds, detail in _messages(reader):
             if outcome == READY:
                 continue
             tried.outcomes[outcome] += 1
@@ -1139,7 +1139,7 @@ def _tried(kind: Kind, folder: Path, count: int, seed: int) -> Tried:
     return tried
 
 
-def _told(reader: int) -> Iterator[Any]:
+def _messages(reader: int) -> Iterator[Any]:
     """What a process tells, until it ends or is silent for too long."""
     held, patience = b"", 10 * SECONDS  # for what is imported and made first
     while select.select([reader], [], [], patience)[0] and (new := os.read(reader, 1 << 16)):
@@ -1148,7 +1148,7 @@ def _told(reader: int) -> Iterator[Any]:
         yield from map(json.loads, lines)
 
 
-def _child(kind: Kind, folder: Path, numbers: range, seed: int, told: int) -> None:
+def _child(kind: Kind, folder: Path, numbers: range, seed: int, pipe: int) -> None:
     """Make the good files, and try; this process ends here."""
     code = UNABLE
     try:
@@ -1160,12 +1160,12 @@ def _child(kind: Kind, folder: Path, numbers: range, seed: int, told: int) -> No
         good = kind.read(folder)
         _limit_memory()
         code = 1
-        os.write(told, json.dumps([READY, 0, ""]).encode() + b"\n")
+        os.write(pipe, json.dumps([READY, 0, ""]).encode() + b"\n")
         for number in numbers:
             started = time.perf_counter()
             outcome, detail = attempt(kind, folder, good, number, seed)
             line = json.dumps([outcome, time.perf_counter() - started, detail]) + "\n"
-            os.write(told, line.encode())
+            os.write(pipe, line.encode())
     except BaseException:
         traceback.print_exc()
     finally:
@@ -1173,19 +1173,19 @@ def _child(kind: Kind, folder: Path, numbers: range, seed: int, told: int) -> No
 
 
 def _limit_memory() -> None:
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
 
 
 def attempt(kind: Kind, folder: Path, good: Any, number: int, seed: int) -> tuple[str, str]:
     """Change a file, read its folder, put the file right again; the outcome, and what is wrong."""
     path, content, promised, change = changed(kind, folder, number, seed)
-    whole = path.read_bytes()
+    original = path.read_bytes()
     path.write_bytes(content)
     try:
         outcome, detail = _outcome(kind, folder, good, promised)
     finally:
-        path.write_bytes(whole)
+        path.write_bytes(original)
     return outcome, f"{change}, {path.name}: {detail}"
 
 

@@ -50,14 +50,14 @@ class Killer:
         clips: the clips.
         scratch: an empty folder.
         seed: of the moments and ways.
-        tell: is told of each problem.
+        on_problem: called with each problem.
     """
 
-    def __init__(self, clips: Path, scratch: Path, seed: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, clips: Path, scratch: Path, seed: int, on_problem: Callable[[str], None]) -> None:
         self.kills: Counter[str] = Counter()
         self.problems: Counter[str] = Counter()
         self.stores = self.unused = 0
-        self._clips, self._scratch, self._tell = clips, scratch, tell
+        self._clips, self._scratch, self._on_problem = clips, scratch, on_problem
         self._random = random.Random(seed)
         started = time.monotonic()
         run = Run(clips, scratch / "undisturbed")
@@ -176,7 +176,7 @@ class Killer:
 
     def _count(self, problem: str, what: str) -> None:
         self.problems[problem] += 1
-        self._tell(f"{problem}: {what}")
+        self._on_problem(f"{problem}: {what}")
 
 
 @click.command()

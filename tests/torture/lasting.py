@@ -171,8 +171,8 @@ def peak_of(name: str, write: Callable[[Path], None], options: Sequence[str]) ->
         kind: max(each.memory for process, found in series.items() if kind in process for each in found)
         for kind in ("main", "worker")
     }
-    told = ", ".join(f"{kind} {peak:.0f} MB" for kind, peak in peaks.items())
-    click.echo(f"{name}: {told}, in {time.monotonic() - started:.0f} s")
+    figures = ", ".join(f"{kind} {peak:.0f} MB" for kind, peak in peaks.items())
+    click.echo(f"{name}: {figures}, in {time.monotonic() - started:.0f} s")
     return sum(peaks.values())
 
 
@@ -202,13 +202,13 @@ def soak(clips: Path | None, minutes: float, most: float, samples: TextIO | None
             broken = True
             click.echo(run.output()[-2000:])
     for process, found in series.items():
-        grows, told = judged(found, most)
-        click.echo(f"{process}: {told}")
+        grows, figures = judge(found, most)
+        click.echo(f"{process}: {figures}")
         broken = broken or grows
     sys.exit(broken)
 
 
-def judged(found: Sequence[Sample], most: float) -> tuple[bool, str]:
+def judge(found: Sequence[Sample], most: float) -> tuple[bool, str]:
     """Whether a process grew, or lived too shortly to tell; and its figures.
 
     What it loads in the first quarter, or in the first minutes, counts for nothing. Medians are compared, as
