@@ -87,7 +87,7 @@ def looked(clip: Clip, detectors: Sequence[str], looks: Sequence[int], backbone:
         for every in looks:
             search = FaceSearch(film, every)
             sizes = [frame.image.shape[:2] for frame in search.frames(cast(Media, film))]
-            track = Track(search.between(search.tracker.main().faces))
+            track = Track(search.interpolate(search.tracker.main().faces))
             faces = face_arrays(search.times, track, sizes, detector.layout)
             outcome.looks[every], outcome.boxes[every] = len(search.examined), faces["box"]
             views = [

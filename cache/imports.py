@@ -112,9 +112,9 @@ def match_by_map(
         if clip is None:
             matched.unknown.append(name)
             continue
-        held = [by_key[clip.key]] if clip.key in by_key else [] if clip.split else by_id.get(clip.id, [])
+        stored = [by_key[clip.key]] if clip.key in by_key else [] if clip.split else by_id.get(clip.id, [])
         new = [replace(clip, split=clip.split or new_in)] if new_in else []
-        matched.add(name, held or new)
+        matched.add(name, stored or new)
     absent = wanted.keys() - set(names)
     matched.refused |= dict.fromkeys(absent, "the map names it, but there is no such array")
     return matched.without_duplicates()
@@ -184,10 +184,10 @@ class Import:
         self.stream = f"{name}/none"
         self._check_free(name)
         self.key = self._key(name, note)
-        held = [row for row in store if self.stream in row.entries]
-        self.dropped = [row.clip for row in held if row.entries[self.stream].key != self.key]
-        given = {clip.key for clip in matched.clips.values()}
-        self.lacking = [row.clip for row in store if row.clip.key not in given]
+        stored_rows = [row for row in store if self.stream in row.entries]
+        self.dropped = [row.clip for row in stored_rows if row.entries[self.stream].key != self.key]
+        imported_keys = {clip.key for clip in matched.clips.values()}
+        self.lacking = [row.clip for row in store if row.clip.key not in imported_keys]
 
     @property
     def dimensions(self) -> int:

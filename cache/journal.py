@@ -97,7 +97,7 @@ class Journal:
         self._lines_before = 0
         self._times: list[float] = []
 
-    def new(self) -> Iterator[tuple[int, int, bytes]]:
+    def unread_lines(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield each unread line as its number, its offset and its bytes.
 
         A last line without a line break may be torn or still being written; it is yielded again next time.
@@ -125,7 +125,7 @@ class Journal:
         """
         return parse(content, self._first_summed_line is not None and self._first_summed_line < line)
 
-    def open_with(self, record: Record) -> None:
+    def apply_opening(self, record: Record) -> None:
         """Apply the journal's opening record.
 
         Raises:

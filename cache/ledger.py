@@ -105,7 +105,7 @@ class Ledger:
     def _scan(self, number: int) -> None:
         """Locate the new records of a journal."""
         journal = self._journals[number]
-        for line, offset, content in journal.new():
+        for line, offset, content in journal.unread_lines():
             time_and_clip: tuple[object, ClipKey | None] | None = clip_of(content)
             if time_and_clip is None:
                 try:
@@ -122,7 +122,7 @@ class Ledger:
         """Apply a record; return its time, and its clip if it has one."""
         kind, clip = _text(record["kind"]), None
         if kind == OPENING:
-            journal.open_with(record)
+            journal.apply_opening(record)
         elif kind == "key":
             key = FeatureKey(_text(record["stream"]), {**record["settings"]})
             self.keys[_text(record["digest"])] = key

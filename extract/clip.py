@@ -117,7 +117,7 @@ def extract_clip(
     """
     use_threads(threads)
     cv2.setNumThreads(threads)
-    ready(plan)
+    load_networks(plan)
     require_same_keys(plan, job.keys)
     source, watch = None, Stopwatch()
     with watch.running():
@@ -139,7 +139,7 @@ def extract_clip(
 
 
 @cache
-def ready(plan: Plan) -> None:
+def load_networks(plan: Plan) -> None:
     """Load the plan's networks and detector, once per process; its keys alone do not show that they work.
 
     Raises:

@@ -17,7 +17,7 @@ from threading import Event
 from typing import Any
 
 from .apart import Endpoint, NetworkClient
-from .clip import ClipJob, ClipResult, extract_clip, ready
+from .clip import ClipJob, ClipResult, extract_clip, load_networks
 from .devices import known_bf16
 from .errors import DeviceError, ExtractError
 from .networks import use_client
@@ -118,7 +118,7 @@ def _prepare(plan: Plan, endpoints: Sequence[Endpoint], fast_bf16: Mapping[str, 
     if endpoints:
         known_bf16.update(fast_bf16)
         use_client(NetworkClient(endpoints))
-    ready(plan)
+    load_networks(plan)
 
 
 class NetworkProcesses:

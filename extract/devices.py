@@ -39,7 +39,7 @@ def torch_device(device: str) -> str:
         raise ExtractError(f"--device {device}: several devices are for avemo-extract; name one")
     if device == "cpu" or device in known_bf16:
         return device
-    return best_device() if device == "auto" else _present(device)
+    return best_device() if device == "auto" else _require_device(device)
 
 
 def torch_devices(device: str) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def _bf16_by_flags() -> bool | None:
 
 
 @cache
-def _present(device: str) -> str:
+def _require_device(device: str) -> str:
     import torch
 
     try:

@@ -63,9 +63,11 @@ class FaceSearch:
         """Times in seconds of the examined frames."""
         return [self.times[number] for number in self.examined]
 
-    def between(self, faces: Mapping[int, Face]) -> dict[int, Face]:
+    def interpolate(self, faces: Mapping[int, Face]) -> dict[int, Face]:
         """Return the main face by frame number, given the faces by position in :attr:`examined`."""
-        found, _ = _between(np.array(self.times), np.array(self.examined), _values(len(self.examined), faces))
+        found, _ = _interpolate(
+            np.array(self.times), np.array(self.examined), _values(len(self.examined), faces)
+        )
         return {
             number: Face(row[:4], None if np.isnan(row[4]) else row[4:14].reshape(5, 2), float(row[14]))
             for number, row in enumerate(found)
@@ -141,10 +143,10 @@ def follow(
     search = FaceSearch(detector, every)
     for frame in search.frames(media):
         on_frame(frame.time)
-    main = _main(search.tracker.tracks, np.array(search.times_examined), seconds)
+    main = _main_faces(search.tracker.tracks, np.array(search.times_examined), seconds)
     values = _values(len(search.examined), main)
     times = np.array(search.times)
-    found, nearest = _between(times, np.array(search.examined), values)
+    found, nearest = _interpolate(times, np.array(search.examined), values)
     found = found.astype(np.float32)
     return FollowedFace(
         times,
@@ -157,7 +159,7 @@ def follow(
     )
 
 
-def _main(tracks: Iterable[Track], at: np.ndarray, seconds: float) -> dict[int, Face]:
+def _main_faces(tracks: Iterable[Track], at: np.ndarray, seconds: float) -> dict[int, Face]:
     """Return the main face by number of the examined frame; ``at`` has their times.
 
     :meth:`.Tracker.main_around` finds the main person of a period, in view or not, which leaves frames
@@ -191,7 +193,9 @@ def _values(count: int, faces: Mapping[int, Face]) -> np.ndarray:
     return values
 
 
-def _between(times: np.ndarray, examined: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _interpolate(
+    times: np.ndarray, examined: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Interpolate rows for all frames; return them with each frame's nearest examined row.
 
     Args:

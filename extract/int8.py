@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from .errors import ExtractError
-from .precision import folded
+from .precision import fold_batch_norms
 
 LARGEST_WEIGHT = 63
 LARGEST_CODE = 255
@@ -64,7 +64,7 @@ def in_int8(module: nn.Module, pictures: Tensor) -> nn.Module:
     ):
         raise ExtractError("precision int8 needs an x86 processor and a torch with oneDNN; use auto")
     value_ranges = ranges(module, pictures)
-    graph = folded(module.eval().requires_grad_(False))
+    graph = fold_batch_norms(module.eval().requires_grad_(False))
     assert isinstance(graph, fx.GraphModule)  # tracing has worked in ranges()
     return _Rewriter(graph, value_ranges).rewrite()
 

@@ -153,14 +153,14 @@ def _warning_of(span: MarkerSpan, frames: int, broken: list[int]) -> str:
     """
     name, seconds = Path(span.path).name, span.end - span.start
     expected = seconds * RATE
-    unread = (
+    broken_note = (
         f"{len(broken)} lines of {name} from line {broken[0]} on are not frames of {COUNT} markers"
         if broken
         else ""
     )
     if not frames or not FEWEST * expected <= frames <= MOST * expected:
         count_text = f"{name} has {frames} frames from {span.start:.2f} to {span.end:.2f} s"
-        raise ClipError(f"{count_text}, {RATE} a second are expected{unread and f'; {unread}'}")
-    if not unread and frames < WHOLE * expected:
+        raise ClipError(f"{count_text}, {RATE} a second are expected{broken_note and f'; {broken_note}'}")
+    if not broken_note and frames < WHOLE * expected:
         return f"{name} has {frames} frames for {seconds:.2f} s, {expected:.0f} are expected"
-    return unread
+    return broken_note

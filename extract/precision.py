@@ -83,11 +83,11 @@ def prepare(module: nn.Module, device: torch.device | str, precision: Precision)
     """Prepare ``module`` for inference: frozen, batch norms folded, channels last, cast, on ``device``."""
     import torch
 
-    module = folded(module.eval().requires_grad_(False))
+    module = fold_batch_norms(module.eval().requires_grad_(False))
     return module.to(device, dtype_of(precision)).to(memory_format=torch.channels_last)
 
 
-def folded(module: nn.Module) -> nn.Module:
+def fold_batch_norms(module: nn.Module) -> nn.Module:
     """Fold every batch norm that directly follows a convolution into it, exactly except for rounding.
 
     A network that torch.fx cannot trace, as its control flow depends on its input, is returned unchanged.

@@ -131,7 +131,7 @@ class Processes(Generic[T]):
             for child in self._children:
                 child.check(self._silence)
             if self._memory:
-                sizes = {child: child.size() for child in self._children}
+                sizes = {child: child.memory_bytes() for child in self._children}
                 busy = [child for child in self._children if child.is_busy]
                 if busy and sum(sizes.values()) > self._memory:
                     max(busy, key=lambda child: sizes[child]).kill(ProcessTooLarge)
@@ -193,7 +193,7 @@ class _Child:
             if limit and self._silent > limit:
                 self.kill(ProcessHung)
 
-    def size(self) -> int:
+    def memory_bytes(self) -> int:
         """Return the bytes of private memory that the process holds; 0 if unknown."""
         process = self._process
         if process is None or process.pid is None:

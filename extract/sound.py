@@ -64,7 +64,7 @@ def framed(blocks: Iterable[Floats], s: ShortTimeSettings, reach: int) -> Iterat
     Zeros on either side make the first window, in the centre of its frame, start at the first sample.
     """
     margin = np.zeros((reach - s.window) // 2)
-    padded = chain([margin], _at_least(checked(blocks), s.window), [margin])
+    padded = chain([margin], _padded_to(checked_blocks(blocks), s.window), [margin])
     return stretches(padded, reach, s.hop)
 
 
@@ -85,22 +85,22 @@ def stretches(blocks: Iterable[Doubles], window: int, hop: int) -> Iterator[Doub
     """
     advance = FRAMES_AT_ONCE * hop
     size = advance - hop + window
-    held: list[Doubles] = []
+    parts: list[Doubles] = []
     length = 0
     for block in blocks:
-        held.append(block)
+        parts.append(block)
         length += len(block)
         if length >= size:
-            joined = np.concatenate(held)
+            joined = np.concatenate(parts)
             while len(joined) >= size:
                 yield joined[:size]
                 joined = joined[advance:]
-            held, length = [joined], len(joined)
+            parts, length = [joined], len(joined)
     if length >= window:
-        yield np.concatenate(held)
+        yield np.concatenate(parts)
 
 
-def checked(blocks: Iterable[Floats]) -> Iterator[Doubles]:
+def checked_blocks(blocks: Iterable[Floats]) -> Iterator[Doubles]:
     """Yield the blocks in double precision, long ones in pieces.
 
     Raises:
@@ -132,7 +132,7 @@ def _require_finite(piece: Doubles, position: int) -> None:
         )
 
 
-def _at_least(blocks: Iterable[Doubles], length: int) -> Iterator[Doubles]:
+def _padded_to(blocks: Iterable[Doubles], length: int) -> Iterator[Doubles]:
     """Yield the stream, zero-padded to ``length`` if it is shorter but not empty."""
     total = 0
     for block in blocks:

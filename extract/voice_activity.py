@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ExtractError
-from .sound import Doubles, Floats, ShortTimeSettings, checked, framed
+from .sound import Doubles, Floats, ShortTimeSettings, checked_blocks, framed
 
 Span = tuple[float, float]
 
@@ -231,7 +231,7 @@ class WholeClip:
         return {"vad": "none"}
 
     def __call__(self, blocks: Iterable[Floats]) -> Activity:
-        samples = sum(len(block) for block in checked(blocks))
+        samples = sum(len(block) for block in checked_blocks(blocks))
         seconds = self.step / ENERGY_SHARE_SETTINGS.sample_rate
         return Activity(np.ones(-(-samples // self.step), bool), seconds, seconds)
 

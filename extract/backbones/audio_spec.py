@@ -21,14 +21,14 @@ ROWS = 200  # of a log-Mel picture, as of a spectrogram, so that both give as ma
 class AudioSpec:
     """An audio network, and the stream that it ``reads``.
 
-    ``first`` is the centre of that stream's first frame in seconds; ``more`` holds further settings that
-    affect the vectors.
+    ``first`` is the centre of that stream's first frame in seconds; ``extra_settings`` holds further
+    settings that affect the vectors.
     """
 
     name: str
     reads: str
     first: float
-    more: tuple[tuple[str, Any], ...] = ()
+    extra_settings: tuple[tuple[str, Any], ...] = ()
 
     def settings(self, weights_sha256: str) -> dict[str, Any]:
         """Return all settings that affect the vectors, for their key."""
@@ -41,7 +41,7 @@ class AudioSpec:
             "mean": list(IMAGENET_MEAN),
             "std": list(IMAGENET_STD),
             "precision": "fp32",
-            **dict(self.more),
+            **dict(self.extra_settings),
         }
 
 

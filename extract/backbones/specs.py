@@ -16,7 +16,7 @@ DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 
 
 @dataclass(frozen=True)
-class Later:
+class DeferredCall:
     """A deferred call into a sibling module, which needs torch and is imported at the call."""
 
     module: str
@@ -52,7 +52,7 @@ def _ir_of_checkpoint(spec: BackboneSpec, state: Mapping[str, Shaped]) -> Backbo
     if last is None or tuple(last.shape) != (512, 512 * (224 // 16) ** 2):
         return spec
     network = "IRSE50" if spec.name == "irse50" else "IR50"
-    return replace(spec, input_size=224, build=Later("irnet", network, (("size", 224),)))
+    return replace(spec, input_size=224, build=DeferredCall("irnet", network, (("size", 224),)))
 
 
 # FER2013 crops faces to an upright box around eyes, nose and mouth. On 1092 of its pictures, by dlib's
@@ -66,7 +66,7 @@ FERRESNET = BackboneSpec(
     mean=(0.0,),
     std=(255.0,),
     layer="mean of top",
-    build=Later("ferresnet", "FerResNet"),
+    build=DeferredCall("ferresnet", "FerResNet"),
     source="He et al. 2016, arXiv:1512.03385; trained from random weights on FER2013, for research",
     colour="grey",
     default_weights=lambda: _embedded("ferresnet"),
@@ -76,7 +76,7 @@ FERRESNET = BackboneSpec(
 FERPLUSNET = replace(
     FERRESNET,
     name="ferplusnet",
-    build=Later("ferplusnet", "ferplusnet"),
+    build=DeferredCall("ferplusnet", "ferplusnet"),
     source="He et al. 2016, arXiv:1512.03385; trained from random weights on the votes of FER+, for research",
     default_weights=lambda: _embedded("ferplusnet"),
 )
@@ -88,9 +88,9 @@ DLIB = BackboneSpec(
     mean=(122.782, 117.001, 104.298),
     std=(256.0, 256.0, 256.0),
     layer="fc",
-    build=Later("dlib_resnet", "DlibResNet"),
+    build=DeferredCall("dlib_resnet", "DlibResNet"),
     source="King 2009, JMLR 10; dlib-models, CC0",
-    read=Later("dlib_resnet", "read_dlib_resnet"),
+    read=DeferredCall("dlib_resnet", "read_dlib_resnet"),
     default_weights=dlib_weights,
 )
 
@@ -101,7 +101,7 @@ MOBILEFACENET = BackboneSpec(
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
     layer="bn (embedding, not L2-normalised)",
-    build=Later("mobilefacenet", "MobileFaceNet"),
+    build=DeferredCall("mobilefacenet", "MobileFaceNet"),
     source="Chen et al. 2018, arXiv:1804.07573; ArcFace on MS-Celeb-1M; Apache-2.0",
     # On real faces, bf16 changes these features by 2.5 % of their norm (dlib's: 0.7 %) and saves 1 ms a view.
     bf16=False,
@@ -114,7 +114,7 @@ IR_50 = BackboneSpec(
     mean=(127.5, 127.5, 127.5),
     std=(127.5, 127.5, 127.5),
     layer="output_layer.4 (embedding, not L2-normalised)",
-    build=Later("irnet", "IR50"),
+    build=DeferredCall("irnet", "IR50"),
     of_checkpoint=_ir_of_checkpoint,
     source="Deng et al. 2019, arXiv:1801.07698; face.evoLVe, MIT",
 )
@@ -123,7 +123,7 @@ IR_SE_50 = replace(
     IR_50,
     name="irse50",
     layer="output_layer.4, L2-normalised",
-    build=Later("irnet", "IRSE50"),
+    build=DeferredCall("irnet", "IRSE50"),
     source="Deng et al. 2019, arXiv:1801.07698; InsightFace_Pytorch, MIT",
     colour="bgr",
 )
@@ -135,7 +135,7 @@ VGGFACE = BackboneSpec(
     mean=(129.1863, 104.7624, 93.5940),
     std=(1.0, 1.0, 1.0),
     layer="fc7 after ReLU",
-    build=Later("vggface", "VGGFace"),
+    build=DeferredCall("vggface", "VGGFace"),
     source="Parkhi et al. 2015, BMVC; weights CC BY-NC 4.0",
     classifier=("fc8.",),
 )
@@ -147,12 +147,14 @@ RESNET50 = BackboneSpec(
     mean=(131.0912, 103.8827, 91.4953),
     std=(1.0, 1.0, 1.0),
     layer="pool5_7x7_s1",
-    build=Later("vggface2", "VGGFace2Net"),
+    build=DeferredCall("vggface2", "VGGFace2Net"),
     source="Cao et al. 2018, arXiv:1710.08092; VGG group",
     classifier=("classifier.",),
 )
 
-SENET50 = replace(RESNET50, name="senet50", build=Later("vggface2", "VGGFace2Net", (("attention", True),)))
+SENET50 = replace(
+    RESNET50, name="senet50", build=DeferredCall("vggface2", "VGGFace2Net", (("attention", True),))
+)
 
 FACENET = BackboneSpec(
     name="facenet",
@@ -161,7 +163,7 @@ FACENET = BackboneSpec(
     mean=(127.5, 127.5, 127.5),
     std=(128.0, 128.0, 128.0),
     layer="last_bn, L2-normalised",
-    build=Later("facenet", "InceptionResNetV1"),
+    build=DeferredCall("facenet", "InceptionResNetV1"),
     source="Szegedy et al. 2017, arXiv:1602.07261; facenet-pytorch, MIT",
     classifier=("logits.",),
 )
@@ -175,7 +177,7 @@ RESNET18 = BackboneSpec(
     mean=(0.0, 0.0, 0.0),
     std=(255.0, 255.0, 255.0),
     layer="avgpool",
-    build=Later("torchvision_nets", "resnet18"),
+    build=DeferredCall("torchvision_nets", "resnet18"),
     source="He et al. 2016, arXiv:1512.03385; face weights for research only",
     classifier=("fc.", "feature."),
 )
@@ -199,7 +201,7 @@ ALEXNET = BackboneSpec(
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
     layer="classifier.5 (fc7 after ReLU)",
-    build=Later("torchvision_nets", "alexnet"),
+    build=DeferredCall("torchvision_nets", "alexnet"),
     source="Krizhevsky 2014, arXiv:1404.5997; torchvision, BSD-3-Clause",
     classifier=("classifier.6.",),
 )
@@ -211,7 +213,7 @@ VGG19 = BackboneSpec(
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
     layer="classifier.4 (fc7 after ReLU)",
-    build=Later("torchvision_nets", "vgg19"),
+    build=DeferredCall("torchvision_nets", "vgg19"),
     source="Simonyan and Zisserman 2015, arXiv:1409.1556; torchvision, BSD-3-Clause",
     classifier=("classifier.6.",),
 )

@@ -81,7 +81,7 @@ def find(
     if not wanted and default is not None:
         return default(), architecture
     if not wanted:
-        return _only(architecture, twin)
+        return _only_weights(architecture, twin)
     path = Path(wanted).expanduser()
     if path.is_file() or not _TAG.fullmatch(wanted):
         return path, f"{architecture}@{path.stem}"
@@ -163,29 +163,32 @@ def read_card(path: Path) -> dict[str, Any]:
 
 def _fitting(architecture: str, twin: str) -> list[StoredWeights]:
     """Return a network's weights in the folder: its own, then its twin's."""
-    here = list(_cached())
-    return [weights for name in (architecture, twin) for weights in here if weights.architecture == name]
+    cached = list(_cached())
+    return [weights for name in (architecture, twin) for weights in cached if weights.architecture == name]
 
 
 def _known(architecture: str, twin: str) -> list[zoo.WeightSet]:
     return [*zoo.of_architecture(architecture), *zoo.of_architecture(twin)]
 
 
-def _only(architecture: str, twin: str) -> tuple[Path, str]:
-    here = _fitting(architecture, twin)
-    if len(here) == 1:
-        return here[0].path, f"{architecture}@{here[0].tag}" if here[0].tag else architecture
-    if here:
+def _only_weights(architecture: str, twin: str) -> tuple[Path, str]:
+    fitting = _fitting(architecture, twin)
+    if len(fitting) == 1:
+        return fitting[0].path, f"{architecture}@{fitting[0].tag}" if fitting[0].tag else architecture
+    if fitting:
         raise WeightsError(
             f"there are several weights of {architecture!r} in {folder()}: "
-            f"say which, {' or '.join(f'{architecture}@{weights.tag}' for weights in here)}"
+            f"say which, {' or '.join(f'{architecture}@{weights.tag}' for weights in fitting)}"
         )
     raise WeightsError(f"{architecture!r} needs a weights file: {_choice(architecture, twin)}")
 
 
 def _choice(architecture: str, twin: str) -> str:
-    known = [(f"{architecture}@{e.tag}" if e.tag else architecture, e) for e in _known(architecture, twin)]
-    ways = [f"give it as {architecture}@FILE", *(f"for {name}, {how_to_get(e)}" for name, e in known)]
+    known = [
+        (f"{architecture}@{entry.tag}" if entry.tag else architecture, entry)
+        for entry in _known(architecture, twin)
+    ]
+    ways = [f"give it as {architecture}@FILE", *(f"for {name}, {how_to_get(entry)}" for name, entry in known)]
     return "; ".join(ways)
 
 
@@ -213,17 +216,17 @@ def _installed() -> Iterator[StoredWeights]:
     for name in names():
         default = get(name).default_weights
         if default is not None:
-            yield from _present(name, default)
+            yield from _if_present(name, default)
     for entry in zoo.TABLE:
         if entry.kind == "face points":
-            yield from _present(entry.name, partial(_dlib_file, entry.files[0]))
+            yield from _if_present(entry.name, partial(_dlib_file, entry.files[0]))
 
 
 def _dlib_file(file: str) -> Path:
     return face_models() / file
 
 
-def _present(name: str, locate: Callable[[], Path]) -> Iterator[StoredWeights]:
+def _if_present(name: str, locate: Callable[[], Path]) -> Iterator[StoredWeights]:
     try:
         path = locate()
     except ExtractError:  # its package is not installed

@@ -29,7 +29,7 @@ BLOCK = 10 * SAMPLE_RATE
 AHEAD = 32 << 20  # bytes of decoded sound to buffer until all is analysed: 87 s of stereo at 48 kHz
 FRAME = 1 << 10  # upper bound of a frame's bytes besides its samples
 
-Tell = Callable[[str], None]
+OnRemark = Callable[[str], None]
 
 
 def sound_stream(container: InputContainer) -> AudioStream | None:
@@ -48,7 +48,9 @@ class SoundDecoder:
         note: callback for each remark on sound that is unusual but intact.
     """
 
-    def __init__(self, open_file: Callable[[], InputContainer], clock: Clock, warn: Tell, note: Tell) -> None:
+    def __init__(
+        self, open_file: Callable[[], InputContainer], clock: Clock, warn: OnRemark, note: OnRemark
+    ) -> None:
         self._open = open_file
         self._clock = clock
         self._warn, self._note = warn, note
@@ -178,9 +180,9 @@ class _Timeline:
     def place(self, stamp: float | None, frame: av.AudioFrame) -> tuple[int, int]:
         """Return the samples of silence (at 16 kHz) before a frame, and how many of its own to drop."""
         first, end = self.end is None, self.end or 0.0
-        usable = stamp is not None and stamp != self._last  # some programs give all frames the same stamp
+        has_stamp = stamp is not None and stamp != self._last  # some programs give all frames the same stamp
         self._last = stamp
-        late = stamp - sum(self.jumps) - end if usable and stamp is not None else 0.0
+        late = stamp - sum(self.jumps) - end if has_stamp and stamp is not None else 0.0
         silence = skipped = 0
         if late > LONGEST_GAP:
             self.jumps.append(late)
@@ -214,16 +216,16 @@ class _Resampler:
         if self._resampler is None:
             self._format = format_
             self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-        yield from map(_usable, self._resampler.resample(frame))
+        yield from map(_checked_samples, self._resampler.resample(frame))
 
     def rest(self) -> Iterator[Samples]:
         """Flush the buffered samples; the next frame starts a new sound."""
         if self._resampler is not None:
-            yield from map(_usable, self._resampler.resample(None))
+            yield from map(_checked_samples, self._resampler.resample(None))
         self._resampler = None
 
 
-def _usable(frame: av.AudioFrame) -> Samples:
+def _checked_samples(frame: av.AudioFrame) -> Samples:
     samples: Samples = frame.to_ndarray()[0]
     peak = float(np.abs(samples).max(initial=0.0))
     if not np.isfinite(peak):

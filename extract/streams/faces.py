@@ -74,7 +74,7 @@ def find_faces(
         on_frame("faces", frame.time)
     around, tracker = plan.face_seconds, search.tracker
     track = tracker.main() if around is None else tracker.main_around(search.times_examined, around)
-    faces = face_arrays(search.times, Track(search.between(track.faces)), sizes, detector.layout)
+    faces = face_arrays(search.times, Track(search.interpolate(track.faces)), sizes, detector.layout)
     return faces, media if kept is None else kept
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...cache.keys import FeatureKey
-from ..decode.heard import SETTINGS as HEARD
+from ..decode.heard import SETTINGS as SOUND_SETTINGS
 from ..plan import Plan
 from .audio_network import AudioNetworkStream
 from .base import SoundStream, Stream
@@ -34,13 +34,17 @@ def planned(plan: Plan) -> list[tuple[Stream[Any], dict[str, FeatureKey]]]:
     Raises:
         ExtractError: a detector, view set, network, weights file or device cannot be used.
     """
-    found: dict[str, dict[str, Any]] = {}
+    settings_by_stream: dict[str, dict[str, Any]] = {}
     streams = []
     for stream in (stream for kind in STREAMS for stream in kind.planned(plan)):
-        of_source = HEARD if isinstance(stream, SoundStream) else found.get(FACES, {})
-        given = {name: {**of_source, **own} for name, own in stream.settings(found).items()}
-        found.update(given)
-        streams.append((stream, {name: FeatureKey(name, settings) for name, settings in given.items()}))
+        of_source = SOUND_SETTINGS if isinstance(stream, SoundStream) else settings_by_stream.get(FACES, {})
+        own_settings = {
+            name: {**of_source, **own} for name, own in stream.settings(settings_by_stream).items()
+        }
+        settings_by_stream.update(own_settings)
+        streams.append(
+            (stream, {name: FeatureKey(name, settings) for name, settings in own_settings.items()})
+        )
     return streams
 
 

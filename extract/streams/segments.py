@@ -123,16 +123,21 @@ class SegmentStream(SoundStream):
 
     def make(self, sound: ClipSound, wanted: Mapping[str, FeatureKey]) -> Iterator[Outcome]:
         voice = load_voice_activity(self.plan.voice_activity)
-        cut = cut_into_segments(sound.blocks, len(sound.samples), voice, sound.spool)
-        if cut.speech is None:
+        segments = cut_into_segments(sound.blocks, len(sound.samples), voice, sound.spool)
+        if segments.speech is None:
             sound.note("has no detected speech; its segments cover the whole clip")
         if SEGMENTS in wanted:
-            info = {"segments": len(cut.times), "speech": None if cut.speech is None else list(cut.speech)}
-            yield Outcome(wanted[SEGMENTS], info=info, arrays={"image": cut.images, "times": cut.times})
+            info = {
+                "segments": len(segments.times),
+                "speech": None if segments.speech is None else list(segments.speech),
+            }
+            yield Outcome(
+                wanted[SEGMENTS], info=info, arrays={"image": segments.images, "times": segments.times}
+            )
         for network in segment_networks_at_hand(self.plan):
             if _name(network.label) in wanted:
-                vectors = segment_vectors(network, cut.images, views_at_once(self.plan))
-                arrays = {"vectors": gathered(vectors, sound.spool), "times": cut.times}
+                vectors = segment_vectors(network, segments.images, views_at_once(self.plan))
+                arrays = {"vectors": gathered(vectors, sound.spool), "times": segments.times}
                 yield Outcome(wanted[_name(network.label)], arrays=arrays)
 
 

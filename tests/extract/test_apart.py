@@ -374,7 +374,7 @@ def _three_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             raise ExtractError(f"there is no device {device!r} here")
         return device
 
-    monkeypatch.setattr("avemo.extract.devices._present", present)
+    monkeypatch.setattr("avemo.extract.devices._require_device", present)
     yield
 
 
