@@ -170,7 +170,7 @@ class Bench:
 
         start, times, frames, failed = time.perf_counter(), [], [], []
         with FeatureStore(self.folder / f"whole-{workers}", create=True) as store:
-            for result in Extraction(clips, plan, store, workers, apart=True):
+            for result in Extraction(clips, plan, store, workers, network_processes=True):
                 times.append(time.perf_counter() - start)
                 faces = result.streams.get(FACES)
                 frames.append(faces.info.get("frames", 0) if faces else 0)

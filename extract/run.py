@@ -51,8 +51,8 @@ class Extraction:
         memory: total bytes that the workers may hold. If they exceed it, the largest is killed, and its clip
             is retried at the end with nothing else running. None for most of the free memory; 0 for no limit.
         failed_only: whether to work only on stored clips that failed.
-        apart: whether networks run in processes of their own, one per device, instead of in the workers;
-            None: only if the device is not the CPU.
+        network_processes: whether networks run in processes of their own, one per device, instead of in the
+            workers; None: only if the device is not the CPU.
 
     Raises:
         ExtractError: the plan names something that does not exist, or a stored id now names a file with
@@ -89,7 +89,7 @@ class Extraction:
         silence: float = CLIP_TIMEOUT,
         memory: int | None = None,
         failed_only: bool = False,
-        apart: bool | None = None,
+        network_processes: bool | None = None,
     ) -> None:
         self.plan = plan
         self.on_progress: OnProgress | None = None
@@ -119,7 +119,7 @@ class Extraction:
             self._refuse_replacements()
         self.jobs.sort(key=lambda job: _size(job.clip.path), reverse=True)  # long clips first
         self._cores = cores or usable_cores()
-        self._devices = _network_devices(plan, apart)
+        self._devices = _network_devices(plan, network_processes)
         self.workers = 1 if in_process else _worker_count(workers, len(self.jobs), self._cores)
         self.threads = max(1, self._cores // self.workers)
 
@@ -376,7 +376,7 @@ def _worker_count(workers: int, jobs: int, cores: int) -> int:
     return max(1, min(workers or cores, jobs))
 
 
-def _network_devices(plan: Plan, apart: bool | None = None) -> tuple[str, ...]:
+def _network_devices(plan: Plan, network_processes: bool | None = None) -> tuple[str, ...]:
     """Return the devices on which networks run in processes of their own."""
     devices = torch_devices(plan.device)
-    return devices if apart or (apart is None and devices != ("cpu",)) else ()
+    return devices if network_processes or (network_processes is None and devices != ("cpu",)) else ()

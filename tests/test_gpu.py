@@ -76,7 +76,7 @@ def test_a_store_is_that_of_a_processor(make_clip: Callable[..., Path], tmp_path
         path = tmp_path / f"{device}-{len(stores)}"
         with FeatureStore(path, create=True) as store:
             plan = Plan(detector=DETECTOR, device=device, precision="fp32")
-            run = Extraction(clips, plan, store, workers=2, apart=len(stores) > 0)
+            run = Extraction(clips, plan, store, workers=2, network_processes=len(stores) > 0)
             assert [result.failure for result in run] == ["", "", ""]
             store.refresh()
             (stream,) = [name for name in run.keys if name.endswith("/default")]

@@ -171,7 +171,7 @@ class _Runs:
             plan, apart = self._settings.plan, self._settings.apart
             many = Extraction(clips, plan, store, workers).workers
             warm = [replace(self._probe, id=f"{WARM} {number}") for number in range(many)]
-            run = Extraction([*warm, *clips], plan, store, many, apart=apart)
+            run = Extraction([*warm, *clips], plan, store, many, network_processes=apart)
             run.jobs.sort(key=lambda job: job.clip.split != WARM)
             run.threads = threads or run.threads
             return self._timed(run)

@@ -98,7 +98,7 @@ def assert_nearly_the_same(here: FeatureStore, there: FeatureStore) -> None:
 @pytest.mark.slow
 def test_a_store_is_as_without_a_network_process(clips: list[Clip], tmp_path: Path) -> None:
     ordinary, here = done(clips, tmp_path / "here", PLAN, workers=1, in_process=True)
-    separate, there = done(clips, tmp_path / "there", PLAN, workers=2, apart=True)
+    separate, there = done(clips, tmp_path / "there", PLAN, workers=2, network_processes=True)
     assert {name for name, result in separate.items() if result.failure} == {"text"}
     assert separate["text"].failure == ordinary["text"].failure
     assert separate["grey"].notes == ordinary["grey"].notes
@@ -233,7 +233,7 @@ def test_a_clip_that_kills_or_breaks_the_network_process_fails_alone(
         for name, count in counts.items()
     ]
     plan = Plan(device="cpu", precision="fp32", view_sets=("none",), batch=36)
-    results, _ = done(clips, tmp_path / "s", plan, workers=2, apart=True)
+    results, _ = done(clips, tmp_path / "s", plan, workers=2, network_processes=True)
     failures = {name: result.failure for name, result in results.items() if result.failure}
     assert failures.keys() == {"kills", "breaks"}
     assert "failed on it twice (the network process on cpu ended)" in failures["kills"]
