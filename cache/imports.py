@@ -32,7 +32,7 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass
-class Matched:
+class Matches:
     """Arrays matched to clips.
 
     Attributes:
@@ -57,7 +57,7 @@ class Matched:
         else:
             self.clips[name] = candidates[0]
 
-    def without_duplicates(self) -> Matched:
+    def without_duplicates(self) -> Matches:
         """Refuse arrays that share a clip, and return self."""
         names = defaultdict(list)
         for name, clip in self.clips.items():
@@ -72,7 +72,7 @@ class Matched:
         return self
 
 
-def match(names: Iterable[str], clips: Sequence[Clip]) -> Matched:
+def match(names: Iterable[str], clips: Sequence[Clip]) -> Matches:
     """Match arrays to clips by name.
 
     A name is a clip's id, or ends with it after some folders (groups). A folder named after a split restricts
@@ -80,7 +80,7 @@ def match(names: Iterable[str], clips: Sequence[Clip]) -> Matched:
     """
     by_id, by_last = _by_id(clips), _by_last_part(clips)
     splits = {split.casefold() for split in (*SPLITS, *(clip.split for clip in clips))}
-    matched = Matched()
+    matched = Matches()
     for name in names:
         parts = name.split("/")
         ends = (("/".join(parts[i:]), parts[:i]) for i in range(len(parts)))
@@ -95,7 +95,7 @@ def match(names: Iterable[str], clips: Sequence[Clip]) -> Matched:
 
 def match_by_map(
     names: Sequence[str], wanted: Mapping[str, Clip], clips: Sequence[Clip], new_in: str = ""
-) -> Matched:
+) -> Matches:
     """Match arrays to clips by a map.
 
     Args:
@@ -106,7 +106,7 @@ def match_by_map(
     """
     by_id = {**_by_last_part(clips), **_by_id(clips)}
     by_key = {clip.key: clip for clip in clips}
-    matched = Matched()
+    matched = Matches()
     for name in names:
         clip = wanted.get(name)
         if clip is None:
@@ -167,7 +167,7 @@ class Import:
         self,
         store: FeatureStore,
         arrays: Arrays,
-        matched: Matched,
+        matched: Matches,
         name: str,
         frames: str = SAME,
         fps: float | None = None,

@@ -151,7 +151,7 @@ class ShardReader:
             dataset = self._dataset(ref)
             damaged = bool(ref.kind) and kind_of(dataset) != ref.kind
             array = dataset[ref.start : ref.stop]
-        except READING as error:
+        except READ_ERRORS as error:
             raise StoreError(f"{ref.shard} cannot be read ({_one_line(error)}); {_REMEDY}") from error
         if damaged or not array.dtype.isnative or checksum(array) != ref.checksum:
             raise StoreError(
@@ -167,7 +167,7 @@ class ShardReader:
         """
         try:
             dataset = self._dataset(ref)
-        except READING as error:
+        except READ_ERRORS as error:
             raise StoreError(f"{ref.shard} cannot be read ({_one_line(error)}); {_REMEDY}") from error
         return (ref.stop - ref.start) * dataset.dtype.itemsize * prod(dataset.shape[1:])
 
@@ -227,7 +227,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-READING = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+READ_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises on a damaged or malicious file."""
 
 _REMEDY = (

@@ -11,7 +11,7 @@ from typing import Any
 from ..cache.keys import FeatureKey
 from ..cache.order import natural
 from ..cache.rows import Entry, Row
-from ..cache.shards import READING, own_dataset, unlocked
+from ..cache.shards import READ_ERRORS, own_dataset, unlocked
 from ..cache.store import FeatureStore
 from .cli.table import Columns, aligned, table
 from .corpora.clips.found import counts_of
@@ -158,7 +158,7 @@ def _row_bytes(store: FeatureStore, streams: Iterable[StreamCounts]) -> dict[tup
                 for name in names:
                     dataset = own_dataset(file, name)
                     sizes[shard, name] = dataset.dtype.itemsize * prod(dataset.shape[1:])
-        except READING:  # `avemo store verify` names these
+        except READ_ERRORS:  # `avemo store verify` names these
             continue
     return sizes
 

@@ -17,7 +17,7 @@ from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ...cache.arrays import Arrays
-    from ...cache.imports import Import, Matched
+    from ...cache.imports import Import, Matches
     from ...cache.store import FeatureStore
 
 MAP_COLUMNS = ("file", "clip", "split", "label", "subject")
@@ -124,7 +124,7 @@ def import_(
         return _work(work, arrays, matched, opened)
 
 
-def _need_some(matched: Matched, arrays: Arrays, store: FeatureStore, table: Path | None) -> None:
+def _need_some(matched: Matches, arrays: Arrays, store: FeatureStore, table: Path | None) -> None:
     """Raise an error if no array belongs to any clip."""
     if not matched.clips:
         for name, reason in matched.refused.items():
@@ -164,7 +164,7 @@ def read_map(table: Path) -> tuple[dict[str, Clip], dict[str, str]]:
     return wanted, problems
 
 
-def _work(work: Import, arrays: Arrays, matched: Matched, store: FeatureStore) -> int:
+def _work(work: Import, arrays: Arrays, matched: Matches, store: FeatureStore) -> int:
     """Run an import under a progress bar and print its outcome; return the exit code."""
 
     click.echo(
