@@ -15,7 +15,7 @@ from avemo.extract.detectors import DETECTORS, Detector, Face, load_detector
 from avemo.extract.errors import ClipError
 from avemo.extract.follow import FollowedFace, follow
 from avemo.extract.plan import Plan
-from avemo.extract.streams.faces import find_faces, no_face
+from avemo.extract.streams.faces import find_faces, no_face_note
 from avemo.extract.streams.registry import keys_of
 from avemo.extract.track import Tracker, face_arrays, overlap
 from avemo.pipelines.plan_again import plan_again
@@ -114,7 +114,7 @@ def test_only_in_every_nth_frame_a_face_is_looked_for_by_stage_one(
     assert np.isnan(faces["box"][~faces["has_face"]]).all() and not faces["confidence"][8:13].any()
     assert len(faces["times"]) == len(list(frames)) == 22
     empty = film(make_clip, tmp_path / "empty.mp4", [[]] * 22)
-    assert "none of 6 frames" in no_face(plan, empty, 22).replace("no face in any", "none")
+    assert "none of 6 frames" in no_face_note(plan, empty, 22).replace("no face in any", "none")
     assert find_faces(plan, empty)[0]["has_face"].sum() == 0
 
 
