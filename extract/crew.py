@@ -177,8 +177,9 @@ class NetworkProcesses:
             self._failures[endpoint] += 1
             if self._failures[endpoint] >= STARTS:
                 raise ExtractError(
-                    f"the network process on {endpoint.device} {_why(error)}, {STARTS} times in a row; finished "
-                    "clips are stored: check the device or use --device cpu, then run the same command again"
+                    f"the network process on {endpoint.device} {_why(error)}, {STARTS} times in a row; "
+                    "finished clips are stored: check the device or use --device cpu, then run the same "
+                    "command again"
                 ) from error
             self._start(endpoint)
 
