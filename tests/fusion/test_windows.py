@@ -193,7 +193,7 @@ def test_what_cannot_be_asked_for(home: Path, tmp_path: Path) -> None:
     assert of_a_store.exit_code == 2 and "need video clips" in " ".join(of_a_store.output.split())
     assert "name a folder" in refused(*clips, "--overlay", tmp_path / "o.mp4", *out)
     assert "a file ending in .mp4" in refused(clips[0], "--overlay", tmp_path / "o.avi", *out)
-    assert "by --out those of whole clips" in refused(clips[0], "--overlay", tmp_path / "s.mp4", *out)
+    assert "is also the --out file" in refused(clips[0], "--overlay", tmp_path / "s.mp4", *out)
     assert "is the video itself" in refused(clips[0], "--overlay", clips[0], *out)
     kept = ("--store", home / "features", "--timeline", tmp_path / "t.csv")
     assert "holds other clips" in refused(clips[0], *kept, *out)

@@ -129,7 +129,7 @@ def test_every_kind_of_clip_is_shown(shown: tuple[Path, Result]) -> None:
     assert rows["face"][1:3] == ["all", "Happy"]
     assert "not a video" in str(rows["broken"][-3])
     assert rows["nobody"][-2] == "no face in any frame"
-    assert rows["tone"][-2] == "no video stream: sound alone"
+    assert rows["tone"][-2] == "no video stream: sound only"
     drawn = {name: str(row[-1]) for name, row in rows.items() if row[-1]}
     assert sorted(drawn) == ["face", "nobody", "silent", "tone"]
     for path in drawn.values():
@@ -238,7 +238,7 @@ def test_a_clip_that_is_gone_or_changed(store: Path, tmp_path: Path, make_clip: 
     with Image.open(out / str(rows["face"][-1])) as sheet:  # its ribbon stands, its frames are not there
         colours = np.asarray(sheet).astype(int)
     assert (np.abs(colours - ImageColor.getrgb(FACE)).max(-1) < 12).sum() > 5000
-    assert rows["nobody"][-2] == "its file was changed after its faces were found; no face in any frame"
+    assert rows["nobody"][-2] == "its file has changed since its faces were found; no face in any frame"
     assert rows["silent"][-3:-1] == ["", ""]
 
 

@@ -432,11 +432,11 @@ def test_the_store_of_the_training_is_found_and_a_lost_one_is_told(run: Path, tm
     folder = train(store, tmp_path / "run")
     assert "t-SNE of val" in page_of(folder, invoked("report", folder)).text
     found = page_of(folder, invoked("report", folder))
-    assert "No pictures: the store does not know its file" in found.text
+    assert "No pictures: the store has no path for it" in found.text
     store.rename(tmp_path / "elsewhere")
     result = invoked("report", folder)
     assert "note: run: No pictures of clips, attention or embeddings: the feature store" in result.stderr
-    assert "the feature store is not here; name it by --store" in page_of(folder, result).text
+    assert "the feature store was not found; name it with --store" in page_of(folder, result).text
     assert "t-SNE" in page_of(folder, invoked("report", folder, "--store", tmp_path / "elsewhere")).text
     shutil.rmtree(tmp_path / "elsewhere/shards")
     damaged = page_of(folder, invoked("report", folder, "--store", tmp_path / "elsewhere"))
@@ -461,7 +461,10 @@ def test_a_clip_that_is_gone_and_clips_of_no_class(tmp_path: Path) -> None:
     for name in ("train", "val"):
         (folder / f"scores-{name}.csv").unlink()
     found = page_of(folder, invoked("report", folder))
-    assert "No true classes are known" in found.text and "From clips whose class is not known" in found.text
+    assert (
+        "The true classes of these clips are not known" in found.text
+        and "From clips whose class is not known" in found.text
+    )
 
 
 def test_single_streams_and_heads_without_attention(run: Path, tmp_path: Path) -> None:
@@ -480,7 +483,7 @@ def test_one_class_only(run: Path, tmp_path: Path) -> None:
     )
     found = page_of(folder, invoked("report", folder))
     assert "3 clips are too few for t-SNE; it needs 5 or more" in found.text
-    assert "saying Angry of every clip has an accuracy of 100.0%" in found.text
+    assert "predicting Angry for every clip has an accuracy of 100.0%" in found.text
 
 
 def test_a_baseline_is_tested_against(run: Path, tmp_path: Path) -> None:
@@ -505,7 +508,7 @@ def test_an_ensemble_shows_its_prior(run: Path, tmp_path: Path) -> None:
     assert "an ensemble keeps no members" in found.text
     (folder / "ensemble.json").write_text("[]")
     result = CliRunner().invoke(main, ["report", str(folder)])
-    assert result.exit_code == 2 and "makes no sense here" in result.output
+    assert result.exit_code == 2 and "is invalid" in result.output
 
 
 @pytest.mark.slow

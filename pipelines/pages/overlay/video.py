@@ -78,7 +78,7 @@ def write_overlay(source: Path, target: Path, draw: Draw, on_frame: Callable[[fl
     frames = media.frames()
     first = next(frames, None)
     if first is None:
-        raise ClipError("no frame of it can be decoded")
+        raise ClipError("none of its frames can be decoded")
     with replacing(target) as temporary:
         try:
             with av.open(str(temporary), "w", format="mp4") as output:
@@ -107,7 +107,7 @@ def _encode_film(
             shown = draw(frame)
             if not film.frames:
                 video.height, video.width = shown.shape[:2]
-            last = max(last + 1, round(frame.time / CLOCK))  # encoders refuse equal times
+            last = max(last + 1, round(frame.time / CLOCK))  # encoders reject equal times
             picture = av.VideoFrame.from_ndarray(shown, format="rgb24")
             picture.pts, picture.time_base = last, CLOCK
             sound.write_up_to(frame.time)
@@ -146,7 +146,7 @@ class _Sound:
             return
         stream: Any = container.streams.audio[0]
         if stream.codec_context is None:
-            self.problems.append("its sound is of a codec that is not known here, and is left out")
+            self.problems.append("its sound has an unknown codec and is left out")
             return
         name = stream.codec_context.codec.canonical_name
         if name in COPIED_CODECS:

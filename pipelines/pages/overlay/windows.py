@@ -127,7 +127,7 @@ def score_over_time(
                 scores.append(judges.scores([recording.whole]))
                 timeline = _timeline(judges, recording, window, hop)
             if timeline is None:
-                click.echo(f"no windows: {row.clip.path}: nothing of it could be read", err=True)
+                click.echo(f"no windows: {row.clip.path}: nothing could be read", err=True)
                 continue
             times.video += timeline.seconds
             files = targets[row.clip.key]
@@ -167,7 +167,7 @@ def _targets(options: WindowOptions, clip: Clip, clips: Sequence[Clip]) -> dict[
             continue
         is_file = path.suffix == suffix and not path.is_dir()
         if path.suffix and not is_file and not path.is_dir():
-            raise InputError(f"{option} {path}: a file ending in {suffix} expected, or a folder")
+            raise InputError(f"{option} {path}: expected a file ending in {suffix}, or a folder")
         if is_file and len(clips) > 1:
             raise InputError(f"{option} {path} is one file, and there are {len(clips)} clips; name a folder")
         targets[suffix] = path if is_file else path / f"{name}{suffix}"
@@ -176,7 +176,7 @@ def _targets(options: WindowOptions, clip: Clip, clips: Sequence[Clip]) -> dict[
     for target in targets.values():
         if target.absolute() == options.out.absolute():
             raise InputError(
-                f"{target} would hold scores over time, and by --out those of whole clips; name two"
+                f"{target} is also the --out file, for the scores of whole clips; name another file"
             )
         if target.exists() and source.exists() and target.samefile(source):
             raise InputError(f"{target} is the video itself; name another file to write")
@@ -199,8 +199,8 @@ def _require_own_store(path: Path, found: FoundClips) -> None:
         others = [row.clip for row in store.rows if row.clip.key not in keys]
     if others:
         raise InputError(
-            f"{path} holds other clips ({others[0]}); what windows read is extracted with settings of its "
-            "own: name a store for these clips alone by --store, or none"
+            f"{path} holds other clips ({others[0]}), and windows need features with settings of their own; "
+            "name a separate store for these clips with --store, or none"
         )
 
 
@@ -283,7 +283,7 @@ def _overlay(store: FeatureStore, row: Row, timeline: Timeline, target: Path, ma
 
     try:
         if not row.has("faces"):
-            raise ClipError("it has no pictures to draw on")
+            raise ClipError("it has no pictures")
         with seconds_bar(DRAWING, timeline.seconds) as on_frame:
             film = write_overlay(Path(row.clip.path), target, _drawing(store, row, timeline, mark), on_frame)
     except ClipError as error:

@@ -91,9 +91,9 @@ def subject_of(store: FeatureStore, row: Row) -> Subject:
     if not failure:
         notes += [f"{stream} failed: {reason}" for stream, reason in failures.items()]
     if entry is None and not failure:
-        notes.append("no face track is stored of it")
+        notes.append("no face track is stored")
     elif entry and entry.status == "absent":
-        notes.append(f"{entry.reason}: sound alone")
+        notes.append(f"{entry.reason}: sound only")
     elif entry and entry.info.get("warning"):
         notes.append(f"damaged: {entry.info['warning']}")
     if facts and not facts.faces:
@@ -157,4 +157,4 @@ def _file_state(row: Row) -> tuple[str, str]:
         same = stat.st_size == row.source.size and read_source(path).sha256 == row.source.sha256
     except OSError as error:
         return f"its file is gone: {path} ({error.strerror or error})", ""
-    return "", "" if same else "its file was changed after its faces were found"
+    return "", "" if same else "its file has changed since its faces were found"

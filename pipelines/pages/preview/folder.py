@@ -164,9 +164,9 @@ class Preview:
             for entry in entries
         }
         phrases = [
-            f"{name} in {f'at most {frames} frames a clip' if frames else 'all frames'}"
+            f"{name} in {f'at most {frames} frames per clip' if frames else 'all frames'}"
             for name, frames in ways
         ]
         return (
-            f"Faces found by {' and by '.join(sorted(phrases))}." if phrases else "No faces were looked for."
+            f"Faces found by {' and by '.join(sorted(phrases))}." if phrases else "No face detection was run."
         )

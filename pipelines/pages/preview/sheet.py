@@ -156,10 +156,10 @@ def _title(subject: Subject, media: Media | None, shown: TimedFrames, reasons: S
     if media is not None and media.frame_rate:
         facts.append(f"{media.frame_rate:.4g} frames/s")
     if track is not None:
-        facts += [f"{track.seconds:.1f} s", f"{track.frames} frames looked at"]
+        facts += [f"{track.seconds:.1f} s", f"{track.frames} frames examined"]
     if track is not None and track.confidence is not None:
         facts += [
-            f"confidence {track.confidence:.2f} (least {track.lowest_confidence:.2f})",
+            f"confidence {track.confidence:.2f} (lowest {track.lowest_confidence:.2f})",
             f"smallest face {track.smallest_face:.0f} px",
             f"largest jump {track.largest_jump:.0%}",
         ]
@@ -204,7 +204,7 @@ def _mark(pen: ImageDraw.ImageDraw, track: Track, row: int, scale: float) -> Non
 
 def _chips(shown: TimedFrames, track: Track | None, columns: _Columns) -> Image.Image:
     if not shown or track is None:
-        return _message("no chips: no face track and pictures to take them from", columns.side + GAP)
+        return _message("no chips: they need pictures and a face track", columns.side + GAP)
     image, pen = _blank(columns.side + GAP)
     whole = window_transform((0, 0, 1), CHIP_SIZE, columns.side)
     for column, ((_, frame), row) in enumerate(zip(shown, _rows(track, len(shown)), strict=True)):

@@ -54,8 +54,8 @@ class ShownClip:
     def why(self) -> str:
         """Why it is shown."""
         if self.truth is None:
-            return "surest"
-        return "surest right" if self.right else "most wrong"
+            return "most confident"
+        return "most confident" if self.right else "most wrong"
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class FilmStrip:
 
 
 def select_clips(scores: Scores) -> list[ShownClip]:
-    """Select the most wrong clips (lowest score of the true class), then the surest right one of each class.
+    """Select the most wrong clips (lowest score of the true class), then the most confident clips.
 
-    Among clips of unknown class, the surest of each predicted class is selected. Clips without scores are
-    left out.
+    The latter are, for each predicted class, the clip with the highest score that is right or of unknown
+    class. Clips without scores are left out.
     """
     places = {name: place for place, name in enumerate(scores.classes)}
     columns = scores.clips, scores.truth, scores.predicted, scores.values, scores.scored
@@ -115,7 +115,7 @@ def pictures_of(store: FeatureStore, row: Row) -> FilmStrip:
     times = [seconds * (i + 0.5) / THUMBS for i in range(THUMBS)]
     try:
         if not row.clip.path:
-            raise ClipError("the store does not know its file")
+            raise ClipError("the store has no path for it")
         images = Media(row.clip.path).pictures_at(times)
     except (ClipError, OSError) as error:
         return FilmStrip(seconds, reason=str(error), spectrogram=spectrogram, top_hz=top_hz)

@@ -55,7 +55,7 @@ def reliability(bins: Sequence[Bin]) -> Figure:
     hover = "scores of %{customdata[0]}: mean %{customdata[1]}<br>right %{y:.1%} of %{customdata[2]} clips"
     bars = {
         "type": "bar",
-        "name": "came true",
+        "name": "accuracy",
         "x": [(part.low + part.high) / 2 for part in bins],
         "width": [0.92 * (part.high - part.low) for part in bins],
         "y": numbers(part.accuracy for part in bins),
@@ -68,13 +68,13 @@ def reliability(bins: Sequence[Bin]) -> Figure:
     claimed = {
         "type": "scatter",
         "mode": "markers",
-        "name": "claimed (mean score)",
+        "name": "mean score",
         "x": bars["x"],
         "y": numbers(part.confidence for part in bins),
         "marker": {"symbol": "line-ew-open", "size": 16, "color": VERMILLION, "line": {"width": 3}},
         "hovertemplate": "mean score %{y:.1%}<extra></extra>",
     }
-    diagonal = _line([0, 1], [0, 1], "as many right as claimed", GREY, 1.5, "dot")
+    diagonal = _line([0, 1], [0, 1], "perfect calibration", GREY, 1.5, "dot")
     share = {"range": [0, 1], "tickformat": ".0%"}
     layout = {
         "xaxis": {**share, "title": {"text": "highest score"}},

@@ -75,7 +75,7 @@ def collect_insights(
         None,
     )
     if store_path is None:
-        return ClipInsights(notes=[f"{NOTHING}: the feature store is not here; name it by --store."])
+        return ClipInsights(notes=[f"{NOTHING}: the feature store was not found; name it with --store."])
     try:
         store = FeatureStore(store_path)
     except (StoreError, OSError) as error:

@@ -265,7 +265,7 @@ def _ensemble(path: Path) -> RunResults:
             ensemble_facts |= {"prior": f"{prior['source']}: {prior['note']}", "weights": weights}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FusionError(
-            f"{path / ENSEMBLE} makes no sense here ({error!r}); run avemo-fuse ensemble again"
+            f"{path / ENSEMBLE} is invalid ({error!r}); run avemo-fuse ensemble again"
         ) from error
     groups = _by_split(scores.labelled, fitted)
     card = Card("ensemble", {}, facts)

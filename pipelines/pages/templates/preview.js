@@ -39,7 +39,7 @@
     image.decoding = "async";
     image.alt = "";
     image.src = clip.sheet;
-    image.addEventListener("error", () => image.replaceWith(make("span", `${clip.sheet} is not there`)));
+    image.addEventListener("error", () => image.replaceWith(make("span", `${clip.sheet} is missing`)));
     return image;
   };
 
@@ -97,7 +97,7 @@
     place = at;
     const clip = chosen[at];
     byId("name").textContent = clip.name;
-    const facts = clip.sheet ? [] : [rate(clip), ...figures(clip).map(([text]) => text), "no sheet is drawn of it"];
+    const facts = clip.sheet ? [] : [rate(clip), ...figures(clip).map(([text]) => text), "no sheet drawn"];
     facts.push(clip.problem, clip.note, [data.root, clip.path].filter(Boolean).join("/"));
     byId("facts").textContent = facts.filter(Boolean).join(" · ");
     byId("sheet").replaceChildren(clip.sheet ? picture(clip, "eager") : "");
