@@ -50,7 +50,9 @@ def disturbed(sounds: Tensor, lengths: Tensor, changes: AudioChanges, generator:
     return (sounds + noise * scale) * 10 ** (changes.gain * (2 * loud - 1) / 20)
 
 
-def kept(mask: Tensor, bins: int, rate: float, changes: AudioChanges, generator: torch.Generator) -> Tensor:
+def draw_masks(
+    mask: Tensor, bins: int, rate: float, changes: AudioChanges, generator: torch.Generator
+) -> Tensor:
     """Draw two masks over time and two over frequency; return ``[B, T, 1, F]``, 0 if masked, else 1.
 
     See Park et al. 2019.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from .audio_changes import disturbed, kept, stretch
+from .audio_changes import disturbed, draw_masks, stretch
 from .audio_network import AudioNetwork, joined
 from .recipe import AudioChanges
 from .recordings import PackedRecordings
@@ -45,8 +45,8 @@ class AudioSamples:
         frames = reads.frames(lengths)
         values = reads.of_batch(disturbed(sounds, lengths, changes, generator), frames)
         mask = torch.arange(values.shape[1], device=device) < frames.unsqueeze(1)
-        left = kept(mask, reads.bins, reads.rate, changes, generator)
-        return joined(self._network.prepared(values, mask) * left, mask)
+        unmasked = draw_masks(mask, reads.bins, reads.rate, changes, generator)
+        return joined(self._network.prepared(values, mask) * unmasked, mask)
 
     def plain(self, rows: np.ndarray, size: int, device: torch.device) -> Tensor:
         """Return whole recordings, whatever the ``size``."""

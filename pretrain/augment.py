@@ -34,7 +34,7 @@ def plain(pixels: Tensor, size: int) -> Tensor:
     return functional.interpolate(faces, (size, size), mode="bilinear", antialias=True)
 
 
-def looked_at(pixels: Tensor, matrix: np.ndarray) -> Tensor:
+def warp_to_view(pixels: Tensor, matrix: np.ndarray) -> Tensor:
     """Warp ``[B, S, S, K]`` uint8 to ``[B, K, S, S]`` float32 of 0-255 by a ``[2, 3]`` matrix of pixels.
 
     The matrix is one of :meth:`avemo.extract.views.ViewSet.matrices`; areas outside the picture repeat its

@@ -33,13 +33,13 @@ class Pretraining:
         start: weights to start from; empty for random weights.
 
     Attributes:
-        fit, watch: indices of the training samples and of the held-out samples.
+        train_rows, held_out_rows: indices of the training samples and of the held-out samples.
         identity: network, samples and settings as plain values.
     """
 
     def __init__(self, task: Task, recipe: TrainingRecipe, out: Path, start: str = "") -> None:
         self.task, self.recipe, self.out = task, recipe, out
-        self.fit, self.watch = task.divided(recipe.seed)
+        self.train_rows, self.held_out_rows = task.split(recipe.seed)
         torch.manual_seed(recipe.seed)
         self._classifier = task.begin(recipe.dropout)
         self.identity = {
@@ -91,9 +91,17 @@ class Pretraining:
         if not fabric.is_global_zero:
             listener = Listener()
         computing = Computing(str(fabric.device), precision, listener)
-        samples = task.samples(self.recipe, self.fit, listener)
+        samples = task.samples(self.recipe, self.train_rows, listener)
         learner, seen = task.learner(self._classifier, samples, computing)
-        what = (seen, self.fit, self.watch, self.recipe, self.identity, self.checkpoint, task.teachers)
+        what = (
+            seen,
+            self.train_rows,
+            self.held_out_rows,
+            self.recipe,
+            self.identity,
+            self.checkpoint,
+            task.teachers,
+        )
         training = Training(fabric, learner, *what)
         if training.steps_done:
             listener.on_resumed(self.checkpoint, len(training.history))
@@ -108,8 +116,8 @@ class Pretraining:
             classifier.classes = fitted.classifier.classes
         performances: dict[str, Performance] = {}
         if fabric.is_global_zero:
-            if len(self.watch):
-                performances = task.evaluated(classifier, samples, self.watch, computing)
+            if len(self.held_out_rows):
+                performances = task.evaluated(classifier, samples, self.held_out_rows, computing)
             card = self._card(fitted, seconds, performances, licence or task.licence)
             task.write(self.out, classifier.to("cpu"), card, half)
             self.checkpoint.unlink(missing_ok=True)
@@ -119,7 +127,7 @@ class Pretraining:
         self, fitted: Fitted, seconds: float, performances: dict[str, Performance], licence: str
     ) -> dict[str, Any]:
         task, classes = self.task, self.task.packed.classes
-        own = task.card(self.fit, self.watch)
+        own = task.card(self.train_rows, self.held_out_rows)
         own["data"]["licence"] = licence
         held_out = {name: performance.as_card() for name, performance in performances.items()}
         versions = {"torch": str(torch.__version__), "lightning-fabric": version("lightning-fabric")}
@@ -128,7 +136,7 @@ class Pretraining:
             **own,
             "identity": self.identity,
             "classes": list(classes),
-            "counts": {"fitted": self._counts(self.fit), "held_out": self._counts(self.watch)},
+            "counts": {"fitted": self._counts(self.train_rows), "held_out": self._counts(self.held_out_rows)},
             "best_epoch": fitted.best,
             "seconds_of_last_run": round(seconds),
             "versions": {"avemo": __version__, **versions},

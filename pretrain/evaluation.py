@@ -80,8 +80,8 @@ def outputs(
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
         with torch.autocast(place.type, dtype_of(computing.precision), enabled=computing.precision != "fp32"):
-            looks = [network(samples.view(part, matrix, place)).float().cpu() for matrix in matrices]
-        found.append(torch.stack(looks, dim=1).numpy())
+            of_views = [network(samples.view(part, matrix, place)).float().cpu() for matrix in matrices]
+        found.append(torch.stack(of_views, dim=1).numpy())
         on_pictures(len(part))
     return np.concatenate(found)
 

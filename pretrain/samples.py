@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .augment import augment, looked_at, plain
+from .augment import augment, plain, warp_to_view
 from .packed import PackedPictures
 from .recipe import TrainingRecipe
 from .specs import Normalisation
@@ -74,7 +74,7 @@ class FaceSamples:
 
     def view(self, rows: np.ndarray, matrix: np.ndarray, device: torch.device) -> Tensor:
         """Return :meth:`plain` at full size, warped by a ``[2, 3]`` matrix to the pixels of the view."""
-        return self._normalisation(looked_at(self._on(rows, device), matrix))
+        return self._normalisation(warp_to_view(self._on(rows, device), matrix))
 
     def _on(self, rows: np.ndarray, device: torch.device) -> Tensor:
         return torch.from_numpy(self._pixels[rows]).to(device)

@@ -17,7 +17,7 @@ from ..extract.backbones import BackboneSpec
 from ..extract.backbones.backbone import LUMA
 from ..extract.mfcc_image import MFCC_IMAGE_SETTINGS
 from ..extract.streams.segments import SEGMENTS, resized
-from .audio_changes import kept
+from .audio_changes import draw_masks
 from .labelled import PackedSpeech, grouped, nothing_usable
 from .pictures import Skipped
 from .recipe import AudioChanges, SegmentChanges
@@ -134,14 +134,14 @@ class SegmentSamples:
 def changed(images: np.ndarray, changes: SegmentChanges, generator: torch.Generator) -> np.ndarray:
     """Augment ``[B, 64, 64, 3]`` uint8 images at random; masked areas are set to their channel's mean."""
     count, bins, frames, _ = images.shape
-    later = torch.randint(-changes.shift, changes.shift + 1, (count, 1), generator=generator).numpy()
-    columns = np.clip(np.arange(frames) + later, 0, frames - 1)
+    shifts = torch.randint(-changes.shift, changes.shift + 1, (count, 1), generator=generator).numpy()
+    columns = np.clip(np.arange(frames) + shifts, 0, frames - 1)
     moved = np.take_along_axis(images, columns[:, None, :, None], axis=2)
     rate = MFCC_IMAGE_SETTINGS.sample_rate / MFCC_IMAGE_SETTINGS.hop
     masks = AudioChanges(time_mask=changes.time_mask, frequency_mask=changes.coefficient_mask)
-    left = kept(torch.ones(count, frames, dtype=torch.bool), bins, rate, masks, generator)
+    unmasked = draw_masks(torch.ones(count, frames, dtype=torch.bool), bins, rate, masks, generator)
     means = moved.mean((1, 2), keepdims=True).round().astype(np.uint8)
-    return np.where(left.bool().permute(0, 3, 1, 2).numpy(), moved, means)
+    return np.where(unmasked.bool().permute(0, 3, 1, 2).numpy(), moved, means)
 
 
 def mean_of_clips(probabilities: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,8 +14,8 @@ from .split import fitted_and_held_out
 _NOUN = "recording"
 
 
-def divided(
-    packed: PackedSpeech, share: float, seed: int, chosen: Collection[str] = (), strangers: bool = False
+def split_by_speaker(
+    packed: PackedSpeech, share: float, seed: int, chosen: Collection[str] = (), allow_unnamed: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of the training recordings, and of the held-out ones.
 
@@ -28,7 +28,7 @@ def divided(
         share: share to draw, 0 to 0.5; with 0, none are drawn.
         seed: seed of the draw.
         chosen: subjects to hold out.
-        strangers: whether to draw even if recordings do not name their speakers.
+        allow_unnamed: whether to draw even if recordings do not name their speakers.
 
     Raises:
         PretrainError: subjects are not named, or are on both sides; there is only one; a part would be
@@ -39,15 +39,15 @@ def divided(
         parts = np.where(packed.parts == "test", "test", np.where(held_out, "val", "train"))
         packed = replace(packed, parts=parts)
     elif share > 0 and not (packed.parts == "val").any():
-        share = _of_whole_groups(packed, share, strangers)
-    fit, watch = fitted_and_held_out(packed, share, seed, _NOUN)
-    both = sorted({*packed.subjects[fit].tolist()} & {*packed.subjects[watch].tolist()} - {""})
+        share = _of_whole_groups(packed, share, allow_unnamed)
+    train_rows, held_out_rows = fitted_and_held_out(packed, share, seed, _NOUN)
+    both = sorted({*packed.subjects[train_rows].tolist()} & {*packed.subjects[held_out_rows].tolist()} - {""})
     if both:
         raise PretrainError(
             f"subject {both[0]!r} speaks in the training part and in the held-out part, as the data set "
             f"divides them: correct its parts, or name whom to hold out (--held-out-subjects {both[0]})"
         )
-    return fit, watch
+    return train_rows, held_out_rows
 
 
 def of_subjects(packed: PackedSpeech, chosen: Collection[str]) -> list[str]:
@@ -75,11 +75,11 @@ def to_evaluate(packed: PackedSpeech, chosen: Collection[str]) -> tuple[np.ndarr
     return np.flatnonzero(packed.parts == part), part
 
 
-def _of_whole_groups(packed: PackedSpeech, share: float, strangers: bool) -> float:
+def _of_whole_groups(packed: PackedSpeech, share: float, allow_unnamed: bool) -> float:
     """Return ``share``, or the share of one group if that is larger."""
     rows = packed.parts != "test"
     unnamed = int((packed.subjects[rows] == "").sum())
-    if unnamed and not strangers:
+    if unnamed and not allow_unnamed:
         raise PretrainError(
             f"{unnamed} of {rows.sum()} recordings do not say who speaks, so one voice could be trained on "
             "and held out: name subjects (by a pattern, or a manifest with a column subject), or take "

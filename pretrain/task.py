@@ -15,7 +15,7 @@ from .labelled import PackedSamples, PackedSpeech
 from .listener import Listener
 from .recipe import TrainingRecipe
 from .samples import Samples
-from .speakers import divided, to_evaluate
+from .speakers import split_by_speaker, to_evaluate
 from .teachers import Teachers
 
 MANY = 10  # subjects; above this they are counted rather than named
@@ -44,7 +44,7 @@ class Task(ABC):
     manner: str = ""
 
     @abstractmethod
-    def divided(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices of the training samples, and of the held-out ones."""
 
     @abstractmethod
@@ -60,11 +60,11 @@ class Task(ABC):
         """Load ``NAME@weights``, found as in stage 1, into the network; return their SHA-256."""
 
     @abstractmethod
-    def samples(self, recipe: TrainingRecipe, fit: np.ndarray, listener: Listener) -> Samples:
+    def samples(self, recipe: TrainingRecipe, train_rows: np.ndarray, listener: Listener) -> Samples:
         """Return all samples in the form that the training loop takes."""
 
     @abstractmethod
-    def card(self, fit: np.ndarray, watch: np.ndarray) -> dict[str, Any]:
+    def card(self, train_rows: np.ndarray, held_out_rows: np.ndarray) -> dict[str, Any]:
         """Return ``features``, ``preprocessing`` and ``data`` of a card."""
 
     @abstractmethod
@@ -79,11 +79,11 @@ class Task(ABC):
         """Return the classes of samples, ``[N]`` int."""
         return self.packed.targets[rows]
 
-    def told(self, rows: np.ndarray) -> str:
+    def describe(self, rows: np.ndarray) -> str:
         """Describe samples in words."""
         return f"{len(rows)} {self.unit}s"
 
-    def met(self, card: Mapping[str, Any], rows: np.ndarray) -> list[str]:
+    def seen_subjects(self, card: Mapping[str, Any], rows: np.ndarray) -> list[str]:
         """Return the subjects of samples that a network was trained on, by the ``data`` of its card."""
         return []
 
@@ -97,10 +97,10 @@ class Task(ABC):
         self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing
     ) -> dict[str, Performance]:
         """Evaluate a network on unchanged samples; results have names if there are several."""
-        said = self._said(classifier, samples, rows, computing)
-        return {"": Performance.of(samples.classes, samples.labels[rows], said)}
+        probabilities = self._probabilities(classifier, samples, rows, computing)
+        return {"": Performance.of(samples.classes, samples.labels[rows], probabilities)}
 
-    def _said(
+    def _probabilities(
         self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing
     ) -> np.ndarray:
         with computing.listener.counting("evaluating", self.unit, len(rows)) as advance:
@@ -113,16 +113,16 @@ class SpeechTask(Task):
     Attributes:
         held_out: share to hold out.
         subjects: subjects to hold out or to evaluate; empty to draw a share.
-        strangers: whether to hold clips out even if they do not name their speakers.
+        allow_unnamed: whether to hold clips out even if they do not name their speakers.
     """
 
     packed: PackedSpeech
     held_out: float
     subjects: Collection[str]
-    strangers: bool
+    allow_unnamed: bool
 
-    def divided(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return divided(self.packed, self.held_out, seed, self.subjects, self.strangers)
+    def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return split_by_speaker(self.packed, self.held_out, seed, self.subjects, self.allow_unnamed)
 
     def to_evaluate(self) -> tuple[np.ndarray, str]:
         return to_evaluate(self.packed, self.subjects)
@@ -130,20 +130,20 @@ class SpeechTask(Task):
     def identity(self) -> dict[str, Any]:
         return {"held_out": list(self.subjects) or self.held_out}
 
-    def told(self, rows: np.ndarray) -> str:
+    def describe(self, rows: np.ndarray) -> str:
         names, counted = self._names(rows), self._counted(rows)
         whom = ", ".join(names) if len(names) <= MANY else f"{len(names)} subjects"
         return f"{counted} of {whom}" if names else counted
 
-    def met(self, card: Mapping[str, Any], rows: np.ndarray) -> list[str]:
+    def seen_subjects(self, card: Mapping[str, Any], rows: np.ndarray) -> list[str]:
         same = card.get("name", self.name) == self.name
         return sorted({*card.get("fitted_subjects", ())} & {*self._names(rows)}) if same else []
 
-    def _voices(self, fit: np.ndarray, watch: np.ndarray) -> dict[str, list[str]]:
-        return {"fitted_subjects": self._names(fit), "held_out_subjects": self._names(watch)}
+    def _subjects_of_parts(self, train_rows: np.ndarray, held_out_rows: np.ndarray) -> dict[str, list[str]]:
+        return {"fitted_subjects": self._names(train_rows), "held_out_subjects": self._names(held_out_rows)}
 
     def _counted(self, rows: np.ndarray) -> str:
-        return super().told(rows)
+        return super().describe(rows)
 
     def _names(self, rows: np.ndarray) -> list[str]:
         """Return the subjects of samples."""

@@ -66,7 +66,7 @@ class FaceTask(_OfBackbone):
         packed: pictures.
         found: set that they were packed from.
         held_out: share to hold out, if the data set has no validation part.
-        looks: views of each picture in an evaluation; see :func:`looks_named`.
+        views: name of the view set of each picture in an evaluation; see :func:`view_set_named`.
         teachers: networks that teach this one.
         head_only: train only the class layer, on features of the frozen network.
     """
@@ -77,15 +77,15 @@ class FaceTask(_OfBackbone):
     packed: PackedPictures
     found: PictureSet
     held_out: float = 0.1
-    looks: str = "none"
+    views: str = "none"
     teachers: Teachers | None = None
     head_only: bool = False
 
     def __post_init__(self) -> None:
         self.name, self.licence = self.found.name, self.found.licence
-        self.manner = f", {len(looks_named(self.looks))} views of each"
+        self.manner = f", {len(view_set_named(self.views))} views of each"
 
-    def divided(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return fitted_and_held_out(self.packed, self.held_out, seed)
 
     def to_evaluate(self) -> tuple[np.ndarray, str]:
@@ -96,7 +96,7 @@ class FaceTask(_OfBackbone):
         taught = {"teachers": self.teachers.identity()} if self.teachers else {}
         return {"head_only": True, **taught} if self.head_only else taught
 
-    def samples(self, recipe: TrainingRecipe, fit: np.ndarray, listener: Listener) -> FaceSamples:
+    def samples(self, recipe: TrainingRecipe, train_rows: np.ndarray, listener: Listener) -> FaceSamples:
         return FaceSamples(self.packed, Normalisation.of(self.spec), recipe)
 
     def learner(
@@ -113,10 +113,10 @@ class FaceTask(_OfBackbone):
     def evaluated(
         self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing
     ) -> dict[str, Performance]:
-        logits = self._outputs(classifier, samples, rows, self.looks, computing)
-        return {self.looks: Performance.of(samples.classes, samples.labels[rows], mean_probabilities(logits))}
+        logits = self._outputs(classifier, samples, rows, self.views, computing)
+        return {self.views: Performance.of(samples.classes, samples.labels[rows], mean_probabilities(logits))}
 
-    def card(self, fit: np.ndarray, watch: np.ndarray) -> dict[str, Any]:
+    def card(self, train_rows: np.ndarray, held_out_rows: np.ndarray) -> dict[str, Any]:
         packed = self.packed
         counts = {"pictures": len(packed.labels), "left_out": len(packed.skipped)}
         return {
@@ -126,14 +126,14 @@ class FaceTask(_OfBackbone):
         }
 
     def _outputs(
-        self, network: nn.Module, samples: Samples, rows: np.ndarray, looks: str, computing: Computing
+        self, network: nn.Module, samples: Samples, rows: np.ndarray, views: str, computing: Computing
     ) -> np.ndarray:
         assert isinstance(samples, FaceSamples)
-        with computing.listener.counting(f"{looks} views", self.unit, len(rows)) as advance:
-            return outputs(network, samples, rows, looks_named(looks), computing, advance)
+        with computing.listener.counting(f"{views} views", self.unit, len(rows)) as advance:
+            return outputs(network, samples, rows, view_set_named(views), computing, advance)
 
 
-def looks_named(name: str) -> ViewSet:
+def view_set_named(name: str) -> ViewSet:
     """Return the view set ``none`` (1 view), ``flip`` (2), ``default`` or ``wide`` (18)."""
     return VIEW_SETS[name] if name in VIEW_SETS else ViewSet(name, flip=True)
 
@@ -149,7 +149,7 @@ class SoundTask(SpeechTask):
     name: str
     held_out: float = 0.1
     subjects: Collection[str] = ()
-    strangers: bool = False
+    allow_unnamed: bool = False
 
     @property
     def architecture(self) -> str:  # type: ignore[override]
@@ -164,14 +164,14 @@ class SoundTask(SpeechTask):
     def start_from(self, classifier: Classifier, weights: str) -> str:
         return start_from(classifier, self.network, weights)
 
-    def samples(self, recipe: TrainingRecipe, fit: np.ndarray, listener: Listener) -> AudioSamples:
+    def samples(self, recipe: TrainingRecipe, train_rows: np.ndarray, listener: Listener) -> AudioSamples:
         """Return the samples; the first call measures mean and deviation of the training recordings."""
         if not self.network.mean:
-            with listener.counting("mean and deviation", self.unit, len(fit)) as advance:
-                self.network = self.network.fitted_to(self.packed.sounds, fit, advance)
+            with listener.counting("mean and deviation", self.unit, len(train_rows)) as advance:
+                self.network = self.network.fitted_to(self.packed.sounds, train_rows, advance)
         return AudioSamples(self.packed, self.network, recipe.augmentation)
 
-    def card(self, fit: np.ndarray, watch: np.ndarray) -> dict[str, Any]:
+    def card(self, train_rows: np.ndarray, held_out_rows: np.ndarray) -> dict[str, Any]:
         network, packed = self.network, self.packed
         normalisation: dict[str, Any] = {
             "normalisation": "each recording as a picture whose loudest cell is white"
@@ -188,7 +188,7 @@ class SoundTask(SpeechTask):
                 "recordings": len(packed.labels),
                 "seconds": round(float(packed.seconds.sum())),
                 "left_out": len(packed.skipped),
-                **self._voices(fit, watch),
+                **self._subjects_of_parts(train_rows, held_out_rows),
             },
         }
 
@@ -212,12 +212,12 @@ class SegmentTask(SpeechTask, _OfBackbone):
     settings: Mapping[str, Any] = field(default_factory=dict)
     held_out: float = 0.1
     subjects: Collection[str] = ()
-    strangers: bool = False
+    allow_unnamed: bool = False
     name: str = ""
 
-    def divided(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        fit, watch = map(self.packed.segments_of, super().divided(seed))
-        return fit, watch
+    def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        train_rows, held_out_rows = map(self.packed.segments_of, super().split(seed))
+        return train_rows, held_out_rows
 
     def to_evaluate(self) -> tuple[np.ndarray, str]:
         clips, name = super().to_evaluate()
@@ -226,21 +226,21 @@ class SegmentTask(SpeechTask, _OfBackbone):
     def targets(self, rows: np.ndarray) -> np.ndarray:
         return self.packed.targets[self.packed.clips[rows]]
 
-    def samples(self, recipe: TrainingRecipe, fit: np.ndarray, listener: Listener) -> SegmentSamples:
+    def samples(self, recipe: TrainingRecipe, train_rows: np.ndarray, listener: Listener) -> SegmentSamples:
         return SegmentSamples(self.packed, self.spec, recipe.augmentation)
 
     def evaluated(
         self, classifier: Classifier, samples: Samples, rows: np.ndarray, computing: Computing
     ) -> dict[str, Performance]:
         """Evaluate segments, and clips by the mean posterior of their segments."""
-        said = self._said(classifier, samples, rows, computing)
-        clips, of_clips = mean_of_clips(said, self.packed.clips[rows])
+        probabilities = self._probabilities(classifier, samples, rows, computing)
+        clips, of_clips = mean_of_clips(probabilities, self.packed.clips[rows])
         return {
-            "segments": Performance.of(samples.classes, samples.labels[rows], said),
+            "segments": Performance.of(samples.classes, samples.labels[rows], probabilities),
             "clips": Performance.of(samples.classes, self.packed.labels[clips], of_clips),
         }
 
-    def card(self, fit: np.ndarray, watch: np.ndarray) -> dict[str, Any]:
+    def card(self, train_rows: np.ndarray, held_out_rows: np.ndarray) -> dict[str, Any]:
         packed = self.packed
         preprocessing = {"input": "MFCC images of segments", **self._preprocessing()}
         return {
@@ -250,7 +250,7 @@ class SegmentTask(SpeechTask, _OfBackbone):
                 "clips": len(packed.labels),
                 "segments": len(packed.images),
                 "left_out": len(packed.skipped),
-                **self._voices(fit, watch),
+                **self._subjects_of_parts(train_rows, held_out_rows),
             },
         }
 

@@ -51,8 +51,8 @@ class Teachers(nn.Module):
         return {"weights_sha256": self._sha256, "share": self.share}
 
     def forward(self, pictures: Tensor) -> Tensor:
-        said = [teacher(pictures) for teacher in self.teachers]
-        return cast(Tensor, sum(said[1:], said[0])) / len(said)
+        probabilities = [teacher(pictures) for teacher in self.teachers]
+        return cast(Tensor, sum(probabilities[1:], probabilities[0])) / len(probabilities)
 
     @torch.no_grad()
     def targets(self, pictures: Tensor, labels: Tensor) -> Tensor:

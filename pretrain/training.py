@@ -65,8 +65,8 @@ class Training:
         fabric: devices and precision to compute with.
         classifier: network with its class layer, on the CPU.
         samples: all samples.
-        fit: indices of the training samples.
-        watch: indices of the held-out samples.
+        train_rows: indices of the training samples.
+        held_out_rows: indices of the held-out samples.
         recipe: all settings.
         identity: network, samples and settings; a checkpoint with another identity is refused.
         checkpoint: checkpoint file; training resumes from it if it exists.
@@ -81,8 +81,8 @@ class Training:
         fabric: lightning.Fabric,
         classifier: Classifier,
         samples: Samples,
-        fit: np.ndarray,
-        watch: np.ndarray,
+        train_rows: np.ndarray,
+        held_out_rows: np.ndarray,
         recipe: TrainingRecipe,
         identity: Mapping[str, Any],
         checkpoint: Path,
@@ -91,11 +91,11 @@ class Training:
         self.recipe = recipe
         self.history: list[EpochFigures] = []
         self._fabric, self._samples = fabric, samples
-        self._fit, self._watch, self._file = fit, watch, checkpoint
+        self._train_rows, self._held_out_rows, self._file = train_rows, held_out_rows, checkpoint
         self._identity = json.loads(json.dumps(identity))
         self._teachers = teachers.to(fabric.device) if teachers else None
-        self._batch = min(recipe.batch, len(fit))
-        self.steps_an_epoch = len(fit) // self._batch
+        self._batch = min(recipe.batch, len(train_rows))
+        self.steps_an_epoch = len(train_rows) // self._batch
         self._classifier = classifier
         self._averaged = AveragedModel(
             self._classifier, multi_avg_fn=_averaging(recipe.ema), use_buffers=True
@@ -272,15 +272,15 @@ class Training:
         """Return the samples of an epoch, in the order of training."""
         draw = np.random.default_rng([self.recipe.seed, epoch])
         if self.recipe.balance != "sampling":
-            return draw.permutation(self._fit)
-        targets = self._samples.labels[self._fit].argmax(1)
+            return draw.permutation(self._train_rows)
+        targets = self._samples.labels[self._train_rows].argmax(1)
         share = 1 / np.bincount(targets, minlength=len(self._samples.classes))[targets]
-        return draw.choice(self._fit, len(self._fit), p=share / share.sum())
+        return draw.choice(self._train_rows, len(self._train_rows), p=share / share.sum())
 
     def _balance(self) -> Tensor | None:
         if self.recipe.balance != "weights":
             return None
-        totals = self._samples.labels[self._fit].sum(0)
+        totals = self._samples.labels[self._train_rows].sum(0)
         weights = totals.sum() / (len(totals) * totals)
         return torch.from_numpy(weights.astype(np.float32)).to(self._fabric.device)
 
@@ -298,12 +298,12 @@ class Training:
 
     def _watched(self, size: int) -> tuple[float, float, float] | tuple[()]:
         """Return loss, accuracy and UAR of the averaged weights on the held-out part; empty without one."""
-        if not len(self._watch):
+        if not len(self._held_out_rows):
             return ()
         fabric = self._fabric
         count = len(self._samples.classes)
         total = torch.zeros(1 + count * count, device=fabric.device)  # the loss, and the confusion matrix
-        rows = self._watch[fabric.global_rank :: fabric.world_size]
+        rows = self._held_out_rows[fabric.global_rank :: fabric.world_size]
         self._averaged.eval()
         for start in range(0, len(rows), self._samples.at_once):
             part = rows[start : start + self._samples.at_once]
@@ -319,9 +319,12 @@ class Training:
 
 
 def _optimiser(classifier: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimizer:
-    shrunk = [value for value in classifier.parameters() if value.requires_grad and value.ndim > 1]
-    kept = [value for value in classifier.parameters() if value.requires_grad and value.ndim <= 1]
-    groups = [{"params": shrunk, "weight_decay": recipe.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    decayed = [value for value in classifier.parameters() if value.requires_grad and value.ndim > 1]
+    not_decayed = [value for value in classifier.parameters() if value.requires_grad and value.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": not_decayed, "weight_decay": 0.0},
+    ]
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(groups, recipe.learning_rate, momentum=0.9, nesterov=True)
     if recipe.optimiser == "adamw":

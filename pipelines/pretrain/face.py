@@ -181,8 +181,8 @@ def _task(
         from ...pretrain.teachers import Teachers
 
         teachers = Teachers(options["teacher"], spec, packed.classes, options["teacher_share"])
-    held_out, looks = options["held_out"], options["tta"]
-    return FaceTask(spec, packed, pictures, held_out, looks, teachers, options["head_only"])
+    held_out, views = options["held_out"], options["tta"]
+    return FaceTask(spec, packed, pictures, held_out, views, teachers, options["head_only"])
 
 
 def _embedded() -> Path:

@@ -136,7 +136,7 @@ def _task(
             packed = pack_segments(store, rows, classes or wanted, advance, not options["no_subjects"])
         settings = store.key(SEGMENTS, [row for row in rows if row.has(SEGMENTS)]).settings
     subjects, held_out = chosen_subjects(options), options["held_out"]
-    where, strangers = str(options["store"]), options["no_subjects"]
-    task = SegmentTask(spec, packed, where, settings, held_out, subjects, strangers)
-    click.echo(f"{where}: {task.told(packed.segments_of(packed.clips))}: {', '.join(wanted)}")
+    where, allow_unnamed = str(options["store"]), options["no_subjects"]
+    task = SegmentTask(spec, packed, where, settings, held_out, subjects, allow_unnamed)
+    click.echo(f"{where}: {task.describe(packed.segments_of(packed.clips))}: {', '.join(wanted)}")
     return task

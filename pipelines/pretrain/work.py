@@ -86,7 +86,7 @@ def train(task: Task, recipe: TrainingRecipe, start: str, options: Mapping[str, 
     job = Pretraining(task, recipe, out, start)
     _clear_way(job, options["overwrite"])
     begins = f"starting from {start}" if start else "starting at random"
-    to_fit, held_out = task.told(job.fit), task.told(job.watch)
+    to_fit, held_out = task.describe(job.train_rows), task.describe(job.held_out_rows)
     click.echo(f"{task.architecture}, {begins}: to fit {to_fit}; held out {held_out}")
     if job.done and not options["overwrite"]:
         click.echo(f"{out}: trained already")
@@ -112,8 +112,8 @@ def evaluate(task: Task, classifier: Classifier, weights: Path, options: Mapping
     listener, device = Terminal(), torch_device(options["device"])
     rows, part = task.to_evaluate()
     of = f"{task.name} {part}".strip()
-    click.echo(f"{weights.name} on {of}: {task.told(rows)}{task.manner}")
-    known = task.met(read_card(weights).get("data", {}), rows)
+    click.echo(f"{weights.name} on {of}: {task.describe(rows)}{task.manner}")
+    known = task.seen_subjects(read_card(weights).get("data", {}), rows)
     if known:
         click.echo(
             f"note: it was trained on subjects called {', '.join(known)}; if they are the same people, "

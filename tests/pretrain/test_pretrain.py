@@ -28,7 +28,7 @@ from avemo.extract.views import VIEW_SETS
 from avemo.fusion.evaluation import calibration as clips
 from avemo.fusion.evaluation.scores import Scores
 from avemo.pipelines.cli.main import main
-from avemo.pretrain.augment import augment, looked_at, plain
+from avemo.pretrain.augment import augment, plain, warp_to_view
 from avemo.pretrain.calibration import calibration
 from avemo.pretrain.card import empty_classifier, read_classifier, write_weights
 from avemo.pretrain.classifier import Classifier
@@ -147,7 +147,7 @@ class TestChanges:
             np.random.default_rng(0).integers(0, 255, (48, 48, 3), np.uint8), (9, 9), 3
         )
         for matrix in VIEW_SETS["wide"].matrices(48):
-            seen = looked_at(torch.from_numpy(picture)[None], matrix)[0].permute(1, 2, 0).numpy()
+            seen = warp_to_view(torch.from_numpy(picture)[None], matrix)[0].permute(1, 2, 0).numpy()
             wanted = cv2.warpAffine(
                 picture.astype(np.float32), matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE
             )
@@ -158,19 +158,19 @@ class TestHeldOut:
     def test_every_class_in_its_share_and_no_group_on_both_sides(self) -> None:
         packed = pictures(300)
         packed = replace(packed, groups=np.arange(300) // 4)
-        fit, watch = fitted_and_held_out(packed, 0.2, seed=1)
-        assert sorted([*fit, *watch]) == list(range(300))
-        assert not set(packed.groups[fit]) & set(packed.groups[watch])
-        counts = np.bincount(packed.targets[watch])
-        assert len(watch) == pytest.approx(60, abs=8)
+        train_rows, held_out_rows = fitted_and_held_out(packed, 0.2, seed=1)
+        assert sorted([*train_rows, *held_out_rows]) == list(range(300))
+        assert not set(packed.groups[train_rows]) & set(packed.groups[held_out_rows])
+        counts = np.bincount(packed.targets[held_out_rows])
+        assert len(held_out_rows) == pytest.approx(60, abs=8)
         assert counts.min() >= 16
 
     def test_the_sets_own_part_is_used_and_test_is_in_neither(self) -> None:
         packed = pictures(60)
         packed = replace(packed, parts=np.array(["train"] * 30 + ["val"] * 12 + ["test"] * 18))
-        fit, watch = fitted_and_held_out(packed, 0.1, seed=0)
-        assert list(fit) == list(range(30))
-        assert list(watch) == list(range(30, 42))
+        train_rows, held_out_rows = fitted_and_held_out(packed, 0.1, seed=0)
+        assert list(train_rows) == list(range(30))
+        assert list(held_out_rows) == list(range(30, 42))
 
     def test_a_class_without_a_picture_is_named(self) -> None:
         packed = pictures(60)

@@ -25,14 +25,14 @@ from avemo.pipelines.cli.main import main
 from avemo.pipelines.errors import DatasetError
 from avemo.pipelines.pretrain.recordings import find_recordings
 from avemo.pretrain.audio_card import read_audio, start_from, write_audio
-from avemo.pretrain.audio_changes import disturbed, kept, stretch
+from avemo.pretrain.audio_changes import disturbed, draw_masks, stretch
 from avemo.pretrain.audio_inputs import INPUTS, input_named
 from avemo.pretrain.audio_network import AudioNetwork
 from avemo.pretrain.audio_samples import AudioSamples
 from avemo.pretrain.errors import PretrainError
 from avemo.pretrain.recipe import AudioChanges
 from avemo.pretrain.recordings import PackedRecordings, Recording, RecordingSet, pack_recordings, read_sound
-from avemo.pretrain.speakers import divided
+from avemo.pretrain.speakers import split_by_speaker
 
 RATE = 16_000
 CLASSES = ("Angry", "Sad")
@@ -230,13 +230,13 @@ class TestChanges:
     def test_masks_hide_no_more_than_asked_for(self) -> None:
         mask = torch.arange(200) < torch.tensor([200, 60] * 50)[:, None]
         draw = torch.Generator().manual_seed(0)
-        left = kept(mask, 40, 100.0, replace(STILL, time_mask=0.3), draw)
-        hidden = (left[:, :, 0] == 0).all(2) & mask
+        unmasked = draw_masks(mask, 40, 100.0, replace(STILL, time_mask=0.3), draw)
+        hidden = (unmasked[:, :, 0] == 0).all(2) & mask
         assert 40 < hidden[::2].sum(1).max() <= 62 and 0 < hidden[1::2].sum(1).max() <= 26
-        left = kept(mask, 40, 100.0, replace(STILL, frequency_mask=0.25), draw)
-        hidden = (left[:, :, 0] == 0).all(1)
+        unmasked = draw_masks(mask, 40, 100.0, replace(STILL, frequency_mask=0.25), draw)
+        hidden = (unmasked[:, :, 0] == 0).all(1)
         assert 12 < hidden.sum(1).max() <= 22 and hidden.any(0).all()
-        assert (kept(mask, 40, 100.0, *ALONE) == 1).all()
+        assert (draw_masks(mask, 40, 100.0, *ALONE) == 1).all()
 
     @pytest.mark.parametrize(("name", "reads"), [("alexnet", "spectrogram"), ("fcn", "logmel")])
     def test_without_changes_a_short_recording_is_as_it_is(
@@ -382,42 +382,45 @@ class TestHeldOut:
         packed = packed_voices(tmp_path, 40, subjects=5, seconds=0.3)
         sides = set()
         for seed in range(6):
-            fit, watch = divided(packed, 0.2, seed)
-            assert sorted([*fit, *watch]) == list(range(40))
-            assert not {*packed.subjects[fit]} & {*packed.subjects[watch]}
-            assert len({*packed.subjects[watch]}) == 1
-            sides.add(packed.subjects[watch][0])
+            train_rows, held_out_rows = split_by_speaker(packed, 0.2, seed)
+            assert sorted([*train_rows, *held_out_rows]) == list(range(40))
+            assert not {*packed.subjects[train_rows]} & {*packed.subjects[held_out_rows]}
+            assert len({*packed.subjects[held_out_rows]}) == 1
+            sides.add(packed.subjects[held_out_rows][0])
         assert len(sides) > 1
-        assert len(divided(packed, 0.05, 0)[1]) == 8  # one of five is more than a twentieth
-        assert len(divided(packed, 0, 0)[1]) == 0
+        assert len(split_by_speaker(packed, 0.05, 0)[1]) == 8  # one of five is more than a twentieth
+        assert len(split_by_speaker(packed, 0, 0)[1]) == 0
 
     def test_those_chosen_are_held_out_and_test_stays_away(self, tmp_path: Path) -> None:
         packed = packed_voices(tmp_path, 40, subjects=5, seconds=0.3)
         packed = replace(packed, parts=np.where(packed.subjects == "05", "test", "val"))
-        fit, watch = divided(packed, 0.1, 0, ["02", "04"])
-        assert {*packed.subjects[watch]} == {"02", "04"} and {*packed.subjects[fit]} == {"01", "03"}
+        train_rows, held_out_rows = split_by_speaker(packed, 0.1, 0, ["02", "04"])
+        assert {*packed.subjects[held_out_rows]} == {"02", "04"} and {*packed.subjects[train_rows]} == {
+            "01",
+            "03",
+        }
         with pytest.raises(
             PretrainError, match="no recording is of subject '7'; subjects: 01, 02, 03, 04, 05"
         ):
-            divided(packed, 0.1, 0, ["7"])
+            split_by_speaker(packed, 0.1, 0, ["7"])
 
     def test_what_is_refused(self, tmp_path: Path) -> None:
         packed = packed_voices(tmp_path, 16, seconds=0.3)
         nobody = replace(packed, subjects=np.full(16, ""), groups=np.arange(16))
         with pytest.raises(PretrainError, match="16 of 16 recordings do not say who speaks"):
-            divided(nobody, 0.25, 0)
-        assert len(divided(nobody, 0.25, 0, strangers=True)[1]) == 4
+            split_by_speaker(nobody, 0.25, 0)
+        assert len(split_by_speaker(nobody, 0.25, 0, allow_unnamed=True)[1]) == 4
         one = replace(packed, subjects=np.full(16, "01"), groups=np.zeros(16, int))
         with pytest.raises(PretrainError, match="are of one subject, so nobody can be held out"):
-            divided(one, 0.25, 0)
-        assert len(divided(one, 0, 0)[0]) == 16
+            split_by_speaker(one, 0.25, 0)
+        assert len(split_by_speaker(one, 0, 0)[0]) == 16
         both = replace(packed, parts=np.array(["train", "train", "val", "val"] * 4), subjects=one.subjects)
         with pytest.raises(
             PretrainError, match="subject '01' speaks in the training part and in the held-out"
         ):
-            divided(both, 0.25, 0)
+            split_by_speaker(both, 0.25, 0)
         with pytest.raises(PretrainError, match="no recording to train on for Sad"):
-            divided(replace(packed, labels=np.eye(2, dtype=np.float32)[[0] * 16]), 0.25, 0)
+            split_by_speaker(replace(packed, labels=np.eye(2, dtype=np.float32)[[0] * 16]), 0.25, 0)
 
 
 class TestFinding:

@@ -34,7 +34,7 @@ from avemo.pretrain.segment_samples import (
     mean_of_clips,
     pack_segments,
 )
-from avemo.pretrain.speakers import divided
+from avemo.pretrain.speakers import split_by_speaker
 
 CLASSES = ("Angry", "Sad")
 CPU = torch.device("cpu")
@@ -161,10 +161,14 @@ class TestSamples:
 class TestDivision:
     def test_nobody_speaks_on_both_sides(self, all_segments: PackedSegments) -> None:
         for seed in range(4):
-            fit, watch = map(all_segments.segments_of, divided(all_segments, 0.25, seed))
-            speakers = [{*all_segments.subjects[all_segments.clips[rows]]} for rows in (fit, watch)]
+            train_rows, held_out_rows = map(
+                all_segments.segments_of, split_by_speaker(all_segments, 0.25, seed)
+            )
+            speakers = [
+                {*all_segments.subjects[all_segments.clips[rows]]} for rows in (train_rows, held_out_rows)
+            ]
             assert len(speakers[0]) == 3 and len(speakers[1]) == 1 and not speakers[0] & speakers[1]
-            assert len(fit) + len(watch) == 48
+            assert len(train_rows) + len(held_out_rows) == 48
 
     def test_same_segments_stay_together_whoever_is_said_to_speak(self, tmp_path: Path) -> None:
         images = pictures("Sad", 2, 0)
