@@ -434,7 +434,9 @@ class TestTeachers:
         assert torch.allclose(found, wanted, atol=1e-4)
 
     def test_other_classes_are_refused(self, file: Path) -> None:
-        with pytest.raises(PretrainError, match="Sad, Happy, Angry, but the pictures are of Angry, Fear, Sad"):
+        with pytest.raises(
+            PretrainError, match="Sad, Happy, Angry, but the pictures are of Angry, Fear, Sad"
+        ):
             Teachers([file], SPEC, ("Angry", "Fear", "Sad"), 0.5)
 
 
