@@ -39,7 +39,7 @@ class AttentionOverTime:
 
 
 @dataclass(frozen=True, eq=False)
-class Insight:
+class Inspection:
     """Attention, factors and embeddings of N clips.
 
     Attributes:
@@ -58,35 +58,35 @@ class Insight:
     after: np.ndarray | None
 
 
-def look(members: Sequence[Member], corpus: Corpus, device: str = "cpu") -> Insight:
+def inspect_members(members: Sequence[Member], corpus: Corpus, device: str = "cpu") -> Inspection:
     """Compute attention, factors and embeddings of all clips of ``corpus`` with ``members`` of one run.
 
     Raises:
         FusionError: their head has no attention over a clip's frames.
     """
-    views = [_View.of(member, corpus, resolve_device(device)) for member in members]
-    first = views[0]
+    inspections = [_MemberInspection.of(member, corpus, resolve_device(device)) for member in members]
+    first = inspections[0]
     attention = {
         stream: [
             AttentionOverTime(
-                times[kept], np.mean([view.weights[stream][clip][kept] for view in views], axis=0)
+                times[kept], np.mean([each.weights[stream][clip][kept] for each in inspections], axis=0)
             )
             for clip, (times, kept) in enumerate(zip(first.times[stream], first.masks[stream], strict=True))
         ]
         for stream in first.times
     }
-    each = [view.factors for view in views if view.factors is not None]
-    factors = np.mean(each, axis=0) if each else None
+    own_factors = [each.factors for each in inspections if each.factors is not None]
+    factors = np.mean(own_factors, axis=0) if own_factors else None
     if factors is not None:
         lacking = np.any([[not len(one.weights) for one in clips] for clips in attention.values()], axis=0)
         factors[lacking] = np.nan
-    before = np.concatenate([view.before for view in views], axis=1)
+    before = np.concatenate([each.before for each in inspections], axis=1)
     after = None
     if first.after is not None:
-        after = np.concatenate([view.after for view in views if view.after is not None], axis=1)
+        after = np.concatenate([each.after for each in inspections if each.after is not None], axis=1)
         if after.shape == before.shape and np.allclose(after, before, atol=1e-5):
             after = None
-    return Insight(attention, factors, before, after)
+    return Inspection(attention, factors, before, after)
 
 
 def plane(values: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -112,7 +112,7 @@ def plane(values: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class _View:
+class _MemberInspection:
     """One member's attention and embeddings. Stream → one ``[T]`` array per clip, padded like its batch."""
 
     times: Mapping[str, list[np.ndarray]]
@@ -124,7 +124,7 @@ class _View:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, member: Member, corpus: Corpus, device: str) -> _View:
+    def of(cls, member: Member, corpus: Corpus, device: str) -> _MemberInspection:
         head = member.head.to(device).eval()
         if not isinstance(head, AttentiveHead):
             raise FusionError(f"the head {head.name} has no attention over all frames of a clip")

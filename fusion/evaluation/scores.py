@@ -214,8 +214,8 @@ class Scores:
             seen.add(clip)
 
     def _check_values(self) -> None:
-        told = np.array([status not in ("", OK) for status in self.status], dtype=bool)
-        empty = np.isnan(self.values).all(axis=1) & told
+        has_status = np.array([status not in ("", OK) for status in self.status], dtype=bool)
+        empty = np.isnan(self.values).all(axis=1) & has_status
         bad = (~np.isfinite(self.values) | (self.values < 0)) & ~empty[:, None]
         for index, column in np.argwhere(bad)[:1]:
             raise _RowError(
@@ -255,10 +255,10 @@ def joined_status(words: Iterable[str]) -> str:
 
     Each member reports only on the streams it reads.
     """
-    said = {word for status in words for word in status.split(", ")}
-    lacking = [word for word in (NO_FACE, NO_SOUND) if word in said]
+    given = {word for status in words for word in status.split(", ")}
+    lacking = [word for word in (NO_FACE, NO_SOUND) if word in given]
     for word in (FAILED, OK):
-        if not lacking and word in said:
+        if not lacking and word in given:
             return word
     return ", ".join(lacking)
 

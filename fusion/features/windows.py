@@ -168,7 +168,7 @@ class Excerpt:
         return self.recording.failed
 
 
-class Judges:
+class LoadedRuns:
     """All members of one or more runs, loaded once.
 
     Attributes:
@@ -181,7 +181,7 @@ class Judges:
 
     def __init__(self, runs: Sequence[Run], device: str = "cpu") -> None:
         self._device = device
-        self._panels: list[tuple[Run, list[Member]]] = [
+        self._members_of_runs: list[tuple[Run, list[Member]]] = [
             (run, [run.load(number) for number in range(run.members)]) for run in runs
         ]
         self.classes = tuple(sorted(runs[0].setup.classes))
@@ -199,7 +199,7 @@ class Judges:
             FusionError: the runs' classes differ, or a value is not finite.
         """
         parts = []
-        for run, members in self._panels:
+        for run, members in self._members_of_runs:
             corpus = gathered(run.features, sources, run.dimensions)
             corpus = corpus if leave_empty else replace(corpus, empty=())
             parts.append(
@@ -209,7 +209,7 @@ class Judges:
                     for own in [corpus.only(m.head.streams)]
                 ]
             )
-        return mean_of_runs([run for run, _ in self._panels], parts)
+        return mean_of_runs([run for run, _ in self._members_of_runs], parts)
 
     def over_time(self, parts: Sequence[Excerpt]) -> Iterator[np.ndarray]:
         """Yield probabilities ``[n, C]`` of the windows in order, in batches."""

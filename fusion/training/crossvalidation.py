@@ -95,7 +95,7 @@ class CrossValidation:
         self,
         corpus: Corpus,
         design: Design,
-        trained: TrainAll = train_all,
+        trainer: TrainAll = train_all,
         progress: Progress = lambda done: None,
         side_by_side: bool = False,
     ) -> list[Choice]:
@@ -104,7 +104,7 @@ class CrossValidation:
         Args:
             corpus: labelled clips.
             design: the cross-validation.
-            trained: trains members.
+            trainer: trains members.
             progress: called from time to time with the number of epochs done.
             side_by_side: choose for all folds at once instead of one after the other. This trains more
                 members at a time, but loses more work if stopped.
@@ -119,8 +119,8 @@ class CrossValidation:
             return [Choice(0, design.candidates[0].training.epochs)] * len(design.folds)
         undecided, before = self.undecided(design), 0
         for places in [undecided] if side_by_side else [[place] for place in undecided]:
-            asked = {place: self._choosing(corpus, design, place) for place in places}
-            for place, choice in choose_all(corpus, asked, trained, partial(ahead, progress, before)):
+            unfinished = {place: self._choosing(corpus, design, place) for place in places}
+            for place, choice in choose_all(corpus, unfinished, trainer, partial(ahead, progress, before)):
                 choice.write(self._choice(place))
             before += sum(design.inner_epochs(design.folds[place]) for place in places)
             progress(before)
@@ -135,7 +135,7 @@ class CrossValidation:
         corpus: Corpus,
         design: Design,
         choices: Sequence[Choice],
-        trained: TrainAll = train_all,
+        trainer: TrainAll = train_all,
         progress: Progress = lambda done: None,
         stacked: bool | None = None,
     ) -> list[Scores]:
@@ -147,7 +147,7 @@ class CrossValidation:
             corpus: labelled clips.
             design: the cross-validation.
             choices: the choice for each fold.
-            trained: trains members.
+            trainer: trains members.
             progress: called from time to time with the number of epochs done.
             stacked: see :func:`.members.train_all`.
         """
@@ -157,7 +157,7 @@ class CrossValidation:
             (choices[fold].of(design.candidates), Fit(design.seeds[member], design.folds[fold].train, nobody))
             for fold, member in places
         ]
-        for number, result in trained(corpus, tasks, progress=progress, stacked=stacked):
+        for number, result in trainer(corpus, tasks, progress=progress, stacked=stacked):
             fold, member = places[number]
             scores = corpus.scores(tasks[number][0].classes, result.probabilities).marked(*self.marks)
             scores.take(design.folds[fold].test.tolist()).write(self._file(fold, member))

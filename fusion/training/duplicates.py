@@ -123,11 +123,11 @@ def check_no_copies(folds: Iterable[Fold], found: Sequence[Fingerprint], clips: 
 
 def copies_across(fold: Fold, found: Sequence[Fingerprint]) -> list[tuple[int, int, Fingerprint]]:
     """Return a training clip and a test clip of each recording that is on both sides of a fold."""
-    trained, tested = set(fold.train.tolist()), set(fold.test.tolist())
+    training, test = set(fold.train.tolist()), set(fold.test.tolist())
     pairs = (
         (
-            next((i for i in recording.clips if i in trained), None),
-            next((i for i in recording.clips if i in tested), None),
+            next((i for i in recording.clips if i in training), None),
+            next((i for i in recording.clips if i in test), None),
             recording,
         )
         for recording in found

@@ -131,37 +131,37 @@ def choose(
     inner: Sequence[Fold],
     rule: Rule,
     seed: int,
-    trained: TrainAll = train_all,
+    trainer: TrainAll = train_all,
     progress: Progress = lambda done: None,
 ) -> Choice:
     """Choose the best of ``candidates`` on the held-out clips of ``inner`` folds.
 
     Args:
         corpus, candidates, inner, rule, seed: as for :func:`choosing`.
-        trained: trains members.
+        trainer: trains members.
         progress: called from time to time with the number of epochs done.
     """
-    asked = {0: choosing(corpus, candidates, inner, rule, seed)}
-    ((_, choice),) = choose_all(corpus, asked, trained, progress)
+    unfinished = {0: choosing(corpus, candidates, inner, rule, seed)}
+    ((_, choice),) = choose_all(corpus, unfinished, trainer, progress)
     return choice
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Members to train for a choice. ``took`` is called with the index of each task and its result."""
+class TrainingRequest:
+    """Members to train for a choice. ``on_trained`` is called with the index of each task and its result."""
 
     tasks: Sequence[Task]
-    took: Callable[[int, Trained], None]
+    on_trained: Callable[[int, Trained], None]
 
 
-Choosing = Generator[Asked, None, Choice]
-"""An unfinished choice: a generator to resume when all members it asked for have been passed to ``took``."""
+Choosing = Generator[TrainingRequest, None, Choice]
+"""An unfinished choice: a generator to resume when ``on_trained`` has received all members it asked for."""
 
 
 def choose_all(
     corpus: Corpus,
     choices: Mapping[int, Choosing],
-    trained: TrainAll = train_all,
+    trainer: TrainAll = train_all,
     progress: Progress = lambda done: None,
 ) -> Iterator[tuple[int, Choice]]:
     """Make several choices side by side, training the members they ask for together.
@@ -169,28 +169,28 @@ def choose_all(
     Yields:
         Name and result of each choice as it completes.
     """
-    waiting: dict[int, Asked] = {}
+    waiting: dict[int, TrainingRequest] = {}
 
-    def go_on(name: int) -> Iterator[tuple[int, Choice]]:
+    def resume(name: int) -> Iterator[tuple[int, Choice]]:
         try:
             waiting[name] = next(choices[name])
         except StopIteration as end:
             yield name, end.value
 
     for name in choices:
-        yield from go_on(name)
+        yield from resume(name)
     before = 0
     while waiting:
-        asked, waiting = waiting, {}
-        owners = [(name, place) for name, own in asked.items() for place in range(len(own.tasks))]
-        tasks = [task for own in asked.values() for task in own.tasks]
-        left = {name: len(own.tasks) for name, own in asked.items()}
-        for number, result in trained(corpus, tasks, progress=partial(ahead, progress, before)):
+        requests, waiting = waiting, {}
+        owners = [(name, place) for name, request in requests.items() for place in range(len(request.tasks))]
+        tasks = [task for request in requests.values() for task in request.tasks]
+        left = {name: len(request.tasks) for name, request in requests.items()}
+        for number, result in trainer(corpus, tasks, progress=partial(ahead, progress, before)):
             name, place = owners[number]
-            asked[name].took(place, result)
+            requests[name].on_trained(place, result)
             left[name] -= 1
             if not left[name]:
-                yield from go_on(name)
+                yield from resume(name)
         before += sum(setup.training.epochs for setup, _ in tasks)
 
 
@@ -247,7 +247,7 @@ def _part(epochs: int, part: int) -> int:
 
 def _best_setup(
     candidates: Sequence[Setup], inner: Sequence[Fold], rule: Rule, seed: int
-) -> Generator[Asked, None, Choice]:
+) -> Generator[TrainingRequest, None, Choice]:
     left = list(range(len(candidates)))
     options: list[tuple[InnerFigures, int, int]] = []
     for count, part in _rungs(len(candidates), rule.halving):
@@ -271,18 +271,18 @@ def _best_epoch(curve: Sequence[InnerFigures], rule: Rule, place: int) -> tuple[
 
 def _curves(
     setups: Sequence[Setup], inner: Sequence[Fold], seed: int
-) -> Generator[Asked, None, list[list[InnerFigures]]]:
+) -> Generator[TrainingRequest, None, list[list[InnerFigures]]]:
     """Compute the metrics of each setup after each epoch, over all inner folds."""
     tasks = [(setup, Fit(seed, fold.train, fold.test)) for setup in setups for fold in inner]
     curves: list[list[InnerFigures]] = [[] for _ in tasks]
 
-    def took(place: int, trained: Trained) -> None:
+    def on_trained(place: int, trained: Trained) -> None:
         curves[place] = [
             InnerFigures(float(e.val_loss or 0), float(e.val_accuracy or 0), float(e.val_uar or 0))
             for e in trained.history
         ]
 
-    yield Asked(tasks, took)
+    yield TrainingRequest(tasks, on_trained)
     clips = [len(fold.test) for fold in inner]
     own = [curves[first : first + len(inner)] for first in range(0, len(tasks), len(inner))]
     return [[_mean(figures, clips) for figures in zip(*folds, strict=True)] for folds in own]
@@ -290,17 +290,17 @@ def _curves(
 
 def _best_weight(
     corpus: Corpus, setup: Setup, inner: Sequence[Fold], rule: Rule, seed: int
-) -> Generator[Asked, None, tuple[float, InnerFigures]]:
+) -> Generator[TrainingRequest, None, tuple[float, InnerFigures]]:
     """Find the weight that is best over all held-out clips of the inner folds together."""
     nobody = np.array([], dtype=np.int64)
     values = np.zeros((len(WEIGHTS), len(corpus.clips), len(setup.classes)))
 
-    def took(place: int, trained: Trained) -> None:
+    def on_trained(place: int, trained: Trained) -> None:
         for number, weight in enumerate(WEIGHTS):
             probabilities = _at_weight(trained, with_weight(setup, weight), corpus)
             values[number, inner[place].test] = probabilities[inner[place].test]
 
-    yield Asked([(setup, Fit(seed, fold.train, nobody)) for fold in inner], took)
+    yield TrainingRequest([(setup, Fit(seed, fold.train, nobody)) for fold in inner], on_trained)
     scored = np.concatenate([fold.test for fold in inner])
     targets = corpus.targets(setup.classes)[scored]
     found = [(_figures(each[scored], targets), weight) for each, weight in zip(values, WEIGHTS, strict=True)]

@@ -10,7 +10,7 @@ import torch
 
 from avemo.cache.clips import Clip
 from avemo.fusion.errors import FusionError
-from avemo.fusion.evaluation.insight import look, plane
+from avemo.fusion.evaluation.insight import inspect_members, plane
 from avemo.fusion.features.corpus import Corpus, Sequences
 from avemo.fusion.heads.base import EmbeddingHead
 from avemo.fusion.heads.bilinear import adaption_factors
@@ -56,7 +56,7 @@ def member(fusion: str, seed: int = 0) -> Member:
 @pytest.mark.parametrize("fusion", [name for name, kind in HEADS.items() if kind.attends])
 def test_weights_are_shares_and_padding_leaves_no_trace(fusion: str) -> None:
     one = member(fusion)
-    whole = look([one], corpus())
+    whole = inspect_members([one], corpus())
     assert set(whole.attention) == set(one.head.streams)
     for stream, clips in whole.attention.items():
         assert [len(clip.weights) for clip in clips] == list(LENGTHS[stream])
@@ -64,7 +64,7 @@ def test_weights_are_shares_and_padding_leaves_no_trace(fusion: str) -> None:
         sums = [clip.weights.sum() for clip in clips if len(clip.weights)]
         np.testing.assert_allclose(sums, 1, atol=1e-6)
     for place in range(4):
-        alone = look([one], corpus((place,)))
+        alone = inspect_members([one], corpus((place,)))
         np.testing.assert_allclose(alone.before[0], whole.before[place], atol=1e-5)
         for stream, clips in whole.attention.items():
             np.testing.assert_allclose(alone.attention[stream][0].weights, clips[place].weights, atol=1e-6)
@@ -74,7 +74,7 @@ def test_weights_are_shares_and_padding_leaves_no_trace(fusion: str) -> None:
 @pytest.mark.parametrize("fusion", EMBEDDING)
 def test_embeddings_give_the_very_logits(fusion: str) -> None:
     one = member(fusion)
-    found = look([one], corpus())
+    found = inspect_members([one], corpus())
     head = one.head
     assert isinstance(head, EmbeddingHead)
     embedded = found.before if found.after is None else found.after
@@ -88,7 +88,7 @@ def test_embeddings_give_the_very_logits(fusion: str) -> None:
 
 def test_adaption_factors_are_those_of_a_plain_loop() -> None:
     one = member("ag-fbp")
-    found = look([one], corpus())
+    found = inspect_members([one], corpus())
     assert found.factors is not None
     head, streams = one.head, corpus().streams
     assert isinstance(head, EmbeddingHead)
@@ -109,12 +109,12 @@ def test_adaption_factors_are_those_of_a_plain_loop() -> None:
     mu = lengths["audio"] / (lengths["audio"] + lengths["visual"])
     np.testing.assert_allclose(found.factors[0], [mu, 1 - mu], rtol=1e-5)
     assert np.isnan(found.factors[[1, 2]]).all(), "no factor without both streams"
-    assert look([member("fbp")], corpus()).factors is None
+    assert inspect_members([member("fbp")], corpus()).factors is None
 
 
 def test_members_are_averaged_and_their_embeddings_stand_side_by_side() -> None:
     members = [member("am-fbp", seed) for seed in (0, 1)]
-    both, alone = look(members, corpus()), [look([one], corpus()) for one in members]
+    both, alone = inspect_members(members, corpus()), [inspect_members([one], corpus()) for one in members]
     for clip in range(4):
         mean = np.mean([one.attention["audio"][clip].weights for one in alone], axis=0)
         np.testing.assert_allclose(both.attention["audio"][clip].weights, mean, atol=1e-7)
@@ -126,12 +126,12 @@ def test_members_are_averaged_and_their_embeddings_stand_side_by_side() -> None:
 
 
 def test_a_concatenation_has_no_other_embedding_and_decisions_none() -> None:
-    assert look([member("concat")], corpus()).after is None
-    assert look([member("decision")], corpus()).after is None
+    assert inspect_members([member("concat")], corpus()).after is None
+    assert inspect_members([member("decision")], corpus()).after is None
     torch.manual_seed(0)
     head = build_head(HeadSettings(fusion="segments"), FEATURES, 3)
     with pytest.raises(FusionError, match="segments has no attention over all frames"):
-        look([Member(CLASSES, head, member("fbp").standardisations)], corpus())
+        inspect_members([Member(CLASSES, head, member("fbp").standardisations)], corpus())
 
 
 def test_the_library_function_is_the_heads_own() -> None:

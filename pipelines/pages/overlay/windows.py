@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ....cache.store import FeatureStore
     from ....extract.plan import Plan
     from ....fusion.evaluation.scores import Scores
-    from ....fusion.features.windows import Judges, LongClip
+    from ....fusion.features.windows import LoadedRuns, LongClip
     from ....fusion.training.runs import Run
     from ...corpora.clips.find import FoundClips
     from .video import Draw
@@ -107,11 +107,11 @@ def score_over_time(
     """
     from ....cache.store import FeatureStore
     from ....fusion.evaluation.scores import joined
-    from ....fusion.features.windows import Judges, LongClip
+    from ....fusion.features.windows import LoadedRuns, LongClip
 
     targets = {clip.key: _targets(options, clip, found.clips) for clip in found.clips}
     _require_own_store(path, found)
-    judges = Judges(runs, device)
+    loaded = LoadedRuns(runs, device)
     window = options.window or max((run.clip_seconds or 0 for run in runs), default=0) or SECONDS
     hop = options.hop or HOP
     mark = DEMO_MARK if any(run.demo for run in runs) else ""
@@ -123,9 +123,9 @@ def score_over_time(
         for row in filter(None, map(store.row, found.clips)):
             rows.append(row)
             with times.measure(WINDOWS):
-                recording = LongClip(store, row, judges.features, plan.max_frames)
-                scores.append(judges.scores([recording.whole]))
-                timeline = _timeline(judges, recording, window, hop)
+                recording = LongClip(store, row, loaded.features, plan.max_frames)
+                scores.append(loaded.scores([recording.whole]))
+                timeline = _timeline(loaded, recording, window, hop)
             if timeline is None:
                 click.echo(f"no windows: {row.clip.path}: nothing could be read", err=True)
                 continue
@@ -227,7 +227,7 @@ def _plans(plan: Plan, clips: Sequence[Clip], window: float) -> list[tuple[Plan,
     return [(replace(plan, max_frames=plan.max_frames * times), group) for times, group in groups.items()]
 
 
-def _timeline(judges: Judges, recording: LongClip, window: float, hop: float) -> Timeline | None:
+def _timeline(loaded: LoadedRuns, recording: LongClip, window: float, hop: float) -> Timeline | None:
     """Score the windows of a recording; None if it is empty."""
     from ....fusion.features.windows import window_spans
 
@@ -237,11 +237,11 @@ def _timeline(judges: Judges, recording: LongClip, window: float, hop: float) ->
     parts = recording.parts(spans)
     batches = []
     with progress_bar(total=len(parts), unit="window", desc="windows", leave=False) as bar:
-        for scores in judges.over_time(parts):
+        for scores in loaded.over_time(parts):
             batches.append(scores)
             bar.update(len(scores))
     has_face, has_sound = (np.array(list(map(has, parts))) for has in (recording.seen, recording.heard))
-    return Timeline(judges.classes, recording.seconds, spans, np.concatenate(batches), has_face, has_sound)
+    return Timeline(loaded.classes, recording.seconds, spans, np.concatenate(batches), has_face, has_sound)
 
 
 def _facts(

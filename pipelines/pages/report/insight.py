@@ -127,7 +127,7 @@ def _add_insights(
 ) -> None:
     """Run the members of the run at ``path`` on ``rows`` and add the results to ``insights``."""
     from ....fusion.errors import FusionError
-    from ....fusion.evaluation.insight import look, plane
+    from ....fusion.evaluation.insight import inspect_members, plane
     from ....fusion.training.runs import Run
 
     if not rows:
@@ -135,7 +135,7 @@ def _add_insights(
     run = Run(path)
     count = min(run.members, MOST_MEMBERS)
     corpus = run.read(store, list(rows.values()))
-    insight = look([run.load(number) for number in range(count)], corpus)
+    insight = inspect_members([run.load(number) for number in range(count)], corpus)
     on_step()
     if count < run.members:
         insights.notes.append(
