@@ -410,7 +410,7 @@ def test_a_store_that_is_something_else(folder: Path) -> None:
     (folder / "store").unlink()
     (folder / "store").mkdir()
     (folder / "store" / "holiday.jpg").write_bytes(b"")
-    assert_refused(extract(folder), folder / "store", "other things", "new folder")
+    assert_refused(extract(folder), folder / "store", "other files", "new folder")
 
 
 def write_manifest(folder: Path, *rows: tuple[str, ...]) -> Path:
