@@ -196,7 +196,7 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
         FeatureStore(tmp_path / "s")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("x")
-    with pytest.raises(StoreError, match="other things"):
+    with pytest.raises(StoreError, match="other files"):
         FeatureStore(tmp_path / "mine", create=True)
     with pytest.raises(StoreError, match="has no 'nothing'"):
         store.read(store.rows[0], "nothing")
